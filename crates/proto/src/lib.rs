@@ -1,10 +1,11 @@
 //! The etcd v3 API as messages and method paths.
 //!
-//! A part of etcdex and not for others to depend on: it changes whenever etcdex needs it to. The modules are named after the protobuf packages, `health` being `grpc.health.v1`;
-//! [`method`] has the path of every method.
+//! A part of etcdex and not for others to depend on: it changes whenever etcdex needs it to. The
+//! modules are named after the protobuf packages, `health` being `grpc.health.v1`; [`method`]
+//! has the path of every method.
 //!
 //! The code below `gen` is written by `cargo xtask gen` and committed. What a message carries of
-//! the user's — keys, values, passwords, tokens — stays out of its `Debug`.
+//! the user's (keys, values, passwords, tokens) stays out of its `Debug`.
 
 macro_rules! package {
     ($(#[$attribute:meta])* $module:ident, $file:literal) => {
