@@ -1,1 +1,43 @@
-//! Placeholder of the workspace skeleton.
+//! Real etcd servers and a fault proxy for the tests of etcdex.
+//!
+//! * [`Binaries`] finds the etcd versions that `cargo xtask etcd` has put on this machine;
+//! * [`Etcd`] is one running server, [`Cluster`] several that are one cluster;
+//! * [`Proxy`] stands between a client and a server and does what bad networks do;
+//! * [`until`] waits for a condition with a deadline, in place of a sleep.
+//!
+//! Nothing outlives a test: what is dropped is killed, and a watchdog kills the servers of
+//! a test process that was itself killed.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! use etcdex_testkit::{Binaries, Etcd, Proxy};
+//!
+//! for binary in Binaries::for_tests().all() {
+//!     let etcd = Etcd::start(binary).await?;
+//!     let proxy = Proxy::start(etcd.client_address()).await?;
+//!     println!("etcd {} behind {}", etcd.version(), proxy.endpoint());
+//!     proxy.cut();
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod binaries;
+mod cluster;
+mod etcd;
+mod health;
+mod launch;
+mod ports;
+mod process;
+mod proxy;
+mod version;
+mod wait;
+mod watchdog;
+
+pub use binaries::{Binaries, Binary};
+pub use cluster::Cluster;
+pub use etcd::Etcd;
+pub use launch::Builder;
+pub use proxy::{Direction, Proxy};
+pub use version::{ParseVersionError, Version};
+pub use wait::until;

@@ -1,0 +1,204 @@
+//! The etcd binaries that are on this machine.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Once;
+
+use crate::Version;
+
+/// One etcd on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binary {
+    version: Version,
+    etcd: PathBuf,
+}
+
+impl Binary {
+    /// The etcd at this path, which is run once to learn its version.
+    pub fn at(etcd: impl Into<PathBuf>) -> io::Result<Self> {
+        let etcd = etcd.into();
+        let explain = |what: String| {
+            io::Error::other(format!("{} is no working etcd: {what}", etcd.display()))
+        };
+        let output = Command::new(&etcd)
+            .arg("--version")
+            .output()
+            .map_err(|error| explain(error.to_string()))?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        let version = told
+            .lines()
+            .find_map(|line| line.strip_prefix("etcd Version:"))
+            .ok_or_else(|| explain(format!("--version says '{}'", told.trim())))?
+            .trim()
+            .parse()
+            .map_err(|error| explain(format!("{error}")))?;
+        Ok(Self { version, etcd })
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The server.
+    pub fn etcd(&self) -> &Path {
+        &self.etcd
+    }
+
+    /// The command line client of the same version, if it is there.
+    pub fn etcdctl(&self) -> Option<PathBuf> {
+        self.beside("etcdctl")
+    }
+
+    /// The offline tool of the same version, if it is there; etcd 3.4 has none.
+    pub fn etcdutl(&self) -> Option<PathBuf> {
+        self.beside("etcdutl")
+    }
+
+    fn beside(&self, tool: &str) -> Option<PathBuf> {
+        Some(self.etcd.with_file_name(tool)).filter(|path| path.exists())
+    }
+}
+
+/// The etcd binaries that are on this machine, and those that could be.
+///
+/// `ETCDEX_ETCD` names the one etcd to use and overrides the rest; else they are taken from
+/// the folder that `ETCDEX_ETCD_DIR` names; else from `target/etcd` of the workspace, where
+/// `cargo xtask etcd` puts them.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    all: Vec<Binary>,
+    missing: Vec<Version>,
+}
+
+impl Binaries {
+    /// Looks for them.
+    pub fn find() -> io::Result<Self> {
+        if let Some(etcd) = variable("ETCDEX_ETCD") {
+            return Ok(Self {
+                all: vec![Binary::at(etcd)?],
+                missing: Vec::new(),
+            });
+        }
+        let workspace = workspace()?;
+        let folder = variable("ETCDEX_ETCD_DIR")
+            .map_or_else(|| workspace.join("target").join("etcd"), PathBuf::from);
+        let all: Vec<Binary> = versions(&folder)
+            .into_iter()
+            .map(|version| Binary {
+                version,
+                etcd: folder.join(version.to_string()).join("etcd"),
+            })
+            .filter(|binary| binary.etcd.exists())
+            .collect();
+        let mut missing = versions(&workspace.join("xtask").join("etcd"));
+        missing.retain(|version| all.iter().all(|binary| binary.version != *version));
+        Ok(Self { all, missing })
+    }
+
+    /// The binaries for a test: says once per process on which versions the tests run.
+    ///
+    /// # Panics
+    ///
+    /// When `ETCDEX_REQUIRE_ETCD=1` is set, as in CI, and a version is missing; or when
+    /// `ETCDEX_ETCD` names something that is no etcd.
+    pub fn for_tests() -> Self {
+        let binaries = match Self::find() {
+            Ok(binaries) => binaries,
+            Err(error) => panic!("{error}"),
+        };
+        binaries.announce();
+        let required = variable("ETCDEX_REQUIRE_ETCD").is_some_and(|value| value != "0");
+        assert!(
+            !required || (binaries.missing.is_empty() && !binaries.all.is_empty()),
+            "{}; ETCDEX_REQUIRE_ETCD wants all of them: run cargo xtask etcd",
+            binaries.summary()
+        );
+        binaries
+    }
+
+    /// Every version that is there, in ascending order.
+    pub fn all(&self) -> &[Binary] {
+        &self.all
+    }
+
+    /// The newest that is there.
+    pub fn newest(&self) -> Option<&Binary> {
+        self.all.last()
+    }
+
+    /// The binary of this version.
+    pub fn of(&self, version: Version) -> Option<&Binary> {
+        self.all.iter().find(|binary| binary.version == version)
+    }
+
+    /// The versions that `cargo xtask etcd` knows how to get and that are not there.
+    pub fn missing(&self) -> &[Version] {
+        &self.missing
+    }
+
+    /// What is there and what is missing, in a line.
+    pub fn summary(&self) -> String {
+        let there: Vec<Version> = self.all.iter().map(Binary::version).collect();
+        let mut line = format!("etcd versions: {}", listed(&there));
+        if !self.missing.is_empty() {
+            line.push_str(&format!("; missing: {}", listed(&self.missing)));
+        }
+        line
+    }
+
+    /// Prints the [summary](Self::summary) to standard error, once per process.
+    pub fn announce(&self) {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let hint = if self.missing.is_empty() {
+                ""
+            } else {
+                " (cargo xtask etcd gets them)"
+            };
+            // Not eprintln, which the test harness swallows. Losing the line is no harm.
+            let _ = writeln!(io::stderr(), "{}{hint}", self.summary());
+        });
+    }
+}
+
+fn listed(versions: &[Version]) -> String {
+    if versions.is_empty() {
+        return "none".to_owned();
+    }
+    let versions: Vec<String> = versions.iter().map(Version::to_string).collect();
+    versions.join(", ")
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The versions that a folder has a subfolder for, in ascending order.
+fn versions(folder: &Path) -> Vec<Version> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut versions: Vec<Version> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    versions.sort_unstable();
+    versions
+}
+
+/// The workspace that this crate was built in, or else the one that the process runs in.
+fn workspace() -> io::Result<PathBuf> {
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let runs_in = std::env::current_dir()?;
+    let root = built_in
+        .ancestors()
+        .chain(runs_in.ancestors())
+        .find(|folder| folder.join("xtask").join("etcd").is_dir());
+    root.map(Path::to_path_buf).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "cannot find the etcdex workspace; set ETCDEX_ETCD to the etcd to use",
+        )
+    })
+}

@@ -1,0 +1,313 @@
+//! One running etcd.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::ports::Ports;
+use crate::process::Process;
+use crate::{Binary, Builder, Version, health};
+
+/// How long a server may take to answer, or to end when it is asked to.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+/// How often it is looked at meanwhile.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
+/// How many lines a tail of the log has.
+const TAIL: usize = 20;
+/// How many lines go into an error: all that etcd says of a flag that it does not know.
+const LONG_TAIL: usize = 60;
+
+/// One etcd server on the loopback, with a data folder of its own.
+///
+/// It is killed and its data removed when this is dropped. When that happens in a panic, the
+/// end of its log is printed. Its faults ([`kill`](Self::kill), [`pause`](Self::pause) ...)
+/// take `&self`, so that they can be had while a client is at work.
+#[derive(Debug)]
+pub struct Etcd {
+    binary: Binary,
+    name: String,
+    ports: Ports,
+    arguments: Vec<OsString>,
+    https: bool,
+    // Before the folder: the process ends first.
+    process: Mutex<Option<Process>>,
+    folder: TempDir,
+}
+
+impl Etcd {
+    /// What to start an etcd with, when not with what [`start`](Self::start) takes.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts one server and waits until it answers.
+    pub async fn start(binary: &Binary) -> io::Result<Self> {
+        Self::builder().binary(binary).start().await
+    }
+
+    pub(crate) fn new(
+        binary: Binary,
+        name: String,
+        ports: Ports,
+        mut arguments: Vec<OsString>,
+        https: bool,
+    ) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("etcdex-etcd-").tempdir()?;
+        let mut data = OsString::from("--data-dir=");
+        data.push(folder.path().join("data"));
+        arguments.push(data);
+        Ok(Self {
+            binary,
+            name,
+            ports,
+            arguments,
+            https,
+            process: Mutex::new(None),
+            folder,
+        })
+    }
+
+    /// Where clients find it, as in `http://127.0.0.1:23790`.
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}", self.client_address())
+    }
+
+    /// Where clients find it, as a [`Proxy`](crate::Proxy) wants it.
+    pub fn client_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.client).into()
+    }
+
+    /// The port of the endpoint.
+    pub fn client_port(&self) -> u16 {
+        self.ports.client
+    }
+
+    /// Where the other members find it.
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.peer)
+    }
+
+    /// Its name in the cluster: `n1`, `n2` ...
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Version {
+        self.binary.version()
+    }
+
+    /// What it was started from.
+    pub fn binary(&self) -> &Binary {
+        &self.binary
+    }
+
+    /// The id of its process; none when it was killed.
+    pub fn pid(&self) -> Option<u32> {
+        self.process().as_ref().map(Process::id)
+    }
+
+    /// Its data.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Whether it can answer: it was neither killed nor paused, and has not ended by itself.
+    pub fn is_running(&self) -> bool {
+        self.process().as_mut().is_some_and(Process::is_running)
+    }
+
+    /// The last lines of its log, which has warnings and worse unless `--log-level` was given.
+    pub fn log_tail(&self) -> String {
+        self.log_lines(TAIL)
+    }
+
+    /// Its metrics, in Prometheus' text format.
+    pub async fn metrics(&self) -> io::Result<String> {
+        health::ask(self.ports.metrics, "/metrics").await
+    }
+
+    /// Kills it (`SIGKILL`); it has ended when this returns. Its ports and data are kept.
+    pub fn kill(&self) {
+        *self.process() = None;
+    }
+
+    /// Asks it to end (`SIGTERM`) and waits until it has: etcd closes its links in order.
+    pub async fn terminate(&self) -> io::Result<()> {
+        self.running(Process::terminate)?;
+        let deadline = Instant::now() + DEADLINE;
+        while self.running(Process::exit)?.is_none() {
+            if Instant::now() > deadline {
+                return Err(self.failure(io::ErrorKind::TimedOut, "did not end when asked to"));
+            }
+            sleep(INTERVAL).await;
+        }
+        self.kill();
+        Ok(())
+    }
+
+    /// Stops it (`SIGSTOP`): its links stay, and nothing answers. It is stopped when this
+    /// returns.
+    pub fn pause(&self) -> io::Result<()> {
+        self.running(Process::pause)
+    }
+
+    /// Lets it go on (`SIGCONT`) after a [`pause`](Self::pause).
+    pub fn resume(&self) -> io::Result<()> {
+        self.running(Process::resume)
+    }
+
+    /// Kills it if it runs, starts it with the same ports and data, and waits until it answers.
+    pub async fn restart(&self) -> io::Result<()> {
+        self.kill();
+        self.launch()?;
+        self.ready().await
+    }
+
+    /// Starts it after a [`kill`](Self::kill), and does not wait until it answers.
+    pub fn launch(&self) -> io::Result<()> {
+        let mut process = self.process();
+        if process.is_some() {
+            return Err(io::Error::other(format!("etcd {} runs already", self.name)));
+        }
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let mut command = Command::new(self.binary.etcd());
+        command.args(&self.arguments);
+        forget_flags(&mut command);
+        *process = Some(Process::spawn(&mut command, &log)?);
+        Ok(())
+    }
+
+    /// Waits until it answers linearizable reads.
+    ///
+    /// The error has the end of its log.
+    pub async fn ready(&self) -> io::Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if health::is_healthy(self.ports.metrics).await {
+                return Ok(());
+            }
+            if let Some(status) = self.running(Process::exit)? {
+                let taken = self.log_lines(LONG_TAIL).contains("address already in use");
+                let kind = if taken {
+                    io::ErrorKind::AddrInUse
+                } else {
+                    io::ErrorKind::Other
+                };
+                return Err(self.failure(kind, &format!("ended by itself ({status})")));
+            }
+            if Instant::now() > deadline {
+                return Err(self.failure(
+                    io::ErrorKind::TimedOut,
+                    &format!("gave no healthy answer within {DEADLINE:?}"),
+                ));
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    /// Runs the etcdctl of the same version against this server, and gives what it prints.
+    ///
+    /// Not for servers with TLS.
+    pub async fn etcdctl<I>(&self, arguments: I) -> io::Result<String>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let etcdctl = self.binary.etcdctl().ok_or_else(|| {
+            let etcd = self.binary.etcd().display();
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no etcdctl beside {etcd}"),
+            )
+        })?;
+        let mut command = tokio::process::Command::new(etcdctl);
+        command
+            .arg(format!("--endpoints={}", self.endpoint()))
+            .args(arguments)
+            .kill_on_drop(true);
+        forget_flags(command.as_std_mut());
+        let output = timeout(DEADLINE, command.output()).await??;
+        if !output.status.success() {
+            let told = String::from_utf8_lossy(&output.stderr);
+            return Err(io::Error::other(format!("etcdctl failed: {}", told.trim())));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn log_lines(&self, count: usize) -> String {
+        let log = fs::read(self.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        // Each look at the health that fails leaves a line or two; the last tells enough.
+        let mut told = false;
+        let lines = log.lines().rev().filter(|line| {
+            let health = line.contains("/health");
+            !(health && std::mem::replace(&mut told, true))
+        });
+        let mut lines: Vec<&str> = lines.take(count).collect();
+        lines.reverse();
+        lines.join("\n")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("etcd.log")
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        // Whole whoever panicked with it: it is only ever replaced.
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running<T>(&self, act: impl FnOnce(&mut Process) -> io::Result<T>) -> io::Result<T> {
+        match &mut *self.process() {
+            Some(process) => act(process),
+            None => Err(io::Error::other(format!(
+                "etcd {} does not run; it was killed",
+                self.name
+            ))),
+        }
+    }
+
+    fn failure(&self, kind: io::ErrorKind, what: &str) -> io::Error {
+        io::Error::new(
+            kind,
+            format!(
+                "etcd {} ({}) {what}; its log ends:\n{}",
+                self.version(),
+                self.name,
+                self.log_lines(LONG_TAIL)
+            ),
+        )
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (name, version) = (&self.name, self.version());
+            eprintln!(
+                "etcd {version} ({name}); its log ends:\n{}",
+                self.log_tail()
+            );
+        }
+    }
+}
+
+/// Takes the flags out of the environment, which is a second source of them.
+fn forget_flags(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("ETCD_") || text.starts_with("ETCDCTL_") {
+            command.env_remove(name);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! How servers are started.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use crate::ports::Ports;
+use crate::{Binaries, Binary, Cluster, Etcd, Version};
+
+/// How often a start is tried when others take the ports that were free just before.
+const ATTEMPTS: usize = 5;
+
+/// What an etcd is started with; see [`Etcd::builder`].
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    choice: Choice,
+    arguments: Vec<OsString>,
+    https: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Choice {
+    #[default]
+    Newest,
+    Version(String),
+    Binary(Binary),
+}
+
+impl Builder {
+    /// Starts this binary. Without this and [`version`](Self::version) the newest is started.
+    #[must_use]
+    pub fn binary(mut self, binary: &Binary) -> Self {
+        self.choice = Choice::Binary(binary.clone());
+        self
+    }
+
+    /// Starts this version, as in `3.5.35`.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.choice = Choice::Version(version.into());
+        self
+    }
+
+    /// Adds arguments for etcd; they go before those that the testkit gives itself.
+    #[must_use]
+    pub fn args<I>(mut self, arguments: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Serves clients by TLS, with this certificate and its key (PEM files).
+    #[must_use]
+    pub fn tls(mut self, certificate: &Path, key: &Path) -> Self {
+        self.https = true;
+        self.args([
+            OsString::from("--cert-file"),
+            certificate.into(),
+            "--key-file".into(),
+            key.into(),
+        ])
+    }
+
+    /// Lets in only clients that have a certificate of this authority (a PEM file).
+    #[must_use]
+    pub fn client_authority(self, authority: &Path) -> Self {
+        self.args([
+            OsString::from("--client-cert-auth"),
+            "--trusted-ca-file".into(),
+            authority.into(),
+        ])
+    }
+
+    /// Starts one server and waits until it answers.
+    ///
+    /// The error has the end of etcd's log.
+    pub async fn start(self) -> io::Result<Etcd> {
+        let mut members = self.members(1).await?;
+        Ok(members.remove(0))
+    }
+
+    /// Starts so many servers as one cluster and waits until each answers.
+    ///
+    /// The error has the end of the log of the etcd that did not.
+    pub async fn start_cluster(self, size: usize) -> io::Result<Cluster> {
+        Ok(Cluster::of(self.members(size).await?))
+    }
+
+    async fn members(self, size: usize) -> io::Result<Vec<Etcd>> {
+        let binary = self.choice.binary()?;
+        let mut attempt = 1;
+        loop {
+            match self.attempt(&binary, size).await {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => {
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn attempt(&self, binary: &Binary, size: usize) -> io::Result<Vec<Etcd>> {
+        let ports = Ports::free(size)?;
+        let cluster: Vec<String> = (1..)
+            .zip(&ports)
+            .map(|(number, ports)| format!("n{number}=http://127.0.0.1:{}", ports.peer))
+            .collect();
+        let cluster = cluster.join(",");
+        // What is left of another cluster at one of these ports must not get into this one.
+        let token = format!("{:016x}", fastrand::u64(..));
+        let mut members = Vec::new();
+        for (number, ports) in (1..).zip(ports) {
+            let name = format!("n{number}");
+            let mut arguments = self.arguments.clone();
+            arguments.extend(self.own(binary.version(), &name, ports));
+            arguments.extend([
+                format!("--initial-cluster={cluster}").into(),
+                format!("--initial-cluster-token={token}").into(),
+            ]);
+            let member = Etcd::new(binary.clone(), name, ports, arguments, self.https)?;
+            member.launch()?;
+            members.push(member);
+        }
+        for member in &members {
+            member.ready().await?;
+        }
+        Ok(members)
+    }
+
+    /// The arguments that make one server of its own.
+    fn own(&self, version: Version, name: &str, ports: Ports) -> Vec<OsString> {
+        let scheme = if self.https { "https" } else { "http" };
+        let client = format!("{scheme}://127.0.0.1:{}", ports.client);
+        let peer = format!("http://127.0.0.1:{}", ports.peer);
+        let given = |flag: &str| {
+            let flag = format!("--{flag}");
+            self.arguments.iter().any(|argument| {
+                let argument = argument.to_string_lossy();
+                argument.split('=').next() == Some(flag.as_str())
+            })
+        };
+        let mut own = vec![
+            format!("--name={name}"),
+            format!("--listen-client-urls={client}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--listen-metrics-urls=http://127.0.0.1:{}", ports.metrics),
+            "--logger=zap".to_owned(),
+            "--log-outputs=stderr".to_owned(),
+        ];
+        // What a test may want to say itself.
+        if !given("advertise-client-urls") {
+            own.push(format!("--advertise-client-urls={client}"));
+        }
+        if !given("log-level") {
+            own.push("--log-level=warn".to_owned());
+        }
+        if version.is_at_least(3, 5) {
+            own.push("--unsafe-no-fsync".to_owned());
+        }
+        own.into_iter().map(Into::into).collect()
+    }
+}
+
+impl Choice {
+    fn binary(&self) -> io::Result<Binary> {
+        let absent = |what: String| io::Error::new(io::ErrorKind::NotFound, what);
+        match self {
+            Self::Binary(binary) => Ok(binary.clone()),
+            Self::Newest => Binaries::find()?
+                .newest()
+                .cloned()
+                .ok_or_else(|| absent("no etcd is there; run cargo xtask etcd".to_owned())),
+            Self::Version(text) => {
+                let version: Version = text
+                    .parse()
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+                Binaries::find()?.of(version).cloned().ok_or_else(|| {
+                    absent(format!(
+                        "etcd {version} is not there; run cargo xtask etcd {version}"
+                    ))
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Free ports on the loopback.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+
+/// Below the ports that systems give to outgoing connections: none of those can take the
+/// port of a server that is down for a restart.
+const RANGE: Range<u16> = 10_000..32_000;
+
+/// The ports of one server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    pub(crate) client: u16,
+    pub(crate) peer: u16,
+    /// Health and metrics, in plain text whatever the client port speaks.
+    pub(crate) metrics: u16,
+}
+
+impl Ports {
+    /// Ports for so many servers, free just now.
+    pub(crate) fn free(servers: usize) -> io::Result<Vec<Self>> {
+        // All are held until all are there, so that none is given twice.
+        let mut held = Vec::new();
+        let mut ports = Vec::new();
+        for _ in 0..servers {
+            let mut next = || {
+                let (port, listener) = one()?;
+                held.push(listener);
+                io::Result::Ok(port)
+            };
+            ports.push(Self {
+                client: next()?,
+                peer: next()?,
+                metrics: next()?,
+            });
+        }
+        Ok(ports)
+    }
+}
+
+fn one() -> io::Result<(u16, TcpListener)> {
+    for _ in 0..1_000 {
+        let port = fastrand::u16(RANGE);
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok((port, listener));
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AddrInUse,
+        "found no free port on 127.0.0.1; are very many servers running?",
+    ))
+}

@@ -1,0 +1,199 @@
+//! A TCP proxy that does what bad networks do.
+
+mod counters;
+mod link;
+mod pump;
+mod queue;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use counters::Counters;
+
+/// One of the two ways that bytes go through a [`Proxy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the server.
+    ToServer,
+    /// From the server to the client.
+    ToClient,
+}
+
+/// A TCP proxy on the loopback, between a client and a server, with faults on command.
+///
+/// A new proxy forwards everything. There are two kinds of commands, and both take effect at
+/// once:
+///
+/// * what happens once, to the links that are open: [`cut`](Self::cut),
+///   [`reset`](Self::reset), [`half_close`](Self::half_close). New links are as before;
+/// * what goes on, for present and new links, until another of them or
+///   [`heal`](Self::heal): [`stall`](Self::stall), [`black_hole`](Self::black_hole). Beside
+///   these [`delay`](Self::delay) and [`refuse`](Self::refuse) go on until `heal`, too.
+///
+/// Dropping it closes the listener and all links. It needs the tokio runtime that it was
+/// started on.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    counters: Arc<Counters>,
+}
+
+/// What the links follow. The counts go up by one with each command, so that a link sees
+/// what happened since it was made, however late it looks.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    flow: Flow,
+    delay: Duration,
+    refuse: bool,
+    cuts: u64,
+    resets: u64,
+    closes_to_server: u64,
+    closes_to_client: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Flow {
+    #[default]
+    Pass,
+    Stall,
+    BlackHole,
+}
+
+impl State {
+    fn closes(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::ToServer => self.closes_to_server,
+            Direction::ToClient => self.closes_to_client,
+        }
+    }
+}
+
+impl Proxy {
+    /// Starts a proxy to this server, on a port of its own.
+    pub async fn start(target: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (state, follower) = watch::channel(State::default());
+        let counters = Arc::new(Counters::default());
+        tokio::spawn(accept(listener, target, follower, Arc::clone(&counters)));
+        Ok(Self {
+            address,
+            state,
+            counters,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens, as in `http://127.0.0.1:34567`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Closes the present links in order, both ways (FIN).
+    pub fn cut(&self) {
+        self.state.send_modify(|state| state.cuts += 1);
+    }
+
+    /// Tears the present links down, both ways (RST).
+    pub fn reset(&self) {
+        self.state.send_modify(|state| state.resets += 1);
+    }
+
+    /// Ends the present links in this direction only: its receiver sees the end (FIN), and
+    /// what its sender still sends is dropped. The other direction goes on.
+    pub fn half_close(&self, direction: Direction) {
+        self.state.send_modify(|state| match direction {
+            Direction::ToServer => state.closes_to_server += 1,
+            Direction::ToClient => state.closes_to_client += 1,
+        });
+    }
+
+    /// Takes in bytes and keeps them; [`heal`](Self::heal) delivers them.
+    ///
+    /// It keeps up to 16 MiB per link and direction, then it takes in no more.
+    pub fn stall(&self) {
+        self.state.send_modify(|state| state.flow = Flow::Stall);
+    }
+
+    /// Takes in bytes and drops them.
+    ///
+    /// Links that have lost bytes by it are reset by [`heal`](Self::heal): what would go on
+    /// is a stream with a hole, which no network makes. The others go on.
+    pub fn black_hole(&self) {
+        self.state.send_modify(|state| state.flow = Flow::BlackHole);
+    }
+
+    /// Delivers bytes this much later, each way: a round trip takes twice that.
+    pub fn delay(&self, delay: Duration) {
+        self.state.send_modify(|state| state.delay = delay);
+    }
+
+    /// Resets new connections as soon as they are accepted. The present links go on: for an
+    /// outage, [`reset`](Self::reset) them as well.
+    pub fn refuse(&self) {
+        self.state.send_modify(|state| state.refuse = true);
+    }
+
+    /// Ends what goes on: everything is forwarded again, without delay.
+    pub fn heal(&self) {
+        self.state.send_modify(|state| {
+            state.flow = Flow::Pass;
+            state.delay = Duration::ZERO;
+            state.refuse = false;
+        });
+    }
+
+    /// How many connections were accepted since the start, refused ones too.
+    pub fn connections(&self) -> u64 {
+        self.counters.accepted()
+    }
+
+    /// How many links are open now.
+    pub fn open(&self) -> u64 {
+        self.counters.open()
+    }
+
+    /// How many bytes were forwarded in this direction.
+    pub fn forwarded(&self, direction: Direction) -> u64 {
+        self.counters.forwarded(direction)
+    }
+}
+
+/// Takes connections in until the proxy is dropped.
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    mut state: watch::Receiver<State>,
+    counters: Arc<Counters>,
+) {
+    loop {
+        tokio::select! {
+            changed = state.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            Ok((client, _)) = listener.accept() => {
+                counters.accept();
+                let mut follower = state.clone();
+                let born = *follower.borrow_and_update();
+                if born.refuse {
+                    link::reset(client);
+                    continue;
+                }
+                let place = counters::Place::new(&counters);
+                tokio::spawn(link::run(client, target, follower, born, place));
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One direction of a link.
+
+use std::future::pending;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::counters::Counters;
+use super::queue::{Next, Queue};
+use super::{Direction, Flow, State};
+
+/// How much is taken in at once.
+const CHUNK: usize = 64 << 10;
+/// How much is kept while bytes flow: little, so that a slow receiver slows the sender.
+const FLOWING: usize = 256 << 10;
+/// How much is kept while bytes are stalled or delayed.
+const STALLED: usize = 16 << 20;
+
+/// Why a link as a whole is over before both its directions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// To be closed in order.
+    Cut,
+    /// To be torn down, on command or because one side did so.
+    Reset,
+    /// The proxy is gone.
+    Dropped,
+}
+
+pub(super) struct Pump<'a> {
+    pub(super) direction: Direction,
+    pub(super) from: ReadHalf<'a>,
+    pub(super) to: WriteHalf<'a>,
+    pub(super) state: watch::Receiver<State>,
+    /// The state that was acted on last; at first that of the link's birth.
+    pub(super) seen: State,
+    pub(super) counters: &'a Counters,
+}
+
+/// What a pump has on its hands.
+#[derive(Default)]
+struct Load {
+    queue: Queue,
+    /// Bytes were dropped, so the stream has a hole.
+    hole: bool,
+    /// The receiver was told the end; what still comes is dropped.
+    closed: bool,
+}
+
+impl Pump<'_> {
+    /// Forwards until the end of the stream, or until the link is over.
+    pub(super) async fn run(mut self) -> Result<(), Over> {
+        let mut load = Load::default();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            self.follow(&mut load).await?;
+            let now = Instant::now();
+            let next = match self.seen.flow {
+                Flow::Pass => load.queue.next(now),
+                Flow::Stall | Flow::BlackHole => Next::Idle,
+            };
+            if load.closed && load.queue.has_end() {
+                return Ok(());
+            }
+            if matches!(next, Next::End) {
+                return self.to.shutdown().await.or(Err(Over::Reset));
+            }
+            let room = load.queue.len() < self.limit() && !load.queue.has_end();
+            tokio::select! {
+                biased;
+                changed = self.state.changed() => changed.or(Err(Over::Dropped))?,
+                written = deliver(&self.to, &next) => {
+                    let count = written.or(Err(Over::Reset))?;
+                    self.counters.forward(self.direction, count);
+                    load.queue.delivered(count);
+                }
+                read = take(&self.from, &mut chunk), if room => {
+                    let count = read.or(Err(Over::Reset))?;
+                    self.keep(&mut load, &chunk[..count]);
+                }
+            }
+        }
+    }
+
+    /// Does what was commanded since the last time.
+    async fn follow(&mut self, load: &mut Load) -> Result<(), Over> {
+        let last = self.seen;
+        self.seen = *self.state.borrow_and_update();
+        if self.seen.resets != last.resets {
+            return Err(Over::Reset);
+        }
+        if self.seen.cuts != last.cuts {
+            return Err(Over::Cut);
+        }
+        if self.seen.closes(self.direction) != last.closes(self.direction) && !load.closed {
+            load.queue.clear();
+            load.closed = true;
+            self.to.shutdown().await.or(Err(Over::Reset))?;
+        }
+        if self.seen.flow == Flow::BlackHole {
+            load.hole |= load.queue.clear();
+        } else if load.hole {
+            return Err(Over::Reset);
+        }
+        if self.seen.delay < last.delay {
+            load.queue.hurry(Instant::now() + self.seen.delay);
+        }
+        Ok(())
+    }
+
+    /// Takes in what has come; nothing is the end.
+    fn keep(&self, load: &mut Load, bytes: &[u8]) {
+        let due = Instant::now() + self.seen.delay;
+        let dropped = load.closed || self.seen.flow == Flow::BlackHole;
+        match (bytes.is_empty(), dropped) {
+            (true, _) => load.queue.push_end(due),
+            (false, false) => load.queue.push(bytes, due),
+            (false, true) => load.hole |= !load.closed,
+        }
+    }
+
+    fn limit(&self) -> usize {
+        if self.seen.flow == Flow::Pass && self.seen.delay == Duration::ZERO {
+            FLOWING
+        } else {
+            STALLED
+        }
+    }
+}
+
+/// Waits until something is due and the receiver takes it.
+async fn deliver(to: &WriteHalf<'_>, next: &Next<'_>) -> io::Result<usize> {
+    match next {
+        Next::Idle | Next::End => pending().await,
+        Next::Wait(due) => {
+            sleep_until(*due).await;
+            Ok(0)
+        }
+        Next::Deliver(bytes) => loop {
+            to.writable().await?;
+            match to.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
+        },
+    }
+}
+
+/// Waits until something comes in.
+async fn take(from: &ReadHalf<'_>, chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        from.readable().await?;
+        match from.try_read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            outcome => return outcome,
+        }
+    }
+}

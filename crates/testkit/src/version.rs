@@ -1,0 +1,83 @@
+//! The version of an etcd.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// The version of an etcd, as in `3.5.35`; ordered as versions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// The `3` of `3.5.35`.
+    pub major: u32,
+    /// The `5` of `3.5.35`.
+    pub minor: u32,
+    /// The `35` of `3.5.35`.
+    pub patch: u32,
+}
+
+impl Version {
+    /// Whether this is `major.minor` or one after it.
+    pub fn is_at_least(self, major: u32, minor: u32) -> bool {
+        (self.major, self.minor) >= (major, minor)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// A text that is no version of an etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseVersionError(String);
+
+impl fmt::Display for ParseVersionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "'{}' is no etcd version; write it like 3.5.35",
+            self.0.escape_debug()
+        )
+    }
+}
+
+impl Error for ParseVersionError {}
+
+impl FromStr for Version {
+    type Err = ParseVersionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split('.').map(str::parse);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch)), None) => Ok(Self {
+                major,
+                minor,
+                patch,
+            }),
+            _ => Err(ParseVersionError(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_written_and_ordered() {
+        let read = |text: &str| text.parse::<Version>();
+        let old: Version = read("3.5.9").unwrap();
+        let new: Version = read("3.5.35").unwrap();
+        assert!(old < new, "by number and not by letter");
+        assert_eq!(new.to_string(), "3.5.35");
+        assert!(new.is_at_least(3, 5) && !new.is_at_least(3, 6));
+        for bad in ["", "3", "3.5", "3.5.x", "3.5.1.2", "v3.5.1", ".staging"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            read("latest").unwrap_err().to_string(),
+            "'latest' is no etcd version; write it like 3.5.35"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! What becomes of the servers of a test process that is killed.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use etcdex_testkit::{Etcd, until};
+
+use crate::{is_alive, newest};
+
+const MARK: &str = "started etcd with pids ";
+
+#[tokio::test]
+async fn servers_die_with_a_killed_test_process() {
+    if newest().is_none() {
+        return;
+    }
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "orphans::a_process_to_be_killed"])
+        .args(["--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(process.stdout.take().unwrap());
+    let pids: Vec<u32> = told
+        .lines()
+        .find_map(|line| Some(line.unwrap().split_once(MARK)?.1.to_owned()))
+        .expect("the process says what it started")
+        .split(' ')
+        .map(|pid| pid.parse().unwrap())
+        .collect();
+    let [gone, left, paused] = pids[..] else {
+        panic!("three were started");
+    };
+    assert!(!is_alive(gone) && is_alive(left) && is_alive(paused));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    until("the servers end", || !is_alive(left) && !is_alive(paused)).await;
+}
+
+#[tokio::test]
+#[ignore = "run by servers_die_with_a_killed_test_process"]
+async fn a_process_to_be_killed() {
+    let binary = newest().unwrap();
+    let gone = Etcd::start(&binary).await.unwrap();
+    let left = Etcd::start(&binary).await.unwrap();
+    let paused = Etcd::start(&binary).await.unwrap();
+    let pids = [&gone, &left, &paused].map(|one| one.pid().unwrap());
+    gone.kill();
+    paused.pause().unwrap();
+    println!("{MARK}{} {} {}", pids[0], pids[1], pids[2]);
+    // Should the other forget to kill this, it ends by itself.
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+}
