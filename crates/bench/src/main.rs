@@ -1,2 +1,37 @@
-//! Placeholder of the workspace skeleton.
-fn main() {}
+//! The `etcdex-bench` command.
+
+use std::process::ExitCode;
+
+use clap::{ColorChoice, Parser, Subcommand};
+use etcdex_bench::{null_server, unary};
+
+/// Measures etcdex beside its peers, in one run.
+#[derive(Debug, Parser)]
+#[command(name = "etcdex-bench", version, color = ColorChoice::Never)]
+struct Arguments {
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Debug, Subcommand)]
+enum Workload {
+    /// Puts and gets against a server that does nothing, peers taking turns
+    Unary(unary::Options),
+    /// The server of the other workloads; it ends when its standard input does
+    #[command(hide = true)]
+    NullServer(null_server::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().workload {
+        Workload::Unary(options) => unary::run(&options),
+        Workload::NullServer(options) => null_server::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The clients that are measured.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+mod raw_h2;
+
+pub use raw_h2::RawH2;
+
+/// A client that can put and get; clones share its connection.
+pub trait Peer: Clone + Send + Sync + 'static {
+    /// Puts a key.
+    fn put(&self, key: Bytes, value: Bytes) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Gets one key, and says how long its value is.
+    fn get(&self, key: Bytes) -> impl Future<Output = anyhow::Result<usize>> + Send;
+}
+
+/// The name of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Name {
+    /// The least that a gRPC call over the h2 crate can be
+    RawH2,
+}
+
+impl Name {
+    /// The name as the command line has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RawH2 => "raw-h2",
+        }
+    }
+}
+
+/// A peer with its connection.
+#[derive(Clone, Debug)]
+pub enum Connected {
+    /// See [`RawH2`].
+    RawH2(RawH2),
+}
+
+impl Connected {
+    /// Connects the peer of that name.
+    pub async fn open(name: Name, address: SocketAddr) -> anyhow::Result<Self> {
+        Ok(match name {
+            Name::RawH2 => Self::RawH2(RawH2::connect(address).await?),
+        })
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        match self {
+            Self::RawH2(_) => Name::RawH2,
+        }
+    }
+}
