@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::ports::Ports;
 use crate::process::Process;
-use crate::{Binary, Builder, Version, health};
+use crate::{Binary, Builder, Version, health, watchdog};
 
 /// How long a server may take to answer, or to end when it is asked to.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -60,7 +60,10 @@ impl Etcd {
         mut arguments: Vec<OsString>,
         https: bool,
     ) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("etcdex-etcd-").tempdir()?;
+        let prefix = format!("{}-{name}-", binary.version());
+        let folder = tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir_in(watchdog::folder()?)?;
         let mut data = OsString::from("--data-dir=");
         data.push(folder.path().join("data"));
         arguments.push(data);

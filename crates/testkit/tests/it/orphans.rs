@@ -1,6 +1,7 @@
 //! What becomes of the servers of a test process that is killed.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use etcdex_testkit::{Etcd, until};
@@ -21,20 +22,21 @@ async fn servers_die_with_a_killed_test_process() {
         .spawn()
         .unwrap();
     let told = BufReader::new(process.stdout.take().unwrap());
-    let pids: Vec<u32> = told
+    let told = told
         .lines()
         .find_map(|line| Some(line.unwrap().split_once(MARK)?.1.to_owned()))
-        .expect("the process says what it started")
-        .split(' ')
-        .map(|pid| pid.parse().unwrap())
-        .collect();
+        .expect("the process says what it started");
+    let (pids, data) = told.split_once(" in ").unwrap();
+    let data = Path::new(data);
+    let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
     let [gone, left, paused] = pids[..] else {
         panic!("three were started");
     };
-    assert!(!is_alive(gone) && is_alive(left) && is_alive(paused));
+    assert!(!is_alive(gone) && is_alive(left) && is_alive(paused) && data.exists());
     process.kill().unwrap();
     process.wait().unwrap();
     until("the servers end", || !is_alive(left) && !is_alive(paused)).await;
+    until("their data is removed", || !data.exists()).await;
 }
 
 #[tokio::test]
@@ -47,7 +49,9 @@ async fn a_process_to_be_killed() {
     let pids = [&gone, &left, &paused].map(|one| one.pid().unwrap());
     gone.kill();
     paused.pause().unwrap();
-    println!("{MARK}{} {} {}", pids[0], pids[1], pids[2]);
+    let data = left.data_dir();
+    let [first, second, third] = pids;
+    println!("{MARK}{first} {second} {third} in {}", data.display());
     // Should the other forget to kill this, it ends by itself.
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
 }

@@ -72,6 +72,19 @@ async fn black_hole_takes_links_and_bytes_in_and_forwards_nothing() {
 }
 
 #[tokio::test]
+async fn black_hole_drops_what_was_stalled_before() {
+    let (proxy, mut stream) = linked().await;
+    proxy.stall();
+    stream.write_all(b"kept, then lost").await.unwrap();
+    assert_silent(&mut stream).await;
+    proxy.black_hole();
+    assert_silent(&mut stream).await;
+    proxy.heal();
+    let error = soon(stream.read(&mut [0; 16])).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
 async fn delay_holds_bytes_each_way() {
     let (proxy, mut stream) = linked().await;
     let delay = Duration::from_millis(80);
