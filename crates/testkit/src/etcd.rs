@@ -218,9 +218,10 @@ impl Etcd {
         }
     }
 
-    /// Runs the etcdctl of the same version against this server, and gives what it prints.
+    /// Runs the etcdctl of the same version and gives what it prints.
     ///
-    /// Not for servers with TLS.
+    /// It asks this server, unless the arguments have `--endpoints=` of their own. For a
+    /// server with TLS they must say which certificates to use.
     pub async fn etcdctl<I>(&self, arguments: I) -> io::Result<String>
     where
         I: IntoIterator,
@@ -234,10 +235,17 @@ impl Etcd {
             )
         })?;
         let mut command = tokio::process::Command::new(etcdctl);
-        command
-            .arg(format!("--endpoints={}", self.endpoint()))
-            .args(arguments)
-            .kill_on_drop(true);
+        let mut elsewhere = false;
+        for argument in arguments {
+            let argument = argument.as_ref();
+            elsewhere |= argument.to_string_lossy().starts_with("--endpoints");
+            command.arg(argument);
+        }
+        if !elsewhere {
+            // Given twice, etcdctl would use both in turn.
+            command.arg(format!("--endpoints={}", self.endpoint()));
+        }
+        command.kill_on_drop(true);
         forget_flags(command.as_std_mut());
         let output = timeout(DEADLINE, command.output()).await??;
         if !output.status.success() {

@@ -174,7 +174,6 @@ async fn it_stands_before_an_etcd() {
         let etcd = Etcd::start(binary).await.unwrap();
         let proxy = Proxy::start(etcd.client_address()).await.unwrap();
         let Some(_) = binary.etcdctl() else { continue };
-        // The later of two flags counts.
         let through = format!("--endpoints={}", proxy.endpoint());
         etcd.etcdctl(["put", "fruit", "lime", &through])
             .await
