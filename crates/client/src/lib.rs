@@ -1,1 +1,68 @@
-//! Placeholder of the workspace skeleton.
+//! An etcd v3 client that says what became of every request.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), etcdex::Error> {
+//! use etcdex::{Client, Compare, Put};
+//!
+//! let client = Client::connect("http://127.0.0.1:2379").await?;
+//! client.put("jobs/1", "queued").await?;
+//!
+//! for kv in client.get("jobs/").prefix().await?.kvs {
+//!     println!("{:?} = {:?}", kv.key_str(), kv.value_str());
+//! }
+//!
+//! let taken = client
+//!     .txn()
+//!     .when(Compare::value("jobs/1").equal("queued"))
+//!     .then(Put::new("jobs/1", "running"))
+//!     .await?;
+//! assert!(taken.succeeded);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Client`] is cheap to clone and lives on a tokio runtime. Every method gives a [`Call`]:
+//! a future with options, sent when it is awaited. An [`Error`] has a [`kind`](Error::kind) and
+//! an [`outcome`](Error::outcome), which answers the question that a distributed program has
+//! to ask: may my write have happened all the same?
+//!
+//! # What it does by itself
+//! - It connects in the background, comes back after a loss with growing, jittered pauses, and
+//!   goes to another endpoint when one is down, stuck or cut off.
+//! - Every call has a time-out (5 s unless said otherwise) that covers waiting for a
+//!   connection, sending and receiving, and that the server is told.
+//! - Reads are sent again when a server is unavailable. Writes are sent again only when
+//!   provably no server has seen them.
+//! - Keys and values of a reply are slices of the received bytes; neither they nor secrets are
+//!   ever printed, by `Debug`, in errors or in logs.
+//!
+//! # Features
+//! - `serde`: `.json::<T>()` on a get, and [`Value::json`].
+
+mod call;
+mod client;
+mod config;
+mod connector;
+mod endpoint;
+mod error;
+mod key;
+mod kv;
+mod method;
+mod transport;
+mod txn;
+
+pub use call::{Call, Request};
+pub use client::Client;
+pub use config::Builder;
+pub use connector::{ByteStream, Connecting, Connector};
+pub use endpoint::{Address, DEFAULT_PORT, Endpoint};
+pub use error::{Code, Error, ErrorKind, Outcome};
+pub use key::{Key, Value};
+pub use kv::{
+    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, KeyValue, LeaseId, List,
+    Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
+};
+pub use txn::{
+    Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,
+    TxnResponse,
+};

@@ -1,0 +1,421 @@
+//! One call under way: from waiting for a connection to the bytes of its reply.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+
+use super::retry::{Situation, Verdict, patience, verdict};
+use super::wire::Wire;
+use super::{Scope, Timeout};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind, Outcome, Retry};
+use crate::method::Method;
+use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Want, now};
+
+/// An answer that takes longer than this makes somebody ping the connection.
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// How often a call that waits looks whether its connection has become suspect.
+const LOOK: Duration = Duration::from_millis(250);
+
+pin_project! {
+    pub(crate) struct Flight {
+        scope: Scope,
+        stage: Stage,
+        // What `stage` waits for at the latest.
+        wake: Option<Instant>,
+        deadline: Option<Instant>,
+        timeout: Option<Duration>,
+        method: Option<Method>,
+        endpoint: Option<Endpoint>,
+        attempts: u32,
+        retries: u32,
+        // An attempt before this one may have reached a server.
+        uncertain: bool,
+        last: Option<Error>,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+enum Stage {
+    New,
+    /// For a connection.
+    Waiting(
+        Pin<Box<dyn Future<Output = Result<Occupancy, Error>> + Send>>,
+        Want,
+    ),
+    Sent(Sent),
+    /// Before another attempt.
+    Pausing(Instant, Want),
+    Done,
+}
+
+struct Sent {
+    exchange: Exchange,
+    want: Want,
+    /// Until when the server has to begin to answer, where another endpoint could be tried.
+    until: Option<Instant>,
+    doubt: Instant,
+}
+
+impl Flight {
+    pub(crate) fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            stage: Stage::New,
+            wake: None,
+            deadline: None,
+            timeout: None,
+            method: None,
+            endpoint: None,
+            attempts: 0,
+            retries: 0,
+            uncertain: false,
+            last: None,
+            timer: None,
+        }
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    pub(crate) fn scope_mut(&mut self) -> &mut Scope {
+        &mut self.scope
+    }
+
+    /// Adds to an error what is known of the call.
+    pub(crate) fn describe(&self, error: Error) -> Error {
+        let error = match self.method {
+            Some(method) => error.with_operation(method.name(), self.attempts),
+            None => error,
+        };
+        let error = match &self.endpoint {
+            Some(endpoint) => error.with_endpoint(endpoint),
+            None => error,
+        };
+        error.with_client(self.scope.core.options.name.as_ref())
+    }
+
+    pub(crate) fn poll_reply<W: Wire>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        request: &W,
+    ) -> Poll<Result<Bytes, Error>> {
+        loop {
+            if let Poll::Ready(outcome) = self.as_mut().poll_stage(cx, request) {
+                *self.as_mut().project().stage = Stage::Done;
+                return Poll::Ready(outcome.map_err(|error| self.describe(error)));
+            }
+            // Whatever the stage waits for, it waits no longer than this.
+            ready!(self.as_mut().poll_timer(cx));
+            if let Some(error) = self.as_mut().tick(request) {
+                *self.as_mut().project().stage = Stage::Done;
+                return Poll::Ready(Err(self.describe(error)));
+            }
+        }
+    }
+
+    /// Goes as far as it can; `Pending` has registered with what the stage waits for.
+    fn poll_stage<W: Wire>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        request: &W,
+    ) -> Poll<Result<Bytes, Error>> {
+        loop {
+            let this = self.as_mut().project();
+            match this.stage {
+                Stage::New => {
+                    let want = self.as_mut().start(request);
+                    self.as_mut().go(want, request)?;
+                }
+                Stage::Waiting(place, want) => {
+                    let want = *want;
+                    let occupancy = ready!(place.as_mut().poll(cx))?;
+                    self.as_mut().send(occupancy, want, request)?;
+                }
+                Stage::Sent(sent) => match ready!(sent.exchange.poll_reply(cx)) {
+                    Ok(reply) => {
+                        this.scope.core.budget.earn();
+                        return Poll::Ready(Ok(reply));
+                    }
+                    Err(failure) => self.as_mut().fail(failure, request)?,
+                },
+                Stage::Pausing(..) | Stage::Done => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The first poll: from here on the clock runs.
+    fn start<W: Wire>(self: Pin<&mut Self>, request: &W) -> Want {
+        let this = self.project();
+        let method = request.method();
+        *this.method = Some(method);
+        *this.timeout = match this.scope.timeout {
+            Timeout::Default(_) if request.is_long() => None,
+            Timeout::Default(timeout) | Timeout::Chosen(timeout) => timeout,
+        };
+        // A time-out beyond what a clock can tell is none.
+        *this.deadline = this.timeout.and_then(|timeout| now().checked_add(timeout));
+        Want {
+            lane: method.lane(),
+            member: this.scope.member,
+            avoided: None,
+        }
+    }
+
+    /// Takes a place on a connection, or waits for one.
+    fn go<W: Wire>(mut self: Pin<&mut Self>, want: Want, request: &W) -> Result<(), Error> {
+        let this = self.as_mut().project();
+        let transport = &this.scope.core.transport;
+        match transport.occupy_now(want) {
+            Some(occupancy) => self.send(occupancy, want, request),
+            None => {
+                *this.stage = Stage::Waiting(Box::pin(transport.occupy(want)), want);
+                *this.wake = *this.deadline;
+                Ok(())
+            }
+        }
+    }
+
+    /// One attempt.
+    ///
+    /// The request is encoded anew for each: keeping the bytes would cost every call an
+    /// allocation and two atomic operations, for the few that are sent twice.
+    fn send<W: Wire>(
+        mut self: Pin<&mut Self>,
+        occupancy: Occupancy,
+        want: Want,
+        request: &W,
+    ) -> Result<(), Error> {
+        let this = self.as_mut().project();
+        let options = &this.scope.core.options;
+        let body = request
+            .encode(this.scope.namespace.as_ref(), options.max_send_size)
+            .map_err(|failure| failure.error)?;
+        let moment = now();
+        let left = this
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(moment));
+        if *this.attempts == 0 {
+            *this.endpoint = Some(occupancy.link().endpoint.clone());
+        } else if this.endpoint.as_ref() != Some(&occupancy.link().endpoint) {
+            *this.endpoint = Some(occupancy.link().endpoint.clone());
+        }
+        *this.attempts += 1;
+        let head = Head {
+            timeout: left,
+            require_leader: this.scope.require_leader,
+        };
+        let begun = Exchange::begin(
+            occupancy,
+            request.method(),
+            head,
+            body,
+            options.max_receive_size,
+        );
+        let exchange = match begun {
+            Ok(exchange) => exchange,
+            Err(failure) => return self.fail(failure, request),
+        };
+        let hurry = request.is_repeatable() && this.scope.core.transport.has_elsewhere(want);
+        let sent = Sent {
+            exchange,
+            want,
+            until: left.filter(|_| hurry).map(|left| moment + patience(left)),
+            doubt: moment + DOUBT,
+        };
+        *this.wake = sent.wake(*this.deadline);
+        *this.stage = Stage::Sent(sent);
+        Ok(())
+    }
+
+    /// An attempt has failed: give up, or try again.
+    fn fail<W: Wire>(mut self: Pin<&mut Self>, failure: Failure, request: &W) -> Result<(), Error> {
+        let this = self.as_mut().project();
+        let moment = now();
+        let want = match this.stage {
+            Stage::Sent(sent) => sent.want_after(this.scope.member),
+            Stage::Waiting(_, want) | Stage::Pausing(_, want) => *want,
+            Stage::New | Stage::Done => Want {
+                lane: request.method().lane(),
+                member: this.scope.member,
+                avoided: None,
+            },
+        };
+        let outcome = failure.error.outcome();
+        let core = &this.scope.core;
+        let verdict = verdict(Situation {
+            repeatable: request.is_repeatable(),
+            outcome,
+            retry: failure.retry,
+            retries_left: core.options.retries.saturating_sub(*this.retries),
+            retries: *this.retries,
+            elsewhere: core.transport.has_elsewhere(want),
+            left: this
+                .deadline
+                .map(|deadline| deadline.saturating_duration_since(moment)),
+            random: fastrand::f64(),
+        });
+        let Verdict::Again {
+            pause,
+            elsewhere,
+            counted,
+        } = verdict
+        else {
+            return Err(settle(failure.error, *this.uncertain));
+        };
+        // The first move away from a lost connection is free: a thousand calls that lose one
+        // together do not make an overload, and must not use up the budget of a whole client.
+        let free = *this.retries == 0 && failure.error.code().is_none();
+        if counted && !free && !core.budget.take() {
+            return Err(settle(failure.error, *this.uncertain));
+        }
+        *this.retries += u32::from(counted);
+        *this.uncertain |= outcome == Outcome::Unknown;
+        *this.last = Some(failure.error);
+        let want = Want {
+            avoided: want.avoided.filter(|_| elsewhere),
+            ..want
+        };
+        if pause.is_zero() {
+            return self.go(want, request);
+        }
+        let until = moment + pause;
+        *this.stage = Stage::Pausing(until, want);
+        *this.wake = Some(until);
+        Ok(())
+    }
+
+    fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(wake) = *this.wake else {
+            return Poll::Pending;
+        };
+        let wake = tokio::time::Instant::from_std(wake);
+        match this.timer.as_mut().as_pin_mut() {
+            Some(timer) if timer.deadline() == wake => {}
+            Some(timer) => timer.reset(wake),
+            None => this.timer.set(Some(tokio::time::sleep_until(wake))),
+        }
+        match this.timer.as_pin_mut() {
+            Some(timer) => timer.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The timer has fired: what is due?
+    fn tick<W: Wire>(mut self: Pin<&mut Self>, request: &W) -> Option<Error> {
+        let moment = now();
+        let this = self.as_mut().project();
+        if this.deadline.is_some_and(|deadline| deadline <= moment) {
+            return Some(self.too_late());
+        }
+        match this.stage {
+            Stage::Pausing(until, want) if *until <= moment => {
+                let want = *want;
+                self.go(want, request).err()
+            }
+            Stage::Sent(sent) => {
+                let link = sent.exchange.link();
+                if sent.doubt <= moment {
+                    link.pulse.doubt();
+                    sent.doubt = moment + LOOK;
+                }
+                let waits = request.is_repeatable() && !sent.exchange.is_answering();
+                let over = sent.until.is_some_and(|until| until <= moment);
+                if waits && (over || link.pulse.is_suspect()) {
+                    let failure = Failure::new(
+                        ErrorKind::Unavailable,
+                        Outcome::Unknown,
+                        "the server does not answer",
+                        Retry::Elsewhere,
+                    );
+                    return self.fail(failure, request).err();
+                }
+                if over {
+                    sent.until = None;
+                }
+                *this.wake = sent.wake(*this.deadline);
+                None
+            }
+            Stage::New | Stage::Waiting(..) | Stage::Pausing(..) | Stage::Done => None,
+        }
+    }
+
+    /// The error of a call whose time is over.
+    fn too_late(self: Pin<&mut Self>) -> Error {
+        let this = self.project();
+        let timeout = this.timeout.unwrap_or_default();
+        let last = this.last.take();
+        match this.stage {
+            Stage::Waiting(_, want) => {
+                let trouble = this.scope.core.transport.trouble(*want);
+                let text = match &trouble {
+                    Some((endpoint, cause)) => {
+                        format!("no connection within {timeout:?}: {endpoint}: {cause}")
+                    }
+                    None => format!("no connection within {timeout:?}"),
+                };
+                let error = settle(Error::new(ErrorKind::Unavailable, text), *this.uncertain);
+                match (trouble, last) {
+                    (Some((_, cause)), _) => error.with_source(cause),
+                    (None, Some(last)) => error.with_source(last),
+                    (None, None) => error,
+                }
+            }
+            Stage::Sent(_) => {
+                let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"))
+                    .with_outcome(Outcome::Unknown);
+                match last {
+                    Some(last) => error.with_source(last),
+                    None => error,
+                }
+            }
+            Stage::New | Stage::Pausing(..) | Stage::Done => {
+                let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"));
+                let error = settle(error, *this.uncertain);
+                match last {
+                    Some(last) => error.with_source(last),
+                    None => error,
+                }
+            }
+        }
+    }
+}
+
+impl Sent {
+    /// When to look at it next.
+    fn wake(&self, deadline: Option<Instant>) -> Option<Instant> {
+        let next = self.until.map_or(self.doubt, |until| until.min(self.doubt));
+        Some(deadline.map_or(next, |deadline| deadline.min(next)))
+    }
+
+    /// Where to go after it has failed: not over the same link.
+    fn want_after(&self, member: Option<usize>) -> Want {
+        let link = self.exchange.link();
+        Want {
+            lane: self.want.lane,
+            member,
+            avoided: Some(Avoided {
+                place: link.place,
+                link: link.id,
+            }),
+        }
+    }
+}
+
+/// An attempt before may have been applied, whatever became of the last one.
+fn settle(error: Error, uncertain: bool) -> Error {
+    if uncertain && error.outcome() == Outcome::NotSent {
+        error.with_outcome(Outcome::Unknown)
+    } else {
+        error
+    }
+}

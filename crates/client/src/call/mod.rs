@@ -1,0 +1,213 @@
+//! The one path of every unary call: time-out, namespace, retries and errors are here.
+
+mod budget;
+mod flight;
+mod retry;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pin_project_lite::pin_project;
+
+pub(crate) use self::budget::RetryBudget;
+use self::flight::Flight;
+use crate::config::{Config, Options};
+use crate::error::Error;
+use crate::key::Namespace;
+use crate::method::Method;
+use crate::transport::{Failure, Transport};
+
+/// What all handles of a client share.
+pub(crate) struct Core {
+    pub(crate) transport: Transport,
+    pub(crate) options: Options,
+    pub(crate) budget: RetryBudget,
+}
+
+impl Core {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            transport: Transport::new(config),
+            options: config.options.clone(),
+            budget: RetryBudget::new(),
+        }
+    }
+}
+
+/// What differs between the handles of a client: cheap to clone, and what calls start from.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) core: Arc<Core>,
+    pub(crate) timeout: Timeout,
+    pub(crate) namespace: Option<Namespace>,
+    pub(crate) member: Option<usize>,
+    pub(crate) require_leader: bool,
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timeout {
+    /// The client's default, for calls that are not long by nature.
+    Default(Option<Duration>),
+    /// What the user said of this handle or call.
+    Chosen(Option<Duration>),
+}
+
+/// A request that a [`Call`] can carry.
+///
+/// Its values are made by `new` and options (`Put::new(key, value).lease(id)`), or by the
+/// methods of a [`Client`](crate::Client). It cannot be implemented outside of this crate.
+pub trait Request: wire::Wire<Answer = Self::Reply> {
+    /// What the server's answer becomes.
+    type Reply: Send + 'static;
+}
+
+/// What the path of a call has to know of a request; not nameable from outside.
+pub(crate) mod wire {
+    use super::{Bytes, Error, Failure, Method, Namespace};
+
+    /// A request on the wire.
+    // Sealed: it is public only so far that `Request` can build on it.
+    #[allow(unnameable_types)]
+    pub trait Wire: Send + Unpin + 'static {
+        /// The same as `Request::Reply`.
+        type Answer;
+
+        /// The method that carries it.
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn method(&self) -> Method;
+
+        /// Whether doing it twice does no more than doing it once.
+        #[doc(hidden)]
+        fn is_repeatable(&self) -> bool;
+
+        /// Whether it is long by nature, so that the default time-out does not count.
+        #[doc(hidden)]
+        fn is_long(&self) -> bool {
+            false
+        }
+
+        /// The framed message, with the namespace applied.
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure>;
+
+        /// The reply, with the namespace taken off.
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn decode(
+            &self,
+            reply: Bytes,
+            namespace: Option<&Namespace>,
+        ) -> Result<Self::Answer, Error>;
+    }
+}
+
+pin_project! {
+    /// A request on its way: awaiting it sends it and gives the reply.
+    ///
+    /// The methods of a [`Client`](crate::Client) return it; the options of the request are
+    /// methods on it. It is `Send + 'static`, so it can be spawned, joined and selected.
+    ///
+    /// # Errors
+    /// An [`Error`] whose [`outcome`](Error::outcome) says whether the request may have been
+    /// applied.
+    ///
+    /// # Cancel safety
+    /// Nothing is sent before the first poll. Dropping it later gives the call up: the server
+    /// is told, no other call is harmed, and a write may or may not have been applied.
+    ///
+    /// # Retries
+    /// A request that provably reached no server is sent again within the time-out. One that
+    /// may have reached a server is sent again only if it is a read.
+    #[must_use = "a call does nothing until it is awaited"]
+    pub struct Call<R> {
+        request: R,
+        #[pin]
+        flight: Flight,
+    }
+}
+
+impl<R: Request> Call<R> {
+    pub(crate) fn new(scope: &Scope, request: R) -> Self {
+        Self {
+            request,
+            flight: Flight::new(scope.clone()),
+        }
+    }
+
+    /// How long this call may take, from its first poll to its reply: waiting for a connection,
+    /// sending and receiving included.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.flight.scope_mut().timeout = Timeout::Chosen(Some(timeout));
+        self
+    }
+
+    /// This call waits as long as it takes.
+    pub fn no_timeout(mut self) -> Self {
+        self.flight.scope_mut().timeout = Timeout::Chosen(None);
+        self
+    }
+
+    pub(crate) fn map<S: Request>(self, change: impl FnOnce(R) -> S) -> Call<S> {
+        Call {
+            request: change(self.request),
+            flight: self.flight,
+        }
+    }
+}
+
+impl<R: Request> Future for Call<R> {
+    type Output = Result<R::Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let request = &*this.request;
+        let reply = ready!(this.flight.as_mut().poll_reply(cx, request))?;
+        let decoded = request.decode(reply, this.flight.scope().namespace.as_ref());
+        Poll::Ready(decoded.map_err(|error| this.flight.describe(error)))
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Declares the options of a request once: as methods of the request, and of the call that
+/// carries it.
+macro_rules! options {
+    ($request:ty {
+        $($(#[$meta:meta])* fn $option:ident(mut $self:ident $(, $argument:ident: $type:ty)*) $body:block)*
+    }) => {
+        impl $request {
+            $(
+                $(#[$meta])*
+                #[must_use]
+                pub fn $option(mut $self $(, $argument: $type)*) -> Self {
+                    $body
+                    $self
+                }
+            )*
+        }
+
+        impl crate::call::Call<$request> {
+            $(
+                $(#[$meta])*
+                pub fn $option(self $(, $argument: $type)*) -> Self {
+                    self.map(|request| request.$option($($argument),*))
+                }
+            )*
+        }
+    };
+}
+pub(crate) use options;

@@ -1,0 +1,218 @@
+//! The client: a handle to everything, cheap to clone.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::call::{Call, Core, Scope, Timeout};
+use crate::config::{Builder, Config};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind};
+use crate::key::{Key, Namespace, Value};
+use crate::kv::{Compact, Delete, Get, List, Put};
+use crate::txn::{PutIfAbsent, Swap, Txn};
+
+/// A client of an etcd cluster.
+///
+/// It is a handle: clone it as you like, share it between tasks and threads, call everything
+/// on `&self`. All clones use the same connections, which close when the last one is dropped.
+/// [`with_timeout`](Client::with_timeout), [`namespace`](Client::namespace),
+/// [`member`](Client::member) and [`require_leader`](Client::require_leader) make handles whose
+/// calls differ in that.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), etcdex::Error> {
+/// let client = etcdex::Client::connect("http://127.0.0.1:2379").await?;
+/// client.put("greeting", "hello").await?;
+/// assert_eq!(client.get("greeting").string().await?.as_deref(), Some("hello"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    scope: Scope,
+}
+
+impl Client {
+    /// A builder with the defaults.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Connects to one endpoint, with the defaults.
+    ///
+    /// # Errors
+    /// Those of [`Builder::connect`].
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self, Error> {
+        Self::builder().endpoint(url).connect().await
+    }
+
+    fn new(config: &Config) -> Self {
+        let core = Arc::new(Core::new(config));
+        let options = &core.options;
+        Self {
+            scope: Scope {
+                timeout: Timeout::Default(options.timeout),
+                namespace: Namespace::new(options.namespace.clone()),
+                member: None,
+                require_leader: options.require_leader,
+                core,
+            },
+        }
+    }
+
+    /// A handle whose calls may take so long, also those that are long by nature.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        self.with(|scope| scope.timeout = Timeout::Chosen(Some(timeout)))
+    }
+
+    /// A handle whose calls wait as long as it takes.
+    #[must_use]
+    pub fn without_timeout(&self) -> Self {
+        self.with(|scope| scope.timeout = Timeout::Chosen(None))
+    }
+
+    /// A handle for which `prefix` is the whole key space: it goes in front of every key of a
+    /// request, whatever the range, and comes off every key of a reply. Handles of handles nest.
+    ///
+    /// It is a convenience and keeps honest programs apart; it is no protection against
+    /// others. What has no key (compaction, say) is not limited by it.
+    #[must_use]
+    pub fn namespace(&self, prefix: impl Into<Key>) -> Self {
+        let prefix = prefix.into();
+        self.with(|scope| {
+            scope.namespace = Namespace::within(scope.namespace.as_ref(), prefix.as_ref());
+        })
+    }
+
+    /// A handle whose calls go to one of the client's endpoints and to no other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the client does not have the endpoint.
+    pub fn member(&self, url: impl AsRef<str>) -> Result<Self, Error> {
+        let endpoint: Endpoint = url.as_ref().parse()?;
+        let transport = &self.scope.core.transport;
+        let Some(place) = transport.place_of(&endpoint) else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("{endpoint} is none of the client's endpoints"),
+            ));
+        };
+        Ok(self.with(|scope| scope.member = Some(place)))
+    }
+
+    /// A handle whose calls fail with [`ErrorKind::NoLeader`] at once on a member that sees no
+    /// leader, instead of waiting for one.
+    #[must_use]
+    pub fn require_leader(&self, require: bool) -> Self {
+        self.with(|scope| scope.require_leader = require)
+    }
+
+    /// The endpoints, in the order in which they were given.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.scope.core.transport.endpoints()
+    }
+
+    /// Takes no new calls from now on, on this handle and all others; calls under way go on.
+    /// The connections close when the last handle and the last call are gone.
+    pub fn close(&self) {
+        self.scope.core.transport.close();
+    }
+
+    /// Gets a key, or with options a range: see [`Get`].
+    ///
+    /// # Retries
+    /// It is sent again, at another endpoint if there is one, when a server is unavailable.
+    pub fn get(&self, key: impl Into<Key>) -> Call<Get> {
+        self.run(Get::new(key))
+    }
+
+    /// Puts a value at a key: see [`Put`].
+    ///
+    /// # Retries
+    /// It is sent again only when it provably reached no server.
+    pub fn put(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<Put> {
+        self.run(Put::new(key, value))
+    }
+
+    /// Deletes a key, or with options a range: see [`Delete`].
+    ///
+    /// # Retries
+    /// It is sent again only when it provably reached no server.
+    pub fn delete(&self, key: impl Into<Key>) -> Call<Delete> {
+        self.run(Delete::new(key))
+    }
+
+    /// Starts a transaction: add conditions and operations to it, and await it. See [`Txn`].
+    ///
+    /// # Retries
+    /// One that only reads is sent again like a [`get`](Self::get), any other like a
+    /// [`put`](Self::put).
+    pub fn txn(&self) -> Call<Txn> {
+        self.run(Txn::new())
+    }
+
+    /// Drops the history before a revision: see [`Compact`].
+    pub fn compact(&self, revision: i64) -> Call<Compact> {
+        self.run(Compact::new(revision))
+    }
+
+    /// Puts a value at a key that does not exist yet: see [`PutIfAbsent`].
+    pub fn put_if_absent(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<PutIfAbsent> {
+        self.run(PutIfAbsent::new(key, value))
+    }
+
+    /// Replaces the value of a key that is as expected: see [`Swap`].
+    pub fn swap(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<Swap> {
+        self.run(Swap::new(key, value))
+    }
+
+    /// All pairs with a prefix (an empty one: all), at one revision, page by page.
+    pub fn list(&self, prefix: impl Into<Key>) -> List {
+        List::new(&self.scope, prefix.into())
+    }
+
+    /// Sends any request value: `client.run(Put::new(key, value).lease(id))`.
+    pub fn run<R: crate::call::Request>(&self, request: R) -> Call<R> {
+        Call::new(&self.scope, request)
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Scope)) -> Self {
+        let mut scope = self.scope.clone();
+        change(&mut scope);
+        Self { scope }
+    }
+}
+
+impl Builder {
+    /// Connects, and waits until a connection is up or every endpoint has been tried once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for an option that makes no sense, [`ErrorKind::Unavailable`] with
+    /// the cause when no endpoint could be reached.
+    pub async fn connect(self) -> Result<Client, Error> {
+        let client = self.connect_lazy()?;
+        client.scope.core.transport.ready().await?;
+        Ok(client)
+    }
+
+    /// Makes a client that connects when the first call wants it, and tries until it succeeds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for an option that makes no sense.
+    pub fn connect_lazy(self) -> Result<Client, Error> {
+        Ok(Client::new(&self.into_config()?))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("name", &self.scope.core.options.name)
+            .field("endpoints", &self.endpoints().collect::<Vec<_>>())
+            .field("timeout", &self.scope.timeout)
+            .field("namespace", &self.scope.namespace)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,400 @@
+//! The options of a client: declared here and nowhere else.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connector::Connector;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind};
+
+/// etcd answers pings that come faster than this with GOAWAY (`too_many_pings`).
+///
+/// Source: `server/embed/config.go`, `DefaultGRPCKeepAliveMinTime`.
+pub(crate) const MIN_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Makes a [`Client`](crate::Client).
+///
+/// Every option has a default that is safe for production; the smallest program gives none and
+/// talks to `http://127.0.0.1:2379`.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), etcdex::Error> {
+/// use std::time::Duration;
+///
+/// let client = etcdex::Client::builder()
+///     .endpoints(["http://10.0.0.1:2379", "http://10.0.0.2:2379"])
+///     .name("orders")
+///     .timeout(Duration::from_secs(2))
+///     .connect()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Builder {
+    endpoints: Vec<Endpoint>,
+    // The first thing that was wrong; told by `connect`, so that the chain needs no `?`.
+    refusal: Option<(ErrorKind, String)>,
+    options: Options,
+}
+
+/// What the client was built with.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) options: Options,
+}
+
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) keep_alive_interval: Option<Duration>,
+    pub(crate) keep_alive_timeout: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) retry_timeout: Duration,
+    pub(crate) bind_address: Option<IpAddr>,
+    pub(crate) nodelay: bool,
+    pub(crate) stream_window: u32,
+    pub(crate) connection_window: u32,
+    pub(crate) max_receive_size: usize,
+    pub(crate) max_send_size: usize,
+    pub(crate) connector: Option<Arc<dyn Connector>>,
+    pub(crate) namespace: bytes::Bytes,
+    pub(crate) require_leader: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: None,
+            timeout: Some(Duration::from_secs(5)),
+            connect_timeout: Duration::from_secs(3),
+            keep_alive_interval: Some(Duration::from_secs(10)),
+            keep_alive_timeout: Some(Duration::from_secs(3)),
+            retries: 10,
+            retry_timeout: Duration::from_secs(1),
+            bind_address: None,
+            nodelay: true,
+            stream_window: 8 << 20,
+            // Streams are what bounds memory: a few unread replies must not stop all others.
+            connection_window: (1 << 31) - 1,
+            max_receive_size: 256 << 20,
+            max_send_size: 2 << 20,
+            connector: None,
+            namespace: bytes::Bytes::new(),
+            require_leader: false,
+        }
+    }
+}
+
+impl Builder {
+    /// Adds an endpoint. Default, when none is added: `http://127.0.0.1:2379`.
+    ///
+    /// A URL that is none makes [`connect`](Self::connect) fail.
+    pub fn endpoint(mut self, url: impl AsRef<str>) -> Self {
+        match url.as_ref().parse::<Endpoint>() {
+            Ok(endpoint) if self.endpoints.contains(&endpoint) => {}
+            Ok(endpoint) => self.endpoints.push(endpoint),
+            Err(error) => self.refuse(error.message()),
+        }
+        self
+    }
+
+    /// Adds several endpoints.
+    pub fn endpoints<U: AsRef<str>>(self, urls: impl IntoIterator<Item = U>) -> Self {
+        urls.into_iter().fold(self, Self::endpoint)
+    }
+
+    /// Takes endpoints and time-outs from the variables that `etcdctl` reads:
+    /// `ETCDCTL_ENDPOINTS` (comma-separated), `ETCDCTL_DIAL_TIMEOUT`,
+    /// `ETCDCTL_COMMAND_TIMEOUT`, `ETCDCTL_KEEPALIVE_TIME` and `ETCDCTL_KEEPALIVE_TIMEOUT`
+    /// (Go's durations: `5s`, `500ms`, `1m30s`).
+    ///
+    /// A variable that is not set changes nothing; one that cannot be read makes
+    /// [`connect`](Self::connect) fail.
+    pub fn environment(mut self) -> Self {
+        if let Some(list) = variable("ETCDCTL_ENDPOINTS") {
+            self = self.endpoints(list.split(','));
+        }
+        let durations: [(&str, fn(Self, Duration) -> Self); 4] = [
+            ("ETCDCTL_DIAL_TIMEOUT", Self::connect_timeout),
+            ("ETCDCTL_COMMAND_TIMEOUT", Self::timeout),
+            ("ETCDCTL_KEEPALIVE_TIME", Self::keep_alive_interval),
+            ("ETCDCTL_KEEPALIVE_TIMEOUT", Self::keep_alive_timeout),
+        ];
+        for (name, apply) in durations {
+            let Some(text) = variable(name) else { continue };
+            match parse_duration(&text) {
+                Some(duration) => self = apply(self, duration),
+                None => self.refuse(&format!(
+                    "{name} is '{text}', which is no duration (like 5s, 500ms)"
+                )),
+            }
+        }
+        self
+    }
+
+    /// A name for this client, in its errors, spans and metrics. Default: none.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.options.name = Some(name.into());
+        self
+    }
+
+    /// How long a call may take, from its first poll to its answer: waiting for a connection,
+    /// sending and receiving included. The server is told (`grpc-timeout`). Default: 5 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Calls wait as long as it takes.
+    pub fn no_timeout(mut self) -> Self {
+        self.options.timeout = None;
+        self
+    }
+
+    /// How long one attempt to connect may take, handshakes included. Default: 3 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a connection with calls under way may be silent before a ping is sent.
+    /// Default: 10 s. Below 5 s it is refused: etcd closes connections that ping faster.
+    pub fn keep_alive_interval(mut self, interval: Duration) -> Self {
+        if interval < MIN_KEEP_ALIVE_INTERVAL {
+            self.refuse("keep_alive_interval is under 5 s, which etcd answers with a GOAWAY");
+        }
+        self.options.keep_alive_interval = Some(interval);
+        self
+    }
+
+    /// Sends no pings on silent connections.
+    pub fn no_keep_alive_interval(mut self) -> Self {
+        self.options.keep_alive_interval = None;
+        self
+    }
+
+    /// How long a ping may stay unanswered before the connection counts as dead. Default: 3 s.
+    pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
+        if timeout.is_zero() {
+            self.refuse("keep_alive_timeout is zero");
+        }
+        self.options.keep_alive_timeout = Some(timeout);
+        self
+    }
+
+    /// Never takes a connection for dead because a ping stays unanswered.
+    pub fn no_keep_alive_timeout(mut self) -> Self {
+        self.options.keep_alive_timeout = None;
+        self
+    }
+
+    /// How often a call that may be repeated is sent again after a failure. Default: 10.
+    ///
+    /// Independent of this number, a request that provably reached no server (the connection
+    /// was closed gracefully, say) goes to the next connection.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options.retries = retries;
+        self
+    }
+
+    /// The longest pause between two attempts to connect. Default: 1 s.
+    ///
+    /// Pauses start at 10 ms, double, and are jittered; they start over after a good reply.
+    pub fn retry_timeout(mut self, pause: Duration) -> Self {
+        self.options.retry_timeout = pause;
+        self
+    }
+
+    /// The local address to connect from. Default: the system's choice.
+    pub fn bind_address(mut self, address: IpAddr) -> Self {
+        self.options.bind_address = Some(address);
+        self
+    }
+
+    /// Whether small writes leave at once (`TCP_NODELAY`). Default: true.
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.options.nodelay = nodelay;
+        self
+    }
+
+    /// How many bytes of one reply the server may send ahead of the reader. Default: 8 MiB;
+    /// from 64 KiB to 2 GiB - 1.
+    pub fn stream_window(mut self, bytes: u32) -> Self {
+        self.check_window("stream_window", bytes);
+        self.options.stream_window = bytes;
+        self
+    }
+
+    /// How many bytes of all replies of a connection together the server may send ahead of
+    /// their readers. Default: 2 GiB - 1, so that replies nobody reads yet stop no others;
+    /// from 64 KiB.
+    pub fn connection_window(mut self, bytes: u32) -> Self {
+        self.check_window("connection_window", bytes);
+        self.options.connection_window = bytes;
+        self
+    }
+
+    /// The largest reply that is taken, in bytes. Default: 256 MiB.
+    ///
+    /// Read more than that in pages, with [`Client::list`](crate::Client::list).
+    pub fn max_receive_size(mut self, bytes: usize) -> Self {
+        self.options.max_receive_size = bytes;
+        self
+    }
+
+    /// The largest request that is sent, in bytes. Default: 2 MiB (a server takes 1.5 MiB
+    /// unless it was started with another `--max-request-bytes`).
+    pub fn max_send_size(mut self, bytes: usize) -> Self {
+        self.options.max_send_size = bytes;
+        self
+    }
+
+    /// What opens the byte streams instead of the client's own TCP and unix sockets.
+    pub fn connector(mut self, connector: impl Connector) -> Self {
+        self.options.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// All keys of this client stand below `prefix`, unseen: see
+    /// [`Client::namespace`](crate::Client::namespace). Default: none.
+    pub fn namespace(mut self, prefix: impl Into<crate::key::Key>) -> Self {
+        self.options.namespace = prefix.into().into_bytes();
+        self
+    }
+
+    /// Whether calls fail at once on a member that sees no leader. Default: false for calls.
+    pub fn require_leader(mut self, require: bool) -> Self {
+        self.options.require_leader = require;
+        self
+    }
+
+    pub(crate) fn into_config(mut self) -> Result<Config, Error> {
+        if let Some((kind, message)) = self.refusal {
+            return Err(Error::new(kind, message));
+        }
+        if self.endpoints.is_empty() {
+            self.endpoints.push("http://127.0.0.1:2379".parse()?);
+        }
+        if let Some(endpoint) = self.endpoints.iter().find(|e| e.is_secure()) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("{endpoint}: this version of etcdex has no TLS yet; use http or unix"),
+            ));
+        }
+        Ok(Config {
+            endpoints: self.endpoints,
+            options: self.options,
+        })
+    }
+
+    fn check_window(&mut self, option: &str, bytes: u32) {
+        if !(65_535..1 << 31).contains(&bytes) {
+            self.refuse(&format!("{option} is not from 64 KiB to 2 GiB - 1"));
+        }
+    }
+
+    fn refuse(&mut self, message: &str) {
+        self.refusal
+            .get_or_insert_with(|| (ErrorKind::Config, message.to_owned()));
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("endpoints", &self.endpoints)
+            .field("name", &self.options.name)
+            .field("timeout", &self.options.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+/// Go's `time.ParseDuration` without signs: `1m30s`, `500ms`, `1.5s`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
+        let seconds = match &rest[..unit] {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+        rest = &rest[unit..];
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(builder: Builder) -> String {
+        match builder.into_config() {
+            Ok(_) => panic!("it was taken"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Config);
+                error.to_string()
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_name() {
+        let new = Builder::default;
+        assert!(refusal(new().endpoint("ftp://x")).contains("ftp://x"));
+        assert!(refusal(new().endpoint("https://x")).contains("TLS"));
+        let seconds = Duration::from_secs;
+        assert!(refusal(new().keep_alive_interval(seconds(4))).contains("keep_alive_interval"));
+        assert!(refusal(new().keep_alive_timeout(seconds(0))).contains("keep_alive_timeout"));
+        assert!(refusal(new().stream_window(1)).contains("stream_window"));
+        assert!(refusal(new().connection_window(u32::MAX)).contains("connection_window"));
+    }
+
+    #[test]
+    fn endpoints_are_kept_in_order_and_once() {
+        let config = Builder::default()
+            .endpoints(["b:1", "a:1", "http://b:1"])
+            .into_config()
+            .unwrap_or_else(|error| panic!("{error}"));
+        let urls: Vec<_> = config.endpoints.iter().map(Endpoint::url).collect();
+        assert_eq!(urls, ["http://b:1", "http://a:1"]);
+    }
+
+    #[test]
+    fn durations_as_go_writes_them() {
+        let milliseconds = |text| parse_duration(text).map(|d| d.as_millis());
+        assert_eq!(milliseconds("5s"), Some(5_000));
+        assert_eq!(milliseconds("1m30s"), Some(90_000));
+        assert_eq!(milliseconds("500ms"), Some(500));
+        assert_eq!(milliseconds("1.5s"), Some(1_500));
+        assert_eq!(milliseconds("2h"), Some(7_200_000));
+        for wrong in ["", "5", "s", "5x", "-5s", "1s5", "9999999999999999999999h"] {
+            assert_eq!(milliseconds(wrong), None, "{wrong}");
+        }
+    }
+}

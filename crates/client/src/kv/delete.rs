@@ -1,0 +1,139 @@
+//! Deleting a key or a range.
+
+use std::fmt;
+
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
+
+use super::{KeyValue, ResponseHeader, Selection, count, decode, header, key_values};
+use crate::call::wire::Wire;
+use crate::call::{Request, options};
+use crate::error::Error;
+use crate::key::{Key, Namespace};
+use crate::method::Method;
+use crate::transport::{Failure, frame};
+
+/// Deletes a key or a range of keys.
+///
+/// Deleting what does not exist is no error: `deleted` in the reply is then 0, and the store's
+/// revision stays.
+///
+/// Source: <https://etcd.io/docs/v3.6/learning/api/#delete-range>.
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Delete {
+    selection: Selection,
+    wire: DeleteRangeRequest,
+}
+
+impl Delete {
+    /// Deletes one key; options make it a range.
+    pub fn new(key: impl Into<Key>) -> Self {
+        Self {
+            selection: Selection::default(),
+            wire: DeleteRangeRequest {
+                key: key.into().into_bytes(),
+                ..DeleteRangeRequest::default()
+            },
+        }
+    }
+
+    /// The message with the namespace applied, if it makes sense.
+    pub(crate) fn message(
+        &self,
+        namespace: Option<&Namespace>,
+    ) -> Result<DeleteRangeRequest, Failure> {
+        let range = self.selection.range(&self.wire.key, namespace)?;
+        Ok(DeleteRangeRequest {
+            key: range.start,
+            range_end: range.end,
+            prev_kv: self.wire.prev_kv,
+        })
+    }
+}
+
+options! { Delete {
+    /// All keys from the given one up to this one, which is not included.
+    fn range_end(mut self, end: impl Into<Key>) {
+        self.selection.to(end.into());
+    }
+
+    /// All keys that start with the given one; with an empty one, all keys.
+    fn prefix(mut self) {
+        self.selection.prefix();
+    }
+
+    /// All keys from the given one on.
+    fn from_key(mut self) {
+        self.selection.from_key();
+    }
+
+    /// All keys, whatever was given.
+    fn all_keys(mut self) {
+        self.selection.all();
+    }
+
+    /// Asks for the pairs that were deleted.
+    fn prev_kv(mut self) {
+        self.wire.prev_kv = true;
+    }
+} }
+
+impl fmt::Debug for Delete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delete")
+            .field("single", &self.selection.is_single())
+            .field("prev_kv", &self.wire.prev_kv)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reply to a [`Delete`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DeleteResponse {
+    /// Who answered; its revision is that of the delete, if it deleted anything.
+    pub header: ResponseHeader,
+    /// How many keys were deleted.
+    pub deleted: u64,
+    /// The pairs that were deleted, if they were asked for.
+    pub prev_kvs: Vec<KeyValue>,
+}
+
+impl DeleteResponse {
+    pub(crate) fn of(
+        reply: DeleteRangeResponse,
+        namespace: Option<&Namespace>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            header: header(reply.header),
+            deleted: count(reply.deleted),
+            prev_kvs: key_values(reply.prev_kvs, namespace)?,
+        })
+    }
+}
+
+impl Request for Delete {
+    type Reply = DeleteResponse;
+}
+
+#[allow(private_interfaces)]
+impl Wire for Delete {
+    type Answer = DeleteResponse;
+
+    fn method(&self) -> Method {
+        Method::DeleteRange
+    }
+
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        frame(&self.message(namespace)?, limit)
+    }
+
+    fn decode(&self, reply: Bytes, namespace: Option<&Namespace>) -> Result<DeleteResponse, Error> {
+        DeleteResponse::of(decode(reply)?, namespace)
+    }
+}

@@ -1,0 +1,182 @@
+//! Writing one key.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::{PutRequest, PutResponse as Reply};
+
+use super::{KeyValue, ResponseHeader, decode, header, key_value, refuse};
+use crate::call::wire::Wire;
+use crate::call::{Request, options};
+use crate::error::Error;
+use crate::key::{Key, Namespace, Value};
+use crate::method::Method;
+use crate::transport::{Failure, frame};
+
+/// The ID of a lease. `Display` and `{:x}` write it as `etcdctl` does, in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub i64);
+
+impl LeaseId {
+    /// On the wire, 0 means that there is none.
+    pub(crate) fn of(id: i64) -> Option<Self> {
+        (id != 0).then_some(Self(id))
+    }
+}
+
+impl From<i64> for LeaseId {
+    fn from(id: i64) -> Self {
+        Self(id)
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::LowerHex for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeaseId({:016x})", self.0)
+    }
+}
+
+/// Puts a value at a key.
+///
+/// Source: <https://etcd.io/docs/v3.6/learning/api/#put>.
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Put {
+    wire: PutRequest,
+}
+
+impl Put {
+    /// Puts `value` at `key`, without a lease.
+    pub fn new(key: impl Into<Key>, value: impl Into<Value>) -> Self {
+        Self {
+            wire: PutRequest {
+                key: key.into().into_bytes(),
+                value: value.into().into_bytes(),
+                ..PutRequest::default()
+            },
+        }
+    }
+
+    /// The message with the namespace applied, if it makes sense.
+    pub(crate) fn message(
+        &self,
+        namespace: Option<&Namespace>,
+    ) -> Result<Cow<'_, PutRequest>, Failure> {
+        self.check()?;
+        Ok(match namespace {
+            None => Cow::Borrowed(&self.wire),
+            Some(namespace) => {
+                let mut wire = self.wire.clone();
+                wire.key = namespace.key(&wire.key);
+                Cow::Owned(wire)
+            }
+        })
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let wire = &self.wire;
+        if wire.key.is_empty() {
+            return Err(refuse("the key is empty; etcd has no empty keys"));
+        }
+        if wire.ignore_value && !wire.value.is_empty() {
+            return Err(refuse(
+                "ignore_value keeps the present value, and yet a value is given: give an empty one",
+            ));
+        }
+        if wire.ignore_lease && wire.lease != 0 {
+            return Err(refuse(
+                "ignore_lease keeps the present lease, and yet a lease is given",
+            ));
+        }
+        Ok(())
+    }
+}
+
+options! { Put {
+    /// Ties the key to a lease: it goes when the lease does. Without this option a put takes
+    /// the key off its lease.
+    fn lease(mut self, id: impl Into<LeaseId>) {
+        self.wire.lease = id.into().0;
+    }
+
+    /// Asks for the pair as it was before.
+    fn prev_kv(mut self) {
+        self.wire.prev_kv = true;
+    }
+
+    /// Keeps the present value; the value given has to be empty. The key has to exist.
+    fn ignore_value(mut self) {
+        self.wire.ignore_value = true;
+    }
+
+    /// Keeps the present lease. The key has to exist.
+    fn ignore_lease(mut self) {
+        self.wire.ignore_lease = true;
+    }
+} }
+
+impl fmt::Debug for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.wire, f)
+    }
+}
+
+/// The reply to a [`Put`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PutResponse {
+    /// Who answered; its revision is that of the put.
+    pub header: ResponseHeader,
+    /// The pair as it was before, if it was asked for and there was one.
+    pub prev_kv: Option<KeyValue>,
+}
+
+impl PutResponse {
+    pub(crate) fn of(reply: Reply, namespace: Option<&Namespace>) -> Result<Self, Error> {
+        Ok(Self {
+            header: header(reply.header),
+            prev_kv: reply
+                .prev_kv
+                .map(|kv| key_value(kv, namespace))
+                .transpose()?,
+        })
+    }
+}
+
+impl Request for Put {
+    type Reply = PutResponse;
+}
+
+#[allow(private_interfaces)]
+impl Wire for Put {
+    type Answer = PutResponse;
+
+    fn method(&self) -> Method {
+        Method::Put
+    }
+
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        frame(&*self.message(namespace)?, limit)
+    }
+
+    fn decode(&self, reply: Bytes, namespace: Option<&Namespace>) -> Result<PutResponse, Error> {
+        PutResponse::of(decode(reply)?, namespace)
+    }
+}

@@ -1,0 +1,95 @@
+//! Which keys a request is about: one, or a range in one of its forms.
+
+use bytes::Bytes;
+
+use crate::key::{Key, KeyRange, Namespace, prefix_end};
+use crate::kv::refuse;
+use crate::transport::Failure;
+
+/// One key, until an option says otherwise. Two options that say different things are refused.
+///
+/// The key itself stays in the request's message, where a call that needs nothing else finds it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selection {
+    extent: Extent,
+    conflict: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Extent {
+    #[default]
+    Key,
+    To(Bytes),
+    Prefix,
+    FromKey,
+    All,
+}
+
+impl Selection {
+    pub(crate) fn to(&mut self, end: Key) {
+        self.set(Extent::To(end.into_bytes()));
+    }
+
+    pub(crate) fn prefix(&mut self) {
+        self.set(Extent::Prefix);
+    }
+
+    pub(crate) fn from_key(&mut self) {
+        self.set(Extent::FromKey);
+    }
+
+    pub(crate) fn all(&mut self) {
+        self.set(Extent::All);
+    }
+
+    /// Up to the last key with that prefix.
+    pub(crate) fn to_prefix_end(&mut self, prefix: &[u8]) {
+        self.set(match &prefix_end(prefix)[..] {
+            // No key is behind those with the prefix.
+            b"\0" => Extent::FromKey,
+            end => Extent::To(Bytes::copy_from_slice(end)),
+        });
+    }
+
+    fn set(&mut self, extent: Extent) {
+        self.conflict |= self.extent != Extent::Key && self.extent != extent;
+        self.extent = extent;
+    }
+
+    pub(crate) fn is_single(&self) -> bool {
+        self.extent == Extent::Key
+    }
+
+    /// The range on the wire that begins with `key`.
+    pub(crate) fn range(
+        &self,
+        key: &Bytes,
+        namespace: Option<&Namespace>,
+    ) -> Result<KeyRange, Failure> {
+        if self.conflict {
+            return Err(refuse(
+                "range_end, prefix, from_key and all exclude each other: give one of them",
+            ));
+        }
+        let range = match &self.extent {
+            Extent::Key | Extent::To(_) if key.is_empty() => {
+                return Err(refuse("the key is empty; etcd has no empty keys"));
+            }
+            Extent::To(end) if end.is_empty() => {
+                return Err(refuse("range_end is empty; for one key, leave it out"));
+            }
+            Extent::Key => KeyRange::single(key.clone()),
+            Extent::To(end) => KeyRange {
+                start: key.clone(),
+                end: end.clone(),
+            },
+            Extent::Prefix => KeyRange::prefix(key.clone()),
+            Extent::FromKey => KeyRange::from_key(key.clone()),
+            Extent::All => KeyRange::all(),
+        };
+        Ok(match namespace {
+            Some(namespace) => namespace.range(&range),
+            None => range,
+        })
+    }
+}

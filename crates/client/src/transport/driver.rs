@@ -1,0 +1,298 @@
+//! The actor that owns a connection: it connects, publishes the live link, and starts over.
+//!
+//! It has no rules of its own: `state.rs` says what to do, `watcher.rs` looks after a
+//! connection that is up.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::Hub;
+use super::balance::Health;
+use super::handshake::{self, Unreachable, Wire};
+use super::keepalive::KeepAlive;
+use super::link::{Link, now};
+use super::state::{Lifecycle, Phase};
+use super::watcher::{Ending, Overseer, Watcher};
+use crate::config::Options;
+use crate::connector::Connector;
+use crate::endpoint::Endpoint;
+use crate::method::Lane;
+
+/// An attempt that takes longer than this lets others begin.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// Numbers all links of the process.
+static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
+
+/// A connection to one endpoint, in whatever state it is.
+pub(crate) struct Connection {
+    desk: Arc<Desk>,
+}
+
+/// What the driver shares with those who want the connection.
+struct Desk {
+    endpoint: Endpoint,
+    place: usize,
+    lane: Lane,
+    options: Arc<Options>,
+    connector: Arc<dyn Connector>,
+    hub: Weak<Hub>,
+    status: watch::Sender<Status>,
+    wanted: Notify,
+    started: AtomicBool,
+}
+
+/// What is published of a connection.
+#[derive(Clone)]
+pub(crate) enum Status {
+    /// Not connected, and no attempt has failed.
+    Absent,
+    /// Calls can be sent.
+    Live(Arc<Link>),
+    /// The last attempt failed, or the connection broke and is not back yet.
+    Down(Unreachable),
+}
+
+impl Connection {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        place: usize,
+        lane: Lane,
+        options: Arc<Options>,
+        connector: Arc<dyn Connector>,
+        hub: Weak<Hub>,
+    ) -> Self {
+        Self {
+            desk: Arc::new(Desk {
+                endpoint,
+                place,
+                lane,
+                options,
+                connector,
+                hub,
+                status: watch::Sender::new(Status::Absent),
+                wanted: Notify::new(),
+                started: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// The link, if the connection is up.
+    pub(crate) fn live(&self) -> Option<Arc<Link>> {
+        match &*self.desk.status.borrow() {
+            Status::Live(link) => Some(Arc::clone(link)),
+            Status::Absent | Status::Down(_) => None,
+        }
+    }
+
+    /// Why it is not up, if that is known.
+    pub(crate) fn trouble(&self) -> Option<Unreachable> {
+        match &*self.desk.status.borrow() {
+            Status::Down(cause) => Some(cause.clone()),
+            Status::Absent | Status::Live(_) => None,
+        }
+    }
+
+    /// Makes the driver connect if it is at rest. Has to be called within a tokio runtime.
+    pub(crate) fn want(&self, closing: watch::Receiver<()>) {
+        if !self.desk.started.swap(true, Ordering::Relaxed) {
+            tokio::spawn(drive(Arc::clone(&self.desk), closing));
+        }
+        self.desk.wanted.notify_one();
+    }
+}
+
+impl Desk {
+    fn publish(&self, status: Status, health: Health) {
+        self.status.send_replace(status);
+        if let Some(hub) = self.hub.upgrade() {
+            hub.note(self.place, self.lane, health);
+        }
+    }
+
+    fn note(&self, health: Health) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.note(self.place, self.lane, health);
+        }
+    }
+}
+
+impl Overseer for Arc<Desk> {
+    fn is_wanted(&self) -> bool {
+        self.hub
+            .upgrade()
+            .is_some_and(|hub| hub.wants(self.place, self.lane))
+    }
+
+    fn suspect(&self, suspect: bool) {
+        self.note(if suspect { Health::Suspect } else { Health::Up });
+    }
+}
+
+/// Runs the connection until the client is gone.
+async fn drive(desk: Arc<Desk>, mut closing: watch::Receiver<()>) {
+    let mut life = Lifecycle::new(desk.options.retry_timeout);
+    let mut interval = desk.options.keep_alive_interval;
+    let mut fate: Option<(oneshot::Receiver<Ending>, Arc<Link>)> = None;
+    loop {
+        tokio::select! {
+            biased;
+            // The sender is dropped with the client.
+            _ = closing.changed() => break,
+            () = advance(&desk, &mut life, &mut interval, &mut fate) => {}
+        }
+    }
+    // The link goes with it; h2 says goodbye once no call holds it any more.
+    desk.status.send_replace(Status::Absent);
+}
+
+/// Does what the phase asks for, and takes the step that follows from it.
+async fn advance(
+    desk: &Arc<Desk>,
+    life: &mut Lifecycle,
+    interval: &mut Option<Duration>,
+    fate: &mut Option<(oneshot::Receiver<Ending>, Arc<Link>)>,
+) {
+    match life.phase() {
+        Phase::Idle => {
+            desk.wanted.notified().await;
+            life.wanted(now());
+        }
+        Phase::Pausing(until) => {
+            tokio::time::sleep_until(until.into()).await;
+            life.pause_over();
+        }
+        Phase::Connecting => match connect(desk).await {
+            Ok(wire) => match launch(desk, wire, *interval) {
+                Ok(launched) => {
+                    tracing::debug!(endpoint = %desk.endpoint, lane = ?desk.lane, "connected");
+                    let link = Arc::clone(&launched.1);
+                    *fate = Some(launched);
+                    life.connected();
+                    desk.publish(Status::Live(link), Health::Up);
+                }
+                Err(cause) => failed(desk, life, cause),
+            },
+            Err(cause) => failed(desk, life, cause),
+        },
+        Phase::Live => {
+            // INVARIANT: `fate` is set before the phase becomes `Live`.
+            let Some((ending, link)) = fate.as_mut() else {
+                return;
+            };
+            let ending = ending.await.ok();
+            let proven = link.pulse.is_proven();
+            *fate = None;
+            lost(desk, life, interval, ending, proven);
+        }
+    }
+}
+
+/// One attempt; the others are told when it takes long.
+async fn connect(desk: &Desk) -> Result<Wire, Unreachable> {
+    if desk.status.borrow().is_absent() {
+        desk.note(Health::Trying);
+    }
+    let attempt = handshake::connect(&desk.endpoint, &*desk.connector, &desk.options);
+    tokio::pin!(attempt);
+    tokio::select! {
+        biased;
+        outcome = &mut attempt => return outcome,
+        () = tokio::time::sleep(SLOW) => {}
+    }
+    if desk.status.borrow().is_absent() {
+        desk.note(Health::Slow);
+    }
+    attempt.await
+}
+
+impl Status {
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+/// Makes a link of a wire, and starts to watch over it.
+fn launch(
+    desk: &Arc<Desk>,
+    wire: Wire,
+    interval: Option<Duration>,
+) -> Result<(oneshot::Receiver<Ending>, Arc<Link>), Unreachable> {
+    let id = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
+    let link = Link::new(
+        id,
+        desk.place,
+        desk.endpoint.clone(),
+        wire.sender,
+        Arc::clone(&wire.pulse),
+        desk.options.timeout,
+    )
+    .map_err(|error| Unreachable::with("the endpoint's name cannot stand in a request", error))?;
+    let (fate, ending) = oneshot::channel();
+    let watcher = Watcher {
+        task: wire.task,
+        ping_pong: wire.ping_pong,
+        pulse: wire.pulse,
+        keep_alive: KeepAlive::new(interval, desk.options.keep_alive_timeout, now()),
+        overseer: Arc::clone(desk),
+        fate: Some(fate),
+    };
+    tokio::spawn(watcher.run());
+    Ok((ending, Arc::new(link)))
+}
+
+fn failed(desk: &Desk, life: &mut Lifecycle, cause: Unreachable) {
+    tracing::debug!(endpoint = %desk.endpoint, lane = ?desk.lane, %cause, "not connected");
+    desk.publish(Status::Down(cause), Health::Down);
+    // ORDER: whether it is still wanted may depend on the note that it is down.
+    life.failed(now(), fastrand::f64(), desk.is_still_wanted());
+    desk.rest(life);
+}
+
+fn lost(
+    desk: &Desk,
+    life: &mut Lifecycle,
+    interval: &mut Option<Duration>,
+    ending: Option<Ending>,
+    proven: bool,
+) {
+    let Some(ending) = ending else { return };
+    if ending.too_many_pings {
+        *interval = interval.map(|interval| interval * 2);
+        tracing::warn!(
+            endpoint = %desk.endpoint,
+            ?interval,
+            "the server closed the connection because of too many pings; pinging half as often"
+        );
+    }
+    tracing::debug!(endpoint = %desk.endpoint, lane = ?desk.lane, cause = ending.cause, "disconnected");
+    match ending.loss {
+        super::state::Loss::Abrupt => {
+            desk.publish(Status::Down(Unreachable::lost(ending.cause)), Health::Down);
+        }
+        super::state::Loss::Graceful | super::state::Loss::Unused => {
+            desk.publish(Status::Absent, Health::Idle);
+        }
+    }
+    let wanted = desk.is_still_wanted();
+    life.lost(now(), ending.loss, proven, fastrand::f64(), wanted);
+    desk.rest(life);
+}
+
+impl Desk {
+    fn is_still_wanted(&self) -> bool {
+        self.hub
+            .upgrade()
+            .is_some_and(|hub| hub.wants(self.place, self.lane))
+    }
+
+    /// A connection at rest can be woken again.
+    fn rest(&self, life: &Lifecycle) {
+        if life.phase() == Phase::Idle {
+            self.note(Health::Idle);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! PURE: when to ping, when to doubt a connection, and when to give it up.
+
+use std::time::{Duration, Instant};
+
+use crate::config::MIN_KEEP_ALIVE_INTERVAL;
+
+/// A ping that stays unanswered this long makes a connection suspect.
+const SUSPICION: Duration = Duration::from_secs(2);
+
+/// What the driver has to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// Nothing before that moment.
+    Rest(Instant),
+    /// Send a ping.
+    Ping,
+    /// The connection is dead: close it.
+    Dead,
+}
+
+/// The pulse of one connection.
+#[derive(Debug)]
+pub(crate) struct KeepAlive {
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+    /// When bytes last came in.
+    heard: Instant,
+    pinged: Option<Instant>,
+    /// When the ping went out that has no pong yet.
+    outstanding: Option<Instant>,
+    /// A call has waited too long for its answer.
+    doubted: bool,
+}
+
+impl KeepAlive {
+    /// `interval` and `timeout` are off when `None`, each by itself.
+    pub(crate) fn new(interval: Option<Duration>, timeout: Option<Duration>, now: Instant) -> Self {
+        Self {
+            interval,
+            timeout,
+            heard: now,
+            pinged: None,
+            outstanding: None,
+            doubted: false,
+        }
+    }
+
+    /// Bytes came in at `then`.
+    pub(crate) fn heard(&mut self, then: Instant) {
+        self.heard = self.heard.max(then);
+    }
+
+    /// A call has been unanswered for a second.
+    pub(crate) fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// A ping went out.
+    pub(crate) fn pinged(&mut self, now: Instant) {
+        self.pinged = Some(now);
+        self.outstanding = Some(now);
+        self.doubted = false;
+    }
+
+    /// The ping was answered.
+    pub(crate) fn pong(&mut self) {
+        self.outstanding = None;
+    }
+
+    /// Whether new calls had better go elsewhere.
+    pub(crate) fn is_suspect(&self, now: Instant) -> bool {
+        self.silence(now)
+            .is_some_and(|silence| silence >= SUSPICION)
+    }
+
+    /// What to do now; `open` says whether calls or streams are under way.
+    pub(crate) fn next(&self, now: Instant, open: bool) -> Beat {
+        let Some(interval) = self.interval else {
+            // Without pings, nothing is known of silence.
+            return Beat::Rest(now + Duration::from_secs(3600));
+        };
+        if let Some(silence) = self.silence(now) {
+            return match self.timeout {
+                Some(timeout) if silence >= timeout => Beat::Dead,
+                Some(timeout) => Beat::Rest(now + self.to_next_mark(silence, timeout)),
+                None => Beat::Rest(now + interval),
+            };
+        }
+        if self.outstanding.is_some() {
+            return Beat::Rest(now + SUSPICION.min(interval));
+        }
+        let due = if self.doubted {
+            self.pinged
+                .map_or(now, |then| then + MIN_KEEP_ALIVE_INTERVAL)
+        } else {
+            self.heard.max(self.pinged.unwrap_or(self.heard)) + interval
+        };
+        match (due <= now, open) {
+            (true, true) => Beat::Ping,
+            // No pings without open streams: etcd counts them as abuse.
+            (true, false) => Beat::Rest(now + interval),
+            (false, _) => Beat::Rest(due),
+        }
+    }
+
+    /// How long nothing has come in since the unanswered ping went out.
+    fn silence(&self, now: Instant) -> Option<Duration> {
+        let asked = self.outstanding?;
+        // Data counts as a sign of life: a pong may stand behind 100 MB of it.
+        Some(now.saturating_duration_since(asked.max(self.heard)))
+    }
+
+    fn to_next_mark(&self, silence: Duration, timeout: Duration) -> Duration {
+        if silence < SUSPICION {
+            SUSPICION.min(timeout) - silence.min(timeout)
+        } else {
+            timeout - silence
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn started() -> (KeepAlive, Instant) {
+        let now = Instant::now();
+        (
+            KeepAlive::new(Some(seconds(10)), Some(seconds(3)), now),
+            now,
+        )
+    }
+
+    #[test]
+    fn a_silent_connection_is_pinged_after_the_interval() {
+        let (pulse, t) = started();
+        assert_eq!(pulse.next(t, true), Beat::Rest(t + seconds(10)));
+        assert_eq!(pulse.next(t + seconds(10), true), Beat::Ping);
+    }
+
+    #[test]
+    fn incoming_data_puts_the_ping_off() {
+        let (mut pulse, t) = started();
+        pulse.heard(t + seconds(8));
+        assert_eq!(
+            pulse.next(t + seconds(10), true),
+            Beat::Rest(t + seconds(18))
+        );
+    }
+
+    #[test]
+    fn without_open_streams_there_are_no_pings() {
+        let (pulse, t) = started();
+        assert_eq!(
+            pulse.next(t + seconds(60), false),
+            Beat::Rest(t + seconds(70))
+        );
+    }
+
+    #[test]
+    fn an_unanswered_ping_makes_suspect_after_2_s_and_dead_after_the_timeout() {
+        let (mut pulse, t) = started();
+        pulse.pinged(t);
+        assert_eq!(pulse.next(t, true), Beat::Rest(t + seconds(2)));
+        assert!(!pulse.is_suspect(t + Duration::from_millis(1999)));
+        assert!(pulse.is_suspect(t + seconds(2)));
+        assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(3)));
+        assert_eq!(pulse.next(t + seconds(3), true), Beat::Dead);
+    }
+
+    #[test]
+    fn a_pong_or_data_clears_the_suspicion() {
+        let (mut pulse, t) = started();
+        pulse.pinged(t);
+        pulse.heard(t + seconds(2));
+        assert!(!pulse.is_suspect(t + seconds(3)));
+        assert_ne!(pulse.next(t + seconds(4), true), Beat::Dead);
+        assert_eq!(pulse.next(t + seconds(5), true), Beat::Dead);
+        pulse.pong();
+        assert!(!pulse.is_suspect(t + seconds(9)));
+        assert_ne!(pulse.next(t + seconds(9), true), Beat::Dead);
+    }
+
+    #[test]
+    fn a_doubt_pings_at_once_but_not_twice_in_5_s() {
+        let (mut pulse, t) = started();
+        pulse.doubt();
+        assert_eq!(pulse.next(t + seconds(1), true), Beat::Ping);
+        pulse.pinged(t + seconds(1));
+        pulse.pong();
+        pulse.doubt();
+        assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(6)));
+        assert_eq!(pulse.next(t + seconds(6), true), Beat::Ping);
+    }
+
+    #[test]
+    fn each_half_can_be_switched_off() {
+        let t = Instant::now();
+        let mut pulse = KeepAlive::new(None, Some(seconds(3)), t);
+        pulse.doubt();
+        assert!(matches!(pulse.next(t + seconds(99), true), Beat::Rest(_)));
+        let mut pulse = KeepAlive::new(Some(seconds(10)), None, t);
+        pulse.pinged(t);
+        assert!(pulse.is_suspect(t + seconds(2)));
+        assert!(matches!(pulse.next(t + seconds(99), true), Beat::Rest(_)));
+    }
+
+    /// Driven through virtual time, it never asks to be woken in the past, and a dead peer is
+    /// found within interval + time-out.
+    #[test]
+    fn a_dead_peer_is_found_in_time() {
+        let (mut pulse, t) = started();
+        let mut now = t;
+        loop {
+            match pulse.next(now, true) {
+                Beat::Rest(then) => {
+                    assert!(then > now, "it spins");
+                    now = then;
+                }
+                Beat::Ping => pulse.pinged(now),
+                Beat::Dead => break,
+            }
+        }
+        assert_eq!(now - t, seconds(13));
+    }
+}

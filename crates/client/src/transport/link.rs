@@ -1,0 +1,396 @@
+//! A live connection, as calls see it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::failure::Failure;
+use crate::connector::ByteStream;
+use crate::endpoint::Endpoint;
+use crate::error::{ErrorKind, Retry};
+use crate::method::Method;
+
+const USER_AGENT: &str = concat!("etcdex/", env!("CARGO_PKG_VERSION"));
+const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
+const LEADER_HEADER: HeaderName = HeaderName::from_static("hasleader");
+
+/// A connection that is up. Calls clone its sender and work in their own tasks.
+pub(crate) struct Link {
+    /// Differs between any two links of a client.
+    pub(crate) id: u64,
+    pub(crate) endpoint: Endpoint,
+    /// The place of the endpoint among the client's.
+    pub(crate) place: usize,
+    pub(crate) pulse: Arc<Pulse>,
+    sender: SendRequest<Bytes>,
+    heads: Heads,
+}
+
+/// What is the same in every request over a connection, made once.
+struct Heads {
+    uris: Box<[Uri]>,
+    headers: HeaderMap,
+    /// The default time-out, in the words of `grpc-timeout`.
+    timeout: Option<(Duration, HeaderValue)>,
+}
+
+/// What differs between the heads of two requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) require_leader: bool,
+}
+
+impl Link {
+    pub(crate) fn new(
+        id: u64,
+        place: usize,
+        endpoint: Endpoint,
+        sender: SendRequest<Bytes>,
+        pulse: Arc<Pulse>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Self> {
+        let heads = Heads::new(&endpoint, timeout)?;
+        Ok(Self {
+            id,
+            endpoint,
+            place,
+            pulse,
+            sender,
+            heads,
+        })
+    }
+
+    /// The sender for one more request.
+    pub(crate) fn sender(&self) -> SendRequest<Bytes> {
+        self.sender.clone()
+    }
+
+    /// How many streams the server allows at once.
+    pub(crate) fn stream_limit(&self) -> usize {
+        self.sender.current_max_send_streams()
+    }
+
+    pub(crate) fn request(&self, method: Method, head: Head) -> Request<()> {
+        let mut headers = self.heads.headers.clone();
+        if let Some(timeout) = head.timeout {
+            headers.insert(TIMEOUT_HEADER, self.heads.timeout_value(timeout));
+        }
+        if head.require_leader {
+            headers.insert(LEADER_HEADER, HeaderValue::from_static("true"));
+        }
+        let mut request = Request::new(());
+        *request.method_mut() = Verb::POST;
+        // INVARIANT: `uris` has one entry a method, at the place of its number.
+        *request.uri_mut() = self.heads.uris[method as usize].clone();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// What it means that h2 took no request: nothing was sent.
+    pub(crate) fn refused(&self, error: h2::Error) -> Failure {
+        self.pulse.drain();
+        let mut failure = Failure::not_sent(
+            ErrorKind::Unavailable,
+            "the connection takes no more requests",
+            Retry::Elsewhere,
+        );
+        failure.error = failure.error.with_source(error);
+        failure
+    }
+
+    /// What an error of h2 after the request was handed over means, in the words of whoever
+    /// ended the connection if that was us.
+    pub(crate) fn broken(&self, error: h2::Error) -> Failure {
+        if error.is_go_away() {
+            self.pulse.drain();
+        }
+        let io = error.is_io();
+        let mut failure = Failure::from_h2(error);
+        if let Some(ending) = self.pulse.ending.get().filter(|_| io) {
+            failure = Failure::new(
+                failure.error.kind(),
+                failure.error.outcome(),
+                *ending,
+                failure.retry,
+            );
+        }
+        failure
+    }
+}
+
+impl Heads {
+    fn new(endpoint: &Endpoint, timeout: Option<Duration>) -> io::Result<Self> {
+        let scheme = if endpoint.is_secure() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
+        let authority: Authority = endpoint.authority().parse().map_err(io::Error::other)?;
+        let uris = Method::paths()
+            .map(|path| {
+                let mut parts = http::uri::Parts::default();
+                parts.scheme = Some(scheme.clone());
+                parts.authority = Some(authority.clone());
+                parts.path_and_query = Some(PathAndQuery::from_static(path));
+                Uri::from_parts(parts).map_err(io::Error::other)
+            })
+            .collect::<io::Result<_>>()?;
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(http::header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc"),
+        );
+        headers.insert(
+            http::header::USER_AGENT,
+            HeaderValue::from_static(USER_AGENT),
+        );
+        Ok(Self {
+            uris,
+            headers,
+            timeout: timeout.map(|duration| (duration, timeout_value(duration))),
+        })
+    }
+
+    fn timeout_value(&self, timeout: Duration) -> HeaderValue {
+        match &self.timeout {
+            Some((known, value)) if *known == timeout => value.clone(),
+            _ => timeout_value(timeout),
+        }
+    }
+}
+
+/// `grpc-timeout` has at most 8 digits: the finest unit that holds the number, rounded up so
+/// that the server never gives up before us.
+fn timeout_value(timeout: Duration) -> HeaderValue {
+    const MOST: u128 = 99_999_999;
+    let milliseconds = timeout.as_micros().div_ceil(1000);
+    let text = if milliseconds <= MOST {
+        format!("{milliseconds}m")
+    } else {
+        format!("{}S", milliseconds.div_ceil(1000).min(MOST))
+    };
+    // INVARIANT: digits and a letter are always a valid header value.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("5S"))
+}
+
+/// The signs of life of a connection, written by calls, by the byte stream and by the
+/// connection's watcher.
+pub(crate) struct Pulse {
+    flags: AtomicU8,
+    /// Calls and streams under way.
+    open: AtomicUsize,
+    origin: Instant,
+    /// Milliseconds from `origin` until bytes last came in.
+    heard: AtomicU64,
+    /// Something happened that the watcher has to look at.
+    pub(crate) stir: Notify,
+    /// Why we ended the connection, if it was us.
+    pub(crate) ending: OnceLock<&'static str>,
+}
+
+/// A good reply came over it.
+const PROVEN: u8 = 1;
+/// A ping stays unanswered: new calls had better go elsewhere.
+const SUSPECT: u8 = 2;
+/// It takes no new calls.
+const DRAINING: u8 = 4;
+/// A call has waited a second for its answer.
+const DOUBTED: u8 = 8;
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        Self {
+            flags: AtomicU8::new(0),
+            open: AtomicUsize::new(0),
+            origin: now(),
+            heard: AtomicU64::new(0),
+            stir: Notify::new(),
+            ending: OnceLock::new(),
+        }
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// Whether new calls should be sent over it.
+    pub(crate) fn is_fit(&self) -> bool {
+        !self.has(SUSPECT | DRAINING)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.has(DRAINING)
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.has(SUSPECT)
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        self.has(PROVEN)
+    }
+
+    pub(crate) fn prove(&self) {
+        if !self.has(PROVEN) {
+            self.flags.fetch_or(PROVEN, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn set_suspect(&self, suspect: bool) {
+        if suspect {
+            self.flags.fetch_or(SUSPECT, Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!SUSPECT, Ordering::Relaxed);
+        }
+    }
+
+    /// The server takes no new streams on it: it is to be replaced.
+    pub(crate) fn drain(&self) {
+        self.flags.fetch_or(DRAINING, Ordering::Relaxed);
+        self.stir.notify_one();
+    }
+
+    /// A call has waited long for its answer: somebody should ping.
+    pub(crate) fn doubt(&self) {
+        if self.flags.fetch_or(DOUBTED, Ordering::Relaxed) & DOUBTED == 0 {
+            self.stir.notify_one();
+        }
+    }
+
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.flags.fetch_and(!DOUBTED, Ordering::Relaxed) & DOUBTED != 0
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// When bytes last came in.
+    pub(crate) fn heard(&self) -> Instant {
+        self.origin + Duration::from_millis(self.heard.load(Ordering::Relaxed))
+    }
+
+    fn hear(&self) {
+        let elapsed = now().saturating_duration_since(self.origin).as_millis();
+        self.heard.store(
+            u64::try_from(elapsed).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+/// The clock of the runtime, which tests may stop.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// One call or stream that is under way on a link.
+pub(crate) struct Occupancy(Arc<Link>);
+
+impl Occupancy {
+    pub(crate) fn of(link: Arc<Link>) -> Self {
+        link.pulse.open.fetch_add(1, Ordering::Relaxed);
+        Self(link)
+    }
+
+    /// Takes a place only if the link has room for one more stream.
+    pub(crate) fn try_of(link: Arc<Link>) -> Option<Self> {
+        let limit = link.stream_limit();
+        link.pulse
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < limit).then_some(open + 1)
+            })
+            .is_ok()
+            .then(|| Self(link))
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.0
+    }
+}
+
+impl Drop for Occupancy {
+    fn drop(&mut self) {
+        self.0.pulse.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A byte stream that notes when bytes come in.
+pub(crate) struct Metered {
+    pub(crate) stream: Box<dyn ByteStream>,
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.pulse.hear();
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_outs_in_the_words_of_grpc() {
+        let text = |duration| timeout_value(duration).to_str().unwrap_or("?").to_owned();
+        assert_eq!(text(Duration::from_secs(5)), "5000m");
+        assert_eq!(text(Duration::from_micros(1)), "1m");
+        assert_eq!(text(Duration::ZERO), "0m");
+        assert_eq!(text(Duration::from_millis(99_999_999)), "99999999m");
+        assert_eq!(text(Duration::from_millis(100_000_000)), "100000S");
+        assert_eq!(text(Duration::MAX), "99999999S");
+    }
+}

@@ -1,0 +1,227 @@
+//! PURE: the life of one connection, from idle over connecting to live and back.
+//!
+//! The driver does what [`Phase`] says and tells what came of it; all rules are here.
+
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+
+/// What the driver has to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nobody wants the connection: wait until somebody does.
+    Idle,
+    /// Connect.
+    Connecting,
+    /// The connection is up: watch over it.
+    Live,
+    /// Wait until then, and connect again.
+    Pausing(Instant),
+}
+
+/// How a live connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The server asked us to go to a new connection.
+    Graceful,
+    /// It broke, or was taken for dead.
+    Abrupt,
+    /// Nobody used it for a while, and we closed it.
+    Unused,
+}
+
+/// The life of one connection.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    phase: Phase,
+    backoff: Backoff,
+    /// Connecting before this would hammer the server; outlives a time of idleness.
+    not_before: Option<Instant>,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(longest_pause: Duration) -> Self {
+        Self {
+            phase: Phase::Idle,
+            backoff: Backoff::new(longest_pause),
+            not_before: None,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Somebody wants the connection.
+    pub(crate) fn wanted(&mut self, now: Instant) {
+        if self.phase == Phase::Idle {
+            self.start(now);
+        }
+    }
+
+    /// The pause is over.
+    pub(crate) fn pause_over(&mut self) {
+        if matches!(self.phase, Phase::Pausing(_)) {
+            self.phase = Phase::Connecting;
+        }
+    }
+
+    /// The attempt to connect succeeded.
+    pub(crate) fn connected(&mut self) {
+        self.phase = Phase::Live;
+    }
+
+    /// The attempt to connect failed. `wanted` says whether anybody still wants it.
+    pub(crate) fn failed(&mut self, now: Instant, random: f64, wanted: bool) {
+        self.not_before = Some(now + self.backoff.next(random));
+        self.rest_or_start(now, wanted);
+    }
+
+    /// The live connection is gone. `proven` says that a good reply came over it.
+    ///
+    /// INVARIANT: only a good reply resets the back-off. A load balancer that accepts
+    /// connections for a dead server and resets them is met with longer and longer pauses.
+    pub(crate) fn lost(
+        &mut self,
+        now: Instant,
+        loss: Loss,
+        proven: bool,
+        random: f64,
+        wanted: bool,
+    ) {
+        if proven {
+            self.backoff.reset();
+            self.not_before = None;
+        }
+        match loss {
+            // A fleet whose server died must not come back in one moment: even the first
+            // pause is jittered.
+            Loss::Abrupt => self.not_before = Some(now + self.backoff.next(random)),
+            Loss::Graceful if !proven => {
+                self.not_before = Some(now + self.backoff.next(random));
+            }
+            Loss::Graceful | Loss::Unused => {}
+        }
+        self.rest_or_start(now, wanted && loss != Loss::Unused);
+    }
+
+    fn rest_or_start(&mut self, now: Instant, wanted: bool) {
+        if wanted {
+            self.start(now);
+        } else {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        self.phase = match self.not_before {
+            Some(then) if then > now => Phase::Pausing(then),
+            _ => Phase::Connecting,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CAP: Duration = Duration::from_secs(1);
+
+    fn live() -> (Lifecycle, Instant) {
+        let now = Instant::now();
+        let mut life = Lifecycle::new(CAP);
+        life.wanted(now);
+        assert_eq!(life.phase(), Phase::Connecting);
+        life.connected();
+        (life, now)
+    }
+
+    #[test]
+    fn an_idle_connection_connects_when_it_is_wanted() {
+        let (life, _) = live();
+        assert_eq!(life.phase(), Phase::Live);
+    }
+
+    #[test]
+    fn a_proven_connection_that_is_told_to_go_is_replaced_at_once() {
+        let (mut life, now) = live();
+        life.lost(now, Loss::Graceful, true, 1.0, true);
+        assert_eq!(life.phase(), Phase::Connecting);
+    }
+
+    #[test]
+    fn a_server_that_accepts_and_resets_is_not_hammered() {
+        let (mut life, mut now) = live();
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            life.lost(now, Loss::Abrupt, false, 1.0, true);
+            let Phase::Pausing(until) = life.phase() else {
+                panic!("it hammers: {:?}", life.phase());
+            };
+            pauses.push((until - now).as_millis());
+            now = until;
+            life.pause_over();
+            life.connected();
+        }
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        life.lost(now, Loss::Abrupt, true, 1.0, true);
+        assert_eq!(
+            life.phase(),
+            Phase::Pausing(now + Duration::from_millis(10))
+        );
+    }
+
+    #[test]
+    fn what_nobody_wants_rests_and_keeps_its_pause() {
+        let (mut life, now) = live();
+        life.lost(now, Loss::Abrupt, false, 1.0, false);
+        assert_eq!(life.phase(), Phase::Idle);
+        life.wanted(now);
+        assert_eq!(
+            life.phase(),
+            Phase::Pausing(now + Duration::from_millis(10))
+        );
+        let (mut life, now) = live();
+        life.lost(now, Loss::Unused, true, 1.0, true);
+        assert_eq!(life.phase(), Phase::Idle);
+    }
+
+    proptest! {
+        /// Whatever happens without a good reply, attempt n comes at least half of its full
+        /// pause after attempt n - 1, and never more than the cap.
+        #[test]
+        fn attempts_keep_their_distance(steps in prop::collection::vec((0..4u8, 0.0..1.0f64, any::<bool>()), 1..60)) {
+            let mut now = Instant::now();
+            let mut life = Lifecycle::new(CAP);
+            let mut last_failure: Option<(Instant, u32)> = None;
+            for (what, random, wanted) in steps {
+                match life.phase() {
+                    Phase::Idle => life.wanted(now),
+                    Phase::Pausing(until) => {
+                        prop_assert!(until - now <= CAP);
+                        now = until;
+                        life.pause_over();
+                    }
+                    Phase::Connecting => {
+                        if let Some((then, failures)) = last_failure {
+                            let full = Duration::from_millis(10) * (1 << (failures - 1).min(7));
+                            prop_assert!(now - then >= full.min(CAP) / 2);
+                        }
+                        if what == 0 {
+                            life.connected();
+                        } else {
+                            life.failed(now, random, wanted);
+                            last_failure = Some((now, last_failure.map_or(1, |(_, n)| n + 1)));
+                        }
+                    }
+                    Phase::Live => {
+                        let loss = if what < 2 { Loss::Abrupt } else { Loss::Graceful };
+                        life.lost(now, loss, false, random, wanted);
+                        last_failure = Some((now, last_failure.map_or(1, |(_, n)| n + 1)));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Calls that stay open: messages of one side or both, until either ends.

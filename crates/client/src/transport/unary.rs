@@ -1,0 +1,193 @@
+//! One attempt of a unary call: a request out, one message and a status in.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::ResponseFuture;
+
+use super::failure::Failure;
+use super::grpc::{self, MessageReader};
+use super::link::{Head, Link, Occupancy};
+use crate::error::Code;
+use crate::method::Method;
+
+/// Bytes that may stay unreleased until a reply ends. Most replies are smaller: the end of
+/// the stream then gives the window back, and one lock and one wake-up are saved.
+pub(crate) const RELEASE_STEP: usize = 64 << 10;
+
+/// A unary call that was handed to a connection.
+///
+/// Dropping it resets the stream, which harms no other.
+pub(crate) struct Exchange {
+    stage: Stage,
+    reader: MessageReader,
+    reply: Option<Bytes>,
+    occupancy: Occupancy,
+}
+
+enum Stage {
+    Head(ResponseFuture),
+    Body(Body),
+    Done,
+}
+
+/// The body of a reply: its frames, and the flow control that goes with them.
+pub(crate) struct Body {
+    stream: RecvStream,
+    unreleased: usize,
+}
+
+impl Exchange {
+    /// Sends `body`, a framed message: HEADERS and one DATA with END_STREAM.
+    pub(crate) fn begin(
+        occupancy: Occupancy,
+        method: Method,
+        head: Head,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Self, Failure> {
+        let link = occupancy.link();
+        // h2 checks by itself whether the connection takes requests; a sender of one's own
+        // never waits behind another call's, so `ready()` would only lock once more.
+        let (response, mut stream) = link
+            .sender()
+            .send_request(link.request(method, head), false)
+            .map_err(|error| link.refused(error))?;
+        stream
+            .send_data(body, true)
+            .map_err(|error| link.broken(error))?;
+        Ok(Self {
+            stage: Stage::Head(response),
+            reader: MessageReader::new(limit),
+            reply: None,
+            occupancy,
+        })
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        self.occupancy.link()
+    }
+
+    /// Whether the server has begun to answer.
+    pub(crate) fn is_answering(&self) -> bool {
+        !matches!(self.stage, Stage::Head(_))
+    }
+
+    /// The bytes of the reply's message, once its status says OK.
+    pub(crate) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
+        let outcome = ready!(self.poll_stages(cx));
+        self.stage = Stage::Done;
+        if is_good(&outcome) {
+            self.link().pulse.prove();
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn poll_stages(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
+        loop {
+            match &mut self.stage {
+                Stage::Head(response) => {
+                    let response = ready!(Pin::new(response).poll(cx))
+                        .map_err(|error| self.occupancy.link().broken(error))?;
+                    grpc::check_head(response.status(), response.headers())?;
+                    if response.body().is_end_stream() || grpc::has_status(response.headers()) {
+                        grpc::check_status(response.headers())?;
+                        return Poll::Ready(Err(missing_message()));
+                    }
+                    self.stage = Stage::Body(Body::new(response.into_body()));
+                }
+                Stage::Body(body) => {
+                    let frame = ready!(body.poll_frame(cx))
+                        .map_err(|error| self.occupancy.link().broken(error))?;
+                    match frame {
+                        Some(frame) => self.take(frame)?,
+                        None => {
+                            let trailers = ready!(body.poll_trailers(cx))
+                                .map_err(|error| self.occupancy.link().broken(error))?;
+                            return Poll::Ready(self.conclude(trailers));
+                        }
+                    }
+                }
+                // INVARIANT: `Call` drops an exchange that has answered.
+                Stage::Done => return Poll::Pending,
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Bytes) -> Result<(), Failure> {
+        if self.reply.is_some() && !frame.is_empty() {
+            return Err(Failure::violation("the reply has more than one message"));
+        }
+        self.reader.push(frame);
+        if let Some(message) = self.reader.next()? {
+            if self.reader.is_amid_message() {
+                return Err(Failure::violation("the reply has more than one message"));
+            }
+            self.reply = Some(message);
+        }
+        Ok(())
+    }
+
+    fn conclude(&mut self, trailers: Option<http::HeaderMap>) -> Result<Bytes, Failure> {
+        let trailers =
+            trailers.ok_or_else(|| Failure::violation("the reply ends without a grpc-status"))?;
+        grpc::check_status(&trailers)?;
+        if self.reader.is_amid_message() {
+            return Err(Failure::violation("the reply's message is cut off"));
+        }
+        self.reply.take().ok_or_else(missing_message)
+    }
+}
+
+/// Whether a working server gave this answer, be it a refusal.
+fn is_good(outcome: &Result<Bytes, Failure>) -> bool {
+    match outcome {
+        Ok(_) => true,
+        Err(failure) => failure
+            .error
+            .code()
+            .is_some_and(|code| code != Code::Unavailable),
+    }
+}
+
+fn missing_message() -> Failure {
+    Failure::violation("the reply has a status of OK and no message")
+}
+
+impl Body {
+    pub(crate) fn new(stream: RecvStream) -> Self {
+        Self {
+            stream,
+            unreleased: 0,
+        }
+    }
+
+    /// The next DATA frame, or `None` when trailers or nothing follow.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, h2::Error>> {
+        let Some(frame) = ready!(self.stream.poll_data(cx)) else {
+            return Poll::Ready(Ok(None));
+        };
+        let frame = frame?;
+        self.unreleased += frame.len();
+        if self.unreleased >= RELEASE_STEP {
+            self.stream
+                .flow_control()
+                .release_capacity(std::mem::take(&mut self.unreleased))?;
+        }
+        Poll::Ready(Ok(Some(frame)))
+    }
+
+    pub(crate) fn poll_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<http::HeaderMap>, h2::Error>> {
+        self.stream.poll_trailers(cx)
+    }
+}

@@ -1,0 +1,159 @@
+//! Watches over one live connection until it has ended: pings, doubts, drains.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use h2::{Ping, PingPong, Reason};
+use tokio::sync::oneshot;
+
+use super::handshake::Task;
+use super::keepalive::{Beat, KeepAlive};
+use super::link::{Pulse, now};
+use super::state::Loss;
+
+/// A connection that nobody wants and nobody has used for this long is closed.
+const UNUSED: Duration = Duration::from_secs(30);
+
+/// It is looked at least this often, to see whether it is still used.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How a connection came to its end, as far as its driver has to know.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) loss: Loss,
+    pub(crate) cause: String,
+    /// The server took offence at the number of pings.
+    pub(crate) too_many_pings: bool,
+}
+
+/// What the watcher asks and tells while the connection lives.
+pub(crate) trait Overseer: Send + Sync + 'static {
+    /// Whether the connection should stay although it is unused.
+    fn is_wanted(&self) -> bool;
+    /// A ping stays unanswered, or was answered after all.
+    fn suspect(&self, suspect: bool);
+}
+
+pub(crate) struct Watcher<O> {
+    pub(crate) task: Task,
+    pub(crate) ping_pong: PingPong,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) keep_alive: KeepAlive,
+    pub(crate) overseer: O,
+    /// Told once, as soon as the connection takes no more calls.
+    pub(crate) fate: Option<oneshot::Sender<Ending>>,
+}
+
+impl<O: Overseer> Watcher<O> {
+    /// Runs until the connection has ended, calls that were under way included.
+    pub(crate) async fn run(mut self) {
+        let mut used = now();
+        loop {
+            let moment = now();
+            if self.pulse.open() > 0 || self.overseer.is_wanted() {
+                used = moment;
+            }
+            let Some(rest) = self.step(moment, used) else {
+                continue;
+            };
+            tokio::select! {
+                biased;
+                ended = &mut self.task.0 => {
+                    self.ended(ended);
+                    return;
+                }
+                () = self.pulse.stir.notified() => {}
+                pong = poll_fn(|cx| self.ping_pong.poll_pong(cx)) => match pong {
+                    Ok(_) => self.keep_alive.pong(),
+                    // The connection is ending; its task will say how.
+                    Err(_) => {
+                        let ended = (&mut self.task.0).await;
+                        self.ended(ended);
+                        return;
+                    }
+                },
+                () = tokio::time::sleep_until(rest.min(moment + LOOK).into()) => {}
+            }
+        }
+    }
+
+    /// Does what is due now; says until when to rest, or `None` to look again at once.
+    fn step(&mut self, moment: Instant, used: Instant) -> Option<Instant> {
+        self.keep_alive.heard(self.pulse.heard());
+        if self.pulse.take_doubt() {
+            self.keep_alive.doubt();
+        }
+        let suspect = self.keep_alive.is_suspect(moment);
+        if suspect != self.pulse.is_suspect() {
+            self.pulse.set_suspect(suspect);
+            if self.fate.is_some() {
+                self.overseer.suspect(suspect);
+            }
+        }
+        if self.pulse.is_draining() {
+            self.tell(
+                Loss::Graceful,
+                "the server asked for a new connection".into(),
+                false,
+            );
+        }
+        if moment >= used + UNUSED {
+            if self.fate.is_some() {
+                // ORDER: first no new calls, then the driver lets go of the link; a call that
+                // got hold of it in between keeps the connection open until it is answered.
+                self.pulse.drain();
+                self.tell(Loss::Unused, "nobody used it".into(), false);
+            } else {
+                // It had its time to say goodbye.
+                self.task.0.abort();
+            }
+        }
+        match self.keep_alive.next(moment, self.pulse.open() > 0) {
+            Beat::Rest(until) => Some(until),
+            Beat::Ping => {
+                // Refused while another is under way, or when the connection is ending: both
+                // show by themselves.
+                let _ = self.ping_pong.send_ping(Ping::opaque());
+                self.keep_alive.pinged(moment);
+                None
+            }
+            Beat::Dead => {
+                let cause = "no answer to a keep-alive ping: the connection is taken for dead";
+                // ORDER: calls read the reason when the end of the task fails them.
+                let _ = self.pulse.ending.set(cause);
+                self.tell(Loss::Abrupt, cause.into(), false);
+                self.task.0.abort();
+                Some(moment + UNUSED)
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<Result<(), h2::Error>, tokio::task::JoinError>) {
+        match ended {
+            Ok(Ok(())) => self.tell(Loss::Graceful, "the server closed it".into(), false),
+            Ok(Err(error)) => {
+                let pings = error.is_remote() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+                let graceful = error.is_go_away() && error.is_remote() && !pings;
+                let loss = if graceful {
+                    Loss::Graceful
+                } else {
+                    Loss::Abrupt
+                };
+                self.tell(loss, error.to_string(), pings);
+            }
+            Err(_) => self.tell(Loss::Abrupt, "its task was ended".into(), false),
+        }
+    }
+
+    fn tell(&mut self, loss: Loss, cause: String, too_many_pings: bool) {
+        if let Some(fate) = self.fate.take() {
+            // The driver is gone when the client was closed.
+            let _ = fate.send(Ending {
+                loss,
+                cause,
+                too_many_pings,
+            });
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Transactions: if all conditions hold, these operations, else those, at one revision.
+
+mod compare;
+mod swap;
+
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::{
+    RequestOp, ResponseOp, TxnRequest, TxnResponse as Reply, request_op, response_op,
+};
+
+pub use self::compare::{Compare, CompareTarget};
+pub use self::swap::{PutIfAbsent, Swap, Swapped};
+use crate::call::wire::Wire;
+use crate::call::{Request, options};
+use crate::error::Error;
+use crate::key::Namespace;
+use crate::kv::{
+    Delete, DeleteResponse, Get, GetResponse, Put, PutResponse, ResponseHeader, broken, decode,
+    header,
+};
+use crate::method::Method;
+use crate::transport::{Failure, frame};
+
+/// A transaction.
+///
+/// All of it happens at one revision or not at all. A key can be put only once in it, and a
+/// server takes 128 conditions and 128 operations a branch unless told otherwise
+/// (`--max-txn-ops`).
+///
+/// ```
+/// use etcdex::{Compare, Get, Put, Txn};
+///
+/// let take = Txn::new()
+///     .when(Compare::version("owner").equal(0))
+///     .then(Put::new("owner", "me"))
+///     .otherwise(Get::new("owner"));
+/// # let _ = take;
+/// ```
+///
+/// Source: <https://etcd.io/docs/v3.6/learning/api/#transaction>.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Txn {
+    compares: Vec<Compare>,
+    then: Vec<Operation>,
+    otherwise: Vec<Operation>,
+}
+
+impl Txn {
+    /// An empty transaction.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.then
+            .iter()
+            .chain(&self.otherwise)
+            .all(Operation::is_read_only)
+    }
+
+    fn message(&self, namespace: Option<&Namespace>) -> Result<TxnRequest, Failure> {
+        let operations = |list: &[Operation]| -> Result<Vec<RequestOp>, Failure> {
+            list.iter().map(|one| one.message(namespace)).collect()
+        };
+        Ok(TxnRequest {
+            compare: self
+                .compares
+                .iter()
+                .map(|compare| compare.message(namespace))
+                .collect::<Result<_, _>>()?,
+            success: operations(&self.then)?,
+            failure: operations(&self.otherwise)?,
+        })
+    }
+}
+
+options! { Txn {
+    /// Adds a condition. All have to hold for the operations of `then`; without any, they do.
+    fn when(mut self, compare: Compare) {
+        self.compares.push(compare);
+    }
+
+    /// Adds an operation for when all conditions hold.
+    fn then(mut self, operation: impl Into<Operation>) {
+        self.then.push(operation.into());
+    }
+
+    /// Adds an operation for when a condition does not hold.
+    fn otherwise(mut self, operation: impl Into<Operation>) {
+        self.otherwise.push(operation.into());
+    }
+} }
+
+/// One operation of a transaction. Requests turn into it by themselves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Reads.
+    Get(Get),
+    /// Writes.
+    Put(Put),
+    /// Deletes.
+    Delete(Delete),
+    /// Another transaction, with conditions of its own.
+    Txn(Txn),
+}
+
+impl From<Get> for Operation {
+    fn from(get: Get) -> Self {
+        Self::Get(get)
+    }
+}
+
+impl From<Put> for Operation {
+    fn from(put: Put) -> Self {
+        Self::Put(put)
+    }
+}
+
+impl From<Delete> for Operation {
+    fn from(delete: Delete) -> Self {
+        Self::Delete(delete)
+    }
+}
+
+impl From<Txn> for Operation {
+    fn from(txn: Txn) -> Self {
+        Self::Txn(txn)
+    }
+}
+
+impl Operation {
+    fn is_read_only(&self) -> bool {
+        match self {
+            Self::Get(_) => true,
+            Self::Put(_) | Self::Delete(_) => false,
+            Self::Txn(txn) => txn.is_read_only(),
+        }
+    }
+
+    fn message(&self, namespace: Option<&Namespace>) -> Result<RequestOp, Failure> {
+        use request_op::Request as Op;
+        let request = match self {
+            Self::Get(get) => Op::RequestRange(get.message(namespace)?.into_owned()),
+            Self::Put(put) => Op::RequestPut(put.message(namespace)?.into_owned()),
+            Self::Delete(delete) => Op::RequestDeleteRange(delete.message(namespace)?),
+            Self::Txn(txn) => Op::RequestTxn(txn.message(namespace)?),
+        };
+        Ok(RequestOp {
+            request: Some(request),
+        })
+    }
+}
+
+/// The reply to a [`Txn`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TxnResponse {
+    /// Who answered; its revision is that of the transaction, if it changed anything.
+    pub header: ResponseHeader,
+    /// Whether all conditions held.
+    pub succeeded: bool,
+    /// The replies to the operations of the branch that was taken, in their order.
+    pub responses: Vec<OperationResponse>,
+}
+
+/// The reply to one [`Operation`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum OperationResponse {
+    /// To a read.
+    Get(GetResponse),
+    /// To a write.
+    Put(PutResponse),
+    /// To a delete.
+    Delete(DeleteResponse),
+    /// To a nested transaction.
+    Txn(TxnResponse),
+}
+
+impl OperationResponse {
+    /// The reply to a read, taken; `None` if it is another's.
+    #[must_use]
+    pub fn into_get(self) -> Option<GetResponse> {
+        match self {
+            Self::Get(get) => Some(get),
+            _ => None,
+        }
+    }
+
+    /// The reply to a write, taken; `None` if it is another's.
+    #[must_use]
+    pub fn into_put(self) -> Option<PutResponse> {
+        match self {
+            Self::Put(put) => Some(put),
+            _ => None,
+        }
+    }
+
+    /// The reply to a delete, taken; `None` if it is another's.
+    #[must_use]
+    pub fn into_delete(self) -> Option<DeleteResponse> {
+        match self {
+            Self::Delete(delete) => Some(delete),
+            _ => None,
+        }
+    }
+
+    /// The reply to a nested transaction, taken; `None` if it is another's.
+    #[must_use]
+    pub fn into_txn(self) -> Option<TxnResponse> {
+        match self {
+            Self::Txn(txn) => Some(txn),
+            _ => None,
+        }
+    }
+
+    fn of(reply: ResponseOp, namespace: Option<&Namespace>) -> Result<Self, Error> {
+        use response_op::Response as Op;
+        Ok(match reply.response {
+            Some(Op::ResponseRange(get)) => Self::Get(GetResponse::of(get, namespace)?),
+            Some(Op::ResponsePut(put)) => Self::Put(PutResponse::of(put, namespace)?),
+            Some(Op::ResponseDeleteRange(delete)) => {
+                Self::Delete(DeleteResponse::of(delete, namespace)?)
+            }
+            Some(Op::ResponseTxn(txn)) => Self::Txn(TxnResponse::of(txn, namespace)?),
+            None => return Err(broken("the reply to a transaction has an empty part")),
+        })
+    }
+}
+
+impl TxnResponse {
+    fn of(reply: Reply, namespace: Option<&Namespace>) -> Result<Self, Error> {
+        Ok(Self {
+            header: header(reply.header),
+            succeeded: reply.succeeded,
+            responses: reply
+                .responses
+                .into_iter()
+                .map(|one| OperationResponse::of(one, namespace))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Request for Txn {
+    type Reply = TxnResponse;
+}
+
+#[allow(private_interfaces)]
+impl Wire for Txn {
+    type Answer = TxnResponse;
+
+    fn method(&self) -> Method {
+        Method::Txn
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.is_read_only()
+    }
+
+    fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        frame(&self.message(namespace)?, limit)
+    }
+
+    fn decode(&self, reply: Bytes, namespace: Option<&Namespace>) -> Result<TxnResponse, Error> {
+        TxnResponse::of(decode(reply)?, namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests;

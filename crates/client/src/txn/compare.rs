@@ -1,0 +1,146 @@
+//! The conditions of a transaction.
+
+use std::fmt;
+
+use etcdex_proto::etcdserverpb::Compare as Message;
+use etcdex_proto::etcdserverpb::compare::{CompareResult, CompareTarget as Target, TargetUnion};
+
+use crate::key::{Key, Namespace, Value};
+use crate::kv::{LeaseId, Selection};
+use crate::transport::Failure;
+
+/// A condition of a [`Txn`](crate::Txn).
+///
+/// With an option that makes a range of the key, it has to hold for every key in the range.
+/// A key that does not exist has version, revisions and lease 0, and no comparison of its
+/// value holds, not even `not_equal`.
+#[derive(Clone)]
+#[must_use = "a condition does nothing by itself"]
+pub struct Compare {
+    selection: Selection,
+    wire: Message,
+}
+
+/// What a condition is about; one of its methods makes the [`Compare`].
+#[derive(Clone)]
+#[must_use = "say what it is compared with"]
+pub struct CompareTarget<T> {
+    key: Key,
+    target: Target,
+    wrap: fn(T) -> TargetUnion,
+}
+
+impl Compare {
+    /// The version of a key; 0 when it does not exist.
+    pub fn version(key: impl Into<Key>) -> CompareTarget<i64> {
+        CompareTarget::new(key, Target::Version, TargetUnion::Version)
+    }
+
+    /// The revision at which a key was created; 0 when it does not exist.
+    pub fn create_revision(key: impl Into<Key>) -> CompareTarget<i64> {
+        CompareTarget::new(key, Target::Create, TargetUnion::CreateRevision)
+    }
+
+    /// The revision of a key's last change; 0 when it does not exist.
+    pub fn mod_revision(key: impl Into<Key>) -> CompareTarget<i64> {
+        CompareTarget::new(key, Target::Mod, TargetUnion::ModRevision)
+    }
+
+    /// The value of a key, compared byte by byte.
+    pub fn value(key: impl Into<Key>) -> CompareTarget<Value> {
+        CompareTarget::new(key, Target::Value, |value: Value| {
+            TargetUnion::Value(value.into_bytes())
+        })
+    }
+
+    /// The lease of a key; `LeaseId(0)` when it has none.
+    pub fn lease(key: impl Into<Key>) -> CompareTarget<LeaseId> {
+        CompareTarget::new(key, Target::Lease, |lease: LeaseId| {
+            TargetUnion::Lease(lease.0)
+        })
+    }
+
+    /// Holds for all keys from the given one up to this one, which is not included.
+    pub fn range_end(mut self, end: impl Into<Key>) -> Self {
+        self.selection.to(end.into());
+        self
+    }
+
+    /// Holds for all keys that start with the given one.
+    pub fn prefix(mut self) -> Self {
+        self.selection.prefix();
+        self
+    }
+
+    /// Holds for all keys from the given one on.
+    pub fn from_key(mut self) -> Self {
+        self.selection.from_key();
+        self
+    }
+
+    pub(crate) fn message(&self, namespace: Option<&Namespace>) -> Result<Message, Failure> {
+        let range = self.selection.range(&self.wire.key, namespace)?;
+        let mut wire = self.wire.clone();
+        wire.key = range.start;
+        wire.range_end = range.end;
+        Ok(wire)
+    }
+}
+
+impl<T> CompareTarget<T> {
+    fn new(key: impl Into<Key>, target: Target, wrap: fn(T) -> TargetUnion) -> Self {
+        Self {
+            key: key.into(),
+            target,
+            wrap,
+        }
+    }
+
+    /// It is the same.
+    pub fn equal(self, other: impl Into<T>) -> Compare {
+        self.compare(CompareResult::Equal, other.into())
+    }
+
+    /// It is another.
+    pub fn not_equal(self, other: impl Into<T>) -> Compare {
+        self.compare(CompareResult::NotEqual, other.into())
+    }
+
+    /// It is greater.
+    pub fn greater(self, other: impl Into<T>) -> Compare {
+        self.compare(CompareResult::Greater, other.into())
+    }
+
+    /// It is less.
+    pub fn less(self, other: impl Into<T>) -> Compare {
+        self.compare(CompareResult::Less, other.into())
+    }
+
+    fn compare(self, result: CompareResult, other: T) -> Compare {
+        Compare {
+            selection: Selection::default(),
+            wire: Message {
+                result: result as i32,
+                target: self.target as i32,
+                key: self.key.into_bytes(),
+                range_end: bytes::Bytes::new(),
+                target_union: Some((self.wrap)(other)),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Compare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.wire, f)
+    }
+}
+
+impl<T> fmt::Debug for CompareTarget<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompareTarget")
+            .field("key", &self.key)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
