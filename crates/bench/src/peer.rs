@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+mod etcdex;
 mod raw_h2;
 
-pub use raw_h2::RawH2;
+pub use self::etcdex::Etcdex;
+pub use self::raw_h2::RawH2;
 
 /// A client that can put and get; clones share its connection.
 pub trait Peer: Clone + Send + Sync + 'static {
@@ -21,6 +23,8 @@ pub trait Peer: Clone + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Name {
+    /// Our own client, with its defaults
+    Etcdex,
     /// The least that a gRPC call over the h2 crate can be
     RawH2,
 }
@@ -30,6 +34,7 @@ impl Name {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Etcdex => "etcdex",
             Self::RawH2 => "raw-h2",
         }
     }
@@ -38,6 +43,8 @@ impl Name {
 /// A peer with its connection.
 #[derive(Clone, Debug)]
 pub enum Connected {
+    /// See [`Etcdex`].
+    Etcdex(Etcdex),
     /// See [`RawH2`].
     RawH2(RawH2),
 }
@@ -46,6 +53,7 @@ impl Connected {
     /// Connects the peer of that name.
     pub async fn open(name: Name, address: SocketAddr) -> anyhow::Result<Self> {
         Ok(match name {
+            Name::Etcdex => Self::Etcdex(Etcdex::connect(address).await?),
             Name::RawH2 => Self::RawH2(RawH2::connect(address).await?),
         })
     }
@@ -54,6 +62,7 @@ impl Connected {
     #[must_use]
     pub fn name(&self) -> Name {
         match self {
+            Self::Etcdex(_) => Name::Etcdex,
             Self::RawH2(_) => Name::RawH2,
         }
     }

@@ -36,7 +36,7 @@ pub struct Options {
     #[arg(long, default_value = "7")]
     rounds: NonZeroUsize,
     /// Peers in the run
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "raw-h2")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "etcdex,raw-h2")]
     peers: Vec<Name>,
     /// Kinds of call
     #[arg(long, value_enum, value_delimiter = ',', default_value = "put,get")]
@@ -119,6 +119,7 @@ async fn cell(peers: &[Connected], load: Load, rounds: usize) -> anyhow::Result<
 
 async fn round_of(peer: &Connected, load: Load) -> anyhow::Result<crate::reading::Reading> {
     match peer {
+        Connected::Etcdex(peer) => round(peer, load).await,
         Connected::RawH2(peer) => round(peer, load).await,
     }
 }

@@ -178,6 +178,11 @@ impl Client {
         Call::new(&self.scope, request)
     }
 
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Core {
+        &self.scope.core
+    }
+
     fn with(&self, change: impl FnOnce(&mut Scope)) -> Self {
         let mut scope = self.scope.clone();
         change(&mut scope);

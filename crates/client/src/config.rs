@@ -121,7 +121,8 @@ impl Builder {
         if let Some(list) = variable("ETCDCTL_ENDPOINTS") {
             self = self.endpoints(list.split(','));
         }
-        let durations: [(&str, fn(Self, Duration) -> Self); 4] = [
+        type Apply = fn(Builder, Duration) -> Builder;
+        let durations: [(&str, Apply); 4] = [
             ("ETCDCTL_DIAL_TIMEOUT", Self::connect_timeout),
             ("ETCDCTL_COMMAND_TIMEOUT", Self::timeout),
             ("ETCDCTL_KEEPALIVE_TIME", Self::keep_alive_interval),

@@ -66,3 +66,6 @@ pub use txn::{
     Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,
     TxnResponse,
 };
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What a call may allocate at most. Counts do not depend on the machine, so they can be
 //! committed; who makes a call cheaper lowers its number here.
 
-use etcdex_bench::peer::{Peer, RawH2};
+use etcdex_bench::peer::{Etcdex, Peer, RawH2};
 use etcdex_bench::reading::{Reading, Start};
 use etcdex_bench::unary::{Load, Op, round};
 
@@ -18,6 +18,17 @@ const SLACK: f64 = 0.1;
 const RAW_H2_PUT: f64 = 9.0;
 /// The same for a get, whose reply has a list of one key.
 const RAW_H2_GET: f64 = 10.0;
+
+/// A put with etcdex: its time-out, retries, fail-over and keep-alive allocate nothing.
+const ETCDEX_PUT: f64 = 9.0;
+/// A get with etcdex: the reply's list is converted in place.
+const ETCDEX_GET: f64 = 10.0;
+
+#[test]
+fn etcdex_allocates_no_more_than_it_did() {
+    let _turn = alone();
+    within(Etcdex::connect, ETCDEX_PUT, ETCDEX_GET);
+}
 
 #[test]
 fn raw_h2_allocates_no_more_than_it_did() {

@@ -132,13 +132,14 @@ impl Flight {
             let this = self.as_mut().project();
             match this.stage {
                 Stage::New => {
-                    let want = self.as_mut().start(request);
-                    self.as_mut().go(want, request)?;
+                    let moment = now();
+                    let want = self.as_mut().start(moment, request);
+                    self.as_mut().go(want, moment, request)?;
                 }
                 Stage::Waiting(place, want) => {
                     let want = *want;
                     let occupancy = ready!(place.as_mut().poll(cx))?;
-                    self.as_mut().send(occupancy, want, request)?;
+                    self.as_mut().send(occupancy, want, now(), request)?;
                 }
                 Stage::Sent(sent) => match ready!(sent.exchange.poll_reply(cx)) {
                     Ok(reply) => {
@@ -153,7 +154,7 @@ impl Flight {
     }
 
     /// The first poll: from here on the clock runs.
-    fn start<W: Wire>(self: Pin<&mut Self>, request: &W) -> Want {
+    fn start<W: Wire>(self: Pin<&mut Self>, moment: Instant, request: &W) -> Want {
         let this = self.project();
         let method = request.method();
         *this.method = Some(method);
@@ -162,7 +163,7 @@ impl Flight {
             Timeout::Default(timeout) | Timeout::Chosen(timeout) => timeout,
         };
         // A time-out beyond what a clock can tell is none.
-        *this.deadline = this.timeout.and_then(|timeout| now().checked_add(timeout));
+        *this.deadline = this.timeout.and_then(|timeout| moment.checked_add(timeout));
         Want {
             lane: method.lane(),
             member: this.scope.member,
@@ -171,11 +172,16 @@ impl Flight {
     }
 
     /// Takes a place on a connection, or waits for one.
-    fn go<W: Wire>(mut self: Pin<&mut Self>, want: Want, request: &W) -> Result<(), Error> {
+    fn go<W: Wire>(
+        mut self: Pin<&mut Self>,
+        want: Want,
+        moment: Instant,
+        request: &W,
+    ) -> Result<(), Error> {
         let this = self.as_mut().project();
         let transport = &this.scope.core.transport;
         match transport.occupy_now(want) {
-            Some(occupancy) => self.send(occupancy, want, request),
+            Some(occupancy) => self.send(occupancy, want, moment, request),
             None => {
                 *this.stage = Stage::Waiting(Box::pin(transport.occupy(want)), want);
                 *this.wake = *this.deadline;
@@ -192,6 +198,7 @@ impl Flight {
         mut self: Pin<&mut Self>,
         occupancy: Occupancy,
         want: Want,
+        moment: Instant,
         request: &W,
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
@@ -199,15 +206,10 @@ impl Flight {
         let body = request
             .encode(this.scope.namespace.as_ref(), options.max_send_size)
             .map_err(|failure| failure.error)?;
-        let moment = now();
         let left = this
             .deadline
             .map(|deadline| deadline.saturating_duration_since(moment));
-        if *this.attempts == 0 {
-            *this.endpoint = Some(occupancy.link().endpoint.clone());
-        } else if this.endpoint.as_ref() != Some(&occupancy.link().endpoint) {
-            *this.endpoint = Some(occupancy.link().endpoint.clone());
-        }
+        *this.endpoint = Some(occupancy.link().endpoint.clone());
         *this.attempts += 1;
         let head = Head {
             timeout: left,
@@ -285,7 +287,7 @@ impl Flight {
             ..want
         };
         if pause.is_zero() {
-            return self.go(want, request);
+            return self.go(want, moment, request);
         }
         let until = moment + pause;
         *this.stage = Stage::Pausing(until, want);
@@ -320,7 +322,7 @@ impl Flight {
         match this.stage {
             Stage::Pausing(until, want) if *until <= moment => {
                 let want = *want;
-                self.go(want, request).err()
+                self.go(want, moment, request).err()
             }
             Stage::Sent(sent) => {
                 let link = sent.exchange.link();

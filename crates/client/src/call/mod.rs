@@ -192,7 +192,6 @@ macro_rules! options {
         impl $request {
             $(
                 $(#[$meta])*
-                #[must_use]
                 pub fn $option(mut $self $(, $argument: $type)*) -> Self {
                     $body
                     $self

@@ -55,22 +55,22 @@ impl Delete {
 options! { Delete {
     /// All keys from the given one up to this one, which is not included.
     fn range_end(mut self, end: impl Into<Key>) {
-        self.selection.to(end.into());
+        self.selection.set_end(end.into());
     }
 
     /// All keys that start with the given one; with an empty one, all keys.
     fn prefix(mut self) {
-        self.selection.prefix();
+        self.selection.set_prefix();
     }
 
     /// All keys from the given one on.
     fn from_key(mut self) {
-        self.selection.from_key();
+        self.selection.set_from_key();
     }
 
     /// All keys, whatever was given.
     fn all_keys(mut self) {
-        self.selection.all();
+        self.selection.set_all();
     }
 
     /// Asks for the pairs that were deleted.

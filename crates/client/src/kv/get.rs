@@ -85,7 +85,7 @@ impl Get {
     /// The part of the keys with `prefix` that begins with `from`.
     pub(crate) fn over(mut self, prefix: &[u8], from: Bytes) -> Self {
         self.selection = Selection::default();
-        self.selection.to_prefix_end(prefix);
+        self.selection.set_prefix_end(prefix);
         self.wire.key = from;
         self
     }
@@ -109,22 +109,22 @@ impl Get {
 options! { Get {
     /// All keys from the given one up to this one, which is not included.
     fn range_end(mut self, end: impl Into<Key>) {
-        self.selection.to(end.into());
+        self.selection.set_end(end.into());
     }
 
     /// All keys that start with the given one; with an empty one, all keys.
     fn prefix(mut self) {
-        self.selection.prefix();
+        self.selection.set_prefix();
     }
 
     /// All keys from the given one on.
     fn from_key(mut self) {
-        self.selection.from_key();
+        self.selection.set_from_key();
     }
 
     /// All keys, whatever was given.
     fn all_keys(mut self) {
-        self.selection.all();
+        self.selection.set_all();
     }
 
     /// At most so many pairs; 0 is no limit. `more` in the reply says whether there are others,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroI64;
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{PutRequest, PutResponse as Reply};
@@ -14,38 +15,43 @@ use crate::key::{Key, Namespace, Value};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// The ID of a lease. `Display` and `{:x}` write it as `etcdctl` does, in hexadecimal.
+/// The ID of a lease; never 0. `Display` writes it as `etcdctl` does, in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseId(pub i64);
+// Without 0, an `Option` of it is no larger, and pairs are converted from the wire in place.
+pub struct LeaseId(NonZeroI64);
 
 impl LeaseId {
-    /// On the wire, 0 means that there is none.
-    pub(crate) fn of(id: i64) -> Option<Self> {
-        (id != 0).then_some(Self(id))
+    /// The ID with that number; on the wire, 0 means that there is none.
+    #[must_use]
+    pub const fn new(id: i64) -> Option<Self> {
+        match NonZeroI64::new(id) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
     }
-}
 
-impl From<i64> for LeaseId {
-    fn from(id: i64) -> Self {
-        Self(id)
+    /// The number.
+    #[must_use]
+    pub const fn as_i64(self) -> i64 {
+        self.0.get()
     }
 }
 
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        write!(f, "{:016x}", self.as_i64())
     }
 }
 
 impl fmt::LowerHex for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::LowerHex::fmt(&self.0, f)
+        fmt::LowerHex::fmt(&self.as_i64(), f)
     }
 }
 
 impl fmt::Debug for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LeaseId({:016x})", self.0)
+        write!(f, "LeaseId({:016x})", self.as_i64())
     }
 }
 
@@ -108,8 +114,8 @@ impl Put {
 options! { Put {
     /// Ties the key to a lease: it goes when the lease does. Without this option a put takes
     /// the key off its lease.
-    fn lease(mut self, id: impl Into<LeaseId>) {
-        self.wire.lease = id.into().0;
+    fn lease(mut self, id: LeaseId) {
+        self.wire.lease = id.as_i64();
     }
 
     /// Asks for the pair as it was before.

@@ -26,24 +26,24 @@ enum Extent {
 }
 
 impl Selection {
-    pub(crate) fn to(&mut self, end: Key) {
+    pub(crate) fn set_end(&mut self, end: Key) {
         self.set(Extent::To(end.into_bytes()));
     }
 
-    pub(crate) fn prefix(&mut self) {
+    pub(crate) fn set_prefix(&mut self) {
         self.set(Extent::Prefix);
     }
 
-    pub(crate) fn from_key(&mut self) {
+    pub(crate) fn set_from_key(&mut self) {
         self.set(Extent::FromKey);
     }
 
-    pub(crate) fn all(&mut self) {
+    pub(crate) fn set_all(&mut self) {
         self.set(Extent::All);
     }
 
     /// Up to the last key with that prefix.
-    pub(crate) fn to_prefix_end(&mut self, prefix: &[u8]) {
+    pub(crate) fn set_prefix_end(&mut self, prefix: &[u8]) {
         self.set(match &prefix_end(prefix)[..] {
             // No key is behind those with the prefix.
             b"\0" => Extent::FromKey,

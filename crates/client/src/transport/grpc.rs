@@ -205,11 +205,7 @@ pub(crate) fn check_status(trailers: &HeaderMap) -> Result<(), Failure> {
 
 /// `grpc-message` is percent-encoded; what is not valid stays as it came.
 fn unescape(text: &[u8]) -> Cow<'_, str> {
-    match percent_encoding::percent_decode(text).decode_utf8_lossy() {
-        // `lossy` borrows when it can, from a temporary that borrows from `text`.
-        Cow::Borrowed(text) => Cow::Borrowed(text),
-        Cow::Owned(text) => Cow::Owned(text),
-    }
+    percent_encoding::percent_decode(text).decode_utf8_lossy()
 }
 
 /// Text of a peer for an error: readable, on one line, and not endless.

@@ -178,7 +178,7 @@ fn is_end(error: &io::Error) -> bool {
 
 fn closed_early() -> Unreachable {
     Unreachable::new(
-        "it accepted the connection and closed it without an answer (is it https, or a proxy \
+        "it accepted the connection and closed it without an answer (is it https? or a proxy \
          without a server behind it?)",
     )
 }

@@ -40,8 +40,8 @@ pub(crate) struct Link {
 struct Heads {
     uris: Box<[Uri]>,
     headers: HeaderMap,
-    /// The default time-out, in the words of `grpc-timeout`.
-    timeout: Option<(Duration, HeaderValue)>,
+    /// The same with the client's default time-out, which most calls have.
+    timed: Option<(Duration, HeaderMap)>,
 }
 
 /// What differs between the heads of two requests.
@@ -82,10 +82,7 @@ impl Link {
     }
 
     pub(crate) fn request(&self, method: Method, head: Head) -> Request<()> {
-        let mut headers = self.heads.headers.clone();
-        if let Some(timeout) = head.timeout {
-            headers.insert(TIMEOUT_HEADER, self.heads.timeout_value(timeout));
-        }
+        let mut headers = self.heads.headers(head.timeout);
         if head.require_leader {
             headers.insert(LEADER_HEADER, HeaderValue::from_static("true"));
         }
@@ -156,17 +153,27 @@ impl Heads {
             http::header::USER_AGENT,
             HeaderValue::from_static(USER_AGENT),
         );
+        let timed = timeout.map(|duration| {
+            let mut headers = headers.clone();
+            headers.insert(TIMEOUT_HEADER, timeout_value(duration));
+            (duration, headers)
+        });
         Ok(Self {
             uris,
             headers,
-            timeout: timeout.map(|duration| (duration, timeout_value(duration))),
+            timed,
         })
     }
 
-    fn timeout_value(&self, timeout: Duration) -> HeaderValue {
-        match &self.timeout {
-            Some((known, value)) if *known == timeout => value.clone(),
-            _ => timeout_value(timeout),
+    fn headers(&self, timeout: Option<Duration>) -> HeaderMap {
+        match (timeout, &self.timed) {
+            (None, _) => self.headers.clone(),
+            (Some(timeout), Some((default, headers))) if timeout == *default => headers.clone(),
+            (Some(timeout), _) => {
+                let mut headers = self.headers.clone();
+                headers.insert(TIMEOUT_HEADER, timeout_value(timeout));
+                headers
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ mod keepalive;
 mod lane;
 mod link;
 mod state;
-mod stream;
+pub(crate) mod stream;
 mod tcp;
 mod unary;
 mod watcher;
@@ -286,6 +286,9 @@ impl Hub {
     }
 
     fn unary(&self, want: Want) -> Option<Occupancy> {
+        if self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
         let at = |place: usize| {
             let link = self.peers[place].unary.live()?;
             let refused = want.avoided.is_some_and(|avoided| avoided.link == link.id);
@@ -385,6 +388,3 @@ impl Hub {
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the client was closed")
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,158 @@
 //! Calls that stay open: messages of one side or both, until either ends.
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "watches and lease keep-alives come on top of it")
+)]
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
+
+use super::failure::Failure;
+use super::grpc::{self, MessageReader};
+use super::link::{Head, Occupancy};
+use super::unary::Body;
+use crate::error::{ErrorKind, Retry};
+use crate::method::Method;
+
+/// The client's side of an open call.
+///
+/// Dropping it without [`finish`](Outgoing::finish) leaves the call open; dropping both sides
+/// resets it.
+pub(crate) struct Outgoing {
+    stream: SendStream<Bytes>,
+}
+
+/// The server's side of an open call.
+pub(crate) struct Incoming {
+    stage: Stage,
+    reader: MessageReader,
+    occupancy: Occupancy,
+}
+
+enum Stage {
+    /// gRPC's Go servers send the head together with the first message.
+    Head(ResponseFuture),
+    Body(Body),
+    Done,
+}
+
+/// Opens a call; nothing is awaited, the head of the reply included.
+pub(crate) fn open(
+    occupancy: Occupancy,
+    method: Method,
+    head: Head,
+    limit: usize,
+) -> Result<(Outgoing, Incoming), Failure> {
+    let link = occupancy.link();
+    let (response, stream) = link
+        .sender()
+        .send_request(link.request(method, head), false)
+        .map_err(|error| link.refused(error))?;
+    let incoming = Incoming {
+        stage: Stage::Head(response),
+        reader: MessageReader::new(limit),
+        occupancy,
+    };
+    Ok((Outgoing { stream }, incoming))
+}
+
+impl Outgoing {
+    /// Sends one framed message as soon as the server's window has room for it, so that a
+    /// server that does not read costs no memory here.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, nothing of the message was sent.
+    pub(crate) async fn send(&mut self, frame: Bytes) -> Result<(), Failure> {
+        self.stream.reserve_capacity(frame.len());
+        while self.stream.capacity() < frame.len() {
+            let granted = poll_fn(|cx| self.stream.poll_capacity(cx)).await;
+            match granted {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(Failure::from_h2(error)),
+                None => return Err(over()),
+            }
+        }
+        self.stream.send_data(frame, false).map_err(|_| over())
+    }
+
+    /// Says that no more messages follow.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        self.stream
+            .send_data(Bytes::new(), true)
+            .map_err(|_| over())
+    }
+}
+
+/// The stream was ended by the server; its incoming side knows why.
+fn over() -> Failure {
+    Failure::not_sent(
+        ErrorKind::Unavailable,
+        "the server has ended the stream",
+        Retry::Later,
+    )
+}
+
+impl Incoming {
+    /// The next message; `None` when the server has ended the call with a status of OK.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn message(&mut self) -> Result<Option<Bytes>, Failure> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    pub(crate) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Failure>> {
+        let outcome = ready!(self.poll_stages(cx));
+        match &outcome {
+            Ok(Some(_)) => self.occupancy.link().pulse.prove(),
+            Ok(None) | Err(_) => self.stage = Stage::Done,
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn poll_stages(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        loop {
+            if let Some(message) = self.reader.next()? {
+                return Poll::Ready(Ok(Some(message)));
+            }
+            let broken = |error| self.occupancy.link().broken(error);
+            match &mut self.stage {
+                Stage::Head(response) => {
+                    let response = ready!(Pin::new(response).poll(cx)).map_err(broken)?;
+                    grpc::check_head(response.status(), response.headers())?;
+                    if grpc::has_status(response.headers()) {
+                        return Poll::Ready(grpc::check_status(response.headers()).map(|()| None));
+                    }
+                    self.stage = Stage::Body(Body::new(response.into_body()));
+                }
+                Stage::Body(body) => match ready!(body.poll_frame(cx)).map_err(broken)? {
+                    Some(frame) => self.reader.push(frame),
+                    None => {
+                        let trailers = ready!(body.poll_trailers(cx)).map_err(broken)?;
+                        return Poll::Ready(self.conclude(trailers.as_ref()));
+                    }
+                },
+                Stage::Done => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    fn conclude(&self, trailers: Option<&http::HeaderMap>) -> Result<Option<Bytes>, Failure> {
+        let Some(trailers) = trailers else {
+            return Err(Failure::violation("the stream ends without a grpc-status"));
+        };
+        grpc::check_status(trailers)?;
+        if self.reader.is_amid_message() {
+            return Err(Failure::violation("the stream's last message is cut off"));
+        }
+        Ok(None)
+    }
+}

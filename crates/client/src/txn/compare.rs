@@ -53,28 +53,28 @@ impl Compare {
         })
     }
 
-    /// The lease of a key; `LeaseId(0)` when it has none.
-    pub fn lease(key: impl Into<Key>) -> CompareTarget<LeaseId> {
-        CompareTarget::new(key, Target::Lease, |lease: LeaseId| {
-            TargetUnion::Lease(lease.0)
+    /// The lease of a key; `None::<LeaseId>` when it has none.
+    pub fn lease(key: impl Into<Key>) -> CompareTarget<Option<LeaseId>> {
+        CompareTarget::new(key, Target::Lease, |lease: Option<LeaseId>| {
+            TargetUnion::Lease(lease.map_or(0, LeaseId::as_i64))
         })
     }
 
     /// Holds for all keys from the given one up to this one, which is not included.
     pub fn range_end(mut self, end: impl Into<Key>) -> Self {
-        self.selection.to(end.into());
+        self.selection.set_end(end.into());
         self
     }
 
     /// Holds for all keys that start with the given one.
     pub fn prefix(mut self) -> Self {
-        self.selection.prefix();
+        self.selection.set_prefix();
         self
     }
 
     /// Holds for all keys from the given one on.
     pub fn from_key(mut self) -> Self {
-        self.selection.from_key();
+        self.selection.set_from_key();
         self
     }
 

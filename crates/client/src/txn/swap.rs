@@ -30,7 +30,7 @@ impl PutIfAbsent {
 
 options! { PutIfAbsent {
     /// Ties the key to a lease.
-    fn lease(mut self, id: impl Into<LeaseId>) {
+    fn lease(mut self, id: LeaseId) {
         self.swap = self.swap.lease(id);
     }
 } }
@@ -81,7 +81,7 @@ options! { Swap {
     }
 
     /// Ties the key to a lease.
-    fn lease(mut self, id: impl Into<LeaseId>) {
+    fn lease(mut self, id: LeaseId) {
         self.put = self.put.lease(id);
     }
 } }

@@ -1,0 +1,36 @@
+//! Our own client, as a user has it: with retries, fail-over, keep-alive and time-outs on.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use bytes::Bytes;
+use etcdex::Client;
+
+use super::Peer;
+
+/// A client with one endpoint and the defaults.
+#[derive(Clone, Debug)]
+pub struct Etcdex {
+    client: Client,
+}
+
+impl Etcdex {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let client = Client::connect(format!("http://{address}")).await?;
+        Ok(Self { client })
+    }
+}
+
+impl Peer for Etcdex {
+    async fn put(&self, key: Bytes, value: Bytes) -> anyhow::Result<()> {
+        self.client.put(key, value).await?;
+        Ok(())
+    }
+
+    async fn get(&self, key: Bytes) -> anyhow::Result<usize> {
+        let reply = self.client.get(key).await?;
+        let found = reply.kvs.first().context("the key is not there")?;
+        Ok(found.value.len())
+    }
+}

@@ -1,0 +1,167 @@
+//! Waiting calls, open streams and short calls do not take each other's places.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcdex_proto::{etcdserverpb as pb, v3lockpb};
+use tokio::io::DuplexStream;
+use tokio::sync::Notify;
+
+use super::peer::{Peers, framed, handshake_with, head, header, headers, read};
+use crate::call::wire::Wire;
+use crate::error::Error;
+use crate::key::Namespace;
+use crate::method::{Lane, Method};
+use crate::transport::{Failure, Head, Want, frame, stream};
+use crate::{Client, Request};
+
+/// What a TLS etcd 3.5 allows.
+const STREAMS: u32 = 250;
+const WAITING: usize = 1_000;
+
+/// A call that waits for somebody else, as the lock of a later part does.
+struct Lock;
+
+impl Request for Lock {
+    type Reply = ();
+}
+
+#[allow(private_interfaces)]
+impl Wire for Lock {
+    type Answer = ();
+
+    fn method(&self) -> Method {
+        Method::Lock
+    }
+
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    fn is_long(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        frame(&v3lockpb::LockRequest::default(), limit)
+    }
+
+    fn decode(&self, _: Bytes, _: Option<&Namespace>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// An etcd with few streams: locks wait for `release`, keep-alives are echoed, the rest is
+/// answered.
+async fn serve(stream: DuplexStream, release: Arc<Notify>) {
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(STREAMS);
+    let mut connection = handshake_with(stream, builder).await;
+    while let Some(Ok((request, mut reply))) = connection.accept().await {
+        let release = Arc::clone(&release);
+        tokio::spawn(async move {
+            match request.uri().path() {
+                "/v3lockpb.Lock/Lock" => {
+                    let released = release.notified();
+                    if let Some(asked) = read(request, reply).await {
+                        released.await;
+                        asked.answer(framed(&v3lockpb::LockResponse::default()));
+                    }
+                }
+                "/etcdserverpb.Lease/LeaseKeepAlive" => {
+                    let mut body = request.into_body();
+                    let mut stream = reply
+                        .send_response(head("application/grpc"), false)
+                        .expect("open");
+                    // The end of the stream comes as an empty frame.
+                    while body
+                        .data()
+                        .await
+                        .is_some_and(|frame| frame.is_ok_and(|frame| !frame.is_empty()))
+                    {
+                        let alive = pb::LeaseKeepAliveResponse {
+                            header: header(2),
+                            ..Default::default()
+                        };
+                        stream.send_data(framed(&alive), false).expect("open");
+                    }
+                    let _ = stream.send_trailers(headers(&[("grpc-status", "0")]));
+                }
+                _ => {
+                    if let Some(asked) = read(request, reply).await {
+                        asked.answer_well();
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn keep_alive_stream(client: &Client) -> (stream::Outgoing, stream::Incoming) {
+    let want = Want {
+        lane: Lane::Stream,
+        member: None,
+        avoided: None,
+    };
+    let transport = &client.core().transport;
+    let occupancy = transport.occupy(want).await.expect("a place");
+    stream::open(occupancy, Method::LeaseKeepAlive, Head::default(), 1 << 20).expect("it opens")
+}
+
+#[tokio::test]
+async fn a_thousand_waiting_calls_starve_nobody() {
+    let release = Arc::new(Notify::new());
+    let released = Arc::clone(&release);
+    let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&released)));
+    let client = peers.client().await;
+    let waiting: Vec<_> = (0..WAITING)
+        .map(|_| tokio::spawn(client.run(Lock)))
+        .collect();
+
+    let beat = frame(&pb::LeaseKeepAliveRequest { id: 7 }, 1 << 20).expect("small");
+    let (mut outgoing, mut incoming) = keep_alive_stream(&client).await;
+    for _ in 0..100 {
+        outgoing
+            .send(beat.clone())
+            .await
+            .expect("the stream is open");
+        assert!(incoming.message().await.expect("an answer").is_some());
+        client.get("k").await.expect("an answer");
+    }
+    // One for calls, one for streams, and as many as the waiting ones need.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let wanted = 2 + WAITING.div_ceil(STREAMS as usize);
+    while peers.connections("http://one:1") < wanted {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the waiting calls are not all sent"
+        );
+        client.get("k").await.expect("an answer");
+    }
+    assert!(waiting.iter().all(|call| !call.is_finished()));
+
+    // `notify_waiters` reaches only those that wait already.
+    for call in waiting {
+        while !call.is_finished() {
+            release.notify_waiters();
+            tokio::task::yield_now().await;
+        }
+        call.await.expect("no panic").expect("an answer");
+    }
+    outgoing.finish().expect("the stream is open");
+    assert!(incoming.message().await.expect("a status").is_none());
+    assert_eq!(peers.connections("http://one:1"), wanted);
+}
+
+#[tokio::test]
+async fn more_calls_than_streams_are_all_answered() {
+    let release = Arc::new(Notify::new());
+    let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&release)));
+    let client = peers.client().await;
+    let calls: Vec<_> = (0..5_000).map(|_| tokio::spawn(client.get("k"))).collect();
+    for call in calls {
+        call.await.expect("no panic").expect("an answer");
+    }
+    assert_eq!(peers.connections("http://one:1"), 1);
+}

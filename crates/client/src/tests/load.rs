@@ -1,0 +1,220 @@
+//! Many calls at once, dropped calls, unread replies, large replies, and a server that leaves
+//! gracefully in the middle of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::peer::{
+    Asked, Peers, framed, handshake, poll_once, range_reply, read, serve, serve_well,
+};
+
+const MANY: usize = 10_000;
+const URL: &str = "http://one:1";
+
+#[tokio::test]
+async fn ten_thousand_gets_at_once_over_one_connection() {
+    let peers = Peers::one(|_, stream| serve_well(stream));
+    let client = peers.client().await;
+    let calls: Vec<_> = (0..MANY).map(|_| tokio::spawn(client.get("k"))).collect();
+    for call in calls {
+        let reply = call.await.expect("no panic").expect("an answer");
+        assert_eq!(reply.kvs.len(), 1);
+    }
+    assert_eq!(peers.connections(URL), 1);
+}
+
+/// Answers only requests that do not mention `stall`; holds the others for good.
+async fn stall(asked: Asked) {
+    if asked.message.windows(5).any(|part| part == b"stall") {
+        std::future::pending::<()>().await;
+    }
+    asked.answer_well();
+}
+
+#[tokio::test]
+async fn ten_thousand_dropped_calls_harm_no_other() {
+    let peers = Peers::one(|_, stream| serve(stream, stall));
+    let client = peers.client().await;
+    for _ in 0..3 {
+        let mut calls: Vec<_> = (0..MANY).map(|_| Box::pin(client.get("stall"))).collect();
+        for call in &mut calls {
+            assert!(poll_once(call).is_pending());
+        }
+        // Half of them are sent when they are dropped, half are still in the queue.
+        tokio::task::yield_now().await;
+        calls.truncate(MANY / 2);
+        client.get("k").await.expect("an answer amid dropped calls");
+        drop(calls);
+        client
+            .get("k")
+            .await
+            .expect("an answer after dropped calls");
+    }
+    assert_eq!(peers.connections(URL), 1);
+}
+
+#[tokio::test]
+async fn ten_thousand_unread_replies_stop_no_other() {
+    let answered = Arc::new((AtomicUsize::new(0), Notify::new()));
+    let counter = Arc::clone(&answered);
+    let peers = Peers::one(move |_, stream| {
+        let counter = Arc::clone(&counter);
+        serve(stream, move |asked: Asked| {
+            let counter = Arc::clone(&counter);
+            async move {
+                asked.answer_well();
+                counter.0.fetch_add(1, Ordering::Relaxed);
+                counter.1.notify_one();
+            }
+        })
+    });
+    let client = peers.client().await;
+    let mut calls: Vec<_> = (0..MANY).map(|_| Box::pin(client.get("k"))).collect();
+    for call in &mut calls {
+        assert!(poll_once(call).is_pending());
+    }
+    while answered.0.load(Ordering::Relaxed) < MANY {
+        answered.1.notified().await;
+    }
+    for _ in 0..100 {
+        client.get("k").await.expect("an answer beside unread ones");
+    }
+    for call in calls {
+        call.await.expect("an answer that was left unread");
+    }
+    assert_eq!(peers.connections(URL), 1);
+}
+
+#[tokio::test]
+async fn a_reply_of_100_mb_arrives_whole() {
+    let large: Vec<u8> = (0..100 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
+    let large = Bytes::from(large);
+    let reply = framed(&range_reply(large.clone()));
+    let peers = Peers::one(move |_, stream| {
+        let reply = reply.clone();
+        serve(stream, move |asked: Asked| {
+            let reply = reply.clone();
+            async move { asked.answer(reply) }
+        })
+    });
+    let client = peers.client().await.without_timeout();
+    let value = client.get("k").bytes().await.expect("an answer");
+    assert!(value.is_some_and(|value| value == large));
+}
+
+#[tokio::test]
+async fn a_reply_over_the_limit_names_the_setting() {
+    let peers = Peers::one(|_, stream| serve_well(stream));
+    let client = peers.builder().max_receive_size(10);
+    let client = client.connect().await.expect("it connects");
+    let error = client.get("k").await.expect_err("it is over 10 bytes");
+    assert_eq!(error.kind(), crate::ErrorKind::MessageTooLarge);
+    assert!(error.to_string().contains("max_receive_size"), "{error}");
+    assert!(error.to_string().contains("list"), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_over_the_limit_is_not_sent() {
+    let peers = Peers::one(|_, stream| serve_well(stream));
+    let client = peers.client().await;
+    let error = client
+        .put("k", vec![0; 3 << 20])
+        .await
+        .expect_err("over 2 MiB");
+    assert_eq!(error.outcome(), crate::Outcome::NotSent);
+    assert!(error.to_string().contains("max_send_size"), "{error}");
+}
+
+/// A server that says goodbye after so many requests, as a rolling restart does.
+async fn leave_after(requests: usize, stream: tokio::io::DuplexStream, served: Arc<AtomicUsize>) {
+    let mut connection = handshake(stream).await;
+    let mut count = 0;
+    while let Some(Ok((request, reply))) = connection.accept().await {
+        count += 1;
+        if count == requests {
+            connection.graceful_shutdown();
+        }
+        let served = Arc::clone(&served);
+        tokio::spawn(async move {
+            if let Some(asked) = read(request, reply).await {
+                served.fetch_add(1, Ordering::Relaxed);
+                asked.answer_well();
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_graceful_goaway_fails_no_request_and_repeats_no_write() {
+    const CALLERS: usize = 64;
+    const CALLS: usize = 100;
+    let served = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&served);
+    let peers = Peers::one(move |_, stream| leave_after(500, stream, Arc::clone(&counter)));
+    let client = peers.client().await;
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for _ in 0..CALLS {
+                    client.put("k", "v").await.expect("no request fails");
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        tokio::time::timeout(Duration::from_secs(30), caller)
+            .await
+            .expect("no hang")
+            .expect("no panic");
+    }
+    assert_eq!(served.load(Ordering::Relaxed), CALLERS * CALLS);
+    assert!(peers.connections(URL) >= CALLERS * CALLS / 500);
+}
+
+#[tokio::test]
+async fn a_call_does_nothing_before_it_is_polled() {
+    let peers = Peers::one(|_, stream| serve_well(stream));
+    let client = peers
+        .builder()
+        .connect_lazy()
+        .expect("the options are fine");
+    let mut call = Box::pin(client.get("k"));
+    assert_eq!(peers.connections(URL), 0);
+    assert!(matches!(poll_once(&mut call), Poll::Pending));
+    call.await.expect("an answer");
+    assert_eq!(peers.connections(URL), 1);
+}
+
+#[tokio::test]
+async fn a_closed_client_takes_no_new_calls() {
+    let peers = Peers::one(|_, stream| serve_well(stream));
+    let client = peers.client().await;
+    client.get("k").await.expect("an answer");
+    client.clone().close();
+    let error = client.get("k").await.expect_err("it is closed");
+    assert_eq!(error.kind(), crate::ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn the_last_handle_takes_the_connection_with_it() {
+    let gone = Arc::new(Notify::new());
+    let told = Arc::clone(&gone);
+    let peers = Peers::one(move |_, stream| {
+        let told = Arc::clone(&told);
+        async move {
+            serve_well(stream).await;
+            told.notify_one();
+        }
+    });
+    let client = peers.client().await;
+    let call = client.get("k");
+    drop(client);
+    call.await.expect("a call keeps the connection");
+    gone.notified().await;
+}

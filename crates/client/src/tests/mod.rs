@@ -1,0 +1,11 @@
+//! The client against scripted peers: HTTP/2 servers in memory that do what a test tells them,
+//! the wrong thing included. Time is virtual where a test says `start_paused`.
+
+mod death;
+mod frames;
+mod keepalive;
+mod lanes;
+mod lies;
+mod load;
+mod peer;
+mod retries;

@@ -1,0 +1,263 @@
+//! What is sent again, and what never is: the peer counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::DuplexStream;
+use tokio::time::Instant;
+
+use super::peer::{Asked, Peers, handshake, read, serve, serve_well};
+use crate::{Client, ErrorKind, Outcome};
+
+/// A peer that does something else with the first requests, and counts all.
+fn counting<F>(
+    first: usize,
+    wrong: impl Fn(Asked) -> F + Clone + Send + Sync + 'static,
+) -> (Peers, Arc<AtomicUsize>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let peers = Peers::one(move |_, stream: DuplexStream| {
+        let (counter, wrong) = (Arc::clone(&counter), wrong.clone());
+        serve(stream, move |asked: Asked| {
+            let number = counter.fetch_add(1, Ordering::Relaxed);
+            let wrong = (number < first).then(|| wrong.clone());
+            async move {
+                match wrong {
+                    Some(wrong) => wrong(asked).await,
+                    None => asked.answer_well(),
+                }
+            }
+        })
+    });
+    (peers, count)
+}
+
+async fn unavailable(asked: Asked) {
+    asked.fail("14", "etcdserver: leader changed");
+}
+
+async fn refuse(mut asked: Asked) {
+    asked.reply.send_reset(h2::Reason::REFUSED_STREAM);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_is_sent_again_while_the_server_is_unavailable() {
+    let (peers, count) = counting(3, unavailable);
+    peers
+        .client()
+        .await
+        .get("k")
+        .await
+        .expect("the fourth attempt succeeds");
+    assert_eq!(count.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_only_reads_is_a_read() {
+    let (peers, count) = counting(1, unavailable);
+    let client = peers.client().await;
+    client
+        .txn()
+        .then(crate::Get::new("k"))
+        .await
+        .expect("the second attempt succeeds");
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_may_have_been_applied_is_never_sent_again() {
+    let calls: [fn(&Client) -> futures::Boxed; 5] = [
+        |client| futures::boxed(client.put("k", "v")),
+        |client| futures::boxed(client.delete("k")),
+        |client| futures::boxed(client.txn().then(crate::Put::new("k", "v"))),
+        |client| futures::boxed(client.put_if_absent("k", "v")),
+        |client| futures::boxed(client.compact(1)),
+    ];
+    for call in calls {
+        let (peers, count) = counting(usize::MAX, unavailable);
+        let error = call(&peers.client().await)
+            .await
+            .expect_err("the server says no");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{error}");
+
+        // And the same when the connection breaks instead.
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        let peers = Peers::one(move |_, stream| take_and_break(stream, Arc::clone(&counter)));
+        let error = call(&peers.client().await)
+            .await
+            .expect_err("the connection broke");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{error}");
+    }
+}
+
+/// Reads one request whole, and breaks the connection.
+async fn take_and_break(stream: DuplexStream, count: Arc<AtomicUsize>) {
+    let mut connection = handshake(stream).await;
+    if let Some(Ok((request, reply))) = connection.accept().await {
+        tokio::select! {
+            _ = read(request, reply) => {}
+            _ = connection.accept() => {}
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_refused_to_look_at_is_sent_again_writes_too() {
+    let (peers, count) = counting(3, refuse);
+    peers
+        .client()
+        .await
+        .put("k", "v")
+        .await
+        .expect("the fourth attempt succeeds");
+    assert_eq!(count.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_retries_is_a_setting() {
+    let (peers, count) = counting(usize::MAX, unavailable);
+    let client = peers
+        .builder()
+        .retries(2)
+        .connect()
+        .await
+        .expect("it connects");
+    let error = client.get("k").await.expect_err("the server says no");
+    assert_eq!(error.kind(), ErrorKind::LeaderChanged);
+    assert_eq!((error.attempts(), count.load(Ordering::Relaxed)), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_client_runs_out_of_retries() {
+    let (peers, count) = counting(usize::MAX, unavailable);
+    let client = peers.client().await;
+    let calls: Vec<_> = (0..1_000).map(|_| tokio::spawn(client.get("k"))).collect();
+    for call in calls {
+        call.await
+            .expect("no panic")
+            .expect_err("the server says no");
+    }
+    // Each once, and a thousand retries for all of them.
+    assert_eq!(count.load(Ordering::Relaxed), 2_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_is_final_at_once() {
+    let (peers, count) = counting(usize::MAX, |asked| async move {
+        asked.fail(
+            "11",
+            "etcdserver: mvcc: required revision is a future revision",
+        );
+    });
+    let start = Instant::now();
+    let error = peers
+        .client()
+        .await
+        .get("k")
+        .revision(9)
+        .await
+        .expect_err("it is the future");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::FutureRevision, Outcome::Rejected)
+    );
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+/// Shakes hands, and is silent from then on: not even pings are answered.
+async fn black_hole(stream: DuplexStream) {
+    let mut connection = handshake(stream).await;
+    // The ping of the handshake comes within a moment; after it nothing is polled any more.
+    let _ = tokio::time::timeout(Duration::from_millis(1), connection.accept()).await;
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_on_a_black_holed_connection_are_answered_elsewhere_in_time() {
+    // The first endpoint is chosen at random: both orders come up.
+    for seed in 0..8 {
+        fastrand::seed(seed);
+        let peers = Peers::default()
+            .and("http://hole:1", |_, stream| black_hole(stream))
+            .and("http://well:1", |_, stream| serve_well(stream));
+        let client = peers.client().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let start = Instant::now();
+        let calls: Vec<_> = (0..100).map(|_| tokio::spawn(client.get("k"))).collect();
+        for call in calls {
+            call.await
+                .expect("no panic")
+                .expect("it is answered elsewhere");
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "seed {seed}");
+        // Long before the default time-out is over, new calls do not even try it.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let start = Instant::now();
+        client
+            .put("k", "v")
+            .await
+            .expect("it goes elsewhere at once");
+        assert_eq!(start.elapsed(), Duration::ZERO, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_is_not_given_up_when_there_is_no_other() {
+    let (peers, count) = counting(1, |asked| async move {
+        tokio::time::sleep(Duration::from_millis(4_500)).await;
+        asked.answer_well();
+    });
+    peers
+        .client()
+        .await
+        .get("k")
+        .await
+        .expect("an answer, late and in time");
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_is_told_the_time_that_is_left() {
+    for (client_says, wanted) in [(None, "5000m"), (Some(70), "70000m")] {
+        let told = Arc::new(std::sync::Mutex::new(None));
+        let teller = Arc::clone(&told);
+        let peers = Peers::one(move |_, stream| {
+            let teller = Arc::clone(&teller);
+            serve(stream, move |asked: Asked| {
+                let timeout = asked.headers.get("grpc-timeout").cloned();
+                *teller.lock().expect("no panic") = timeout;
+                async move { asked.answer_well() }
+            })
+        });
+        let call = peers.client().await.get("k");
+        match client_says {
+            Some(seconds) => call.timeout(Duration::from_secs(seconds)).await,
+            None => call.await,
+        }
+        .expect("an answer");
+        let told = told.lock().expect("no panic").take().expect("it was told");
+        assert_eq!(told, wanted);
+    }
+}
+
+/// Calls of different requests, as one type.
+mod futures {
+    use std::pin::Pin;
+
+    use crate::{Call, Error, Request};
+
+    pub(super) type Boxed = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+
+    pub(super) fn boxed<R: Request>(call: Call<R>) -> Boxed {
+        Box::pin(async move { call.await.map(drop) })
+    }
+}
