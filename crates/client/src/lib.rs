@@ -59,8 +59,8 @@ pub use endpoint::{Address, DEFAULT_PORT, Endpoint};
 pub use error::{Code, Error, ErrorKind, Outcome};
 pub use key::{Key, Value};
 pub use kv::{
-    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, KeyValue, LeaseId, List,
-    Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
+    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, GetStream, KeyValue,
+    LeaseId, List, Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
 };
 pub use txn::{
     Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,

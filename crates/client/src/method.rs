@@ -17,6 +17,7 @@ pub(crate) enum Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Range,
+    RangeStream,
     Put,
     DeleteRange,
     Txn,
@@ -46,8 +47,14 @@ const fn row(method: Method, path: &'static str, name: &'static str, lane: Lane)
 }
 
 /// INVARIANT: each method stands at the place of its number (a test checks it).
-const TABLE: [Row; 7] = [
+const TABLE: [Row; 8] = [
     row(Method::Range, path::kv::RANGE, "get", Lane::Unary),
+    row(
+        Method::RangeStream,
+        path::kv::RANGE_STREAM,
+        "get",
+        Lane::Stream,
+    ),
     row(Method::Put, path::kv::PUT, "put", Lane::Unary),
     row(
         Method::DeleteRange,

@@ -90,17 +90,19 @@ impl Flight {
         &mut self.scope
     }
 
+    pub(crate) fn into_scope(self) -> Scope {
+        self.scope
+    }
+
     /// Adds to an error what is known of the call.
     pub(crate) fn describe(&self, error: Error) -> Error {
-        let error = match self.method {
-            Some(method) => error.with_operation(method.name(), self.attempts),
+        match self.method {
+            Some(method) => {
+                self.scope
+                    .describe(error, method, self.endpoint.as_ref(), self.attempts)
+            }
             None => error,
-        };
-        let error = match &self.endpoint {
-            Some(endpoint) => error.with_endpoint(endpoint),
-            None => error,
-        };
-        error.with_client(self.scope.core.options.name.as_ref())
+        }
     }
 
     pub(crate) fn poll_reply<W: Wire>(
@@ -160,7 +162,7 @@ impl Flight {
         *this.method = Some(method);
         *this.timeout = match this.scope.timeout {
             Timeout::Default(_) if request.is_long() => None,
-            Timeout::Default(timeout) | Timeout::Chosen(timeout) => timeout,
+            timeout => timeout.of_a_call(),
         };
         // A time-out beyond what a clock can tell is none.
         *this.deadline = this.timeout.and_then(|timeout| moment.checked_add(timeout));

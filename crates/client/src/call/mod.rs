@@ -16,7 +16,9 @@ use pin_project_lite::pin_project;
 
 pub(crate) use self::budget::RetryBudget;
 use self::flight::Flight;
+pub(crate) use self::retry::{Situation, Verdict, verdict};
 use crate::config::{Config, Options};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::method::Method;
@@ -56,6 +58,34 @@ pub(crate) enum Timeout {
     Default(Option<Duration>),
     /// What the user said of this handle or call.
     Chosen(Option<Duration>),
+}
+
+impl Timeout {
+    /// For a call that is not long by nature.
+    pub(crate) fn of_a_call(self) -> Option<Duration> {
+        match self {
+            Self::Default(timeout) | Self::Chosen(timeout) => timeout,
+        }
+    }
+}
+
+impl Scope {
+    /// Adds to an error what is known of the call.
+    pub(crate) fn describe(
+        &self,
+        error: Error,
+        method: Method,
+        endpoint: Option<&Endpoint>,
+        attempts: u32,
+    ) -> Error {
+        let error = error
+            .with_operation(method.name(), attempts)
+            .with_client(self.core.options.name.as_ref());
+        match endpoint {
+            Some(endpoint) => error.with_endpoint(endpoint),
+            None => error,
+        }
+    }
 }
 
 /// A request that a [`Call`] can carry.
@@ -153,6 +183,10 @@ impl<R: Request> Call<R> {
     pub fn no_timeout(mut self) -> Self {
         self.flight.scope_mut().timeout = Timeout::Chosen(None);
         self
+    }
+
+    pub(crate) fn into_parts(self) -> (Scope, R) {
+        (self.flight.into_scope(), self.request)
     }
 
     pub(crate) fn map<S: Request>(self, change: impl FnOnce(R) -> S) -> Call<S> {

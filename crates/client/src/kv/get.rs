@@ -6,7 +6,9 @@ use std::fmt;
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{RangeRequest, RangeResponse, range_request};
 
-use super::{KeyValue, ResponseHeader, Selection, count, decode, header, key_values, refuse};
+use super::{
+    GetStream, KeyValue, ResponseHeader, Selection, count, decode, header, key_values, refuse,
+};
 use crate::call::wire::Wire;
 use crate::call::{Call, Request, options};
 use crate::error::{Error, ErrorKind, Outcome};
@@ -207,6 +209,12 @@ impl Call<Get> {
     /// Only the value: `None` when the key does not exist.
     pub fn bytes(self) -> Call<ValueOf<Bytes>> {
         self.map(|get| ValueOf::new(get, Ok))
+    }
+
+    /// The pairs as a stream of chunks, from a server of 3.7 or later: see [`GetStream`].
+    pub fn stream(self) -> GetStream {
+        let (scope, get) = self.into_parts();
+        GetStream::new(scope, get)
     }
 
     /// Only the value, as text: `None` when the key does not exist.

@@ -10,6 +10,7 @@ mod list;
 mod put;
 mod response;
 mod selection;
+mod stream;
 
 use bytes::Bytes;
 use prost::Message;
@@ -22,6 +23,7 @@ pub use self::put::{LeaseId, Put, PutResponse};
 pub use self::response::{KeyValue, ResponseHeader};
 pub(crate) use self::response::{header, key_value, key_values};
 pub(crate) use self::selection::Selection;
+pub use self::stream::GetStream;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::Failure;
 

@@ -103,8 +103,14 @@ impl Failure {
                     message,
                 )
             } else {
+                // One bad frame ends the connection, and with it calls that had no part in it.
                 let message = "the server broke the rules of HTTP/2".into();
-                (ErrorKind::Protocol, Outcome::Unknown, Retry::Never, message)
+                (
+                    ErrorKind::Protocol,
+                    Outcome::Unknown,
+                    Retry::Elsewhere,
+                    message,
+                )
             };
         Self {
             error: Error::new(kind, message)

@@ -354,11 +354,13 @@ impl Hub {
                 }
                 Some(unary) => self.lanes(unary.link().place, want.lane),
             };
-            let _on_lane = lanes.map(|lanes| {
-                let waiting = Waiting::on(&lanes.waiting);
-                lanes.grow(&self.closing);
-                waiting
-            });
+            let Some(lanes) = lanes else {
+                // INVARIANT: the hub holds the sender, and this holds the hub.
+                let _ = changes.changed().await;
+                continue;
+            };
+            let _on_lane = Waiting::on(&lanes.waiting);
+            lanes.grow(&self.closing);
             // A time-out is a look at places that were freed; nobody announces those.
             let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
         }

@@ -80,6 +80,11 @@ impl Outgoing {
         self.stream.send_data(frame, false).map_err(|_| over())
     }
 
+    /// Sends the only message of a call, and says that no more follow.
+    pub(crate) fn finish_with(&mut self, frame: Bytes) -> Result<(), Failure> {
+        self.stream.send_data(frame, true).map_err(|_| over())
+    }
+
     /// Says that no more messages follow.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         self.stream

@@ -91,7 +91,8 @@ impl<O: Overseer> Watcher<O> {
                 self.overseer.suspect(suspect);
             }
         }
-        if self.pulse.is_draining() {
+        // A connection that has ended takes no calls either: then its task knows better.
+        if self.pulse.is_draining() && !self.task.0.is_finished() {
             self.tell(
                 Loss::Graceful,
                 "the server asked for a new connection".into(),
