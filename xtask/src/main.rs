@@ -2,6 +2,7 @@
 
 mod etcd;
 mod generate;
+mod test;
 mod tidy;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ Usage: cargo xtask <CHORE>
 Chores:
   gen [--check]    write crates/proto/src/gen from the .proto files (--check: only say whether it differs)
   etcd [VERSION..] put real etcd binaries under target/etcd/<version>/
+  test [ARG..]     get real etcd, and run every test of the workspace
   tidy             check that each layer uses only the layers below it
 ";
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let outcome = match chore {
         "gen" => generate::run(rest),
         "etcd" => etcd::run(rest),
+        "test" => test::run(rest),
         "tidy" => tidy::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -6,6 +6,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -33,27 +34,39 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn data(payload: &[u8]) -> Vec<u8> {
-    frame(DATA, 0, 1, payload)
+pub(super) fn data(stream: u32, payload: &[u8]) -> Vec<u8> {
+    frame(DATA, 0, stream, payload)
 }
 
-pub(super) fn reply_head() -> Vec<u8> {
+pub(super) fn reply_head(stream: u32) -> Vec<u8> {
     let mut block = vec![STATUS_OK];
     block.extend(literal("content-type", "application/grpc"));
-    frame(HEADERS, END_HEADERS, 1, &block)
+    frame(HEADERS, END_HEADERS, stream, &block)
 }
 
-pub(super) fn trailers() -> Vec<u8> {
+pub(super) fn trailers(stream: u32) -> Vec<u8> {
     frame(
         HEADERS,
         END_HEADERS | END_STREAM,
-        1,
+        stream,
         &literal("grpc-status", "0"),
     )
 }
 
-/// Shakes hands, and answers the first request with these bytes.
-pub(super) async fn answer_with(mut stream: DuplexStream, bytes: Vec<u8>) {
+/// The server works on streams up to that one, and on no others.
+pub(super) fn go_away(last: u32) -> Vec<u8> {
+    const NO_ERROR: u32 = 0;
+    let payload = [last.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
+    frame(GOAWAY, 0, 0, &payload)
+}
+
+/// A whole reply as it should be.
+pub(super) fn reply(stream: u32, message: &[u8]) -> Vec<u8> {
+    [reply_head(stream), data(stream, message), trailers(stream)].concat()
+}
+
+/// Shakes hands, and answers each request with the bytes that are made for its stream.
+pub(super) async fn answer_with(mut stream: DuplexStream, answer: impl Fn(u32) -> Vec<u8>) {
     let mut preface = [0; 24];
     if stream.read_exact(&mut preface).await.is_err() {
         return;
@@ -69,7 +82,7 @@ pub(super) async fn answer_with(mut stream: DuplexStream, bytes: Vec<u8>) {
         let answer = match (head[3], head[4] & ACK) {
             (SETTINGS, 0) => frame(SETTINGS, ACK, 0, &[]),
             (PING, 0) => frame(PING, ACK, 0, &payload),
-            (DATA, END_STREAM) => bytes.clone(),
+            (DATA, END_STREAM) => answer(u32::from_be_bytes([head[5], head[6], head[7], head[8]])),
             _ => continue,
         };
         if stream.write_all(&answer).await.is_err() {

@@ -114,7 +114,7 @@ async fn a_thousand_waiting_calls_starve_nobody() {
     let release = Arc::new(Notify::new());
     let released = Arc::clone(&release);
     let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&released)));
-    let client = peers.client().await;
+    let client = peers.client().await.without_timeout();
     let waiting: Vec<_> = (0..WAITING)
         .map(|_| tokio::spawn(client.run(Lock)))
         .collect();
@@ -158,7 +158,7 @@ async fn a_thousand_waiting_calls_starve_nobody() {
 async fn more_calls_than_streams_are_all_answered() {
     let release = Arc::new(Notify::new());
     let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&release)));
-    let client = peers.client().await;
+    let client = peers.client().await.without_timeout();
     let calls: Vec<_> = (0..5_000).map(|_| tokio::spawn(client.get("k"))).collect();
     for call in calls {
         call.await.expect("no panic").expect("an answer");

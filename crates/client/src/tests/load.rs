@@ -7,19 +7,27 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcdex_proto::etcdserverpb as pb;
 use tokio::sync::Notify;
 
+use super::frames;
 use super::peer::{
     Asked, Peers, framed, handshake, poll_once, range_reply, read, serve, serve_well,
 };
+use crate::Client;
 
 const MANY: usize = 10_000;
 const URL: &str = "http://one:1";
 
+/// A client that waits: how long ten thousand calls take is the machine's business.
+async fn patient(peers: &Peers) -> Client {
+    peers.client().await.without_timeout()
+}
+
 #[tokio::test]
 async fn ten_thousand_gets_at_once_over_one_connection() {
     let peers = Peers::one(|_, stream| serve_well(stream));
-    let client = peers.client().await;
+    let client = patient(&peers).await;
     let calls: Vec<_> = (0..MANY).map(|_| tokio::spawn(client.get("k"))).collect();
     for call in calls {
         let reply = call.await.expect("no panic").expect("an answer");
@@ -39,7 +47,7 @@ async fn stall(asked: Asked) {
 #[tokio::test]
 async fn ten_thousand_dropped_calls_harm_no_other() {
     let peers = Peers::one(|_, stream| serve(stream, stall));
-    let client = peers.client().await;
+    let client = patient(&peers).await;
     for _ in 0..3 {
         let mut calls: Vec<_> = (0..MANY).map(|_| Box::pin(client.get("stall"))).collect();
         for call in &mut calls {
@@ -73,7 +81,7 @@ async fn ten_thousand_unread_replies_stop_no_other() {
             }
         })
     });
-    let client = peers.client().await;
+    let client = patient(&peers).await;
     let mut calls: Vec<_> = (0..MANY).map(|_| Box::pin(client.get("k"))).collect();
     for call in &mut calls {
         assert!(poll_once(call).is_pending());
@@ -121,7 +129,7 @@ async fn a_reply_over_the_limit_names_the_setting() {
 #[tokio::test]
 async fn a_request_over_the_limit_is_not_sent() {
     let peers = Peers::one(|_, stream| serve_well(stream));
-    let client = peers.client().await;
+    let client = patient(&peers).await;
     let error = client
         .put("k", vec![0; 3 << 20])
         .await
@@ -156,7 +164,7 @@ async fn a_graceful_goaway_fails_no_request_and_repeats_no_write() {
     let served = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&served);
     let peers = Peers::one(move |_, stream| leave_after(500, stream, Arc::clone(&counter)));
-    let client = peers.client().await;
+    let client = patient(&peers).await;
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
             let client = client.clone();
@@ -178,6 +186,35 @@ async fn a_graceful_goaway_fails_no_request_and_repeats_no_write() {
 }
 
 #[tokio::test]
+async fn writes_above_the_last_stream_id_are_sent_again_and_applied_once() {
+    const LAST: u32 = 63;
+    let applied = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&applied);
+    let peers = Peers::one(move |number, stream| {
+        let counter = Arc::clone(&counter);
+        let reply = framed(&pb::PutResponse::default());
+        frames::answer_with(stream, move |id| match id {
+            // The first connection takes a part of the requests, and says so.
+            _ if number == 0 && id == LAST + 2 => frames::go_away(LAST),
+            _ if number == 0 && id > LAST => Vec::new(),
+            _ => {
+                counter.fetch_add(1, Ordering::Relaxed);
+                frames::reply(id, &reply)
+            }
+        })
+    });
+    let client = patient(&peers).await;
+    let puts: Vec<_> = (0..200)
+        .map(|_| tokio::spawn(client.put("k", "v")))
+        .collect();
+    for put in puts {
+        put.await.expect("no panic").expect("no request fails");
+    }
+    assert_eq!(applied.load(Ordering::Relaxed), 200);
+    assert_eq!(peers.connections(URL), 2);
+}
+
+#[tokio::test]
 async fn a_call_does_nothing_before_it_is_polled() {
     let peers = Peers::one(|_, stream| serve_well(stream));
     let client = peers
@@ -194,7 +231,7 @@ async fn a_call_does_nothing_before_it_is_polled() {
 #[tokio::test]
 async fn a_closed_client_takes_no_new_calls() {
     let peers = Peers::one(|_, stream| serve_well(stream));
-    let client = peers.client().await;
+    let client = patient(&peers).await;
     client.get("k").await.expect("an answer");
     client.clone().close();
     let error = client.get("k").await.expect_err("it is closed");
@@ -212,7 +249,7 @@ async fn the_last_handle_takes_the_connection_with_it() {
             told.notify_one();
         }
     });
-    let client = peers.client().await;
+    let client = patient(&peers).await;
     let call = client.get("k");
     drop(client);
     call.await.expect("a call keeps the connection");

@@ -1,1 +1,97 @@
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::{RequestOp, TxnRequest, request_op::Request};
 
+use super::*;
+use crate::kv::LeaseId;
+
+const PREFIX: &[u8] = b"tenant/";
+
+/// A transaction with every kind of condition and operation, nested.
+fn every_kind() -> Txn {
+    let inner = Txn::new()
+        .when(Compare::value("secret").not_equal("secret"))
+        .when(Compare::lease("secret").equal(LeaseId::new(7)))
+        .when(Compare::create_revision("secret").from_key().less(9))
+        .then(Delete::new("secret").from_key())
+        .otherwise(Get::new("secret").all_keys());
+    Txn::new()
+        .when(Compare::version("secret").prefix().greater(0))
+        .when(
+            Compare::mod_revision("secret")
+                .range_end("secrets")
+                .equal(3),
+        )
+        .then(Put::new("secret", "secret"))
+        .then(inner)
+        .otherwise(Get::new("").prefix())
+        .otherwise(Delete::new("secret").prefix())
+}
+
+fn keys(txn: &TxnRequest, found: &mut Vec<(Bytes, Bytes)>) {
+    for compare in &txn.compare {
+        found.push((compare.key.clone(), compare.range_end.clone()));
+    }
+    for RequestOp { request } in txn.success.iter().chain(&txn.failure) {
+        match request.as_ref().expect("it is set") {
+            Request::RequestRange(get) => found.push((get.key.clone(), get.range_end.clone())),
+            Request::RequestPut(put) => found.push((put.key.clone(), Bytes::new())),
+            Request::RequestDeleteRange(delete) => {
+                found.push((delete.key.clone(), delete.range_end.clone()));
+            }
+            Request::RequestTxn(inner) => keys(inner, found),
+        }
+    }
+}
+
+#[test]
+fn a_namespace_covers_every_key_of_a_transaction() {
+    let namespace = Namespace::new(Bytes::from_static(PREFIX));
+    let message = every_kind()
+        .message(namespace.as_ref())
+        .expect("it makes sense");
+    let mut found = Vec::new();
+    keys(&message, &mut found);
+    assert_eq!(found.len(), 10);
+    for (key, end) in found {
+        assert!(key.starts_with(PREFIX), "{key:?}");
+        assert!(
+            end.is_empty() || end.starts_with(PREFIX) || &end[..] == b"tenant0",
+            "{end:?}"
+        );
+    }
+}
+
+#[test]
+fn neither_keys_nor_values_are_printed() {
+    let printed = format!("{:?}", every_kind());
+    assert!(!printed.contains("secret"), "{printed}");
+}
+
+#[test]
+fn only_what_reads_may_be_repeated() {
+    let read = Txn::new()
+        .then(Get::new("k"))
+        .otherwise(Txn::new().then(Get::new("k")));
+    assert!(read.is_repeatable());
+    assert!(!every_kind().is_repeatable());
+    assert!(!Txn::new().otherwise(Delete::new("k")).is_repeatable());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_it_is_sent() {
+    let refused = |txn: Txn| match txn.encode(None, 1 << 20) {
+        Ok(_) => panic!("it was taken"),
+        Err(failure) => {
+            assert_eq!(failure.error.outcome(), crate::Outcome::NotSent);
+            failure.error.to_string()
+        }
+    };
+    assert!(refused(Txn::new().then(Put::new("", "v"))).contains("key is empty"));
+    assert!(refused(Txn::new().when(Compare::version("").equal(0))).contains("key is empty"));
+    let both = Get::new("a").prefix().range_end("b");
+    assert!(refused(Txn::new().then(both)).contains("exclude each other"));
+    let both = Put::new("a", "v").ignore_value();
+    assert!(refused(Txn::new().otherwise(both)).contains("ignore_value"));
+    let negative = Txn::new().then(Get::new("a").revision(-1));
+    assert!(refused(Txn::new().then(negative)).contains("negative"));
+}

@@ -1,0 +1,38 @@
+//! `cargo xtask test`: real etcd first, then every test of the workspace.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "\
+Gets what real etcd binaries it can, and runs every test of the workspace on them.
+
+Usage: cargo xtask test [ARGUMENT..]
+
+The ARGUMENTs go to cargo test. With CI=true in the environment, a version of
+etcd that cannot be got is a failure; else its tests are left out, and said so.
+";
+
+/// Runs the chore.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    if arguments
+        .first()
+        .is_some_and(|first| first == "--help" || first == "-h")
+    {
+        print!("{USAGE}");
+        return Ok(());
+    }
+    crate::etcd::run(&[])?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["test", "--workspace", "--all-features"])
+        .args(arguments);
+    if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        cargo.env("ETCDEX_REQUIRE_ETCD", "1");
+    }
+    let status = cargo.status().context("cargo cannot be started")?;
+    if !status.success() {
+        bail!("tests failed");
+    }
+    Ok(())
+}
