@@ -36,7 +36,12 @@ pub struct Options {
     #[arg(long, default_value = "7")]
     rounds: NonZeroUsize,
     /// Peers in the run
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "etcdex,raw-h2")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "etcdex,raw-h2"
+    )]
     peers: Vec<Name>,
     /// Kinds of call
     #[arg(long, value_enum, value_delimiter = ',', default_value = "put,get")]

@@ -11,15 +11,15 @@ fn every_kind() -> Txn {
     let inner = Txn::new()
         .when(Compare::value("secret").not_equal("secret"))
         .when(Compare::lease("secret").equal(LeaseId::new(7)))
-        .when(Compare::create_revision("secret").from_key().less(9))
+        .when(Compare::create_revision("secret").less(9).from_key())
         .then(Delete::new("secret").from_key())
         .otherwise(Get::new("secret").all_keys());
     Txn::new()
-        .when(Compare::version("secret").prefix().greater(0))
+        .when(Compare::version("secret").greater(0).prefix())
         .when(
             Compare::mod_revision("secret")
-                .range_end("secrets")
-                .equal(3),
+                .equal(3)
+                .range_end("secrets"),
         )
         .then(Put::new("secret", "secret"))
         .then(inner)
