@@ -5,7 +5,9 @@ use std::fmt;
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
 
-use super::{KeyValue, ResponseHeader, Selection, count, decode, header, key_values};
+use super::{
+    KeyValue, ResponseHeader, Selection, count, decode, header, key_values, range_options,
+};
 use crate::call::wire::Wire;
 use crate::call::{Request, options};
 use crate::error::Error;
@@ -52,27 +54,9 @@ impl Delete {
     }
 }
 
+range_options! { Delete }
+
 options! { Delete {
-    /// All keys from the given one up to this one, which is not included.
-    fn range_end(mut self, end: impl Into<Key>) {
-        self.selection.set_end(end.into());
-    }
-
-    /// All keys that start with the given one; with an empty one, all keys.
-    fn prefix(mut self) {
-        self.selection.set_prefix();
-    }
-
-    /// All keys from the given one on.
-    fn from_key(mut self) {
-        self.selection.set_from_key();
-    }
-
-    /// All keys, whatever was given.
-    fn all_keys(mut self) {
-        self.selection.set_all();
-    }
-
     /// Asks for the pairs that were deleted.
     fn prev_kv(mut self) {
         self.wire.prev_kv = true;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{RangeRequest, RangeResponse, range_request};
 
 use super::{
-    GetStream, KeyValue, ResponseHeader, Selection, count, decode, header, key_values, refuse,
+    GetStream, KeyValue, ResponseHeader, Selection, count, decode, header, key_values,
+    range_options, refuse,
 };
 use crate::call::wire::Wire;
 use crate::call::{Call, Request, options};
@@ -108,27 +109,9 @@ impl Get {
     }
 }
 
+range_options! { Get }
+
 options! { Get {
-    /// All keys from the given one up to this one, which is not included.
-    fn range_end(mut self, end: impl Into<Key>) {
-        self.selection.set_end(end.into());
-    }
-
-    /// All keys that start with the given one; with an empty one, all keys.
-    fn prefix(mut self) {
-        self.selection.set_prefix();
-    }
-
-    /// All keys from the given one on.
-    fn from_key(mut self) {
-        self.selection.set_from_key();
-    }
-
-    /// All keys, whatever was given.
-    fn all_keys(mut self) {
-        self.selection.set_all();
-    }
-
     /// At most so many pairs; 0 is no limit. `more` in the reply says whether there are others,
     /// `count` how many in all.
     fn limit(mut self, limit: u64) {

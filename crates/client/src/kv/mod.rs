@@ -22,7 +22,7 @@ pub use self::list::List;
 pub use self::put::{LeaseId, Put, PutResponse};
 pub use self::response::{KeyValue, ResponseHeader};
 pub(crate) use self::response::{header, key_value, key_values};
-pub(crate) use self::selection::Selection;
+pub(crate) use self::selection::{Selection, range_options};
 pub use self::stream::GetStream;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::Failure;

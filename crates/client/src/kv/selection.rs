@@ -93,3 +93,31 @@ impl Selection {
         })
     }
 }
+
+/// The options that make a range of a request's key; the request has a field `selection`.
+macro_rules! range_options {
+    ($request:ty) => {
+        crate::call::options! { $request {
+            /// All keys from the given one up to this one, which is not included.
+            fn range_end(mut self, end: impl Into<crate::Key>) {
+                self.selection.set_end(end.into());
+            }
+
+            /// All keys that start with the given one; with an empty one, all keys.
+            fn prefix(mut self) {
+                self.selection.set_prefix();
+            }
+
+            /// All keys from the given one on.
+            fn from_key(mut self) {
+                self.selection.set_from_key();
+            }
+
+            /// All keys, whatever was given.
+            fn all_keys(mut self) {
+                self.selection.set_all();
+            }
+        } }
+    };
+}
+pub(crate) use range_options;

@@ -11,7 +11,7 @@ use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::task::JoinHandle;
 
-use super::link::{Metered, Pulse};
+use super::pulse::{Metered, Pulse};
 use crate::config::Options;
 use crate::connector::Connector;
 use crate::endpoint::Endpoint;

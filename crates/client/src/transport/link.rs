@@ -1,21 +1,16 @@
 //! A live connection, as calls see it.
 
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 
 use super::failure::Failure;
-use crate::connector::ByteStream;
+use super::pulse::Pulse;
 use crate::endpoint::Endpoint;
 use crate::error::{ErrorKind, Retry};
 use crate::method::Method;
@@ -192,135 +187,19 @@ fn timeout_value(timeout: Duration) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("5S"))
 }
 
-/// The signs of life of a connection, written by calls, by the byte stream and by the
-/// connection's watcher.
-pub(crate) struct Pulse {
-    flags: AtomicU8,
-    /// Calls and streams under way.
-    open: AtomicUsize,
-    origin: Instant,
-    /// Milliseconds from `origin` until bytes last came in.
-    heard: AtomicU64,
-    /// Something happened that the watcher has to look at.
-    pub(crate) stir: Notify,
-    /// Why we ended the connection, if it was us.
-    pub(crate) ending: OnceLock<&'static str>,
-}
-
-/// A good reply came over it.
-const PROVEN: u8 = 1;
-/// A ping stays unanswered: new calls had better go elsewhere.
-const SUSPECT: u8 = 2;
-/// It takes no new calls.
-const DRAINING: u8 = 4;
-/// A call has waited a second for its answer.
-const DOUBTED: u8 = 8;
-
-impl Pulse {
-    pub(crate) fn new() -> Self {
-        Self {
-            flags: AtomicU8::new(0),
-            open: AtomicUsize::new(0),
-            origin: now(),
-            heard: AtomicU64::new(0),
-            stir: Notify::new(),
-            ending: OnceLock::new(),
-        }
-    }
-
-    fn has(&self, flag: u8) -> bool {
-        self.flags.load(Ordering::Relaxed) & flag != 0
-    }
-
-    /// Whether new calls should be sent over it.
-    pub(crate) fn is_fit(&self) -> bool {
-        !self.has(SUSPECT | DRAINING)
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.has(DRAINING)
-    }
-
-    pub(crate) fn is_suspect(&self) -> bool {
-        self.has(SUSPECT)
-    }
-
-    pub(crate) fn is_proven(&self) -> bool {
-        self.has(PROVEN)
-    }
-
-    pub(crate) fn prove(&self) {
-        if !self.has(PROVEN) {
-            self.flags.fetch_or(PROVEN, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn set_suspect(&self, suspect: bool) {
-        if suspect {
-            self.flags.fetch_or(SUSPECT, Ordering::Relaxed);
-        } else {
-            self.flags.fetch_and(!SUSPECT, Ordering::Relaxed);
-        }
-    }
-
-    /// The server takes no new streams on it: it is to be replaced.
-    pub(crate) fn drain(&self) {
-        self.flags.fetch_or(DRAINING, Ordering::Relaxed);
-        self.stir.notify_one();
-    }
-
-    /// A call has waited long for its answer: somebody should ping.
-    pub(crate) fn doubt(&self) {
-        if self.flags.fetch_or(DOUBTED, Ordering::Relaxed) & DOUBTED == 0 {
-            self.stir.notify_one();
-        }
-    }
-
-    pub(crate) fn take_doubt(&self) -> bool {
-        self.flags.fetch_and(!DOUBTED, Ordering::Relaxed) & DOUBTED != 0
-    }
-
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// When bytes last came in.
-    pub(crate) fn heard(&self) -> Instant {
-        self.origin + Duration::from_millis(self.heard.load(Ordering::Relaxed))
-    }
-
-    fn hear(&self) {
-        let elapsed = now().saturating_duration_since(self.origin).as_millis();
-        self.heard.store(
-            u64::try_from(elapsed).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
-    }
-}
-
-/// The clock of the runtime, which tests may stop.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 /// One call or stream that is under way on a link.
 pub(crate) struct Occupancy(Arc<Link>);
 
 impl Occupancy {
     pub(crate) fn of(link: Arc<Link>) -> Self {
-        link.pulse.open.fetch_add(1, Ordering::Relaxed);
+        link.pulse.enter();
         Self(link)
     }
 
     /// Takes a place only if the link has room for one more stream.
     pub(crate) fn try_of(link: Arc<Link>) -> Option<Self> {
-        let limit = link.stream_limit();
         link.pulse
-            .open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < limit).then_some(open + 1)
-            })
-            .is_ok()
+            .try_enter(link.stream_limit())
             .then(|| Self(link))
     }
 
@@ -331,58 +210,7 @@ impl Occupancy {
 
 impl Drop for Occupancy {
     fn drop(&mut self) {
-        self.0.pulse.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A byte stream that notes when bytes come in.
-pub(crate) struct Metered {
-    pub(crate) stream: Box<dyn ByteStream>,
-    pub(crate) pulse: Arc<Pulse>,
-}
-
-impl AsyncRead for Metered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.pulse.hear();
-        }
-        outcome
-    }
-}
-
-impl AsyncWrite for Metered {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.0.pulse.leave();
     }
 }
 

@@ -10,6 +10,7 @@
 //! keepalive.rs   when to ping, doubt, give up PURE     driver.rs    connects, publishes, starts over
 //! balance.rs     which endpoint calls go to   PURE     watcher.rs   pings and drains what is up
 //! backoff.rs     pauses                       PURE     handshake.rs endpoint -> answering connection
+//! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
 //! ```
 
 mod backoff;
@@ -21,6 +22,7 @@ mod handshake;
 mod keepalive;
 mod lane;
 mod link;
+mod pulse;
 mod state;
 pub(crate) mod stream;
 mod tcp;
@@ -35,7 +37,8 @@ use tokio::sync::watch;
 
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
-pub(crate) use link::{Head, Occupancy, now};
+pub(crate) use link::{Head, Occupancy};
+pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
 
 use self::balance::{Balance, Health};

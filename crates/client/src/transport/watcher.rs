@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::handshake::Task;
 use super::keepalive::{Beat, KeepAlive};
-use super::link::{Pulse, now};
+use super::pulse::{Pulse, now};
 use super::state::Loss;
 
 /// A connection that nobody wants and nobody has used for this long is closed.
