@@ -274,7 +274,11 @@ impl fmt::Display for Error {
         if let Some(endpoint) = &inner.endpoint {
             write!(f, "{endpoint}, ")?;
         }
-        write!(f, "{}", inner.outcome)?;
+        // A read changes nothing, so its text does not speak of what may have been applied.
+        match inner.operation {
+            Some("get") if inner.outcome == Outcome::Unknown => f.write_str("no answer")?,
+            _ => write!(f, "{}", inner.outcome)?,
+        }
         if inner.attempts > 1 {
             write!(f, ", {} attempts", inner.attempts)?;
         }

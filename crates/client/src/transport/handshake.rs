@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,11 +99,13 @@ pub(crate) async fn connect(
     connector: &dyn Connector,
     options: &Options,
 ) -> Result<Wire, Unreachable> {
+    let open = AtomicBool::new(false);
     let attempt = async {
         let stream = connector
             .connect(endpoint)
             .await
             .map_err(|error| Unreachable::with("cannot connect", error))?;
+        open.store(true, Ordering::Relaxed);
         let pulse = Arc::new(Pulse::new());
         let stream = Metered {
             stream,
@@ -133,7 +136,11 @@ pub(crate) async fn connect(
     match tokio::time::timeout(options.connect_timeout, attempt).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Unreachable::with(
-            "cannot connect",
+            if open.load(Ordering::Relaxed) {
+                "it accepted the connection and is silent"
+            } else {
+                "cannot connect"
+            },
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("no answer within {:?}", options.connect_timeout),

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 use super::failure::Failure;
 use super::pulse::Pulse;
 use crate::endpoint::Endpoint;
-use crate::error::{ErrorKind, Retry};
+use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 
 const USER_AGENT: &str = concat!("etcdex/", env!("CARGO_PKG_VERSION"));
@@ -102,22 +102,32 @@ impl Link {
     }
 
     /// What an error of h2 after the request was handed over means, in the words of whoever
-    /// ended the connection if that was us.
-    pub(crate) fn broken(&self, error: h2::Error) -> Failure {
+    /// ended the connection if that was us. `mark` is from before the request was handed over.
+    ///
+    /// INVARIANT: a request counts as not sent only if the server says so, or if not a single
+    /// byte has left since.
+    pub(crate) fn broken(&self, error: h2::Error, mark: u64) -> Failure {
         if error.is_go_away() {
             self.pulse.drain();
         }
         let io = error.is_io();
-        let mut failure = Failure::from_h2(error);
-        if let Some(ending) = self.pulse.ending.get().filter(|_| io) {
-            failure = Failure::new(
-                failure.error.kind(),
-                failure.error.outcome(),
-                *ending,
-                failure.retry,
-            );
+        let failure = Failure::from_h2(error);
+        if !io {
+            return failure;
         }
-        failure
+        let error = match self.pulse.ending.get() {
+            Some(ending) => Error::new(failure.error.kind(), *ending),
+            None => failure.error,
+        };
+        let outcome = if mark == self.pulse.mark() {
+            Outcome::NotSent
+        } else {
+            Outcome::Unknown
+        };
+        Failure {
+            error: error.with_outcome(outcome),
+            retry: failure.retry,
+        }
     }
 }
 

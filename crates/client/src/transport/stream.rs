@@ -31,6 +31,7 @@ pub(crate) struct Outgoing {
 pub(crate) struct Incoming {
     stage: Stage,
     reader: MessageReader,
+    mark: u64,
     occupancy: Occupancy,
 }
 
@@ -49,6 +50,7 @@ pub(crate) fn open(
     limit: usize,
 ) -> Result<(Outgoing, Incoming), Failure> {
     let link = occupancy.link();
+    let mark = link.pulse.mark();
     let (response, stream) = link
         .sender()
         .send_request(link.request(method, head), false)
@@ -56,6 +58,7 @@ pub(crate) fn open(
     let incoming = Incoming {
         stage: Stage::Head(response),
         reader: MessageReader::new(limit),
+        mark,
         occupancy,
     };
     Ok((Outgoing { stream }, incoming))
@@ -128,7 +131,7 @@ impl Incoming {
             if let Some(message) = self.reader.next()? {
                 return Poll::Ready(Ok(Some(message)));
             }
-            let broken = |error| self.occupancy.link().broken(error);
+            let broken = |error| self.occupancy.link().broken(error, self.mark);
             match &mut self.stage {
                 Stage::Head(response) => {
                     let response = ready!(Pin::new(response).poll(cx)).map_err(broken)?;

@@ -26,6 +26,8 @@ pub(crate) struct Exchange {
     stage: Stage,
     reader: MessageReader,
     reply: Option<Bytes>,
+    /// What had been written before the request was handed over.
+    mark: u64,
     occupancy: Occupancy,
 }
 
@@ -51,6 +53,7 @@ impl Exchange {
         limit: usize,
     ) -> Result<Self, Failure> {
         let link = occupancy.link();
+        let mark = link.pulse.mark();
         // h2 checks by itself whether the connection takes requests; a sender of one's own
         // never waits behind another call's, so `ready()` would only lock once more.
         let (response, mut stream) = link
@@ -59,11 +62,12 @@ impl Exchange {
             .map_err(|error| link.refused(error))?;
         stream
             .send_data(body, true)
-            .map_err(|error| link.broken(error))?;
+            .map_err(|error| link.broken(error, mark))?;
         Ok(Self {
             stage: Stage::Head(response),
             reader: MessageReader::new(limit),
             reply: None,
+            mark,
             occupancy,
         })
     }
@@ -92,7 +96,7 @@ impl Exchange {
             match &mut self.stage {
                 Stage::Head(response) => {
                     let response = ready!(Pin::new(response).poll(cx))
-                        .map_err(|error| self.occupancy.link().broken(error))?;
+                        .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
                     grpc::check_head(response.status(), response.headers())?;
                     if response.body().is_end_stream() || grpc::has_status(response.headers()) {
                         grpc::check_status(response.headers())?;
@@ -102,12 +106,12 @@ impl Exchange {
                 }
                 Stage::Body(body) => {
                     let frame = ready!(body.poll_frame(cx))
-                        .map_err(|error| self.occupancy.link().broken(error))?;
+                        .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
                     match frame {
                         Some(frame) => self.take(frame)?,
                         None => {
                             let trailers = ready!(body.poll_trailers(cx))
-                                .map_err(|error| self.occupancy.link().broken(error))?;
+                                .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
                             return Poll::Ready(self.conclude(trailers));
                         }
                     }
