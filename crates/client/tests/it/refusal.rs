@@ -4,7 +4,7 @@
 use etcdex::{Call, Client, Code, Error, ErrorKind, Get, LeaseId, Outcome, Put, Request, Txn};
 use etcdex_testkit::Etcd;
 
-use crate::stage::{DEADLINE, connect, each, each_alone};
+use crate::stage::{DEADLINE, assert_refused, connect, each, each_alone};
 
 /// Sends it, and looks at all that the error tells.
 async fn assert_rejected<R: Request>(
@@ -159,4 +159,18 @@ async fn a_server_that_wants_a_user() {
         assert_rejected(txn, &etcd, kind, code, message).await;
     })
     .await;
+}
+
+/// What makes no sense needs no server to be refused.
+#[tokio::test]
+#[ignore = "it waits for a connection first, and is then told as Unavailable"]
+async fn nonsense_without_a_server() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let client = Client::builder().endpoint(nobody).connect_lazy().unwrap();
+    let put = client
+        .put("", "v")
+        .timeout(std::time::Duration::from_secs(1));
+    assert_refused(put.await);
 }
