@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use etcdex::{Client, Compare, Delete, Error, ErrorKind, Get, KeyValue, Put, TxnResponse};
+use etcdex::{
+    Client, Compare, Delete, Error, ErrorKind, Get, KeyValue, OperationResponse, Put, TxnResponse,
+};
 use etcdex_testkit::Etcd;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -197,7 +199,10 @@ async fn act(
                 model.retain(|key, _| !delete.has(key));
                 put(model, &key, b"txn");
             }
-            let found = responses.into_iter().next_back().and_then(|r| r.into_get());
+            let found = responses
+                .into_iter()
+                .next_back()
+                .and_then(OperationResponse::into_get);
             let found = found.map(|get| told(&get.kvs));
             prop_assert_eq!(found, Some(selected(model, &get)));
         }
