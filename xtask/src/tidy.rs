@@ -63,6 +63,9 @@ const PURE_FILES: &[&str] = &[
     "keepalive.rs",
     "backoff.rs",
     "budget.rs",
+    "balance.rs",
+    "retry.rs",
+    "token.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

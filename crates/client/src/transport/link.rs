@@ -101,6 +101,18 @@ impl Link {
         failure
     }
 
+    /// What it means that h2 took the head of a request and then not its message: a server that
+    /// has only the head does nothing.
+    pub(crate) fn unfinished(&self, error: h2::Error) -> Failure {
+        let mut failure = Failure::not_sent(
+            ErrorKind::Unavailable,
+            "the connection was lost before the request was out",
+            Retry::Elsewhere,
+        );
+        failure.error = failure.error.with_source(error);
+        failure
+    }
+
     /// What an error of h2 after the request was handed over means, in the words of whoever
     /// ended the connection if that was us. `mark` is from before the request was handed over.
     ///
@@ -183,8 +195,8 @@ impl Heads {
     }
 }
 
-/// `grpc-timeout` has at most 8 digits: the finest unit that holds the number, rounded up so
-/// that the server never gives up before us.
+/// `grpc-timeout` has at most 8 digits: milliseconds or else seconds, rounded up so that the
+/// server never gives up before us.
 fn timeout_value(timeout: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
     let milliseconds = timeout.as_micros().div_ceil(1000);

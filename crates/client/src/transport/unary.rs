@@ -15,10 +15,6 @@ use super::link::{Head, Link, Occupancy};
 use crate::error::Code;
 use crate::method::Method;
 
-/// Bytes that may stay unreleased until a reply ends. Most replies are smaller: the end of
-/// the stream then gives the window back, and one lock and one wake-up are saved.
-pub(crate) const RELEASE_STEP: usize = 64 << 10;
-
 /// A unary call that was handed to a connection.
 ///
 /// Dropping it resets the stream, which harms no other.
@@ -62,7 +58,7 @@ impl Exchange {
             .map_err(|error| link.refused(error))?;
         stream
             .send_data(body, true)
-            .map_err(|error| link.broken(error, mark))?;
+            .map_err(|error| link.unfinished(error))?;
         Ok(Self {
             stage: Stage::Head(response),
             reader: MessageReader::new(limit),
@@ -127,13 +123,21 @@ impl Exchange {
             return Err(Failure::violation("the reply has more than one message"));
         }
         self.reader.push(frame);
-        if let Some(message) = self.reader.next()? {
-            if self.reader.is_amid_message() {
-                return Err(Failure::violation("the reply has more than one message"));
+        match self.reader.next()? {
+            Some(_) if self.reader.is_amid_message() => {
+                Err(Failure::violation("the reply has more than one message"))
             }
-            self.reply = Some(message);
+            Some(message) => {
+                self.reply = Some(message);
+                Ok(())
+            }
+            None => match &mut self.stage {
+                Stage::Body(body) => body
+                    .release()
+                    .map_err(|error| self.occupancy.link().broken(error, self.mark)),
+                Stage::Head(_) | Stage::Done => Ok(()),
+            },
         }
-        Ok(())
     }
 
     fn conclude(&mut self, trailers: Option<http::HeaderMap>) -> Result<Bytes, Failure> {
@@ -180,12 +184,26 @@ impl Body {
         };
         let frame = frame?;
         self.unreleased += frame.len();
-        if self.unreleased >= RELEASE_STEP {
-            self.stream
-                .flow_control()
-                .release_capacity(std::mem::take(&mut self.unreleased))?;
-        }
         Poll::Ready(Ok(Some(frame)))
+    }
+
+    /// Lets the server send as much again as was received.
+    ///
+    /// A reply that is complete needs it not: the end of its stream gives the window back, and
+    /// one lock and one wake-up are saved. One that is not must have it, or the server would
+    /// wait for a window that nobody opens.
+    pub(crate) fn release(&mut self) -> Result<(), h2::Error> {
+        if self.unreleased == 0 {
+            return Ok(());
+        }
+        self.stream
+            .flow_control()
+            .release_capacity(std::mem::take(&mut self.unreleased))
+    }
+
+    /// Bytes that were received and not released.
+    pub(crate) fn unreleased(&self) -> usize {
+        self.unreleased
     }
 
     pub(crate) fn poll_trailers(
