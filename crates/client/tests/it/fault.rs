@@ -78,8 +78,11 @@ impl Network {
 async fn lose_the_link(stage: Stage, fault: fn(&Proxy)) {
     let network = Network::new(&stage).await;
     let put = network.half_done("k").await;
+    let begun = Instant::now();
     fault(&network.proxy);
     let error = put.await.unwrap().unwrap_err();
+    // It is told at once: nobody tries again behind the back of the caller.
+    assert!(begun.elapsed() < DEADLINE / 3, "{:?}", begun.elapsed());
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
     assert_eq!(error.attempts(), 1, "a write is not sent again");
