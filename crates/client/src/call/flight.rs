@@ -10,10 +10,9 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use super::authentication::is_about_token;
 use super::retry::{Situation, Verdict, patience, verdict};
 use super::wire::Wire;
-use super::{Authentication, Entry, Scope, Timeout};
+use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
