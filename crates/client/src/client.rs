@@ -49,6 +49,7 @@ impl Client {
 
     fn new(config: &Config) -> Self {
         let core = Arc::new(Core::new(config));
+        warn_of_plain_text(config);
         let options = &core.options;
         Self {
             scope: Scope {
@@ -56,6 +57,7 @@ impl Client {
                 namespace: Namespace::new(options.namespace.clone()),
                 member: None,
                 require_leader: options.require_leader,
+                anonymous: false,
                 core,
             },
         }
@@ -193,15 +195,28 @@ impl Client {
     }
 }
 
+/// Credentials that go over a network without TLS can be read by everybody on the way.
+fn warn_of_plain_text(config: &Config) {
+    if config.options.credentials.is_none() {
+        return;
+    }
+    if let Some(endpoint) = config.endpoints.iter().find(|one| one.is_exposed()) {
+        tracing::warn!(%endpoint, "credentials go over the network in plain text: use https");
+    }
+}
+
 impl Builder {
     /// Connects, and waits until a connection is up or every endpoint has been tried once.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for an option that makes no sense, [`ErrorKind::Unavailable`] with
-    /// the cause when no endpoint could be reached.
+    /// the cause when no endpoint could be reached, [`ErrorKind::AuthenticationFailed`] when a
+    /// server was reached and refused the credentials.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = self.connect_lazy()?;
         client.scope.core.transport.ready().await?;
+        // A wrong password is told here, and not by the first call.
+        client.scope.pass().await?;
         Ok(client)
     }
 

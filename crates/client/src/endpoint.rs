@@ -74,6 +74,18 @@ impl Endpoint {
         self.parts.secure
     }
 
+    /// Whether what is sent to it can be read on the way: no TLS, and not on this machine.
+    pub(crate) fn is_exposed(&self) -> bool {
+        match &self.parts.address {
+            Address::Unix(_) => false,
+            Address::Tcp { .. } if self.parts.secure => false,
+            Address::Tcp { host, .. } => match host.parse::<std::net::IpAddr>() {
+                Ok(address) => !address.is_loopback(),
+                Err(_) => host != "localhost",
+            },
+        }
+    }
+
     /// The `:authority` of a request to it.
     pub(crate) fn authority(&self) -> &str {
         &self.parts.authority
@@ -241,6 +253,22 @@ mod tests {
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_stays_on_the_machine_is_not_exposed() {
+        for (text, exposed) in [
+            ("http://localhost", false),
+            ("http://127.0.0.2", false),
+            ("http://[::1]", false),
+            ("unix:///run/etcd", false),
+            ("https://etcd.example", false),
+            ("http://etcd.example", true),
+            ("http://10.0.0.1", true),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(endpoint.is_exposed(), exposed, "{text}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,18 @@ use tokio::time::Sleep;
 
 use super::retry::{Situation, Verdict, patience, verdict};
 use super::wire::Wire;
-use super::{Scope, Timeout};
+use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
-use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Want, now};
+use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Pass, Want, now};
 
 /// An answer that takes longer than this makes somebody ping the connection.
 const DOUBT: Duration = Duration::from_secs(1);
+
+/// How many tokens a call tries: one that has expired, and one that a change of users made
+/// stale before it was used.
+const REFUSED_PASSES: u32 = 2;
 
 /// How often a call that waits looks whether its connection has become suspect.
 const LOOK: Duration = Duration::from_millis(250);
@@ -36,6 +41,9 @@ pin_project! {
         attempts: u32,
         retries: u32,
         pauses: u32,
+        // The token that the attempt brings, and how often one was refused.
+        pass: Option<Arc<Pass>>,
+        refused_passes: u32,
         // An attempt before this one may have reached a server.
         uncertain: bool,
         last: Option<Error>,
@@ -46,16 +54,18 @@ pin_project! {
 
 enum Stage {
     New,
+    /// For the client's token.
+    Entering(BoxFuture<Option<Arc<Pass>>>, Want),
     /// For a connection.
-    Waiting(
-        Pin<Box<dyn Future<Output = Result<Occupancy, Error>> + Send>>,
-        Want,
-    ),
+    Waiting(BoxFuture<Occupancy>, Want),
     Sent(Sent),
     /// Before another attempt.
     Pausing(Instant, Want),
     Done,
 }
+
+/// The slow ways, which few calls go, are boxed.
+type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 struct Sent {
     exchange: Exchange,
@@ -78,6 +88,8 @@ impl Flight {
             attempts: 0,
             retries: 0,
             pauses: 0,
+            pass: None,
+            refused_passes: 0,
             uncertain: false,
             last: None,
             timer: None,
@@ -138,7 +150,12 @@ impl Flight {
                 Stage::New => {
                     let moment = now();
                     let want = self.as_mut().start(moment, request);
-                    self.as_mut().go(want, moment, request)?;
+                    self.as_mut().enter(want, moment, request)?;
+                }
+                Stage::Entering(pass, want) => {
+                    let want = *want;
+                    *this.pass = ready!(pass.as_mut().poll(cx))?;
+                    self.as_mut().go(want, now(), request)?;
                 }
                 Stage::Waiting(place, want) => {
                     let want = *want;
@@ -173,6 +190,30 @@ impl Flight {
             member: this.scope.member,
             avoided: None,
         }
+    }
+
+    /// Takes the client's token along, if calls need one.
+    fn enter<W: Wire>(
+        mut self: Pin<&mut Self>,
+        want: Want,
+        moment: Instant,
+        request: &W,
+    ) -> Result<(), Error> {
+        let this = self.as_mut().project();
+        let Some(authentication) = this.scope.authentication() else {
+            return self.go(want, moment, request);
+        };
+        *this.pass = match authentication.entry()? {
+            Entry::With(pass) => Some(pass),
+            Entry::Without => None,
+            Entry::Fetch => {
+                let scope = this.scope.clone();
+                *this.stage = Stage::Entering(Box::pin(async move { scope.pass().await }), want);
+                *this.wake = *this.deadline;
+                return Ok(());
+            }
+        };
+        self.go(want, moment, request)
     }
 
     /// Takes a place on a connection, or waits for one.
@@ -218,6 +259,7 @@ impl Flight {
         let head = Head {
             timeout: left,
             require_leader: this.scope.require_leader,
+            pass: this.pass.as_deref(),
         };
         let begun = Exchange::begin(
             occupancy,
@@ -251,7 +293,7 @@ impl Flight {
         let moment = now();
         let want = match this.stage {
             Stage::Sent(sent) => sent.want_after(this.scope.member),
-            Stage::Waiting(_, want) | Stage::Pausing(_, want) => *want,
+            Stage::Entering(_, want) | Stage::Waiting(_, want) | Stage::Pausing(_, want) => *want,
             Stage::New | Stage::Done => Want {
                 lane: request.method().lane(),
                 member: this.scope.member,
@@ -259,6 +301,17 @@ impl Flight {
             },
         };
         let outcome = failure.error.outcome();
+        if this.scope.has_lost_pass(&failure, this.pass.as_deref()) {
+            *this.refused_passes += 1;
+            // The server says that it has not acted: with another token, a write is safe too.
+            if outcome == Outcome::Rejected && *this.refused_passes <= REFUSED_PASSES {
+                let want = Want {
+                    avoided: None,
+                    ..want
+                };
+                return self.enter(want, moment, request);
+            }
+        }
         let core = &this.scope.core;
         let verdict = verdict(Situation {
             repeatable: request.is_repeatable(),
@@ -296,7 +349,7 @@ impl Flight {
         };
         *this.pauses += u32::from(!pause.is_zero());
         if pause.is_zero() {
-            return self.go(want, moment, request);
+            return self.enter(want, moment, request);
         }
         let until = moment + pause;
         *this.stage = Stage::Pausing(until, want);
@@ -331,7 +384,7 @@ impl Flight {
         match this.stage {
             Stage::Pausing(until, want) if *until <= moment => {
                 let want = *want;
-                self.go(want, moment, request).err()
+                self.enter(want, moment, request).err()
             }
             Stage::Sent(sent) => {
                 let link = sent.exchange.link();
@@ -356,7 +409,11 @@ impl Flight {
                 *this.wake = sent.wake(*this.deadline);
                 None
             }
-            Stage::New | Stage::Waiting(..) | Stage::Pausing(..) | Stage::Done => None,
+            Stage::New
+            | Stage::Entering(..)
+            | Stage::Waiting(..)
+            | Stage::Pausing(..)
+            | Stage::Done => None,
         }
     }
 
@@ -389,7 +446,7 @@ impl Flight {
                     None => error,
                 }
             }
-            Stage::New | Stage::Pausing(..) | Stage::Done => {
+            Stage::New | Stage::Entering(..) | Stage::Pausing(..) | Stage::Done => {
                 let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"));
                 let error = settle(error, *this.uncertain);
                 match last {

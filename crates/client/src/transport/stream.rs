@@ -49,7 +49,7 @@ enum Stage {
 pub(crate) fn open(
     occupancy: Occupancy,
     method: Method,
-    head: Head,
+    head: Head<'_>,
     limit: usize,
 ) -> Result<(Outgoing, Incoming), Failure> {
     let link = occupancy.link();

@@ -44,7 +44,7 @@ impl Exchange {
     pub(crate) fn begin(
         occupancy: Occupancy,
         method: Method,
-        head: Head,
+        head: Head<'_>,
         body: Bytes,
         limit: usize,
     ) -> Result<Self, Failure> {

@@ -6,6 +6,7 @@
 mod address;
 mod cluster;
 mod compare;
+mod credentials;
 mod delete;
 mod fault;
 mod futures;
