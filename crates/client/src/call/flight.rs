@@ -14,7 +14,7 @@ use super::retry::{Situation, Verdict, patience, verdict};
 use super::wire::Wire;
 use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind, Outcome, Retry};
+use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Pass, Want, now};
 
@@ -228,6 +228,13 @@ impl Flight {
         match transport.occupy_now(want) {
             Some(occupancy) => self.send(occupancy, want, moment, request),
             None => {
+                // What makes no sense is told now, and not when a connection has come.
+                request
+                    .encode(
+                        this.scope.namespace.as_ref(),
+                        this.scope.core.options.max_send_size,
+                    )
+                    .map_err(|failure| failure.error)?;
                 *this.stage = Stage::Waiting(Box::pin(transport.occupy(want)), want);
                 *this.wake = *this.deadline;
                 Ok(())
@@ -300,6 +307,12 @@ impl Flight {
                 avoided: None,
             },
         };
+        let left = this
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(moment));
+        if is_servers_deadline(&failure, left, *this.timeout) {
+            return Err(self.too_late());
+        }
         let outcome = failure.error.outcome();
         if this.scope.has_lost_pass(&failure, this.pass.as_deref()) {
             *this.refused_passes += 1;
@@ -313,6 +326,13 @@ impl Flight {
             }
         }
         let core = &this.scope.core;
+        if failure.error.kind() == ErrorKind::NoLeader && this.scope.require_leader {
+            // To be told at once is what was asked for, once every endpoint was.
+            let others = core.transport.endpoints().count().saturating_sub(1);
+            if want.member.is_some() || *this.retries as usize >= others {
+                return Err(settle(failure.error, *this.uncertain));
+            }
+        }
         let verdict = verdict(Situation {
             repeatable: request.is_repeatable(),
             outcome,
@@ -321,9 +341,7 @@ impl Flight {
             retries: *this.retries,
             pauses: *this.pauses,
             elsewhere: core.transport.has_elsewhere(want),
-            left: this
-                .deadline
-                .map(|deadline| deadline.saturating_duration_since(moment)),
+            left,
             random: fastrand::f64(),
         });
         let Verdict::Again {
@@ -477,6 +495,19 @@ impl Sent {
             }),
         }
     }
+}
+
+/// A server whose clock for the call is ahead of ours resets the stream, and says no more.
+fn is_servers_deadline(
+    failure: &Failure,
+    left: Option<Duration>,
+    timeout: Option<Duration>,
+) -> bool {
+    let (Some(left), Some(timeout)) = (left, timeout) else {
+        return false;
+    };
+    let margin = timeout.mul_f64(0.05).max(Duration::from_millis(50));
+    failure.error.kind() == ErrorKind::Cancelled && failure.error.code().is_none() && left <= margin
 }
 
 /// An attempt before may have been applied, whatever became of the last one.

@@ -136,7 +136,6 @@ async fn of_an_old_revision() {
 
 /// As [`List::header`] says: a watch that continues it starts at the revision after.
 #[tokio::test]
-#[ignore = "it is the store's present revision, and the watch would miss what is between"]
 async fn the_header_of_an_old_revision() {
     each(|stage| async move {
         let inside = stage.inside();

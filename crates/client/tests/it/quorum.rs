@@ -76,7 +76,6 @@ async fn without_a_leader() {
 
 /// As [`Client::require_leader`] says: instead of waiting for one.
 #[tokio::test]
-#[ignore = "a read is sent eleven times, for more than 3 s, before it is told"]
 async fn a_read_that_wants_a_leader_is_told_at_once() {
     ends(|binary| async move {
         let (_cluster, client) = alone(&binary).await;
@@ -92,7 +91,6 @@ async fn a_read_that_wants_a_leader_is_told_at_once() {
 /// The server knows the time-out, too, and gives a call up by a reset: which of the two is
 /// first must not matter.
 #[tokio::test]
-#[ignore = "when the server's clock is first, the kind is Cancelled"]
 async fn the_kind_of_a_timeout_is_timeout() {
     ends(|binary| async move {
         let (_cluster, client) = alone(&binary).await;

@@ -163,7 +163,6 @@ async fn a_server_that_wants_a_user() {
 
 /// What makes no sense needs no server to be refused.
 #[tokio::test]
-#[ignore = "it waits for a connection first, and is then told as Unavailable"]
 async fn nonsense_without_a_server() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = listener.local_addr().unwrap().to_string();
