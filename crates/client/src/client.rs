@@ -111,9 +111,29 @@ impl Client {
         self.with(|scope| scope.require_leader = require)
     }
 
-    /// The endpoints, in the order in which they were given.
-    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+    /// The endpoints that are in use, in the order in which they were given.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Endpoint> {
         self.scope.core.transport.endpoints()
+    }
+
+    /// Uses one more endpoint from now on. Says whether it is new.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the URL is none.
+    pub fn add_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
+        let endpoint: Endpoint = url.as_ref().parse()?;
+        crate::config::check(&endpoint)?;
+        Ok(self.scope.core.transport.add(&endpoint))
+    }
+
+    /// Uses an endpoint no more; calls that are under way there go on. Says whether it was in
+    /// use; the last one stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the URL is none.
+    pub fn remove_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
+        Ok(self.scope.core.transport.remove(&url.as_ref().parse()?))
     }
 
     /// Takes no new calls from now on, on this handle and all others. Calls that were sent go
@@ -233,7 +253,7 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("name", &self.scope.core.options.name)
-            .field("endpoints", &self.endpoints().collect::<Vec<_>>())
+            .field("endpoints", &self.endpoints())
             .field("timeout", &self.scope.timeout)
             .field("namespace", &self.scope.namespace)
             .finish_non_exhaustive()

@@ -9,6 +9,7 @@ use crate::connector::Connector;
 use crate::credentials::{Credentials, Secret, TokenProvider};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
+use crate::mode::Mode;
 
 /// etcd answers pings that come faster than this with GOAWAY (`too_many_pings`).
 ///
@@ -67,6 +68,8 @@ pub(crate) struct Options {
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) namespace: bytes::Bytes,
     pub(crate) require_leader: bool,
+    pub(crate) mode: Mode,
+    pub(crate) max_connection_age: Option<Duration>,
     pub(crate) credentials: Option<Credentials>,
 }
 
@@ -90,6 +93,8 @@ impl Default for Options {
             connector: None,
             namespace: bytes::Bytes::new(),
             require_leader: false,
+            mode: Mode::PickFirst,
+            max_connection_age: Some(Duration::from_secs(30 * 60)),
             credentials: None,
         }
     }
@@ -263,6 +268,28 @@ impl Builder {
         self
     }
 
+    /// How calls are spread over several endpoints. Default: [`Mode::PickFirst`].
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.options.mode = mode;
+        self
+    }
+
+    /// How old a connection for calls may grow; then another one takes over, to another
+    /// endpoint perhaps, and calls that are under way end on the old one. Up to a fifth is
+    /// taken off at random. Default: 30 minutes.
+    ///
+    /// Without an end, all clients stay for good where a rolling restart has left them.
+    pub fn max_connection_age(mut self, age: Duration) -> Self {
+        self.options.max_connection_age = Some(age);
+        self
+    }
+
+    /// Connections grow as old as they can.
+    pub fn no_max_connection_age(mut self) -> Self {
+        self.options.max_connection_age = None;
+        self
+    }
+
     /// What opens the byte streams instead of the client's own TCP and unix sockets.
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.options.connector = Some(Arc::new(connector));
@@ -309,12 +336,7 @@ impl Builder {
         if self.endpoints.is_empty() {
             self.endpoints.push("http://127.0.0.1:2379".parse()?);
         }
-        if let Some(endpoint) = self.endpoints.iter().find(|e| e.is_secure()) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("{endpoint}: this version of etcdex has no TLS yet; use http or unix"),
-            ));
-        }
+        self.endpoints.iter().try_for_each(check)?;
         Ok(Config {
             endpoints: self.endpoints,
             options: self.options,
@@ -341,6 +363,17 @@ impl fmt::Debug for Builder {
             .field("timeout", &self.options.timeout)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the client can connect to such an endpoint at all.
+pub(crate) fn check(endpoint: &Endpoint) -> Result<(), Error> {
+    if endpoint.is_secure() {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("{endpoint}: this version of etcdex has no TLS yet; use http or unix"),
+        ));
+    }
+    Ok(())
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -50,6 +50,7 @@ mod error;
 mod key;
 mod kv;
 mod method;
+mod mode;
 mod transport;
 mod txn;
 
@@ -65,6 +66,7 @@ pub use kv::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, GetStream, KeyValue,
     LeaseId, List, Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
 };
+pub use mode::Mode;
 pub use txn::{
     Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,
     TxnResponse,

@@ -14,7 +14,7 @@ use super::retry::{Situation, Verdict, patience, verdict};
 use super::wire::Wire;
 use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
-use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
+use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Pass, Want, now};
 
@@ -328,7 +328,7 @@ impl Flight {
         let core = &this.scope.core;
         if failure.error.kind() == ErrorKind::NoLeader && this.scope.require_leader {
             // To be told at once is what was asked for, once every endpoint was.
-            let others = core.transport.endpoints().count().saturating_sub(1);
+            let others = core.transport.endpoints().len().saturating_sub(1);
             if want.member.is_some() || *this.retries as usize >= others {
                 return Err(settle(failure.error, *this.uncertain));
             }

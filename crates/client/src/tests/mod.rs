@@ -3,6 +3,7 @@
 
 mod credentials;
 mod death;
+mod endpoints;
 mod frames;
 mod keepalive;
 mod lanes;

@@ -1,7 +1,10 @@
 //! PURE: which endpoint calls go to.
 //!
 //! "Pick first": a random start, so that a fleet spreads, then the same endpoint for as long
-//! as it is well. Others are tried only while it is not.
+//! as it is well. Others are tried only while it is not. In the other modes every endpoint is
+//! kept connected, and the choice here is only where to look first.
+
+use crate::mode::Mode;
 
 /// What is known of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,19 +21,23 @@ pub(crate) enum Health {
     Suspect,
     /// The last attempt failed, or the connection broke.
     Down,
+    /// It is none of the client's endpoints any more.
+    Retired,
 }
 
 /// The choice among the endpoints.
 #[derive(Debug)]
 pub(crate) struct Balance {
+    mode: Mode,
     endpoints: Vec<Health>,
     chosen: usize,
 }
 
 impl Balance {
     /// `start` is any number; it chooses where to begin.
-    pub(crate) fn new(endpoints: usize, start: usize) -> Self {
+    pub(crate) fn new(mode: Mode, endpoints: usize, start: usize) -> Self {
         Self {
+            mode,
             endpoints: vec![Health::Idle; endpoints],
             chosen: start % endpoints.max(1),
         }
@@ -43,7 +50,46 @@ impl Balance {
 
     /// Whether the endpoint should have a connection, or try to get one.
     pub(crate) fn wants(&self, endpoint: usize) -> bool {
-        endpoint == self.chosen || self.endpoints[self.chosen] != Health::Up
+        match self.endpoints[endpoint] {
+            Health::Retired => false,
+            _ if self.mode != Mode::PickFirst => true,
+            // While the chosen one is in trouble, everybody is.
+            _ => {
+                endpoint == self.chosen
+                    || matches!(
+                        self.endpoints[self.chosen],
+                        Health::Slow | Health::Suspect | Health::Down | Health::Retired
+                    )
+            }
+        }
+    }
+
+    /// One more endpoint; its place is the number of those before it.
+    pub(crate) fn add(&mut self) {
+        self.endpoints.push(Health::Idle);
+    }
+
+    /// The endpoint is not to be used any more. Its place stays taken, so that the others keep
+    /// theirs.
+    pub(crate) fn retire(&mut self, endpoint: usize) {
+        self.endpoints[endpoint] = Health::Retired;
+        self.choose();
+    }
+
+    /// A retired endpoint is back.
+    pub(crate) fn reinstate(&mut self, endpoint: usize) {
+        if self.endpoints[endpoint] == Health::Retired {
+            self.endpoints[endpoint] = Health::Idle;
+            self.choose();
+        }
+    }
+
+    /// Looks for a home elsewhere, so that connections that grow old spread again.
+    pub(crate) fn move_on(&mut self, random: usize) {
+        let others: Vec<usize> = self.order(None).collect();
+        if let Some(&next) = others.get(random % others.len().max(1)) {
+            self.chosen = next;
+        }
     }
 
     /// The endpoints in the order in which they are to be tried, without `avoided`.
@@ -52,18 +98,32 @@ impl Balance {
         let first = self.chosen;
         (0..count)
             .map(move |step| (first + step) % count)
-            .filter(move |&endpoint| Some(endpoint) != avoided)
+            .filter(move |&endpoint| {
+                Some(endpoint) != avoided && self.endpoints[endpoint] != Health::Retired
+            })
     }
 
     /// Notes what happened to an endpoint, and chooses anew if that is called for.
     pub(crate) fn note(&mut self, endpoint: usize, health: Health) {
-        self.endpoints[endpoint] = health;
+        // What a driver says of an endpoint that was given up has no weight any more.
+        if self.endpoints[endpoint] != Health::Retired {
+            self.endpoints[endpoint] = health;
+        }
+        self.choose();
+    }
+
+    fn choose(&mut self) {
         if self.endpoints[self.chosen] == Health::Up {
             return;
         }
         let up = |&endpoint: &usize| self.endpoints[endpoint] == Health::Up;
         let well = self.order(None).find(up);
-        self.chosen = well.unwrap_or(self.chosen);
+        let next = match self.endpoints[self.chosen] {
+            // Anything is better than what is gone.
+            Health::Retired => well.or_else(|| self.order(None).next()),
+            _ => well,
+        };
+        self.chosen = next.unwrap_or(self.chosen);
     }
 
     /// Whether any endpoint but `avoided` is well, or may soon be.
@@ -82,8 +142,8 @@ impl Balance {
         for endpoint in self.order(avoided) {
             match self.endpoints[endpoint] {
                 Health::Idle => return Some(endpoint),
-                Health::Up | Health::Trying => return None,
-                Health::Slow | Health::Suspect | Health::Down => {}
+                Health::Up | Health::Trying if self.mode == Mode::PickFirst => return None,
+                _ => {}
             }
         }
         None
@@ -97,7 +157,7 @@ mod tests {
 
     #[test]
     fn it_stays_with_an_endpoint_that_is_well() {
-        let mut balance = Balance::new(3, 1);
+        let mut balance = Balance::new(Mode::PickFirst, 3, 1);
         assert_eq!(balance.to_wake(None), Some(1));
         balance.note(1, Health::Up);
         balance.note(0, Health::Up);
@@ -108,7 +168,7 @@ mod tests {
 
     #[test]
     fn trouble_wakes_the_next_one_and_the_first_that_is_up_is_taken() {
-        let mut balance = Balance::new(3, 0);
+        let mut balance = Balance::new(Mode::PickFirst, 3, 0);
         balance.note(0, Health::Trying);
         assert_eq!(balance.to_wake(None), None);
         balance.note(0, Health::Slow);
@@ -122,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_suspect_is_left_only_for_one_that_is_well() {
-        let mut balance = Balance::new(2, 0);
+        let mut balance = Balance::new(Mode::PickFirst, 2, 0);
         balance.note(0, Health::Up);
         balance.note(0, Health::Suspect);
         assert_eq!((balance.chosen(), balance.to_wake(None)), (0, Some(1)));
@@ -133,17 +193,46 @@ mod tests {
 
     #[test]
     fn elsewhere_is_not_where_it_failed() {
-        let mut balance = Balance::new(2, 0);
+        let mut balance = Balance::new(Mode::PickFirst, 2, 0);
         balance.note(0, Health::Up);
         assert_eq!(balance.to_wake(Some(0)), Some(1));
-        assert_eq!(Balance::new(1, 7).to_wake(Some(0)), None);
+        assert_eq!(Balance::new(Mode::PickFirst, 1, 7).to_wake(Some(0)), None);
+    }
+
+    #[test]
+    fn other_modes_connect_to_every_endpoint() {
+        for mode in [Mode::Random, Mode::ConnectAll] {
+            let mut balance = Balance::new(mode, 3, 0);
+            for endpoint in 0..3 {
+                assert_eq!(balance.to_wake(None), Some(endpoint));
+                balance.note(endpoint, Health::Up);
+                assert!(balance.wants(endpoint));
+            }
+            assert_eq!(balance.to_wake(None), None);
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_gone_is_neither_chosen_nor_wanted() {
+        let mut balance = Balance::new(Mode::PickFirst, 2, 0);
+        balance.note(0, Health::Up);
+        balance.retire(0);
+        assert_eq!((balance.chosen(), balance.to_wake(None)), (1, Some(1)));
+        balance.note(0, Health::Up);
+        assert!(!balance.wants(0));
+        assert_eq!(balance.order(None).collect::<Vec<_>>(), [1]);
+        balance.add();
+        balance.note(2, Health::Up);
+        assert_eq!(balance.chosen(), 2);
+        balance.reinstate(0);
+        assert_eq!(balance.order(None).collect::<Vec<_>>(), [2, 0, 1]);
     }
 
     proptest! {
         /// As long as any endpoint is up, the chosen one is; and none is given up while it is.
         #[test]
         fn an_endpoint_that_is_up_is_chosen(count in 1..5usize, start: usize, notes in prop::collection::vec((0..5usize, 0..6u8), 0..60)) {
-            let mut balance = Balance::new(count, start);
+            let mut balance = Balance::new(Mode::PickFirst, count, start);
             for (endpoint, health) in notes {
                 let health = [Health::Idle, Health::Trying, Health::Slow, Health::Up, Health::Suspect, Health::Down][health as usize];
                 let before = balance.chosen();

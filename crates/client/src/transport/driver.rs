@@ -5,13 +5,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::Hub;
 use super::balance::Health;
 use super::handshake::{self, Unreachable, Wire};
+use super::hub::Hub;
 use super::keepalive::KeepAlive;
 use super::link::Link;
 use super::pulse::now;
@@ -43,6 +43,8 @@ struct Desk {
     hub: Weak<Hub>,
     status: watch::Sender<Status>,
     wanted: Notify,
+    /// Somebody has wanted the connection since it came to rest.
+    asked: AtomicBool,
     started: AtomicBool,
 }
 
@@ -76,6 +78,7 @@ impl Connection {
                 hub,
                 status: watch::Sender::new(Status::Absent),
                 wanted: Notify::new(),
+                asked: AtomicBool::new(false),
                 started: AtomicBool::new(false),
             }),
         }
@@ -102,6 +105,7 @@ impl Connection {
         if !self.desk.started.swap(true, Ordering::Relaxed) {
             tokio::spawn(drive(Arc::clone(&self.desk), closing));
         }
+        self.desk.asked.store(true, Ordering::Relaxed);
         self.desk.wanted.notify_one();
     }
 }
@@ -126,6 +130,12 @@ impl Overseer for Arc<Desk> {
         self.hub
             .upgrade()
             .is_some_and(|hub| hub.wants(self.place, self.lane))
+    }
+
+    fn grew_old(&self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.grew_old(self.lane);
+        }
     }
 
     fn suspect(&self, suspect: bool) {
@@ -160,7 +170,10 @@ async fn advance(
     match life.phase() {
         Phase::Idle => {
             desk.wanted.notified().await;
-            life.wanted(now());
+            // A wish from before the rest was fulfilled then; nobody has it any more.
+            if desk.asked.swap(false, Ordering::Relaxed) {
+                life.wanted(now());
+            }
         }
         Phase::Pausing(until) => {
             tokio::time::sleep_until(until.into()).await;
@@ -245,6 +258,7 @@ fn launch(
         pulse: wire.pulse,
         keep_alive: KeepAlive::new(interval, desk.options.keep_alive_timeout, now()),
         overseer: Arc::clone(desk),
+        retire_at: desk.retire_at(),
         fate: Some(fate),
     };
     tokio::spawn(watcher.run());
@@ -304,9 +318,20 @@ impl Desk {
             .is_some_and(|hub| hub.wants(self.place, self.lane))
     }
 
+    /// Streams and waiting calls end when they end; only connections for calls are replaced.
+    fn retire_at(&self) -> Option<Instant> {
+        let age = self.options.max_connection_age?;
+        let jittered = age.mul_f64(1.0 - fastrand::f64() / 5.0);
+        now()
+            .checked_add(jittered)
+            .filter(|_| self.lane == Lane::Unary)
+    }
+
     /// A connection at rest can be woken again.
     fn rest(&self, life: &Lifecycle) {
         if life.phase() == Phase::Idle {
+            // ORDER: whoever still waits wants it again when it hears the note.
+            self.asked.store(false, Ordering::Relaxed);
             self.note(Health::Idle);
         }
     }

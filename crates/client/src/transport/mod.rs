@@ -19,6 +19,7 @@ mod driver;
 mod failure;
 mod grpc;
 mod handshake;
+mod hub;
 mod keepalive;
 mod lane;
 mod link;
@@ -29,9 +30,7 @@ mod tcp;
 mod unary;
 mod watcher;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -41,18 +40,13 @@ pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
 
-use self::balance::{Balance, Health};
-use self::driver::Connection;
 use self::handshake::Unreachable;
-use self::lane::{Lanes, Waiting};
+use self::hub::{Hub, Workshop};
 use crate::config::Config;
 use crate::connector::Connector;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::method::Lane;
-
-/// A freed place on a full connection is noticed at the latest after this long.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// All connections of a client. Dropping it closes them.
 pub(crate) struct Transport {
@@ -78,28 +72,6 @@ pub(crate) struct Avoided {
     pub(crate) link: u64,
 }
 
-/// What drivers and calls share.
-pub(crate) struct Hub {
-    peers: Vec<Peer>,
-    balance: Mutex<Balance>,
-    /// A copy of the balance's choice, for the way without a lock.
-    chosen: AtomicUsize,
-    /// Counts up whenever a connection changes.
-    changes: watch::Sender<u64>,
-    closing: watch::Receiver<()>,
-    closed: AtomicBool,
-}
-
-/// One endpoint and the connections to it.
-struct Peer {
-    endpoint: Endpoint,
-    unary: Connection,
-    /// Calls that wait for this endpoint and no other.
-    waiting: AtomicUsize,
-    streams: Lanes,
-    waits: Lanes,
-}
-
 impl Transport {
     pub(crate) fn new(config: &Config) -> Self {
         let (closing_sender, closing) = watch::channel(());
@@ -111,45 +83,8 @@ impl Transport {
                 nodelay: options.nodelay,
             }),
         };
-        let balance = Balance::new(config.endpoints.len(), fastrand::usize(..));
-        let hub = Arc::new_cyclic(|hub: &Weak<Hub>| {
-            let peer = |(place, endpoint): (usize, &Endpoint)| {
-                let make = {
-                    let (endpoint, options, connector, hub) = (
-                        endpoint.clone(),
-                        Arc::clone(&options),
-                        Arc::clone(&connector),
-                        hub.clone(),
-                    );
-                    move |lane| {
-                        Connection::new(
-                            endpoint.clone(),
-                            place,
-                            lane,
-                            Arc::clone(&options),
-                            Arc::clone(&connector),
-                            hub.clone(),
-                        )
-                    }
-                };
-                let (for_streams, for_waits) = (make.clone(), make.clone());
-                Peer {
-                    endpoint: endpoint.clone(),
-                    unary: make(Lane::Unary),
-                    waiting: AtomicUsize::new(0),
-                    streams: Lanes::new(move || for_streams(Lane::Stream)),
-                    waits: Lanes::new(move || for_waits(Lane::Wait)),
-                }
-            };
-            Hub {
-                peers: config.endpoints.iter().enumerate().map(peer).collect(),
-                chosen: AtomicUsize::new(balance.chosen()),
-                balance: Mutex::new(balance),
-                changes: watch::Sender::new(0),
-                closing,
-                closed: AtomicBool::new(false),
-            }
-        });
+        let workshop = Workshop { options, connector };
+        let hub = Hub::new(&config.endpoints, workshop, closing);
         Self {
             hub,
             _closing: closing_sender,
@@ -163,7 +98,7 @@ impl Transport {
             member: None,
             avoided: None,
         };
-        let mut changes = self.hub.changes.subscribe();
+        let mut changes = self.hub.changes();
         loop {
             changes.borrow_and_update();
             if self.hub.occupy_now(want).is_some() {
@@ -195,201 +130,37 @@ impl Transport {
 
     /// Why no connection is up, in words, for a call that has waited in vain.
     pub(crate) fn trouble(&self, want: Want) -> Option<(Endpoint, Unreachable)> {
-        let place = want.member.unwrap_or_else(|| self.hub.chosen());
-        self.hub
-            .balance()
-            .order(None)
-            .filter(|&other| want.member.is_none() || other == place)
-            .find_map(|place| {
-                let peer = &self.hub.peers[place];
-                Some((peer.endpoint.clone(), peer.unary.trouble()?))
-            })
+        self.hub.trouble(want)
     }
 
     /// The place of an endpoint among the client's.
     pub(crate) fn place_of(&self, endpoint: &Endpoint) -> Option<usize> {
-        self.hub
-            .peers
-            .iter()
-            .position(|peer| peer.endpoint == *endpoint)
+        self.hub.place_of(endpoint)
     }
 
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.hub.peers.iter().map(|peer| &peer.endpoint)
+    /// The endpoints that are in use, in the order in which they came.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.hub.endpoints()
+    }
+
+    /// Uses one more endpoint from now on; says whether it is new.
+    pub(crate) fn add(&self, endpoint: &Endpoint) -> bool {
+        self.hub.add(endpoint)
+    }
+
+    /// Uses an endpoint no more, unless it is the last; says whether it was in use. Calls that
+    /// are under way there go on.
+    pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
+        self.hub.remove(endpoint)
     }
 
     /// Takes no new calls from now on.
     pub(crate) fn close(&self) {
-        self.hub.closed.store(true, Ordering::Relaxed);
-        self.hub.changes.send_modify(|count| *count += 1);
+        self.hub.close();
     }
 
     /// Whether another endpoint than that could be tried.
     pub(crate) fn has_elsewhere(&self, want: Want) -> bool {
-        want.member.is_none() && self.hub.peers.len() > 1
+        want.member.is_none() && self.hub.count() > 1
     }
-}
-
-impl Hub {
-    fn balance(&self) -> MutexGuard<'_, Balance> {
-        // Nothing panics while it is held.
-        self.balance.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn chosen(&self) -> usize {
-        self.chosen.load(Ordering::Relaxed)
-    }
-
-    /// Notes what a driver tells.
-    pub(crate) fn note(&self, place: usize, lane: Lane, health: Health) {
-        if lane == Lane::Unary {
-            let to_wake = {
-                let mut balance = self.balance();
-                balance.note(place, health);
-                self.chosen.store(balance.chosen(), Ordering::Relaxed);
-                balance.to_wake(None)
-            };
-            if let Some(next) = to_wake {
-                self.peers[next].unary.want(self.closing.clone());
-            }
-        }
-        self.changes.send_modify(|count| *count += 1);
-    }
-
-    /// Whether a connection should be kept, or tried for.
-    pub(crate) fn wants(&self, place: usize, lane: Lane) -> bool {
-        let peer = &self.peers[place];
-        let waiting = match lane {
-            Lane::Unary => {
-                return self.balance().wants(place) || peer.waiting.load(Ordering::Relaxed) > 0;
-            }
-            Lane::Stream => &peer.streams.waiting,
-            Lane::Wait => &peer.waits.waiting,
-        };
-        waiting.load(Ordering::Relaxed) > 0
-    }
-
-    fn occupy_now(&self, want: Want) -> Option<Occupancy> {
-        match want.lane {
-            Lane::Unary => self.unary(want),
-            Lane::Stream | Lane::Wait => {
-                // The unary connection tells which endpoint is well.
-                let place = self.unary(want)?.link().place;
-                self.lanes(place, want.lane)?.occupy()
-            }
-        }
-    }
-
-    fn lanes(&self, place: usize, lane: Lane) -> Option<&Lanes> {
-        match lane {
-            Lane::Unary => None,
-            Lane::Stream => Some(&self.peers[place].streams),
-            Lane::Wait => Some(&self.peers[place].waits),
-        }
-    }
-
-    fn unary(&self, want: Want) -> Option<Occupancy> {
-        if self.closed.load(Ordering::Relaxed) {
-            return None;
-        }
-        let at = |place: usize| {
-            let link = self.peers[place].unary.live()?;
-            let refused = want.avoided.is_some_and(|avoided| avoided.link == link.id);
-            (!refused).then_some(link)
-        };
-        if let Some(member) = want.member {
-            return at(member).map(Occupancy::of);
-        }
-        let chosen = self.chosen();
-        if want.avoided.is_none() {
-            let link = at(chosen)?;
-            // A suspect is used when there is nothing better; the balance would know.
-            return (!link.pulse.is_draining()).then(|| Occupancy::of(link));
-        }
-        let avoided = want.avoided.map(|avoided| avoided.place);
-        let balance = self.balance();
-        let elsewhere = balance.order(avoided).filter_map(at);
-        let mut fit = elsewhere.filter(|link| link.pulse.is_fit());
-        if let Some(link) = fit.next() {
-            return Some(Occupancy::of(link));
-        }
-        // Nobody else can be hoped for: a new connection to the same endpoint, or the old one
-        // if it is well.
-        let hopeless = !balance.is_hopeful(avoided);
-        drop(fit);
-        let same = self.peers[avoided.unwrap_or(chosen)].unary.live();
-        same.filter(|link| hopeless && link.pulse.is_fit())
-            .map(Occupancy::of)
-    }
-
-    /// Makes what the call wants connect, if it is at rest.
-    fn wake(&self, want: Want) {
-        let next = match want.member {
-            Some(member) => Some(member),
-            None => {
-                let balance = self.balance();
-                let avoided = want.avoided.map(|avoided| avoided.place);
-                balance.to_wake(avoided).or_else(|| balance.to_wake(None))
-            }
-        };
-        if let Some(next) = next {
-            self.peers[next].unary.want(self.closing.clone());
-        }
-    }
-
-    async fn occupy(&self, want: Want) -> Result<Occupancy, Error> {
-        let mut changes = self.changes.subscribe();
-        let _waiting = want
-            .member
-            .map(|member| Waiting::on(&self.peers[member].waiting));
-        loop {
-            changes.borrow_and_update();
-            if self.closed.load(Ordering::Relaxed) {
-                return Err(closed());
-            }
-            if let Some(occupancy) = self.occupy_now(want) {
-                return Ok(occupancy);
-            }
-            let lanes = match self.unary(want) {
-                None => {
-                    self.wake(want);
-                    None
-                }
-                Some(unary) => self.lanes(unary.link().place, want.lane),
-            };
-            let Some(lanes) = lanes else {
-                // INVARIANT: the hub holds the sender, and this holds the hub.
-                let _ = changes.changed().await;
-                continue;
-            };
-            let _on_lane = Waiting::on(&lanes.waiting);
-            lanes.grow(&self.closing);
-            // A time-out is a look at places that were freed; nobody announces those.
-            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
-        }
-    }
-
-    /// The error of the first endpoint, if all have failed.
-    fn all_down(&self) -> Option<Error> {
-        let order: Vec<usize> = self.balance().order(None).collect();
-        let mut troubles = Vec::new();
-        for place in order {
-            let peer = &self.peers[place];
-            troubles.push((&peer.endpoint, peer.unary.trouble()?));
-        }
-        let (endpoint, cause) = troubles.first()?;
-        let others = match troubles.len() {
-            1 => String::new(),
-            count => format!(", nor to the other {}", count - 1),
-        };
-        let error = Error::new(
-            ErrorKind::Unavailable,
-            format!("no connection to {endpoint}{others}: {cause}"),
-        );
-        Some(error.with_source(cause.clone()))
-    }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the client was closed")
 }

@@ -33,6 +33,8 @@ pub(crate) trait Overseer: Send + Sync + 'static {
     fn is_wanted(&self) -> bool;
     /// A ping stays unanswered, or was answered after all.
     fn suspect(&self, suspect: bool);
+    /// The connection is to be replaced because of its age.
+    fn grew_old(&self);
 }
 
 pub(crate) struct Watcher<O> {
@@ -41,6 +43,8 @@ pub(crate) struct Watcher<O> {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) keep_alive: KeepAlive,
     pub(crate) overseer: O,
+    /// When it is old enough to be replaced.
+    pub(crate) retire_at: Option<Instant>,
     /// Told once, as soon as the connection takes no more calls.
     pub(crate) fate: Option<oneshot::Sender<Ending>>,
 }
@@ -98,6 +102,12 @@ impl<O: Overseer> Watcher<O> {
                 "the server asked for a new connection".into(),
                 false,
             );
+        }
+        if self.retire_at.is_some_and(|then| moment >= then) && self.fate.is_some() {
+            // ORDER: the next endpoint is chosen before anybody reconnects.
+            self.overseer.grew_old();
+            self.pulse.drain();
+            self.tell(Loss::Graceful, "it has grown old".into(), false);
         }
         if moment >= used + UNUSED {
             if self.fate.is_some() {

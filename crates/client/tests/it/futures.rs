@@ -110,7 +110,11 @@ async fn handles() {
             client.put(number.to_string(), "1").await.unwrap();
         }
         assert_eq!(member.get("").all_keys().await.unwrap().count, 4);
-        let endpoints: Vec<String> = member.endpoints().map(|e| e.url().to_owned()).collect();
+        let endpoints: Vec<String> = member
+            .endpoints()
+            .iter()
+            .map(|e| e.url().to_owned())
+            .collect();
         assert_eq!(endpoints, [stage.etcd.endpoint()]);
         assert!(inside.member("http://127.0.0.1:1").is_err());
 
