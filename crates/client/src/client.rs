@@ -47,10 +47,10 @@ impl Client {
         Self::builder().endpoint(url).connect().await
     }
 
-    fn new(config: &Config) -> Self {
-        let core = Arc::new(Core::new(config));
+    fn new(config: &Config) -> Result<Self, Error> {
+        let core = Arc::new(Core::new(config)?);
         let options = &core.options;
-        Self {
+        Ok(Self {
             scope: Scope {
                 timeout: Timeout::Default(options.timeout),
                 namespace: Namespace::new(options.namespace.clone()),
@@ -58,7 +58,7 @@ impl Client {
                 require_leader: options.require_leader,
                 core,
             },
-        }
+        })
     }
 
     /// A handle whose calls may take so long, also those that are long by nature.
@@ -194,8 +194,9 @@ impl Builder {
     /// Connects, and waits until a connection is up or every endpoint has been tried once.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an option that makes no sense, [`ErrorKind::Unavailable`] with
-    /// the cause when no endpoint could be reached.
+    /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
+    /// of no use, [`ErrorKind::Unavailable`] with the cause when no endpoint could be reached,
+    /// [`ErrorKind::Tls`] when the first one could be and there was no TLS session with it.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = self.connect_lazy()?;
         client.scope.core.transport.ready().await?;
@@ -205,9 +206,10 @@ impl Builder {
     /// Makes a client that connects when the first call wants it, and tries until it succeeds.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an option that makes no sense.
+    /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
+    /// of no use.
     pub fn connect_lazy(self) -> Result<Client, Error> {
-        Ok(Client::new(&self.into_config()?))
+        Client::new(&self.into_config()?)
     }
 }
 

@@ -37,7 +37,9 @@
 //!   ever printed, by `Debug`, in errors or in logs.
 //!
 //! # Features
-//! - `serde`: `.json::<T>()` on a get, and [`Value::json`].
+//! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
+//! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
+//! - `serde`: `.json::<T>()` on a get, and `Value::json`.
 
 mod call;
 mod client;
@@ -48,6 +50,8 @@ mod error;
 mod key;
 mod kv;
 mod method;
+#[cfg(feature = "_tls")]
+mod tls;
 mod transport;
 mod txn;
 
@@ -62,6 +66,8 @@ pub use kv::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, GetStream, KeyValue,
     LeaseId, List, Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
 };
+#[cfg(feature = "_tls")]
+pub use tls::TlsConfig;
 pub use txn::{
     Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,
     TxnResponse,

@@ -32,12 +32,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            transport: Transport::new(config),
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            transport: Transport::new(config)?,
             options: config.options.clone(),
             budget: RetryBudget::new(),
-        }
+        })
     }
 }
 

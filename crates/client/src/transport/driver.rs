@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::Hub;
 use super::balance::Health;
+use super::dial::Dialer;
 use super::handshake::{self, Unreachable, Wire};
 use super::keepalive::KeepAlive;
 use super::link::Link;
@@ -18,7 +19,6 @@ use super::pulse::now;
 use super::state::{Lifecycle, Phase};
 use super::watcher::{Ending, Overseer, Watcher};
 use crate::config::Options;
-use crate::connector::Connector;
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
 
@@ -39,7 +39,7 @@ struct Desk {
     place: usize,
     lane: Lane,
     options: Arc<Options>,
-    connector: Arc<dyn Connector>,
+    dialer: Arc<Dialer>,
     hub: Weak<Hub>,
     status: watch::Sender<Status>,
     wanted: Notify,
@@ -63,7 +63,7 @@ impl Connection {
         place: usize,
         lane: Lane,
         options: Arc<Options>,
-        connector: Arc<dyn Connector>,
+        dialer: Arc<Dialer>,
         hub: Weak<Hub>,
     ) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Connection {
                 place,
                 lane,
                 options,
-                connector,
+                dialer,
                 hub,
                 status: watch::Sender::new(Status::Absent),
                 wanted: Notify::new(),
@@ -197,7 +197,7 @@ async fn connect(desk: &Desk) -> Result<Wire, Unreachable> {
     if desk.status.borrow().is_absent() {
         desk.note(Health::Trying);
     }
-    let attempt = handshake::connect(&desk.endpoint, &*desk.connector, &desk.options);
+    let attempt = handshake::connect(&desk.endpoint, &desk.dialer, &desk.options);
     tokio::pin!(attempt);
     tokio::select! {
         biased;

@@ -10,11 +10,13 @@
 //! keepalive.rs   when to ping, doubt, give up PURE     driver.rs    connects, publishes, starts over
 //! balance.rs     which endpoint calls go to   PURE     watcher.rs   pings and drains what is up
 //! backoff.rs     pauses                       PURE     handshake.rs endpoint -> answering connection
+//! tls.rs    TLS around a byte stream               dial.rs      endpoint -> byte stream
 //! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
 //! ```
 
 mod backoff;
 mod balance;
+mod dial;
 mod driver;
 mod failure;
 mod grpc;
@@ -26,6 +28,8 @@ mod pulse;
 mod state;
 pub(crate) mod stream;
 mod tcp;
+#[cfg(feature = "_tls")]
+mod tls;
 mod unary;
 mod watcher;
 
@@ -42,11 +46,11 @@ pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
 
 use self::balance::{Balance, Health};
+use self::dial::Dialer;
 use self::driver::Connection;
 use self::handshake::Unreachable;
 use self::lane::{Lanes, Waiting};
 use crate::config::Config;
-use crate::connector::Connector;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
@@ -101,24 +105,18 @@ struct Peer {
 }
 
 impl Transport {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let (closing_sender, closing) = watch::channel(());
         let options = Arc::new(config.options.clone());
-        let connector: Arc<dyn Connector> = match &options.connector {
-            Some(own) => Arc::clone(own),
-            None => Arc::new(tcp::SocketConnector {
-                bind_address: options.bind_address,
-                nodelay: options.nodelay,
-            }),
-        };
+        let dialer = Arc::new(Dialer::new(config)?);
         let balance = Balance::new(config.endpoints.len(), fastrand::usize(..));
         let hub = Arc::new_cyclic(|hub: &Weak<Hub>| {
             let peer = |(place, endpoint): (usize, &Endpoint)| {
                 let make = {
-                    let (endpoint, options, connector, hub) = (
+                    let (endpoint, options, dialer, hub) = (
                         endpoint.clone(),
                         Arc::clone(&options),
-                        Arc::clone(&connector),
+                        Arc::clone(&dialer),
                         hub.clone(),
                     );
                     move |lane| {
@@ -127,7 +125,7 @@ impl Transport {
                             place,
                             lane,
                             Arc::clone(&options),
-                            Arc::clone(&connector),
+                            Arc::clone(&dialer),
                             hub.clone(),
                         )
                     }
@@ -150,10 +148,10 @@ impl Transport {
                 closed: AtomicBool::new(false),
             }
         });
-        Self {
+        Ok(Self {
             hub,
             _closing: closing_sender,
-        }
+        })
     }
 
     /// Starts to connect, and waits until a connection is up or every endpoint has failed.
@@ -383,7 +381,7 @@ impl Hub {
             count => format!(", nor to the other {}", count - 1),
         };
         let error = Error::new(
-            ErrorKind::Unavailable,
+            cause.kind(),
             format!("no connection to {endpoint}{others}: {cause}"),
         );
         Some(error.with_source(cause.clone()))

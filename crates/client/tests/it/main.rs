@@ -1,0 +1,4 @@
+//! The client on real etcd.
+
+#[cfg(feature = "tls")]
+mod tls;
