@@ -9,6 +9,8 @@
 mod material;
 mod refusal;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -4,6 +4,7 @@
 //! held here.
 
 mod authority;
+mod environment;
 mod files;
 mod refusal;
 mod right;
