@@ -52,6 +52,7 @@ const LEAVES: &[&str] = &[
     "config",
     "endpoint",
     "connector",
+    "credentials",
     "method",
     "tls",
 ];
@@ -74,6 +75,9 @@ const PURE_FILES: &[&str] = &[
     "keepalive.rs",
     "backoff.rs",
     "budget.rs",
+    "balance.rs",
+    "retry.rs",
+    "token.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connector::Connector;
+use crate::credentials::{Credentials, Secret, TokenProvider};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 #[cfg(feature = "_tls")]
@@ -75,6 +76,7 @@ pub(crate) struct Options {
     pub(crate) tls: Option<TlsConfig>,
     pub(crate) namespace: bytes::Bytes,
     pub(crate) require_leader: bool,
+    pub(crate) credentials: Option<Credentials>,
 }
 
 impl Default for Options {
@@ -99,6 +101,7 @@ impl Default for Options {
             tls: None,
             namespace: bytes::Bytes::new(),
             require_leader: false,
+            credentials: None,
         }
     }
 }
@@ -253,6 +256,26 @@ impl Builder {
     #[cfg(feature = "_tls")]
     pub fn tls(mut self, tls: TlsConfig) -> Self {
         self.options.tls = Some(tls);
+        self
+    }
+
+    /// The user and the password to log in with.
+    ///
+    /// The client fetches a token with them, keeps it across connections, and gets a new one
+    /// when the server refuses it. On a server without authentication they have no effect.
+    /// Neither password nor token is ever printed.
+    pub fn credentials(mut self, user: impl Into<Arc<str>>, password: impl Into<Arc<str>>) -> Self {
+        self.options.credentials = Some(Credentials::Password {
+            user: user.into(),
+            password: Secret::new(password),
+        });
+        self
+    }
+
+    /// Where tokens come from that are made elsewhere (JWT): a [`Token`](crate::Token) that
+    /// stays the same, or a provider. It replaces [`credentials`](Self::credentials).
+    pub fn token(mut self, provider: impl TokenProvider) -> Self {
+        self.options.credentials = Some(Credentials::Provider(Arc::new(provider)));
         self
     }
 

@@ -24,6 +24,7 @@ pub(crate) enum Method {
     Compact,
     LeaseKeepAlive,
     Lock,
+    Authenticate,
 }
 
 struct Row {
@@ -47,7 +48,7 @@ const fn row(method: Method, path: &'static str, name: &'static str, lane: Lane)
 }
 
 /// INVARIANT: each method stands at the place of its number (a test checks it).
-const TABLE: [Row; 8] = [
+const TABLE: [Row; 9] = [
     row(Method::Range, path::kv::RANGE, "get", Lane::Unary),
     row(
         Method::RangeStream,
@@ -71,6 +72,12 @@ const TABLE: [Row; 8] = [
         Lane::Stream,
     ),
     row(Method::Lock, path::lock::LOCK, "lock", Lane::Wait),
+    row(
+        Method::Authenticate,
+        path::auth::AUTHENTICATE,
+        "authenticate",
+        Lane::Unary,
+    ),
 ];
 
 impl Method {

@@ -1,6 +1,7 @@
 //! A range that the server sends in chunks, as one reply without an end to its size.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 use crate::transport::stream::{Incoming, open};
-use crate::transport::{Failure, Head, Want};
+use crate::transport::{Failure, Head, Pass, Want};
 
 /// The pairs of a [`Get`], chunk by chunk as the server reads them (etcd 3.7 and later).
 ///
@@ -39,6 +40,7 @@ pub struct GetStream {
     get: Get,
     stage: Stage,
     endpoint: Option<Endpoint>,
+    pass: Option<Arc<Pass>>,
     attempts: u32,
     retries: u32,
     begun: bool,
@@ -57,6 +59,7 @@ impl GetStream {
             get,
             stage: Stage::New,
             endpoint: None,
+            pass: None,
             attempts: 0,
             retries: 0,
             begun: false,
@@ -73,8 +76,8 @@ impl GetStream {
     /// Dropping the future loses nothing.
     ///
     /// # Retries
-    /// Before the first chunk like a get, after it none: what came was of a revision that only
-    /// the last chunk tells.
+    /// Before the first chunk, while the server is unavailable; each attempt has the time-out of
+    /// a call. After it none: what came was of a revision that only the last chunk tells.
     pub async fn next(&mut self) -> Result<Option<GetResponse>, Error> {
         loop {
             let outcome = match self.scope.timeout.of_a_call() {
@@ -95,8 +98,15 @@ impl GetStream {
                 }
                 Err(failure) => failure,
             };
+            if self.scope.has_lost_pass(&failure, self.pass.as_deref()) && self.retries == 0 {
+                self.retries += 1;
+                self.stage = Stage::New;
+                continue;
+            }
             match self.verdict(&failure) {
-                Verdict::Again { pause, .. } if !self.begun => {
+                Verdict::Again { pause, counted, .. }
+                    if !self.begun && (!counted || self.scope.core.budget.take()) =>
+                {
                     self.retries += 1;
                     self.stage = Stage::New;
                     tokio::time::sleep(pause).await;
@@ -130,16 +140,15 @@ impl GetStream {
             member: self.scope.member,
             avoided: None,
         };
+        self.pass = self.scope.pass().await.map_err(final_error)?;
         let occupancy = self.scope.core.transport.occupy(want).await;
-        let occupancy = occupancy.map_err(|error| Failure {
-            error,
-            retry: Retry::Never,
-        })?;
+        let occupancy = occupancy.map_err(final_error)?;
         self.attempts += 1;
         self.endpoint = Some(occupancy.link().endpoint.clone());
         let head = Head {
             timeout: None,
             require_leader: self.scope.require_leader,
+            pass: self.pass.as_deref(),
         };
         let limit = options.max_receive_size;
         let (mut outgoing, incoming) = open(occupancy, Method::RangeStream, head, limit)?;
@@ -164,6 +173,7 @@ impl GetStream {
             retry: failure.retry,
             retries_left: limit.saturating_sub(self.retries),
             retries: self.retries,
+            pauses: self.retries,
             elsewhere: false,
             left: self.scope.timeout.of_a_call(),
             random: fastrand::f64(),
@@ -178,6 +188,13 @@ impl GetStream {
             self.endpoint.as_ref(),
             self.attempts,
         )
+    }
+}
+
+fn final_error(error: Error) -> Failure {
+    Failure {
+        error,
+        retry: Retry::Never,
     }
 }
 

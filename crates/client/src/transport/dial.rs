@@ -49,12 +49,22 @@ impl Dialer {
         })
     }
 
-    pub(crate) async fn dial(&self, endpoint: &Endpoint) -> Result<Dialed, Unreachable> {
-        let stream = self
-            .connector
-            .connect(endpoint)
-            .await
-            .map_err(|error| Unreachable::with("cannot connect", error))?;
+    /// The connector's byte stream.
+    pub(crate) async fn open(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Box<dyn ByteStream>, Unreachable> {
+        let opening = self.connector.connect(endpoint).await;
+        opening.map_err(|error| Unreachable::with("cannot connect", error))
+    }
+
+    /// The same inside TLS, where the endpoint is https.
+    #[cfg_attr(not(feature = "_tls"), allow(unused_variables))]
+    pub(crate) async fn secure(
+        &self,
+        endpoint: &Endpoint,
+        stream: Box<dyn ByteStream>,
+    ) -> Result<Dialed, Unreachable> {
         #[cfg(feature = "_tls")]
         if let Some(tls) = self.tls.as_ref().filter(|_| endpoint.is_secure()) {
             return tls.wrap(endpoint, stream).await;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +29,8 @@ const REMEMBERED_RESETS: usize = 1 << 16;
 const RESET_MEMORY: Duration = Duration::from_secs(30);
 
 /// What small DATA frames nobody has read yet may cost, in h2's own measure (256 minus their
-/// size). At h2's default (25,600), some hundreds of unread small replies end the connection.
+/// size): a million of them. h2 would take it from the connection window, and with a small one
+/// some hundreds of unread replies would end the connection.
 const UNREAD_FRAME_BUDGET: usize = 1 << 28;
 
 /// The most that the heads of a reply may hold, in bytes.
@@ -116,14 +118,19 @@ impl Unreachable {
 /// Connects, shakes hands, and waits for the answer to a ping.
 ///
 /// The ping proves that a server speaks HTTP/2 behind the address, and as its settings come
-/// before its answer, the number of streams that it allows is known from here on.
+/// before its answer, the number of streams that it allows is known from here on. It does not
+/// count for the distance of keep-alive pings: etcd bears two that come too early, and forgets
+/// them with each reply.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     dialer: &Dialer,
     options: &Options,
 ) -> Result<Wire, Unreachable> {
+    let open = AtomicBool::new(false);
     let attempt = async {
-        let Dialed { stream, refusal } = dialer.dial(endpoint).await?;
+        let stream = dialer.open(endpoint).await?;
+        open.store(true, Ordering::Relaxed);
+        let Dialed { stream, refusal } = dialer.secure(endpoint, stream).await?;
         let outcome = greet(stream, options, endpoint.is_secure()).await;
         // What HTTP/2 makes of the end of a TLS session is less than the session knows.
         outcome.map_err(|error| refusal.get().cloned().unwrap_or(error))
@@ -131,7 +138,11 @@ pub(crate) async fn connect(
     match tokio::time::timeout(options.connect_timeout, attempt).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Unreachable::with(
-            "cannot connect",
+            if open.load(Ordering::Relaxed) {
+                "it accepted the connection and is silent"
+            } else {
+                "cannot connect"
+            },
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("no answer within {:?}", options.connect_timeout),

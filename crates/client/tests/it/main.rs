@@ -1,4 +1,31 @@
-//! The client on real etcd.
+//! The client on real etcd, on each version that is on this machine.
+//!
+//! What is expected comes from etcd's documentation (the address stands there) or from etcd's
+//! own `etcdctl`.
 
+mod address;
+mod cluster;
+mod compare;
+mod credentials;
+mod delete;
+mod fault;
+mod futures;
+mod get;
+mod history;
+mod json;
+mod list;
+mod load;
+mod namespace;
+mod order;
+mod prefix;
+mod put;
+mod quorum;
+mod refusal;
+mod restart;
+mod secrecy;
+mod stage;
+mod swap;
 #[cfg(feature = "tls")]
 mod tls;
+mod txn;
+mod value;
