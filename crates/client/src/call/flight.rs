@@ -14,7 +14,7 @@ use super::retry::{Situation, Verdict, patience, verdict};
 use super::wire::Wire;
 use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
-use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
+use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Pass, Want, now};
 
