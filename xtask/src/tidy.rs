@@ -54,6 +54,8 @@ const LEAVES: &[&str] = &[
     "connector",
     "credentials",
     "method",
+    "mode",
+    "tls",
 ];
 
 /// Modules that layers below their own may use too: the handle that everything hangs on.
@@ -62,6 +64,9 @@ const LENT: &[(&str, &[&str])] = &[("client", &["recipes", "services"])];
 /// Crates that only the transport names.
 const WIRE_CRATES: &[&str] = &["h2", "http", "rustls", "tokio_rustls"];
 const WIRE_MODULE: &str = "transport";
+/// A module outside of the transport that names one of them all the same: users may bring a
+/// whole configuration of rustls, which then stands in the public options.
+const WIRE_IN_PUBLIC: &[(&str, &str)] = &[("tls", "rustls")];
 
 /// Files that decide and do nothing else, so that a test can drive them without a clock.
 const PURE_FILES: &[&str] = &[
@@ -348,6 +353,12 @@ fn wire(module: &[&str], references: &[Reference]) -> Vec<(usize, String)> {
         // A name by itself is a crate only in a `use`; else it is a variable.
         .filter(|reference| reference.segments.len() > 1 || reference.imported.is_some())
         .filter(|reference| WIRE_CRATES.contains(&reference.segments[0].as_str()))
+        .filter(|reference| {
+            let public = |(user, name): &(&str, &str)| {
+                module.first() == Some(user) && reference.segments[0] == *name
+            };
+            !WIRE_IN_PUBLIC.iter().any(public)
+        })
         .map(|reference| {
             let name = &reference.segments[0];
             let text = format!("{name} is named outside of {WIRE_MODULE}; let {WIRE_MODULE} have a type or function for it");

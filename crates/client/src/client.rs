@@ -47,11 +47,11 @@ impl Client {
         Self::builder().endpoint(url).connect().await
     }
 
-    fn new(config: &Config) -> Self {
-        let core = Arc::new(Core::new(config));
+    fn new(config: &Config) -> Result<Self, Error> {
+        let core = Arc::new(Core::new(config)?);
         warn_of_plain_text(config);
         let options = &core.options;
-        Self {
+        Ok(Self {
             scope: Scope {
                 timeout: Timeout::Default(options.timeout),
                 namespace: Namespace::new(options.namespace.clone()),
@@ -60,7 +60,7 @@ impl Client {
                 anonymous: false,
                 core,
             },
-        }
+        })
     }
 
     /// A handle whose calls may take so long, also those that are long by nature.
@@ -229,9 +229,11 @@ impl Builder {
     /// Connects, and waits until a connection is up or every endpoint has been tried once.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an option that makes no sense, [`ErrorKind::Unavailable`] with
-    /// the cause when no endpoint could be reached, [`ErrorKind::AuthenticationFailed`] when a
-    /// server was reached and refused the credentials.
+    /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
+    /// of no use, [`ErrorKind::Unavailable`] with the cause when no endpoint could be reached,
+    /// [`ErrorKind::Tls`] when the first one could be and there was no TLS session with it,
+    /// [`ErrorKind::AuthenticationFailed`] when a server was reached and refused the
+    /// credentials.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = self.connect_lazy()?;
         client.scope.core.transport.ready().await?;
@@ -243,9 +245,10 @@ impl Builder {
     /// Makes a client that connects when the first call wants it, and tries until it succeeds.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an option that makes no sense.
+    /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
+    /// of no use.
     pub fn connect_lazy(self) -> Result<Client, Error> {
-        Ok(Client::new(&self.into_config()?))
+        Client::new(&self.into_config()?)
     }
 }
 

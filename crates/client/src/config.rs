@@ -10,11 +10,18 @@ use crate::credentials::{Credentials, Secret, TokenProvider};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::mode::Mode;
+#[cfg(feature = "_tls")]
+use crate::tls::TlsConfig;
+
+mod environment;
 
 /// etcd answers pings that come faster than this with GOAWAY (`too_many_pings`).
 ///
 /// Source: `server/embed/config.go`, `DefaultGRPCKeepAliveMinTime`.
 pub(crate) const MIN_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Ends a sentence about https where it cannot be spoken.
+const NO_TLS: &str = "this program was built without TLS (the feature `tls` of etcdex)";
 
 /// Makes a [`Client`](crate::Client).
 ///
@@ -66,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) max_receive_size: usize,
     pub(crate) max_send_size: usize,
     pub(crate) connector: Option<Arc<dyn Connector>>,
+    #[cfg(feature = "_tls")]
+    pub(crate) tls: Option<TlsConfig>,
     pub(crate) namespace: bytes::Bytes,
     pub(crate) require_leader: bool,
     pub(crate) mode: Mode,
@@ -91,6 +100,8 @@ impl Default for Options {
             max_receive_size: 256 << 20,
             max_send_size: 2 << 20,
             connector: None,
+            #[cfg(feature = "_tls")]
+            tls: None,
             namespace: bytes::Bytes::new(),
             require_leader: false,
             mode: Mode::PickFirst,
@@ -116,39 +127,6 @@ impl Builder {
     /// Adds several endpoints.
     pub fn endpoints<U: AsRef<str>>(self, urls: impl IntoIterator<Item = U>) -> Self {
         urls.into_iter().fold(self, Self::endpoint)
-    }
-
-    /// Takes endpoints and time-outs from the variables that `etcdctl` reads:
-    /// `ETCDCTL_ENDPOINTS` (comma-separated), `ETCDCTL_DIAL_TIMEOUT`,
-    /// `ETCDCTL_COMMAND_TIMEOUT`, `ETCDCTL_KEEPALIVE_TIME` and `ETCDCTL_KEEPALIVE_TIMEOUT`
-    /// (Go's durations: `5s`, `500ms`, `1m30s`).
-    ///
-    /// A variable that is not set changes nothing; one that cannot be read makes
-    /// [`connect`](Self::connect) fail.
-    pub fn environment(mut self) -> Self {
-        if let Some(list) = variable("ETCDCTL_ENDPOINTS") {
-            self = self.endpoints(list.split(','));
-        }
-        type Apply = fn(Builder, Duration) -> Builder;
-        let durations: [(&str, Apply); 4] = [
-            ("ETCDCTL_DIAL_TIMEOUT", Self::connect_timeout),
-            ("ETCDCTL_COMMAND_TIMEOUT", Self::timeout),
-            // etcdctl's own default is below what etcd bears.
-            ("ETCDCTL_KEEPALIVE_TIME", |builder, interval| {
-                builder.keep_alive_interval(interval.max(MIN_KEEP_ALIVE_INTERVAL))
-            }),
-            ("ETCDCTL_KEEPALIVE_TIMEOUT", Self::keep_alive_timeout),
-        ];
-        for (name, apply) in durations {
-            let Some(text) = variable(name) else { continue };
-            match parse_duration(&text) {
-                Some(duration) => self = apply(self, duration),
-                None => self.refuse(&format!(
-                    "{name} is '{text}', which is no duration (like 5s, 500ms)"
-                )),
-            }
-        }
-        self
     }
 
     /// A name for this client, in its errors, spans and metrics. Default: none.
@@ -296,6 +274,18 @@ impl Builder {
         self
     }
 
+    /// How `https` endpoints are spoken to: see [`TlsConfig`](crate::TlsConfig). Default: the
+    /// system's authorities, no client certificate.
+    ///
+    /// It goes around the byte streams of a [`connector`](Self::connector), too. With it, an
+    /// endpoint has to be https (or there has to be none: the default one is then
+    /// `https://127.0.0.1:2379`), as it would otherwise protect nothing.
+    #[cfg(feature = "_tls")]
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.options.tls = Some(tls);
+        self
+    }
+
     /// The user and the password to log in with.
     ///
     /// The client fetches a token with them, keeps it across connections, and gets a new one
@@ -334,13 +324,31 @@ impl Builder {
             return Err(Error::new(kind, message));
         }
         if self.endpoints.is_empty() {
-            self.endpoints.push("http://127.0.0.1:2379".parse()?);
+            let scheme = if self.has_tls() { "https" } else { "http" };
+            self.endpoints
+                .push(format!("{scheme}://127.0.0.1:2379").parse()?);
         }
-        self.endpoints.iter().try_for_each(check)?;
-        Ok(Config {
+        let secure = self.endpoints.iter().find(|endpoint| endpoint.is_secure());
+        let refusal = match secure {
+            Some(endpoint) if !cfg!(feature = "_tls") => format!("{endpoint}: {NO_TLS}"),
+            None if self.has_tls() => "TLS is configured and no endpoint is https".to_owned(),
+            _ => return Ok(self.accepted()),
+        };
+        Err(Error::new(ErrorKind::Config, refusal))
+    }
+
+    fn accepted(self) -> Config {
+        Config {
             endpoints: self.endpoints,
             options: self.options,
-        })
+        }
+    }
+
+    fn has_tls(&self) -> bool {
+        #[cfg(feature = "_tls")]
+        return self.options.tls.is_some();
+        #[cfg(not(feature = "_tls"))]
+        false
     }
 
     fn check_window(&mut self, option: &str, bytes: u32) {
@@ -367,46 +375,13 @@ impl fmt::Debug for Builder {
 
 /// Whether the client can connect to such an endpoint at all.
 pub(crate) fn check(endpoint: &Endpoint) -> Result<(), Error> {
-    if endpoint.is_secure() {
+    if endpoint.is_secure() && !cfg!(feature = "_tls") {
         return Err(Error::new(
             ErrorKind::Config,
-            format!("{endpoint}: this version of etcdex has no TLS yet; use http or unix"),
+            format!("{endpoint}: {NO_TLS}"),
         ));
     }
     Ok(())
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|text| !text.is_empty())
-}
-
-/// Go's `time.ParseDuration` without signs: `1m30s`, `500ms`, `1.5s`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
-        let seconds = match &rest[..unit] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        rest = &rest[unit..];
-    }
-    Some(total)
 }
 
 #[cfg(test)]
@@ -427,7 +402,8 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_its_name() {
         let new = Builder::default;
         assert!(refusal(new().endpoint("ftp://x")).contains("ftp://x"));
-        assert!(refusal(new().endpoint("https://x")).contains("TLS"));
+        #[cfg(not(feature = "_tls"))]
+        assert!(refusal(new().endpoint("https://x")).contains("feature `tls`"));
         let seconds = Duration::from_secs;
         assert!(refusal(new().keep_alive_interval(seconds(4))).contains("keep_alive_interval"));
         assert!(refusal(new().keep_alive_timeout(seconds(0))).contains("keep_alive_timeout"));
@@ -443,18 +419,5 @@ mod tests {
             .unwrap_or_else(|error| panic!("{error}"));
         let urls: Vec<_> = config.endpoints.iter().map(Endpoint::url).collect();
         assert_eq!(urls, ["http://b:1", "http://a:1"]);
-    }
-
-    #[test]
-    fn durations_as_go_writes_them() {
-        let milliseconds = |text| parse_duration(text).map(|d| d.as_millis());
-        assert_eq!(milliseconds("5s"), Some(5_000));
-        assert_eq!(milliseconds("1m30s"), Some(90_000));
-        assert_eq!(milliseconds("500ms"), Some(500));
-        assert_eq!(milliseconds("1.5s"), Some(1_500));
-        assert_eq!(milliseconds("2h"), Some(7_200_000));
-        for wrong in ["", "5", "s", "5x", "-5s", "1s5", "9999999999999999999999h"] {
-            assert_eq!(milliseconds(wrong), None, "{wrong}");
-        }
     }
 }

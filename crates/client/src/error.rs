@@ -72,6 +72,10 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The cause lies between here and the server: it refused, broke off or was never reached.
     Unavailable,
+    /// There is a server, and it and the client do not get a TLS session together: a certificate
+    /// of either is not trusted, not valid or missing, or the server does not speak TLS at all.
+    /// The text says which; trying again later does not help by itself.
+    Tls,
     /// The time for the request was over.
     Timeout,
     /// The server broke the rules of HTTP/2, gRPC or its own messages.

@@ -38,7 +38,9 @@
 //!   ever printed, by `Debug`, in errors or in logs.
 //!
 //! # Features
-//! - `serde`: `.json::<T>()` on a get, and [`Value::json`].
+//! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
+//! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
+//! - `serde`: `.json::<T>()` on a get, and `Value::json`.
 
 mod call;
 mod client;
@@ -51,6 +53,8 @@ mod key;
 mod kv;
 mod method;
 mod mode;
+#[cfg(feature = "_tls")]
+mod tls;
 mod transport;
 mod txn;
 
@@ -67,6 +71,8 @@ pub use kv::{
     LeaseId, List, Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
 };
 pub use mode::Mode;
+#[cfg(feature = "_tls")]
+pub use tls::TlsConfig;
 pub use txn::{
     Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,
     TxnResponse,

@@ -229,6 +229,9 @@ fn only_the_transport_names_the_wire() {
         "use h2::client;\nuse http::Uri;\n",
     );
     clean("crates/client/src/transport.rs", "use rustls::Error;\n");
+    let options = "crates/client/src/tls.rs";
+    clean(options, "fn f(config: rustls::ClientConfig) {}\n");
+    caught(options, "use h2::client;\n", 1, "h2");
     clean("crates/client/src/call/tests.rs", "use http::Uri;\n");
     clean("crates/client/src/call/tests/fake.rs", "use http::Uri;\n");
     clean("crates/cli/src/main.rs", "use http::Uri;\n");

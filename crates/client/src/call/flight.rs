@@ -449,7 +449,10 @@ impl Flight {
                     }
                     None => format!("no connection within {timeout:?}"),
                 };
-                let error = settle(Error::new(ErrorKind::Unavailable, text), *this.uncertain);
+                let kind = trouble
+                    .as_ref()
+                    .map_or(ErrorKind::Unavailable, |(_, c)| c.kind());
+                let error = settle(Error::new(kind, text), *this.uncertain);
                 match (trouble, last) {
                     (Some((_, cause)), _) => error.with_source(cause),
                     (None, Some(last)) => error.with_source(last),

@@ -36,13 +36,13 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            transport: Transport::new(config),
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            transport: Transport::new(config)?,
             options: config.options.clone(),
             budget: RetryBudget::new(),
             authentication: config.options.credentials.clone().map(Authentication::new),
-        }
+        })
     }
 }
 

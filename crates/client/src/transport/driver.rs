@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::balance::Health;
+use super::dial::Dialer;
 use super::handshake::{self, Unreachable, Wire};
 use super::hub::Hub;
 use super::keepalive::KeepAlive;
@@ -18,7 +19,6 @@ use super::pulse::now;
 use super::state::{Lifecycle, Loss, Phase};
 use super::watcher::{Ending, Overseer, Watcher};
 use crate::config::Options;
-use crate::connector::Connector;
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
 
@@ -39,7 +39,7 @@ struct Desk {
     place: usize,
     lane: Lane,
     options: Arc<Options>,
-    connector: Arc<dyn Connector>,
+    dialer: Arc<Dialer>,
     hub: Weak<Hub>,
     status: watch::Sender<Status>,
     wanted: Notify,
@@ -65,7 +65,7 @@ impl Connection {
         place: usize,
         lane: Lane,
         options: Arc<Options>,
-        connector: Arc<dyn Connector>,
+        dialer: Arc<Dialer>,
         hub: Weak<Hub>,
     ) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Connection {
                 place,
                 lane,
                 options,
-                connector,
+                dialer,
                 hub,
                 status: watch::Sender::new(Status::Absent),
                 wanted: Notify::new(),
@@ -216,7 +216,7 @@ async fn connect(desk: &Desk) -> Result<Wire, Unreachable> {
     if desk.status.borrow().is_absent() {
         desk.note(Health::Trying);
     }
-    let attempt = handshake::connect(&desk.endpoint, &*desk.connector, &desk.options);
+    let attempt = handshake::connect(&desk.endpoint, &desk.dialer, &desk.options);
     tokio::pin!(attempt);
     tokio::select! {
         biased;

@@ -1,5 +1,6 @@
 //! From an endpoint to an HTTP/2 connection that answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -12,10 +13,12 @@ use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::task::JoinHandle;
 
+use super::dial::{Dialed, Dialer};
 use super::pulse::{Metered, Pulse};
 use crate::config::Options;
-use crate::connector::Connector;
+use crate::connector::ByteStream;
 use crate::endpoint::Endpoint;
+use crate::error::ErrorKind;
 
 /// Streams that we reset and whose late frames are still recognised.
 ///
@@ -53,14 +56,17 @@ impl Drop for Task {
 /// Why an endpoint could not be reached; shared by all who wait for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Unreachable {
-    what: &'static str,
+    kind: ErrorKind,
+    what: Cow<'static, str>,
     source: Option<Arc<io::Error>>,
 }
 
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.what)?;
+        f.write_str(&self.what)?;
         match &self.source {
+            // The words of TLS libraries add nothing to ours.
+            Some(_) if self.kind == ErrorKind::Tls => Ok(()),
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
@@ -75,7 +81,11 @@ impl std::error::Error for Unreachable {
 
 impl Unreachable {
     fn new(what: &'static str) -> Self {
-        Self { what, source: None }
+        Self {
+            kind: ErrorKind::Unavailable,
+            what: Cow::Borrowed(what),
+            source: None,
+        }
     }
 
     /// A connection that was up broke.
@@ -85,9 +95,23 @@ impl Unreachable {
 
     pub(crate) fn with(what: &'static str, source: io::Error) -> Self {
         Self {
-            what,
             source: Some(Arc::new(source)),
+            ..Self::new(what)
         }
+    }
+
+    /// There is no TLS session to be had.
+    #[cfg(feature = "_tls")]
+    pub(crate) fn refused(what: String, source: Option<io::Error>) -> Self {
+        Self {
+            kind: ErrorKind::Tls,
+            what: Cow::Owned(what),
+            source: source.map(Arc::new),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.kind
     }
 }
 
@@ -99,42 +123,17 @@ impl Unreachable {
 /// them with each reply.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
-    connector: &dyn Connector,
+    dialer: &Dialer,
     options: &Options,
 ) -> Result<Wire, Unreachable> {
     let open = AtomicBool::new(false);
     let attempt = async {
-        let stream = connector
-            .connect(endpoint)
-            .await
-            .map_err(|error| Unreachable::with("cannot connect", error))?;
+        let stream = dialer.open(endpoint).await?;
         open.store(true, Ordering::Relaxed);
-        let pulse = Arc::new(Pulse::new());
-        let stream = Metered {
-            stream,
-            pulse: Arc::clone(&pulse),
-        };
-        let (sender, mut connection) = builder(options)
-            .handshake::<_, Bytes>(stream)
-            .await
-            .map_err(not_http2)?;
-        // INVARIANT: the first call of `ping_pong` on a connection returns it.
-        let Some(mut ping_pong) = connection.ping_pong() else {
-            return Err(Unreachable::new("the connection has no ping"));
-        };
-        let mut task = Task(tokio::spawn(connection));
-        ping_pong.send_ping(Ping::opaque()).map_err(not_http2)?;
-        tokio::select! {
-            biased;
-            ended = &mut task.0 => Err(match ended {
-                Ok(Err(error)) => not_http2(error),
-                Ok(Ok(())) | Err(_) => closed_early(),
-            }),
-            pong = poll_fn(|cx| ping_pong.poll_pong(cx)) => {
-                pong.map_err(not_http2)?;
-                Ok(Wire { sender, task, ping_pong, pulse })
-            }
-        }
+        let Dialed { stream, refusal } = dialer.secure(endpoint, stream).await?;
+        let outcome = greet(stream, options, endpoint.is_secure()).await;
+        // What HTTP/2 makes of the end of a TLS session is less than the session knows.
+        outcome.map_err(|error| refusal.get().cloned().unwrap_or(error))
     };
     match tokio::time::timeout(options.connect_timeout, attempt).await {
         Ok(outcome) => outcome,
@@ -149,6 +148,41 @@ pub(crate) async fn connect(
                 format!("no answer within {:?}", options.connect_timeout),
             ),
         )),
+    }
+}
+
+/// Speaks HTTP/2 over a byte stream until the other end has answered a ping.
+async fn greet(
+    stream: Box<dyn ByteStream>,
+    options: &Options,
+    secure: bool,
+) -> Result<Wire, Unreachable> {
+    let failed = |error| not_http2(error, secure);
+    let pulse = Arc::new(Pulse::new());
+    let stream = Metered {
+        stream,
+        pulse: Arc::clone(&pulse),
+    };
+    let (sender, mut connection) = builder(options)
+        .handshake::<_, Bytes>(stream)
+        .await
+        .map_err(failed)?;
+    // INVARIANT: the first call of `ping_pong` on a connection returns it.
+    let Some(mut ping_pong) = connection.ping_pong() else {
+        return Err(Unreachable::new("the connection has no ping"));
+    };
+    let mut task = Task(tokio::spawn(connection));
+    ping_pong.send_ping(Ping::opaque()).map_err(failed)?;
+    tokio::select! {
+        biased;
+        ended = &mut task.0 => Err(match ended {
+            Ok(Err(error)) => failed(error),
+            Ok(Ok(())) | Err(_) => closed_early(secure),
+        }),
+        pong = poll_fn(|cx| ping_pong.poll_pong(cx)) => {
+            pong.map_err(failed)?;
+            Ok(Wire { sender, task, ping_pong, pulse })
+        }
     }
 }
 
@@ -168,9 +202,9 @@ fn builder(options: &Options) -> h2::client::Builder {
     builder
 }
 
-fn not_http2(error: h2::Error) -> Unreachable {
+fn not_http2(error: h2::Error, secure: bool) -> Unreachable {
     if error.get_io().is_some_and(is_end) {
-        return closed_early();
+        return closed_early(secure);
     }
     Unreachable::with(
         "it does not speak HTTP/2 as etcd does (is it another service, or https?)",
@@ -178,7 +212,7 @@ fn not_http2(error: h2::Error) -> Unreachable {
     )
 }
 
-fn is_end(error: &io::Error) -> bool {
+pub(crate) fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(
         error.kind(),
@@ -186,7 +220,14 @@ fn is_end(error: &io::Error) -> bool {
     )
 }
 
-fn closed_early() -> Unreachable {
+fn closed_early(secure: bool) -> Unreachable {
+    if secure {
+        // It was TLS until then, so it is neither http nor a port that is merely open.
+        return Unreachable::new(
+            "it closed the connection right after the TLS handshake (does it let in only \
+             clients with a certificate that it trusts?)",
+        );
+    }
     Unreachable::new(
         "it accepted the connection and closed it without an answer (is it https? or a proxy \
          without a server behind it?)",

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 
 use super::Want;
 use super::balance::{Balance, Health};
+use super::dial::Dialer;
 use super::driver::Connection;
 use super::handshake::Unreachable;
 use super::lane::{Lanes, Waiting};
 use super::link::{Link, Occupancy};
 use crate::config::Options;
-use crate::connector::Connector;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
@@ -43,7 +43,7 @@ pub(crate) struct Hub {
 #[derive(Clone)]
 pub(crate) struct Workshop {
     pub(crate) options: Arc<Options>,
-    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) dialer: Arc<Dialer>,
 }
 
 /// One endpoint and the connections to it.
@@ -67,7 +67,7 @@ impl Peer {
                     place,
                     lane,
                     Arc::clone(&workshop.options),
-                    Arc::clone(&workshop.connector),
+                    Arc::clone(&workshop.dialer),
                     hub.clone(),
                 )
             }
@@ -388,7 +388,7 @@ impl Hub {
             count => format!(", nor to the other {}", count - 1),
         };
         let error = Error::new(
-            ErrorKind::Unavailable,
+            cause.kind(),
             format!("no connection to {endpoint}{others}: {cause}"),
         );
         Some(error.with_source(cause.clone()))

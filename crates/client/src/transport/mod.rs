@@ -10,11 +10,13 @@
 //! keepalive.rs   when to ping, doubt, give up PURE     driver.rs    connects, publishes, starts over
 //! balance.rs     which endpoint calls go to   PURE     watcher.rs   pings and drains what is up
 //! backoff.rs     pauses                       PURE     handshake.rs endpoint -> answering connection
+//! tls.rs    TLS around a byte stream               dial.rs      endpoint -> byte stream
 //! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
 //! ```
 
 mod backoff;
 mod balance;
+mod dial;
 mod driver;
 mod failure;
 mod grpc;
@@ -27,6 +29,8 @@ mod pulse;
 mod state;
 pub(crate) mod stream;
 mod tcp;
+#[cfg(feature = "_tls")]
+mod tls;
 mod unary;
 mod watcher;
 
@@ -40,10 +44,10 @@ pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
 
+use self::dial::Dialer;
 use self::handshake::Unreachable;
 use self::hub::{Hub, Workshop};
 use crate::config::Config;
-use crate::connector::Connector;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::method::Lane;
@@ -73,22 +77,16 @@ pub(crate) struct Avoided {
 }
 
 impl Transport {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let (closing_sender, closing) = watch::channel(());
         let options = Arc::new(config.options.clone());
-        let connector: Arc<dyn Connector> = match &options.connector {
-            Some(own) => Arc::clone(own),
-            None => Arc::new(tcp::SocketConnector {
-                bind_address: options.bind_address,
-                nodelay: options.nodelay,
-            }),
-        };
-        let workshop = Workshop { options, connector };
+        let dialer = Arc::new(Dialer::new(config)?);
+        let workshop = Workshop { options, dialer };
         let hub = Hub::new(&config.endpoints, workshop, closing);
-        Self {
+        Ok(Self {
             hub,
             _closing: closing_sender,
-        }
+        })
     }
 
     /// Starts to connect, and waits until a connection is up or every endpoint has failed.

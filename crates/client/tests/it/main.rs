@@ -25,5 +25,7 @@ mod restart;
 mod secrecy;
 mod stage;
 mod swap;
+#[cfg(feature = "tls")]
+mod tls;
 mod txn;
 mod value;

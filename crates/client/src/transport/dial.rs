@@ -1,0 +1,77 @@
+//! From an endpoint to a byte stream: the connector's, inside TLS where the endpoint is https.
+
+use std::sync::{Arc, OnceLock};
+
+use super::handshake::Unreachable;
+use super::tcp::SocketConnector;
+#[cfg(feature = "_tls")]
+use super::tls::Tls;
+use crate::config::Config;
+use crate::connector::{ByteStream, Connector};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+
+/// Opens the byte streams of a client.
+pub(crate) struct Dialer {
+    connector: Arc<dyn Connector>,
+    /// There if an endpoint is https.
+    #[cfg(feature = "_tls")]
+    tls: Option<Arc<Tls>>,
+}
+
+/// A byte stream that HTTP/2 can be spoken over.
+pub(crate) struct Dialed {
+    pub(crate) stream: Box<dyn ByteStream>,
+    pub(crate) refusal: Refusal,
+}
+
+/// Why the other end ended the TLS session after it was there, if it said so.
+///
+/// In TLS 1.3 a client has shaken hands before the server has looked at its certificate. It
+/// stands here because an error that goes through h2 is no more than a text.
+pub(crate) type Refusal = Arc<OnceLock<Unreachable>>;
+
+impl Dialer {
+    /// Reads the certificates, if an endpoint is https.
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let options = &config.options;
+        let connector: Arc<dyn Connector> = match &options.connector {
+            Some(own) => Arc::clone(own),
+            None => Arc::new(SocketConnector {
+                bind_address: options.bind_address,
+                nodelay: options.nodelay,
+            }),
+        };
+        Ok(Self {
+            connector,
+            #[cfg(feature = "_tls")]
+            tls: Tls::of(config)?.map(Arc::new),
+        })
+    }
+
+    /// The connector's byte stream.
+    pub(crate) async fn open(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Box<dyn ByteStream>, Unreachable> {
+        let opening = self.connector.connect(endpoint).await;
+        opening.map_err(|error| Unreachable::with("cannot connect", error))
+    }
+
+    /// The same inside TLS, where the endpoint is https.
+    #[cfg_attr(not(feature = "_tls"), allow(unused_variables))]
+    pub(crate) async fn secure(
+        &self,
+        endpoint: &Endpoint,
+        stream: Box<dyn ByteStream>,
+    ) -> Result<Dialed, Unreachable> {
+        #[cfg(feature = "_tls")]
+        if let Some(tls) = self.tls.as_ref().filter(|_| endpoint.is_secure()) {
+            return tls.wrap(endpoint, stream).await;
+        }
+        Ok(Dialed {
+            stream,
+            refusal: Refusal::default(),
+        })
+    }
+}

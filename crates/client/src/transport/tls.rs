@@ -1,0 +1,151 @@
+//! TLS around a byte stream, and the certificates it needs.
+//!
+//! ```text
+//! material.rs   options and files -> a configuration of rustls
+//! refusal.rs    what went wrong -> words and a kind
+//! session.rs    the byte stream, which keeps a late alert
+//! ```
+
+mod material;
+mod refusal;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+
+use self::material::{Material, Stamps};
+use self::refusal::Speaker;
+use self::session::Session;
+use super::dial::{Dialed, Refusal};
+use super::handshake::Unreachable;
+use crate::config::Config;
+use crate::connector::ByteStream;
+use crate::endpoint::{Address, Endpoint};
+use crate::error::{Error, ErrorKind};
+
+const H2: &[u8] = b"h2";
+
+/// The TLS of a client.
+pub(crate) struct Tls {
+    material: Material,
+    /// Instead of the endpoint's host.
+    name: Option<ServerName<'static>>,
+    current: Mutex<Current>,
+}
+
+/// What the next connection uses, and how the files looked that it is from.
+struct Current {
+    stamps: Stamps,
+    rustls: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// The TLS of this client, if it has any.
+    pub(crate) fn of(config: &Config) -> Result<Option<Self>, Error> {
+        if !config.endpoints.iter().any(Endpoint::is_secure) {
+            return Ok(None);
+        }
+        let options = config.options.tls.clone().unwrap_or_default();
+        let name = options.server_name.clone().map(|name| {
+            ServerName::try_from(name.as_str())
+                .map(|name| name.to_owned())
+                .map_err(|_| refused(format!("server_name '{name}' is no DNS name or address")))
+        });
+        let name = name.transpose()?;
+        let material = Material::new(options).map_err(refused)?;
+        // ORDER: a file that changes after the look at it is read again next time.
+        let stamps = material.stamps();
+        let rustls = material.load().map_err(refused)?;
+        Ok(Some(Self {
+            material,
+            name,
+            current: Mutex::new(Current { stamps, rustls }),
+        }))
+    }
+
+    /// Speaks TLS over a stream to `endpoint`.
+    pub(crate) async fn wrap(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        stream: Box<dyn ByteStream>,
+    ) -> Result<Dialed, Unreachable> {
+        let name = self.name_of(endpoint)?;
+        let speaker = Speaker {
+            has_identity: self.material.has_identity(),
+        };
+        let rustls = self.fresh().await;
+        let stream = TlsConnector::from(rustls)
+            .connect(name, stream)
+            .await
+            .map_err(|error| speaker.handshake(error))?;
+        // What a server that knows no ALPN speaks is a guess, and etcd always knows it.
+        if stream.get_ref().1.alpn_protocol() != Some(H2) {
+            return Err(speaker.no_h2());
+        }
+        let refusal = Refusal::default();
+        let session = Session::new(stream, speaker, Arc::clone(&refusal));
+        Ok(Dialed {
+            stream: Box::new(session),
+            refusal,
+        })
+    }
+
+    fn name_of(&self, endpoint: &Endpoint) -> Result<ServerName<'static>, Unreachable> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        let host = match endpoint.address() {
+            Address::Tcp { host, .. } => host.as_str(),
+            // No URL with a path is https.
+            Address::Unix(_) => "localhost",
+        };
+        ServerName::try_from(host)
+            .map(|name| name.to_owned())
+            .map_err(|_| {
+                let text = "the host is no name that a certificate can be for; give a server_name";
+                Unreachable::refused(text.into(), None)
+            })
+    }
+
+    /// The configuration for a new connection, read anew if a file has changed.
+    async fn fresh(self: &Arc<Self>) -> Arc<ClientConfig> {
+        if self.material.has_files() {
+            let tls = Arc::clone(self);
+            // A file can be on a slow disk. That this was cut off leaves the old configuration.
+            let _ = tokio::task::spawn_blocking(move || tls.renew()).await;
+        }
+        Arc::clone(&self.current().rustls)
+    }
+
+    fn renew(&self) {
+        // ORDER: as above, looked at before it is read.
+        let stamps = self.material.stamps();
+        if self.current().stamps == stamps {
+            return;
+        }
+        match self.material.load() {
+            Ok(rustls) => {
+                tracing::debug!("the TLS certificates have changed and were read anew");
+                *self.current() = Current { stamps, rustls };
+            }
+            // The old stamps stay, so that the next connection looks again.
+            Err(cause) => {
+                tracing::debug!(%cause, "the TLS certificates have changed, the old ones are kept");
+            }
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        // Only ever replaced as a whole.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(text: String) -> Error {
+    Error::new(ErrorKind::Config, format!("TLS: {text}"))
+}

@@ -1,0 +1,189 @@
+//! What went wrong in TLS, in words that say what to do about it.
+
+use std::io;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+use super::super::handshake::{Unreachable, is_end};
+
+/// Puts errors into words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Speaker {
+    /// Whether the client has a certificate to show.
+    pub(super) has_identity: bool,
+}
+
+impl Speaker {
+    /// Why no session came about.
+    pub(super) fn handshake(self, error: io::Error) -> Unreachable {
+        if let Some(text) = tls(&error).map(|cause| self.words(cause)) {
+            return Unreachable::refused(text, Some(error));
+        }
+        if is_end(&error) {
+            let what = "it closed the connection in the middle of the TLS handshake (is it \
+                        http? or a proxy without a server behind it?)";
+            return Unreachable::with(what, error);
+        }
+        Unreachable::with("the TLS handshake broke off", error)
+    }
+
+    /// Why the other end has ended a session, if it said so.
+    pub(super) fn alert(self, error: &io::Error) -> Option<Unreachable> {
+        let cause = tls(error)?;
+        let copy = io::Error::new(error.kind(), cause.clone());
+        Some(Unreachable::refused(self.words(cause), Some(copy)))
+    }
+
+    pub(super) fn no_h2(self) -> Unreachable {
+        Unreachable::refused(NO_H2.to_owned(), None)
+    }
+
+    fn words(self, error: &Error) -> String {
+        match error {
+            Error::InvalidCertificate(error) => certificate(error),
+            Error::AlertReceived(alert) => self.alerted(*alert),
+            Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                "what it answers is not TLS (is it http?)".into()
+            }
+            Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+                "the server has neither TLS 1.3 nor 1.2".into()
+            }
+            Error::NoApplicationProtocol => NO_H2.into(),
+            other => format!("the TLS session failed: {other}"),
+        }
+    }
+
+    /// A Go server says `bad_certificate` for many things; which it is follows from what we
+    /// have shown. Source: Go's `crypto/tls`, `processCertsFromClient`.
+    fn alerted(self, alert: AlertDescription) -> String {
+        use AlertDescription as A;
+        let text = match alert {
+            A::CertificateRequired => NO_CERTIFICATE,
+            A::BadCertificate | A::HandshakeFailure | A::NoCertificate if !self.has_identity => {
+                NO_CERTIFICATE
+            }
+            A::UnknownCA => "the server does not know the authority of the client certificate",
+            A::CertificateExpired => {
+                "to the server, the client certificate has expired or is not valid yet"
+            }
+            A::CertificateRevoked => "the client certificate was revoked",
+            A::BadCertificate | A::UnsupportedCertificate | A::CertificateUnknown => {
+                "the server refuses the client certificate (is it of the authority that the \
+                 server trusts, still valid, and meant for clients?)"
+            }
+            A::AccessDenied => "the server gives the client certificate no access",
+            A::NoApplicationProtocol => NO_H2,
+            A::UnrecognisedName => "the server does not know the name it was called by",
+            A::ProtocolVersion => "the server wants another version of TLS than 1.3 or 1.2",
+            other => return format!("the server broke off the TLS session ({other:?})"),
+        };
+        text.to_owned()
+    }
+}
+
+const NO_H2: &str = "the server offers no HTTP/2 over TLS (ALPN h2): it is not etcd, or behind a \
+                     proxy that speaks HTTP/1 only";
+const NO_CERTIFICATE: &str =
+    "the server wants a client certificate, and this client has none (client_certificate)";
+
+fn tls(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn certificate(error: &CertificateError) -> String {
+    use CertificateError as C;
+    match error {
+        C::UnknownIssuer => {
+            "the server's certificate is of an authority that is not trusted here (is ca_file \
+             the right one?)"
+                .into()
+        }
+        C::NotValidForName => "the server's certificate is for other names".into(),
+        C::NotValidForNameContext {
+            expected,
+            presented,
+        } => wrong_name(expected, presented),
+        C::Expired => "the server's certificate has expired".into(),
+        C::ExpiredContext { time, not_after } => format!(
+            "the server's certificate has expired {} ago, by this machine's clock",
+            rough(time.as_secs().saturating_sub(not_after.as_secs()))
+        ),
+        C::NotValidYet => "the server's certificate is not valid yet".into(),
+        C::NotValidYetContext { time, not_before } => format!(
+            "the server's certificate is not valid yet, but in {}, by this machine's clock",
+            rough(not_before.as_secs().saturating_sub(time.as_secs()))
+        ),
+        C::Revoked => "the server's certificate was revoked".into(),
+        C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
+            "the server's certificate is not meant for servers (extended key usage)".into()
+        }
+        C::BadSignature => "the server's certificate is signed by another key than that of its \
+                            authority (is ca_file an older or newer one of the same name?)"
+            .into(),
+        other => format!("the server's certificate is not valid: {other}"),
+    }
+}
+
+fn wrong_name(expected: &ServerName<'_>, presented: &[String]) -> String {
+    let expected = expected.to_str();
+    if presented.is_empty() {
+        return format!(
+            "the server's certificate is not for {expected}: it is for no name at all \
+             (subjectAltName)"
+        );
+    }
+    // A certificate can have hundreds.
+    let mut names: Vec<String> = presented.iter().take(8).map(|name| plain(name)).collect();
+    if presented.len() > names.len() {
+        names.push(format!("{} more", presented.len() - names.len()));
+    }
+    format!(
+        "the server's certificate is not for {expected} but for {} (a server_name says which \
+         to expect)",
+        names.join(", ")
+    )
+}
+
+/// `DnsName("etcd.test")` and `IpAddress(127.0.0.1)` without the wrapping.
+fn plain(name: &str) -> String {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"').to_owned()
+}
+
+/// A length of time as one says it: `3 days`.
+fn rough(seconds: u64) -> String {
+    let duration = Duration::from_secs(seconds).as_secs();
+    let units = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
+    let fit = units.iter().find(|(length, _)| duration >= 2 * length);
+    match fit {
+        Some((length, unit)) => format!("{} {unit}", duration / length),
+        None => format!("{duration} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_as_one_says_them() {
+        assert_eq!(rough(59), "59 s");
+        assert_eq!(rough(3_600), "60 minutes");
+        assert_eq!(rough(47 * 3_600), "47 hours");
+        assert_eq!(rough(3 * 86_400 + 5), "3 days");
+    }
+
+    #[test]
+    fn what_an_alert_means_depends_on_what_was_shown() {
+        let said = |has_identity| {
+            let speaker = Speaker { has_identity };
+            speaker.words(&Error::AlertReceived(AlertDescription::BadCertificate))
+        };
+        assert!(said(false).contains("wants a client certificate"));
+        assert!(said(true).contains("refuses the client certificate"));
+    }
+}

@@ -1,0 +1,127 @@
+//! A TLS session as a byte stream.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::client::TlsStream;
+
+use super::super::dial::Refusal;
+use super::refusal::Speaker;
+use crate::connector::ByteStream;
+
+type Inner = TlsStream<Box<dyn ByteStream>>;
+
+/// A byte stream that notes why the other end has ended it.
+pub(super) struct Session {
+    stream: Inner,
+    speaker: Speaker,
+    refusal: Refusal,
+    /// Nothing was heard since the handshake.
+    is_new: bool,
+    /// What a write has failed with while the alert is waited for.
+    broken: Option<io::Error>,
+}
+
+impl Session {
+    pub(super) fn new(stream: Inner, speaker: Speaker, refusal: Refusal) -> Self {
+        Self {
+            stream,
+            speaker,
+            refusal,
+            is_new: true,
+            broken: None,
+        }
+    }
+
+    fn note(&mut self, error: &io::Error) {
+        self.is_new = false;
+        if let Some(why) = self.speaker.alert(error) {
+            // The first is the cause.
+            let _ = self.refusal.set(why);
+        }
+    }
+
+    /// Writes, and waits for the alert if that fails on a new session.
+    ///
+    /// A server that refuses a client sends an alert and closes. If we write before we read, the
+    /// write fails first, with the alert on its way. Whoever waits here has a time-out: that of
+    /// the attempt to connect.
+    fn write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(Pin<&mut Inner>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let error = match self.broken.take() {
+            Some(error) => error,
+            None => match act(Pin::new(&mut self.stream), cx) {
+                Poll::Ready(Err(error)) if self.is_new => error,
+                outcome => return outcome,
+            },
+        };
+        let mut scratch = [0; 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => {
+                    self.broken = Some(error);
+                    return Poll::Pending;
+                }
+                // Of no use to anyone: the stream is broken.
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(Ok(())) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(alert)) => {
+                    self.note(&alert);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl AsyncRead for Session {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        match &outcome {
+            Poll::Ready(Ok(())) => self.is_new = false,
+            Poll::Ready(Err(error)) => self.note(error),
+            Poll::Pending => {}
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Session {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.write(cx, |stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.write(cx, |stream, cx| stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write(cx, AsyncWrite::poll_flush)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

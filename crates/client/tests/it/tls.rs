@@ -1,0 +1,126 @@
+//! TLS against real etcd, with certificates made on the spot.
+//!
+//! What etcd does comes from etcd itself; of what is said about it only the telling parts are
+//! held here.
+
+mod authority;
+mod environment;
+mod files;
+mod refusal;
+mod right;
+mod scripted;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use etcdex::{Builder, Client, Error, TlsConfig};
+use etcdex_testkit::{Binaries, Binary, Etcd};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use self::authority::{Authority, Pair};
+
+/// More than any single wait takes here, also on a loaded machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The authorities and certificates that all these tests share.
+struct World {
+    folder: TempDir,
+    authority: Authority,
+    /// For 127.0.0.1 and etcd.test.
+    server: Pair,
+    client: Pair,
+    /// Another authority, of which servers know nothing.
+    stranger: Authority,
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let authority = Authority::new("etcdex tests");
+        World {
+            folder: tempfile::tempdir().expect("a folder"),
+            server: authority.pair(&["127.0.0.1", "etcd.test"]),
+            client: authority.pair(&["client.test"]),
+            authority,
+            stranger: Authority::new("a stranger"),
+        }
+    })
+}
+
+impl World {
+    /// A file of its own with this text.
+    fn file(&self, text: &str) -> PathBuf {
+        let name = format!("{:016x}.pem", number());
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("it can be written");
+        path
+    }
+
+    /// A server with this certificate.
+    fn server(&self, binary: &Binary, pair: &Pair) -> etcdex_testkit::Builder {
+        Etcd::builder()
+            .binary(binary)
+            .tls(&self.file(&pair.certificate), &self.file(&pair.key))
+    }
+
+    /// A server that wants certificates of its clients.
+    async fn strict_server(&self, binary: &Binary) -> Etcd {
+        self.server(binary, &self.server)
+            .client_authority(&self.file(&self.authority.pem))
+            .start()
+            .await
+            .expect("etcd starts")
+    }
+
+    /// What a client of such a server needs.
+    fn tls(&self) -> TlsConfig {
+        let client = &self.client;
+        TlsConfig::new()
+            .ca(self.authority.pem.clone())
+            .client_certificate(client.certificate.clone(), client.key.clone())
+    }
+}
+
+/// A number that no other call gives.
+fn number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Runs a test on each version of etcd, all at once.
+async fn each<T>(test: fn(Binary) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    let mut set = JoinSet::new();
+    for binary in Binaries::for_tests().all() {
+        let (version, body) = (binary.version(), test(binary.clone()));
+        set.spawn(async move {
+            body.await;
+            version
+        });
+    }
+    while let Some(end) = set.join_next().await {
+        if let Err(error) = end {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+fn builder(url: &str, tls: TlsConfig) -> Builder {
+    Client::builder().endpoint(url).timeout(DEADLINE).tls(tls)
+}
+
+async fn connect(url: &str, tls: TlsConfig) -> Result<Client, Error> {
+    builder(url, tls).connect_timeout(DEADLINE).connect().await
+}
+
+/// A put and a get come through.
+async fn works(client: &Client) {
+    client.put("k", "v").await.expect("the put");
+    let value = client.get("k").string().await.expect("the get");
+    assert_eq!(value.as_deref(), Some("v"));
+}

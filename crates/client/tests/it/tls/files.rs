@@ -1,0 +1,152 @@
+//! Files of certificates: what is wrong with them, and that they may change.
+
+use std::path::Path;
+use std::time::Duration;
+
+use etcdex::{Builder, Client, ErrorKind, TlsConfig};
+
+use super::authority::Pair;
+use super::{builder, each, works, world};
+
+const URL: &str = "https://127.0.0.1:1";
+
+#[track_caller]
+fn refused(builder: Builder, parts: &[&str]) {
+    let error = builder.connect_lazy().expect_err("it is refused");
+    let text = format!("{error} {error:?}");
+    assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+    for part in parts {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    assert!(!text.contains("BEGIN") && !text.contains("MI"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_of_no_use_is_refused_by_its_name() {
+    let world = world();
+    let (client, nonsense) = (&world.client, world.file("nonsense"));
+    let name = |path: &Path| path.display().to_string();
+    let ca = |path: &Path| builder(URL, TlsConfig::new().ca_file(path));
+    refused(
+        ca(Path::new("/nowhere/ca.pem")),
+        &["/nowhere/ca.pem", "cannot be read"],
+    );
+    refused(ca(&nonsense), &[&name(&nonsense), "holds no certificate"]);
+    let empty = world.file("");
+    refused(ca(&empty), &[&name(&empty), "is empty"]);
+    let key = world.file(&client.key);
+    refused(ca(&key), &[&name(&key), "holds no certificate"]);
+    let cut = world.file(&world.authority.pem[..200]);
+    refused(ca(&cut), &[&name(&cut), "broken PEM"]);
+
+    let tls = || TlsConfig::new().ca(world.authority.pem.clone());
+    let certificate = world.file(&client.certificate);
+    let files = |certificate: &Path, key: &Path| {
+        builder(URL, tls().client_certificate_files(certificate, key))
+    };
+    assert!(files(&certificate, &key).connect_lazy().is_ok());
+    refused(
+        files(&certificate, &nonsense),
+        &[&name(&nonsense), "no private key"],
+    );
+    refused(
+        files(&certificate, Path::new("/nowhere/key")),
+        &["/nowhere/key"],
+    );
+    refused(files(&key, &key), &[&name(&key), "no certificate"]);
+    let other = world.file(&world.server.key);
+    refused(
+        files(&certificate, &other),
+        &[&name(&other), "does not belong to"],
+    );
+    let bytes = tls().client_certificate(client.certificate.clone(), world.server.key.clone());
+    refused(builder(URL, bytes), &["the client key does not belong"]);
+}
+
+#[tokio::test]
+async fn options_that_make_no_sense() {
+    let world = world();
+    let http = builder("http://127.0.0.1:1", world.tls());
+    refused(http, &["no endpoint is https"]);
+    refused(
+        builder(URL, world.tls().server_name("a b")),
+        &["server_name"],
+    );
+    // With TLS, the default endpoint is https.
+    let client = Client::builder().tls(world.tls()).connect_lazy();
+    let client = client.expect("the options are fine");
+    let urls: Vec<_> = client
+        .endpoints()
+        .iter()
+        .map(|one| one.url().to_owned())
+        .collect();
+    assert_eq!(urls, ["https://127.0.0.1:2379"]);
+}
+
+/// Puts other text into a file in one step, as whoever rotates certificates should.
+fn replace(path: &Path, text: &str) {
+    std::fs::rename(world().file(text), path).expect("it can be replaced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_shows_the_new_certificate() {
+    each(|binary| async move {
+        let world = world();
+        let etcd = world.strict_server(&binary).await;
+        let strangers: Pair = world.stranger.pair(&["client.test"]);
+        let certificate = world.file(&strangers.certificate);
+        let key = world.file(&strangers.key);
+        let tls = TlsConfig::new()
+            .ca(world.authority.pem.clone())
+            .client_certificate_files(&certificate, &key);
+        let client = builder(&etcd.endpoint(), tls).connect_lazy();
+        let client = client.expect("the files are fine");
+        let get = || client.get("k").timeout(Duration::from_secs(1));
+        let error = get().await.expect_err("of the wrong authority");
+        assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+
+        // Half of the pair: the old one is kept, and refused as before.
+        replace(&certificate, &world.client.certificate);
+        let error = get().await.expect_err("still of the wrong authority");
+        assert!(error.to_string().contains("client certificate"), "{error}");
+
+        replace(&key, &world.client.key);
+        works(&client).await;
+
+        // Half of a pair again, now that the old one is good.
+        replace(&certificate, &strangers.certificate);
+        etcd.restart().await.expect("etcd starts again");
+        works(&client).await;
+        // And the other half.
+        replace(&key, &strangers.key);
+        etcd.restart().await.expect("etcd starts again");
+        let error = get().await.expect_err("of the wrong authority");
+        assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_trusts_the_new_authority() {
+    each(|binary| async move {
+        let world = world();
+        let etcd = world.strict_server(&binary).await;
+        let ca = world.file(&world.stranger.pem);
+        let client = &world.client;
+        let tls = TlsConfig::new()
+            .ca_file(&ca)
+            .client_certificate(client.certificate.clone(), client.key.clone());
+        let client = builder(&etcd.endpoint(), tls).connect_lazy();
+        let client = client.expect("the files are fine");
+        let get = client.get("k").timeout(Duration::from_secs(1)).await;
+        let error = get.expect_err("of the wrong authority");
+        assert!(error.to_string().contains("not trusted"), "{error}");
+        // Gone for a moment, as with those who delete and write.
+        std::fs::remove_file(&ca).expect("it is there");
+        let get = client.get("k").timeout(Duration::from_secs(1)).await;
+        assert!(get.is_err());
+        std::fs::write(&ca, &world.authority.pem).expect("it can be written");
+        works(&client).await;
+    })
+    .await;
+}

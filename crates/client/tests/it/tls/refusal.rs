@@ -1,0 +1,154 @@
+//! What is wrong is said in a line, at once, and is told from a server that is not there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use etcdex::{Client, Error, ErrorKind, TlsConfig};
+use etcdex_testkit::{Binary, Etcd};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::authority::Pair;
+use super::{DEADLINE, builder, connect, each, world};
+
+/// The text of a refusal, which comes without waiting for any time-out.
+async fn refused(url: &str, tls: TlsConfig, parts: &[&str]) {
+    let start = Instant::now();
+    let error = connect(url, tls).await.expect_err("it is refused");
+    assert_told(&error, ErrorKind::Tls, parts);
+    assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
+}
+
+#[track_caller]
+fn assert_told(error: &Error, kind: ErrorKind, parts: &[&str]) {
+    let text = error.to_string();
+    assert_eq!(error.kind(), kind, "{text}");
+    assert!(!text.contains('\n'), "{text}");
+    for part in parts {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+}
+
+fn with(pair: &Pair) -> TlsConfig {
+    TlsConfig::new()
+        .ca(world().authority.pem.clone())
+        .client_certificate(pair.certificate.clone(), pair.key.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_trusted() {
+    each(|binary| async move {
+        let world = world();
+        let etcd = world.strict_server(&binary).await;
+        let url = etcd.endpoint();
+        let not_trusted = ["of an authority that is not trusted", &*url];
+        let stranger = TlsConfig::new().ca(world.stranger.pem.clone());
+        refused(&url, stranger, &not_trusted).await;
+        // The authorities of this system, if it has any.
+        let system = connect(&url, TlsConfig::new()).await.expect_err("refused");
+        let text = system.to_string();
+        let none = text.contains("this system has no certificate authorities");
+        assert!(none || text.contains(not_trusted[0]), "{text}");
+
+        let by_name = url.replace("127.0.0.1", "localhost");
+        let names = ["not for localhost", "127.0.0.1", "etcd.test"];
+        refused(&by_name, world.tls(), &names).await;
+        let other = world.tls().server_name("elsewhere.test");
+        refused(&url, other, &["not for elsewhere.test"]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_out_of_its_time() {
+    each(|binary| async move {
+        let world = world();
+        let tls = || TlsConfig::new().ca(world.authority.pem.clone());
+        let expired = world.authority.expired_pair(&["127.0.0.1"]);
+        let etcd = world.server(&binary, &expired).start().await.expect("etcd");
+        refused(
+            &etcd.endpoint(),
+            tls(),
+            &["server's certificate has expired", "days ago"],
+        )
+        .await;
+        let future = world.authority.pair_of_the_future(&["127.0.0.1"]);
+        let etcd = world.server(&binary, &future).start().await.expect("etcd");
+        refused(&etcd.endpoint(), tls(), &["not valid yet", "days"]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_the_server_does_not_let_in() {
+    each(not_let_in).await;
+}
+
+async fn not_let_in(binary: Binary) {
+    let world = world();
+    let etcd = world.strict_server(&binary).await;
+    let url = etcd.endpoint();
+    let none = "the server wants a client certificate, and this client has none";
+    // The alert of TLS 1.3 comes after the handshake, in a race with our first bytes.
+    for _ in 0..20 {
+        let tls = TlsConfig::new().ca(world.authority.pem.clone());
+        refused(&url, tls, &[none, &url]).await;
+    }
+    refused(&url, TlsConfig::new().rustls(older()), &[none]).await;
+    let strangers = world.stranger.pair(&["client.test"]);
+    refused(&url, with(&strangers), &["client certificate", "authority"]).await;
+    let expired = world.authority.expired_pair(&["client.test"]);
+    refused(&url, with(&expired), &["client certificate", "valid"]).await;
+
+    // A call tells it, too, and not only that there was no connection.
+    let tls = TlsConfig::new().ca(world.authority.pem.clone());
+    let client = builder(&url, tls).connect_lazy().expect("options");
+    let call = client.put("k", "v").timeout(Duration::from_secs(1)).await;
+    assert_told(
+        &call.expect_err("refused"),
+        ErrorKind::Tls,
+        &[none, "not sent"],
+    );
+}
+
+/// A configuration without a client certificate that speaks TLS 1.2 only.
+fn older() -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from(world().authority.der.clone()))
+        .expect("a certificate");
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .expect("ring has TLS 1.2")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wrong_scheme() {
+    each(|binary| async move {
+        let world = world();
+        let plain = Etcd::start(&binary).await.expect("etcd starts");
+        let url = plain.endpoint().replace("http:", "https:");
+        let start = Instant::now();
+        let error = connect(&url, world.tls()).await.expect_err("it is http");
+        let text = error.to_string();
+        eprintln!("etcd {}: https to http: {text}", binary.version());
+        assert!(text.contains("is it http?"), "{text}");
+        assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
+
+        let secure = world.strict_server(&binary).await;
+        let url = secure.endpoint().replace("https:", "http:");
+        let error = Client::connect(&url).await.expect_err("it is https");
+        eprintln!("etcd {}: http to https: {error}", binary.version());
+        assert_told(&error, ErrorKind::Unavailable, &["https"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_no_matter_of_tls() {
+    let error = connect("https://127.0.0.1:1", world().tls()).await;
+    let error = error.expect_err("nobody is there");
+    assert_told(&error, ErrorKind::Unavailable, &["cannot connect"]);
+}

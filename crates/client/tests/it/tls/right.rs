@@ -1,0 +1,141 @@
+//! What is configured right works.
+
+use std::sync::Arc;
+
+use etcdex::{ByteStream, Connecting, Connector, Endpoint, TlsConfig};
+use etcdex_testkit::Binary;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::task::JoinSet;
+
+use super::{builder, connect, each, works, world};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_work_over_mutual_tls_in_every_form() {
+    each(every_form).await;
+}
+
+async fn every_form(binary: Binary) {
+    let world = world();
+    let (client, authority) = (&world.client, &world.authority);
+    let etcd = world.strict_server(&binary).await;
+    let certificate = world.file(&client.certificate);
+    let key = world.file(&client.key);
+    let files = TlsConfig::new()
+        .ca_file(world.file(&world.authority.pem))
+        .client_certificate_files(certificate, key);
+    let der = TlsConfig::new()
+        .ca(authority.der.clone())
+        .client_certificate(client.certificate_der.clone(), client.key_der.clone());
+    // The one of the server is not the first.
+    let two = format!("{}\n{}", world.stranger.pem, authority.pem);
+    let joined = format!("{}{}", client.key, client.certificate);
+    let one_file = TlsConfig::new()
+        .ca(two)
+        .client_certificate(joined.clone(), joined);
+    for tls in [
+        world.tls(),
+        files,
+        der,
+        one_file,
+        TlsConfig::new().rustls(own()),
+    ] {
+        let client = connect(&etcd.endpoint(), tls).await.expect("it connects");
+        works(&client).await;
+    }
+}
+
+/// A whole configuration of the user's; no ALPN is set in it.
+fn own() -> ClientConfig {
+    let world = world();
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from(world.authority.der.clone()))
+        .expect("a certificate");
+    let chain = vec![CertificateDer::from(world.client.certificate_der.clone())];
+    let key = PrivateKeyDer::try_from(world.client.key_der.clone()).expect("a key");
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .expect("ring has TLS 1.2")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .expect("a pair")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_gets_at_once_work() {
+    each(|binary| async move {
+        let world = world();
+        let etcd = world.strict_server(&binary).await;
+        let client = connect(&etcd.endpoint(), world.tls()).await;
+        let client = client.expect("it connects");
+        client.put("k", "v".repeat(10_000)).await.expect("the put");
+        let mut gets = JoinSet::new();
+        for _ in 0..500 {
+            gets.spawn(client.get("k").bytes());
+        }
+        while let Some(got) = gets.join_next().await {
+            let value = got.expect("no panic").expect("the get");
+            assert_eq!(value.map(|value| value.len()), Some(10_000));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_name_stands_for_the_host() {
+    each(|binary| async move {
+        let world = world();
+        let pair = world.authority.pair(&["etcd.test"]);
+        let etcd = world.server(&binary, &pair).start().await.expect("etcd");
+        let tls = || TlsConfig::new().ca(world.authority.pem.clone());
+        let error = connect(&etcd.endpoint(), tls()).await;
+        let error = error.expect_err("the address is not in it").to_string();
+        assert!(
+            error.contains("not for 127.0.0.1 but for etcd.test"),
+            "{error}"
+        );
+        let named = connect(&etcd.endpoint(), tls().server_name("etcd.test")).await;
+        works(&named.expect("it connects")).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn danger_takes_every_certificate() {
+    each(|binary| async move {
+        let world = world();
+        let pair = world.stranger.expired_pair(&["elsewhere.test"]);
+        let etcd = world.server(&binary, &pair).start().await.expect("etcd");
+        let tls = TlsConfig::new().danger_accept_invalid_certificates();
+        works(&connect(&etcd.endpoint(), tls).await.expect("it connects")).await;
+    })
+    .await;
+}
+
+/// Goes to one address whatever the endpoint says, as a tunnel would.
+struct Tunnel(std::net::SocketAddr);
+
+impl Connector for Tunnel {
+    fn connect(&self, _endpoint: &Endpoint) -> Connecting {
+        let address = self.0;
+        Box::pin(async move {
+            let stream = tokio::net::TcpStream::connect(address).await?;
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_goes_around_the_stream_of_an_own_connector() {
+    each(|binary| async move {
+        let world = world();
+        let etcd = world.strict_server(&binary).await;
+        let client = builder("https://etcd.test:1", world.tls())
+            .connector(Tunnel(etcd.client_address()))
+            .connect()
+            .await;
+        works(&client.expect("it connects")).await;
+    })
+    .await;
+}
