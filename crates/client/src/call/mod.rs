@@ -2,6 +2,7 @@
 
 mod budget;
 mod flight;
+mod messages;
 mod retry;
 
 use std::fmt;
@@ -16,7 +17,7 @@ use pin_project_lite::pin_project;
 
 pub(crate) use self::budget::RetryBudget;
 use self::flight::Flight;
-pub(crate) use self::retry::{Situation, Verdict, verdict};
+pub(crate) use self::messages::Messages;
 use crate::config::{Config, Options};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
