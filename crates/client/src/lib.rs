@@ -38,15 +38,19 @@
 //!
 //! # Features
 //! - `serde`: `.json::<T>()` on a get, and [`Value::json`].
+//! - `snapshot`: `client.maintenance().snapshot_to(path)`, which checks what it writes.
 
+pub mod auth;
 mod call;
 mod client;
+pub mod cluster;
 mod config;
 mod connector;
 mod endpoint;
 mod error;
 mod key;
 mod kv;
+pub mod maintenance;
 mod method;
 mod transport;
 mod txn;

@@ -1,6 +1,7 @@
 //! The client against scripted peers: HTTP/2 servers in memory that do what a test tells them,
 //! the wrong thing included. Time is virtual where a test says `start_paused`.
 
+mod auth;
 mod death;
 mod frames;
 mod keepalive;
@@ -9,3 +10,5 @@ mod lies;
 mod load;
 mod peer;
 mod retries;
+#[cfg(feature = "snapshot")]
+mod snapshot;
