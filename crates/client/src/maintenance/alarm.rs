@@ -51,7 +51,7 @@ pub struct Alarm {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct AlarmResponse {
-    /// Who answered.
+    /// Who answered; servers before 3.5 leave it out, and all of it is 0.
     pub header: ResponseHeader,
     /// The alarms that are raised, or the one that was changed.
     pub alarms: Vec<Alarm>,

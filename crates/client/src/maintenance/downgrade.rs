@@ -8,10 +8,14 @@ use crate::transport::Failure;
 
 /// Prepares the cluster for servers of the version before.
 ///
-/// etcd can go back by one minor version. Servers before 3.5 answer
-/// [`Unimplemented`](crate::ErrorKind::Unimplemented). What etcd refuses otherwise has the kind
+/// etcd can go back by one minor version. What it refuses has the kind
 /// [`DowngradeRefused`](crate::ErrorKind::DowngradeRefused), or
 /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a version that it cannot go to.
+///
+/// Use it with etcd 3.6 and later. Servers before 3.5 answer
+/// [`Unimplemented`](crate::ErrorKind::Unimplemented). Those of 3.5 validate, but to the others
+/// they answer [`Timeout`](crate::ErrorKind::Timeout) after seven seconds, although they do
+/// what they were asked (seen on 3.5.1).
 ///
 /// Source: <https://etcd.io/docs/v3.6/downgrades/downgrading-etcd/>.
 #[derive(Clone, Debug)]
@@ -33,7 +37,7 @@ impl Downgrade {
         Self::new(DowngradeAction::Enable, version.into())
     }
 
-    /// Gives a downgrade up that was enabled.
+    /// Gives a downgrade up that was enabled. That none was is no error for etcd 3.6 and later.
     pub fn cancel() -> Self {
         Self::new(DowngradeAction::Cancel, String::new())
     }

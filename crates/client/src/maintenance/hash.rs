@@ -22,7 +22,7 @@ impl Hash {
     }
 }
 
-/// The reply to a [`Hash`].
+/// The reply to a [`struct@Hash`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HashResponse {

@@ -96,7 +96,7 @@ impl Maintenance {
         self.call(Defragment::new())
     }
 
-    /// Hashes a member's whole database: see [`Hash`].
+    /// Hashes a member's whole database: see [`struct@Hash`].
     pub fn hash(&self) -> Call<Hash> {
         self.call(Hash::new())
     }
