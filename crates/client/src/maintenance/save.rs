@@ -24,8 +24,8 @@ const AHEAD: usize = 16;
 /// Awaiting it writes. The bytes go to a temporary file beside the target, which only its
 /// owner may read (mode 0600 on unix). When all are there and their SHA-256 is right, they are
 /// synced to the disk, and the file takes the target's name, in place of what was there. Until
-/// then the target is as it was; a transfer that fails or is dropped leaves nothing behind, and
-/// one that is killed leaves a file `.<name>.<random>.part`.
+/// then the target is as it was; a transfer that fails leaves nothing behind, one that
+/// is dropped leaves nothing for long, and one that is killed leaves `.<name>.<random>.part`.
 ///
 /// `etcdutl snapshot restore` takes the file.
 ///

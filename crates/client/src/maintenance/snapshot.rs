@@ -21,8 +21,8 @@ pub(super) const SEAL: u64 = 32;
 /// holds all keys, users and members: keep it as safe as the data itself.
 ///
 /// The transfer may take as long as it takes; the time-out of the handle is the longest time
-/// without a chunk. [`snapshot_to`](super::Maintenance::snapshot_to) (feature `snapshot`)
-/// writes it to a file and checks the SHA-256, which this stream does not.
+/// without a chunk. `Maintenance::snapshot_to` (feature `snapshot`) writes it to a file and
+/// checks the SHA-256, which this stream does not.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -66,7 +66,7 @@ impl Snapshot {
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout) when no chunk comes for as long as a call may
     /// take, [`Protocol`](crate::ErrorKind::Protocol) when the stream ends before the copy is
-    /// whole, and what else a read can fail with. After an error it ends: what came is of no use.
+    /// whole, and what else a read can fail with. After one, what came is of no use.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
