@@ -46,7 +46,15 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that every layer may use, and that use only one another.
-const LEAVES: &[&str] = &["error", "key", "config", "endpoint", "connector", "method"];
+const LEAVES: &[&str] = &[
+    "error",
+    "key",
+    "config",
+    "endpoint",
+    "connector",
+    "credentials",
+    "method",
+];
 
 /// Modules that layers below their own may use too: the handle that everything hangs on.
 const LENT: &[(&str, &[&str])] = &[("client", &["recipes", "services"])];
@@ -63,6 +71,9 @@ const PURE_FILES: &[&str] = &[
     "keepalive.rs",
     "backoff.rs",
     "budget.rs",
+    "balance.rs",
+    "retry.rs",
+    "token.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

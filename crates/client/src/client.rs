@@ -52,6 +52,7 @@ impl Client {
 
     fn new(config: &Config) -> Self {
         let core = Arc::new(Core::new(config));
+        warn_of_plain_text(config);
         let options = &core.options;
         Self {
             scope: Scope {
@@ -59,6 +60,7 @@ impl Client {
                 namespace: Namespace::new(options.namespace.clone()),
                 member: None,
                 require_leader: options.require_leader,
+                anonymous: false,
                 core,
             },
         }
@@ -117,8 +119,9 @@ impl Client {
         self.scope.core.transport.endpoints()
     }
 
-    /// Takes no new calls from now on, on this handle and all others; calls under way go on.
-    /// The connections close when the last handle and the last call are gone.
+    /// Takes no new calls from now on, on this handle and all others. Calls that were sent go
+    /// on; those that still wait for a connection end with [`ErrorKind::Closed`]. The
+    /// connections close when the last handle and the last call are gone.
     pub fn close(&self) {
         self.scope.core.transport.close();
     }
@@ -127,6 +130,8 @@ impl Client {
     ///
     /// # Retries
     /// It is sent again, at another endpoint if there is one, when a server is unavailable.
+    /// With several endpoints, a server that has not begun to answer when half of the time is
+    /// over is given up for the next one: give a read that takes long a long time-out.
     pub fn get(&self, key: impl Into<Key>) -> Call<Get> {
         self.run(Get::new(key))
     }
@@ -252,15 +257,28 @@ impl Client {
     }
 }
 
+/// Credentials that go over a network without TLS can be read by everybody on the way.
+fn warn_of_plain_text(config: &Config) {
+    if config.options.credentials.is_none() {
+        return;
+    }
+    if let Some(endpoint) = config.endpoints.iter().find(|one| one.is_exposed()) {
+        tracing::warn!(%endpoint, "credentials go over the network in plain text: use https");
+    }
+}
+
 impl Builder {
     /// Connects, and waits until a connection is up or every endpoint has been tried once.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for an option that makes no sense, [`ErrorKind::Unavailable`] with
-    /// the cause when no endpoint could be reached.
+    /// the cause when no endpoint could be reached, [`ErrorKind::AuthenticationFailed`] when a
+    /// server was reached and refused the credentials.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = self.connect_lazy()?;
         client.scope.core.transport.ready().await?;
+        // A wrong password is told here, and not by the first call.
+        client.scope.pass().await?;
         Ok(client)
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connector::Connector;
+use crate::credentials::{Credentials, Secret, TokenProvider};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 
@@ -66,6 +67,7 @@ pub(crate) struct Options {
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) namespace: bytes::Bytes,
     pub(crate) require_leader: bool,
+    pub(crate) credentials: Option<Credentials>,
 }
 
 impl Default for Options {
@@ -88,6 +90,7 @@ impl Default for Options {
             connector: None,
             namespace: bytes::Bytes::new(),
             require_leader: false,
+            credentials: None,
         }
     }
 }
@@ -125,7 +128,10 @@ impl Builder {
         let durations: [(&str, Apply); 4] = [
             ("ETCDCTL_DIAL_TIMEOUT", Self::connect_timeout),
             ("ETCDCTL_COMMAND_TIMEOUT", Self::timeout),
-            ("ETCDCTL_KEEPALIVE_TIME", Self::keep_alive_interval),
+            // etcdctl's own default is below what etcd bears.
+            ("ETCDCTL_KEEPALIVE_TIME", |builder, interval| {
+                builder.keep_alive_interval(interval.max(MIN_KEEP_ALIVE_INTERVAL))
+            }),
             ("ETCDCTL_KEEPALIVE_TIMEOUT", Self::keep_alive_timeout),
         ];
         for (name, apply) in durations {
@@ -260,6 +266,26 @@ impl Builder {
     /// What opens the byte streams instead of the client's own TCP and unix sockets.
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.options.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// The user and the password to log in with.
+    ///
+    /// The client fetches a token with them, keeps it across connections, and gets a new one
+    /// when the server refuses it. On a server without authentication they have no effect.
+    /// Neither password nor token is ever printed.
+    pub fn credentials(mut self, user: impl Into<Arc<str>>, password: impl Into<Arc<str>>) -> Self {
+        self.options.credentials = Some(Credentials::Password {
+            user: user.into(),
+            password: Secret::new(password),
+        });
+        self
+    }
+
+    /// Where tokens come from that are made elsewhere (JWT): a [`Token`](crate::Token) that
+    /// stays the same, or a provider. It replaces [`credentials`](Self::credentials).
+    pub fn token(mut self, provider: impl TokenProvider) -> Self {
+        self.options.credentials = Some(Credentials::Provider(Arc::new(provider)));
         self
     }
 

@@ -74,6 +74,18 @@ impl Endpoint {
         self.parts.secure
     }
 
+    /// Whether what is sent to it can be read on the way: no TLS, and not on this machine.
+    pub(crate) fn is_exposed(&self) -> bool {
+        match &self.parts.address {
+            Address::Unix(_) => false,
+            Address::Tcp { .. } if self.parts.secure => false,
+            Address::Tcp { host, .. } => match host.parse::<std::net::IpAddr>() {
+                Ok(address) => !address.is_loopback(),
+                Err(_) => host != "localhost",
+            },
+        }
+    }
+
     /// The `:authority` of a request to it.
     pub(crate) fn authority(&self) -> &str {
         &self.parts.authority
@@ -121,6 +133,13 @@ impl std::str::FromStr for Endpoint {
             return Err(refused(trimmed, "it is empty"));
         }
         let (scheme, rest) = trimmed.split_once("://").unwrap_or(("http", trimmed));
+        // What stands before the @ may be a password: first of all, and without a word of it.
+        if scheme != "unix" && trimmed.contains('@') {
+            return Err(refused(
+                "***",
+                "a user or password in the URL is not taken; give credentials by themselves",
+            ));
+        }
         let secure = match scheme {
             "http" => false,
             "https" => true,
@@ -129,13 +148,6 @@ impl std::str::FromStr for Endpoint {
             _ => return Err(refused(trimmed, "the scheme is not http, https or unix")),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains('@') {
-            return Err(refused(
-                // What stands before the @ may be a password.
-                scheme,
-                "a user or password in the URL is not taken; give credentials by themselves",
-            ));
-        }
         if authority.contains(['/', '?', '#']) {
             return Err(refused(trimmed, "a path or query has no meaning to etcd"));
         }
@@ -245,8 +257,31 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_on_the_machine_is_not_exposed() {
+        for (text, exposed) in [
+            ("http://localhost", false),
+            ("http://127.0.0.2", false),
+            ("http://[::1]", false),
+            ("unix:///run/etcd", false),
+            ("https://etcd.example", false),
+            ("http://etcd.example", true),
+            ("http://10.0.0.1", true),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(endpoint.is_exposed(), exposed, "{text}");
+        }
+    }
+
+    #[test]
     fn a_password_in_a_url_is_neither_taken_nor_repeated() {
-        let error = "http://root:hunter2@a:1".parse::<Endpoint>().unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("hunter2"));
+        for url in [
+            "http://root:hunter2@a:1",
+            "htps://root:hunter2@a",
+            "root:hunter2@a",
+            "hunter2://x@y",
+        ] {
+            let error = url.parse::<Endpoint>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
     }
 }

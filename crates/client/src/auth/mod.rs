@@ -27,7 +27,6 @@
 mod permission;
 mod role;
 mod switch;
-mod token;
 mod user;
 
 use std::fmt;
@@ -37,11 +36,6 @@ use etcdex_proto::etcdserverpb as pb;
 pub use self::permission::{Permission, PermissionType, RoleGrantPermission, RoleRevokePermission};
 pub use self::role::{RoleAdd, RoleDelete, RoleGet, RoleGetResponse, RoleList, RoleListResponse};
 pub use self::switch::{AuthDisable, AuthEnable, AuthStatus, AuthStatusResponse};
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "logging in comes on top of it")
-)]
-pub(crate) use self::token::{Authenticate, Token};
 pub use self::user::{
     UserAdd, UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
     UserListResponse, UserRevokeRole,

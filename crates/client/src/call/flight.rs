@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,18 @@ use tokio::time::Sleep;
 
 use super::retry::{Situation, Verdict, patience, verdict};
 use super::wire::Wire;
-use super::{Scope, Timeout};
+use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
-use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Want, now};
+use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Pass, Want, now};
 
 /// An answer that takes longer than this makes somebody ping the connection.
 const DOUBT: Duration = Duration::from_secs(1);
+
+/// How many tokens a call tries: one that has expired, and one that a change of users made
+/// stale before it was used.
+const REFUSED_PASSES: u32 = 2;
 
 /// How often a call that waits looks whether its connection has become suspect.
 const LOOK: Duration = Duration::from_millis(250);
@@ -35,6 +40,10 @@ pin_project! {
         endpoint: Option<Endpoint>,
         attempts: u32,
         retries: u32,
+        pauses: u32,
+        // The token that the attempt brings, and how often one was refused.
+        pass: Option<Arc<Pass>>,
+        refused_passes: u32,
         // An attempt before this one may have reached a server.
         uncertain: bool,
         last: Option<Error>,
@@ -45,16 +54,18 @@ pin_project! {
 
 enum Stage {
     New,
+    /// For the client's token.
+    Entering(BoxFuture<Option<Arc<Pass>>>, Want),
     /// For a connection.
-    Waiting(
-        Pin<Box<dyn Future<Output = Result<Occupancy, Error>> + Send>>,
-        Want,
-    ),
+    Waiting(BoxFuture<Occupancy>, Want),
     Sent(Sent),
     /// Before another attempt.
     Pausing(Instant, Want),
     Done,
 }
+
+/// The slow ways, which few calls go, are boxed.
+type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 struct Sent {
     exchange: Exchange,
@@ -76,6 +87,9 @@ impl Flight {
             endpoint: None,
             attempts: 0,
             retries: 0,
+            pauses: 0,
+            pass: None,
+            refused_passes: 0,
             uncertain: false,
             last: None,
             timer: None,
@@ -136,7 +150,12 @@ impl Flight {
                 Stage::New => {
                     let moment = now();
                     let want = self.as_mut().start(moment, request);
-                    self.as_mut().go(want, moment, request)?;
+                    self.as_mut().enter(want, moment, request)?;
+                }
+                Stage::Entering(pass, want) => {
+                    let want = *want;
+                    *this.pass = ready!(pass.as_mut().poll(cx))?;
+                    self.as_mut().go(want, now(), request)?;
                 }
                 Stage::Waiting(place, want) => {
                     let want = *want;
@@ -173,6 +192,30 @@ impl Flight {
         }
     }
 
+    /// Takes the client's token along, if calls need one.
+    fn enter<W: Wire>(
+        mut self: Pin<&mut Self>,
+        want: Want,
+        moment: Instant,
+        request: &W,
+    ) -> Result<(), Error> {
+        let this = self.as_mut().project();
+        let Some(authentication) = this.scope.authentication() else {
+            return self.go(want, moment, request);
+        };
+        *this.pass = match authentication.entry()? {
+            Entry::With(pass) => Some(pass),
+            Entry::Without => None,
+            Entry::Fetch => {
+                let scope = this.scope.clone();
+                *this.stage = Stage::Entering(Box::pin(async move { scope.pass().await }), want);
+                *this.wake = *this.deadline;
+                return Ok(());
+            }
+        };
+        self.go(want, moment, request)
+    }
+
     /// Takes a place on a connection, or waits for one.
     fn go<W: Wire>(
         mut self: Pin<&mut Self>,
@@ -185,6 +228,13 @@ impl Flight {
         match transport.occupy_now(want) {
             Some(occupancy) => self.send(occupancy, want, moment, request),
             None => {
+                // What makes no sense is told now, and not when a connection has come.
+                request
+                    .encode(
+                        this.scope.namespace.as_ref(),
+                        this.scope.core.options.max_send_size,
+                    )
+                    .map_err(|failure| failure.error)?;
                 *this.stage = Stage::Waiting(Box::pin(transport.occupy(want)), want);
                 *this.wake = *this.deadline;
                 Ok(())
@@ -216,6 +266,7 @@ impl Flight {
         let head = Head {
             timeout: left,
             require_leader: this.scope.require_leader,
+            pass: this.pass.as_deref(),
         };
         let begun = Exchange::begin(
             occupancy,
@@ -228,7 +279,10 @@ impl Flight {
             Ok(exchange) => exchange,
             Err(failure) => return self.fail(failure, request),
         };
-        let hurry = request.is_repeatable() && this.scope.core.transport.has_elsewhere(want);
+        // Who may not try again has nothing to hurry for.
+        let hurry = request.is_repeatable()
+            && *this.retries < options.retries
+            && this.scope.core.transport.has_elsewhere(want);
         let sent = Sent {
             exchange,
             want,
@@ -246,25 +300,48 @@ impl Flight {
         let moment = now();
         let want = match this.stage {
             Stage::Sent(sent) => sent.want_after(this.scope.member),
-            Stage::Waiting(_, want) | Stage::Pausing(_, want) => *want,
+            Stage::Entering(_, want) | Stage::Waiting(_, want) | Stage::Pausing(_, want) => *want,
             Stage::New | Stage::Done => Want {
                 lane: request.method().lane(),
                 member: this.scope.member,
                 avoided: None,
             },
         };
+        let left = this
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(moment));
+        if is_servers_deadline(&failure, left, *this.timeout) {
+            return Err(self.too_late());
+        }
         let outcome = failure.error.outcome();
+        if this.scope.has_lost_pass(&failure, this.pass.as_deref()) {
+            *this.refused_passes += 1;
+            // The server says that it has not acted: with another token, a write is safe too.
+            if outcome == Outcome::Rejected && *this.refused_passes <= REFUSED_PASSES {
+                let want = Want {
+                    avoided: None,
+                    ..want
+                };
+                return self.enter(want, moment, request);
+            }
+        }
         let core = &this.scope.core;
+        if failure.error.kind() == ErrorKind::NoLeader && this.scope.require_leader {
+            // To be told at once is what was asked for, once every endpoint was.
+            let others = core.transport.endpoints().count().saturating_sub(1);
+            if want.member.is_some() || *this.retries as usize >= others {
+                return Err(settle(failure.error, *this.uncertain));
+            }
+        }
         let verdict = verdict(Situation {
             repeatable: request.is_repeatable(),
             outcome,
             retry: failure.retry,
             retries_left: core.options.retries.saturating_sub(*this.retries),
             retries: *this.retries,
+            pauses: *this.pauses,
             elsewhere: core.transport.has_elsewhere(want),
-            left: this
-                .deadline
-                .map(|deadline| deadline.saturating_duration_since(moment)),
+            left,
             random: fastrand::f64(),
         });
         let Verdict::Again {
@@ -288,8 +365,9 @@ impl Flight {
             avoided: want.avoided.filter(|_| elsewhere),
             ..want
         };
+        *this.pauses += u32::from(!pause.is_zero());
         if pause.is_zero() {
-            return self.go(want, moment, request);
+            return self.enter(want, moment, request);
         }
         let until = moment + pause;
         *this.stage = Stage::Pausing(until, want);
@@ -324,7 +402,7 @@ impl Flight {
         match this.stage {
             Stage::Pausing(until, want) if *until <= moment => {
                 let want = *want;
-                self.go(want, moment, request).err()
+                self.enter(want, moment, request).err()
             }
             Stage::Sent(sent) => {
                 let link = sent.exchange.link();
@@ -349,7 +427,11 @@ impl Flight {
                 *this.wake = sent.wake(*this.deadline);
                 None
             }
-            Stage::New | Stage::Waiting(..) | Stage::Pausing(..) | Stage::Done => None,
+            Stage::New
+            | Stage::Entering(..)
+            | Stage::Waiting(..)
+            | Stage::Pausing(..)
+            | Stage::Done => None,
         }
     }
 
@@ -382,7 +464,7 @@ impl Flight {
                     None => error,
                 }
             }
-            Stage::New | Stage::Pausing(..) | Stage::Done => {
+            Stage::New | Stage::Entering(..) | Stage::Pausing(..) | Stage::Done => {
                 let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"));
                 let error = settle(error, *this.uncertain);
                 match last {
@@ -413,6 +495,19 @@ impl Sent {
             }),
         }
     }
+}
+
+/// A server whose clock for the call is ahead of ours resets the stream, and says no more.
+fn is_servers_deadline(
+    failure: &Failure,
+    left: Option<Duration>,
+    timeout: Option<Duration>,
+) -> bool {
+    let (Some(left), Some(timeout)) = (left, timeout) else {
+        return false;
+    };
+    let margin = timeout.mul_f64(0.05).max(Duration::from_millis(50));
+    failure.error.kind() == ErrorKind::Cancelled && failure.error.code().is_none() && left <= margin
 }
 
 /// An attempt before may have been applied, whatever became of the last one.

@@ -1,5 +1,6 @@
 //! The messages that a server sends as the answer to one request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 use crate::transport::stream::{Incoming, open};
-use crate::transport::{Failure, Head, Want};
+use crate::transport::{Failure, Head, Pass, Want};
 
 /// A call whose answer is many messages. It is sent when the first one is asked for, and sent
 /// again, where that may help, as long as none has come.
@@ -21,6 +22,7 @@ pub(crate) struct Messages {
     method: Method,
     stage: Stage,
     endpoint: Option<Endpoint>,
+    pass: Option<Arc<Pass>>,
     attempts: u32,
     retries: u32,
     begun: bool,
@@ -39,6 +41,7 @@ impl Messages {
             method,
             stage: Stage::New,
             endpoint: None,
+            pass: None,
             attempts: 0,
             retries: 0,
             begun: false,
@@ -80,8 +83,15 @@ impl Messages {
                 }
                 Err(failure) => failure,
             };
+            if self.scope.has_lost_pass(&failure, self.pass.as_deref()) && self.retries == 0 {
+                self.retries += 1;
+                self.stage = Stage::New;
+                continue;
+            }
             match self.verdict(&failure) {
-                Verdict::Again { pause, .. } if !self.begun => {
+                Verdict::Again { pause, counted, .. }
+                    if !self.begun && (!counted || self.scope.core.budget.take()) =>
+                {
                     self.retries += 1;
                     self.stage = Stage::New;
                     tokio::time::sleep(pause).await;
@@ -122,16 +132,15 @@ impl Messages {
             member: self.scope.member,
             avoided: None,
         };
+        self.pass = self.scope.pass().await.map_err(final_error)?;
         let occupancy = self.scope.core.transport.occupy(want).await;
-        let occupancy = occupancy.map_err(|error| Failure {
-            error,
-            retry: Retry::Never,
-        })?;
+        let occupancy = occupancy.map_err(final_error)?;
         self.attempts += 1;
         self.endpoint = Some(occupancy.link().endpoint.clone());
         let head = Head {
             timeout: None,
             require_leader: self.scope.require_leader,
+            pass: self.pass.as_deref(),
         };
         let limit = self.scope.core.options.max_receive_size;
         let (mut outgoing, incoming) = open(occupancy, self.method, head, limit)?;
@@ -147,10 +156,18 @@ impl Messages {
             retry: failure.retry,
             retries_left: limit.saturating_sub(self.retries),
             retries: self.retries,
+            pauses: self.retries,
             elsewhere: false,
             left: self.scope.timeout.of_a_call(),
             random: fastrand::f64(),
         })
+    }
+}
+
+fn final_error(error: Error) -> Failure {
+    Failure {
+        error,
+        retry: Retry::Never,
     }
 }
 

@@ -1,9 +1,11 @@
 //! The one path of every unary call: time-out, namespace, retries and errors are here.
 
+mod authentication;
 mod budget;
 mod flight;
 mod messages;
 mod retry;
+mod token;
 
 use std::fmt;
 use std::future::Future;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
+pub(crate) use self::authentication::{Authentication, Entry};
 pub(crate) use self::budget::RetryBudget;
 use self::flight::Flight;
 pub(crate) use self::messages::Messages;
@@ -23,13 +26,14 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::method::Method;
-use crate::transport::{Failure, Transport};
+use crate::transport::{Failure, Pass, Transport};
 
 /// What all handles of a client share.
 pub(crate) struct Core {
     pub(crate) transport: Transport,
     pub(crate) options: Options,
     pub(crate) budget: RetryBudget,
+    pub(crate) authentication: Option<Authentication>,
 }
 
 impl Core {
@@ -38,6 +42,7 @@ impl Core {
             transport: Transport::new(config),
             options: config.options.clone(),
             budget: RetryBudget::new(),
+            authentication: config.options.credentials.clone().map(Authentication::new),
         }
     }
 }
@@ -50,6 +55,8 @@ pub(crate) struct Scope {
     pub(crate) namespace: Option<Namespace>,
     pub(crate) member: Option<usize>,
     pub(crate) require_leader: bool,
+    /// A call that brings no token: the login itself.
+    pub(crate) anonymous: bool,
 }
 
 /// How long a call may take.
@@ -71,6 +78,48 @@ impl Timeout {
 }
 
 impl Scope {
+    /// The same without a token.
+    pub(crate) fn anonymous(&self) -> Self {
+        Self {
+            anonymous: true,
+            namespace: None,
+            ..self.clone()
+        }
+    }
+
+    /// What a call in this scope shows of its token, if it needs one.
+    pub(crate) fn authentication(&self) -> Option<&Authentication> {
+        self.core
+            .authentication
+            .as_ref()
+            .filter(|_| !self.anonymous)
+    }
+
+    /// Whether a call failed because its token is of no use any more; if so, the next call
+    /// gets another.
+    pub(crate) fn has_lost_pass(&self, failure: &Failure, pass: Option<&Pass>) -> bool {
+        let Some(authentication) = self.authentication() else {
+            return false;
+        };
+        let lost = authentication::is_about_token(failure.error.kind());
+        if lost {
+            authentication.invalid(pass);
+        }
+        lost
+    }
+
+    /// The token for a stream, fetched if need be.
+    pub(crate) async fn pass(&self) -> Result<Option<Arc<Pass>>, Error> {
+        let Some(authentication) = self.authentication() else {
+            return Ok(None);
+        };
+        match authentication.entry()? {
+            Entry::With(pass) => Ok(Some(pass)),
+            Entry::Without => Ok(None),
+            Entry::Fetch => authentication.fetch(self.clone()).await,
+        }
+    }
+
     /// Adds to an error what is known of the call.
     pub(crate) fn describe(
         &self,

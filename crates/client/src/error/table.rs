@@ -144,6 +144,9 @@ const TABLE: &[Row] = &[
     ("etcdserver: no inflight downgrade job", Code::FailedPrecondition, ErrorKind::DowngradeRefused, Outcome::Rejected, Retry::Never),
     ("etcdserver: request canceled", Code::Cancelled, ErrorKind::Cancelled, Outcome::Unknown, Retry::Never),
     ("etcdserver: context deadline exceeded", Code::DeadlineExceeded, ErrorKind::Timeout, Outcome::Unknown, Retry::Never),
+    // Not in the list, and yet said: 3.4 passes on what its own contexts end with.
+    ("context deadline exceeded", Code::Unknown, ErrorKind::Timeout, Outcome::Unknown, Retry::Never),
+    ("context canceled", Code::Unknown, ErrorKind::Cancelled, Outcome::Unknown, Retry::Never),
 ];
 
 #[cfg(test)]

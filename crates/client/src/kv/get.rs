@@ -101,6 +101,11 @@ impl Get {
         self
     }
 
+    /// The revision that is read; 0 is now.
+    pub(crate) fn at_revision(&self) -> i64 {
+        self.wire.revision
+    }
+
     fn check_revision(&mut self, revision: i64) -> i64 {
         if revision < 0 {
             self.refusal = Some("a revision is negative");
@@ -338,6 +343,11 @@ impl<T: Send + 'static> Wire for ValueOf<T> {
         if !self.get.selection.is_single() {
             return Err(refuse(
                 "bytes, string and json read one key, and this is a range: use its kvs",
+            ));
+        }
+        if self.get.wire.keys_only || self.get.wire.count_only {
+            return Err(refuse(
+                "bytes, string and json read a value, and keys_only or count_only leave it out",
             ));
         }
         self.get.encode(namespace, limit)

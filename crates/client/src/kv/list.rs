@@ -75,7 +75,7 @@ impl List {
     /// How many pairs are read at a time, 1 at least. Default: 1,000. When a page turns out
     /// larger than the client takes, smaller ones are read.
     pub fn page(mut self, pairs: u64) -> Self {
-        self.page = pairs.max(1);
+        self.page = pairs.clamp(1, i64::MAX as u64);
         self
     }
 
@@ -104,7 +104,7 @@ impl List {
     }
 
     /// The header of the first page, once it is there: its revision is that of the whole list,
-    /// and a watch that continues it starts at the one after.
+    /// and a watch that continues the list starts at the one after.
     #[must_use]
     pub fn header(&self) -> Option<ResponseHeader> {
         self.header
@@ -127,8 +127,11 @@ impl List {
 
     fn take(&mut self, page: GetResponse) {
         if self.header.is_none() {
-            self.header = Some(page.header);
-            self.template = self.template.clone().pinned(page.header.revision);
+            let mut header = page.header;
+            self.template = self.template.clone().pinned(header.revision);
+            // etcd's header has the present revision, whatever revision was read.
+            header.revision = self.template.at_revision();
+            self.header = Some(header);
         }
         self.stage = match page.kvs.last() {
             Some(last) if page.more => Stage::From(successor(&last.key)),

@@ -54,8 +54,8 @@ impl GetStream {
     /// Dropping the future loses nothing.
     ///
     /// # Retries
-    /// Before the first chunk like a get, after it none: what came was of a revision that only
-    /// the last chunk tells.
+    /// Before the first chunk, while the server is unavailable; each attempt has the time-out of
+    /// a call. After it none: what came was of a revision that only the last chunk tells.
     pub async fn next(&mut self) -> Result<Option<GetResponse>, Error> {
         let get = &self.get;
         let encode = |scope: &Scope| {

@@ -7,6 +7,12 @@ use crate::config::MIN_KEEP_ALIVE_INTERVAL;
 /// A ping that stays unanswered this long makes a connection suspect.
 const SUSPICION: Duration = Duration::from_secs(2);
 
+/// The time between the two looks that find a connection dead.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Longer times are the same as this one, which every clock can add.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// What the driver has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
@@ -30,24 +36,30 @@ pub(crate) struct KeepAlive {
     outstanding: Option<Instant>,
     /// A call has waited too long for its answer.
     doubted: bool,
+    /// When the time-out was found to be over.
+    condemned: Option<Instant>,
 }
 
 impl KeepAlive {
     /// `interval` and `timeout` are off when `None`, each by itself.
     pub(crate) fn new(interval: Option<Duration>, timeout: Option<Duration>, now: Instant) -> Self {
         Self {
-            interval,
-            timeout,
+            interval: interval.map(|interval| interval.min(LONGEST)),
+            timeout: timeout.map(|timeout| timeout.min(LONGEST)),
             heard: now,
             pinged: None,
             outstanding: None,
             doubted: false,
+            condemned: None,
         }
     }
 
     /// Bytes came in at `then`.
     pub(crate) fn heard(&mut self, then: Instant) {
-        self.heard = self.heard.max(then);
+        if then > self.heard {
+            self.heard = then;
+            self.condemned = None;
+        }
     }
 
     /// A call has been unanswered for a second.
@@ -65,6 +77,7 @@ impl KeepAlive {
     /// The ping was answered.
     pub(crate) fn pong(&mut self) {
         self.outstanding = None;
+        self.condemned = None;
     }
 
     /// Whether new calls had better go elsewhere.
@@ -74,14 +87,18 @@ impl KeepAlive {
     }
 
     /// What to do now; `open` says whether calls or streams are under way.
-    pub(crate) fn next(&self, now: Instant, open: bool) -> Beat {
+    ///
+    /// INVARIANT: `Dead` is said only in the second look, a moment after the first. A process
+    /// that was stopped or starved finds its time-outs over and the answers, still unread, in
+    /// its sockets: whoever reads them needs a turn first.
+    pub(crate) fn next(&mut self, now: Instant, open: bool) -> Beat {
         let Some(interval) = self.interval else {
             // Without pings, nothing is known of silence.
-            return Beat::Rest(now + Duration::from_secs(3600));
+            return Beat::Rest(now + LONGEST);
         };
         if let Some(silence) = self.silence(now) {
             return match self.timeout {
-                Some(timeout) if silence >= timeout => Beat::Dead,
+                Some(timeout) if silence >= timeout => self.condemn(now),
                 Some(timeout) => Beat::Rest(now + self.to_next_mark(silence, timeout)),
                 None => Beat::Rest(now + interval),
             };
@@ -90,8 +107,9 @@ impl KeepAlive {
             return Beat::Rest(now + SUSPICION.min(interval));
         }
         let due = if self.doubted {
-            self.pinged
-                .map_or(now, |then| then + MIN_KEEP_ALIVE_INTERVAL)
+            // A server that was offended once gets fewer of these too.
+            let distance = MIN_KEEP_ALIVE_INTERVAL.max(interval / 2);
+            self.pinged.map_or(now, |then| then + distance)
         } else {
             self.heard.max(self.pinged.unwrap_or(self.heard)) + interval
         };
@@ -100,6 +118,15 @@ impl KeepAlive {
             // No pings without open streams: etcd counts them as abuse.
             (true, false) => Beat::Rest(now + interval),
             (false, _) => Beat::Rest(due),
+        }
+    }
+
+    fn condemn(&mut self, now: Instant) -> Beat {
+        let first = *self.condemned.get_or_insert(now);
+        if now >= first + GRACE {
+            Beat::Dead
+        } else {
+            Beat::Rest(first + GRACE)
         }
     }
 
@@ -137,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_silent_connection_is_pinged_after_the_interval() {
-        let (pulse, t) = started();
+        let (mut pulse, t) = started();
         assert_eq!(pulse.next(t, true), Beat::Rest(t + seconds(10)));
         assert_eq!(pulse.next(t + seconds(10), true), Beat::Ping);
     }
@@ -154,7 +181,7 @@ mod tests {
 
     #[test]
     fn without_open_streams_there_are_no_pings() {
-        let (pulse, t) = started();
+        let (mut pulse, t) = started();
         assert_eq!(
             pulse.next(t + seconds(60), false),
             Beat::Rest(t + seconds(70))
@@ -169,7 +196,19 @@ mod tests {
         assert!(!pulse.is_suspect(t + Duration::from_millis(1999)));
         assert!(pulse.is_suspect(t + seconds(2)));
         assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(3)));
-        assert_eq!(pulse.next(t + seconds(3), true), Beat::Dead);
+        let again = t + seconds(3) + GRACE;
+        assert_eq!(pulse.next(t + seconds(3), true), Beat::Rest(again));
+        assert_eq!(pulse.next(again, true), Beat::Dead);
+    }
+
+    #[test]
+    fn who_was_asleep_reads_its_answers_first() {
+        let (mut pulse, t) = started();
+        pulse.pinged(t);
+        assert!(matches!(pulse.next(t + seconds(60), true), Beat::Rest(_)));
+        pulse.heard(t + seconds(60));
+        pulse.pong();
+        assert_ne!(pulse.next(t + seconds(61), true), Beat::Dead);
     }
 
     #[test]
@@ -179,7 +218,8 @@ mod tests {
         pulse.heard(t + seconds(2));
         assert!(!pulse.is_suspect(t + seconds(3)));
         assert_ne!(pulse.next(t + seconds(4), true), Beat::Dead);
-        assert_eq!(pulse.next(t + seconds(5), true), Beat::Dead);
+        assert_ne!(pulse.next(t + seconds(5), true), Beat::Dead);
+        assert_eq!(pulse.next(t + seconds(6), true), Beat::Dead);
         pulse.pong();
         assert!(!pulse.is_suspect(t + seconds(9)));
         assert_ne!(pulse.next(t + seconds(9), true), Beat::Dead);
@@ -195,6 +235,28 @@ mod tests {
         pulse.doubt();
         assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(6)));
         assert_eq!(pulse.next(t + seconds(6), true), Beat::Ping);
+    }
+
+    #[test]
+    fn times_without_end_are_no_trouble() {
+        let t = Instant::now();
+        let mut pulse = KeepAlive::new(Some(Duration::MAX), Some(Duration::MAX), t);
+        assert!(matches!(pulse.next(t, true), Beat::Rest(_)));
+        pulse.pinged(t);
+        assert!(matches!(pulse.next(t + seconds(3), true), Beat::Rest(_)));
+    }
+
+    #[test]
+    fn after_an_offence_doubts_ping_less_often_too() {
+        let t = Instant::now();
+        let mut pulse = KeepAlive::new(Some(seconds(40)), Some(seconds(3)), t);
+        pulse.pinged(t);
+        pulse.pong();
+        pulse.doubt();
+        assert_eq!(
+            pulse.next(t + seconds(6), true),
+            Beat::Rest(t + seconds(20))
+        );
     }
 
     #[test]
@@ -225,6 +287,6 @@ mod tests {
                 Beat::Dead => break,
             }
         }
-        assert_eq!(now - t, seconds(13));
+        assert_eq!(now - t, seconds(13) + GRACE);
     }
 }

@@ -1,7 +1,7 @@
 //! A live connection, as calls see it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,12 +12,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 use super::failure::Failure;
 use super::pulse::Pulse;
 use crate::endpoint::Endpoint;
-use crate::error::{ErrorKind, Retry};
+use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 
 const USER_AGENT: &str = concat!("etcdex/", env!("CARGO_PKG_VERSION"));
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 const LEADER_HEADER: HeaderName = HeaderName::from_static("hasleader");
+const TOKEN_HEADER: HeaderName = HeaderName::from_static("token");
 
 /// A connection that is up. Calls clone its sender and work in their own tasks.
 pub(crate) struct Link {
@@ -37,13 +38,33 @@ struct Heads {
     headers: HeaderMap,
     /// The same with the client's default time-out, which most calls have.
     timed: Option<(Duration, HeaderMap)>,
+    /// The same with the newest token too, by its generation.
+    passed: RwLock<Option<(u64, HeaderMap)>>,
 }
 
 /// What differs between the heads of two requests.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Head {
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Head<'a> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) require_leader: bool,
+    pub(crate) pass: Option<&'a Pass>,
+}
+
+/// A token as it stands in requests.
+pub(crate) struct Pass {
+    /// Which of the client's tokens it is.
+    pub(crate) generation: u64,
+    header: HeaderValue,
+}
+
+impl Pass {
+    /// `None` if the text cannot stand in a header.
+    pub(crate) fn new(token: &str, generation: u64) -> Option<Self> {
+        let mut header = HeaderValue::from_str(token).ok()?;
+        // Never printed, by h2's own traces neither, and never in a compression table.
+        header.set_sensitive(true);
+        Some(Self { generation, header })
+    }
 }
 
 impl Link {
@@ -76,8 +97,8 @@ impl Link {
         self.sender.current_max_send_streams()
     }
 
-    pub(crate) fn request(&self, method: Method, head: Head) -> Request<()> {
-        let mut headers = self.heads.headers(head.timeout);
+    pub(crate) fn request(&self, method: Method, head: Head<'_>) -> Request<()> {
+        let mut headers = self.heads.headers(head.timeout, head.pass);
         if head.require_leader {
             headers.insert(LEADER_HEADER, HeaderValue::from_static("true"));
         }
@@ -101,23 +122,45 @@ impl Link {
         failure
     }
 
+    /// What it means that h2 took the head of a request and then not its message: a server that
+    /// has only the head does nothing.
+    pub(crate) fn unfinished(&self, error: h2::Error) -> Failure {
+        let mut failure = Failure::not_sent(
+            ErrorKind::Unavailable,
+            "the connection was lost before the request was out",
+            Retry::Elsewhere,
+        );
+        failure.error = failure.error.with_source(error);
+        failure
+    }
+
     /// What an error of h2 after the request was handed over means, in the words of whoever
-    /// ended the connection if that was us.
-    pub(crate) fn broken(&self, error: h2::Error) -> Failure {
+    /// ended the connection if that was us. `mark` is from before the request was handed over.
+    ///
+    /// INVARIANT: a request counts as not sent only if the server says so, or if not a single
+    /// byte has left since.
+    pub(crate) fn broken(&self, error: h2::Error, mark: u64) -> Failure {
         if error.is_go_away() {
             self.pulse.drain();
         }
         let io = error.is_io();
-        let mut failure = Failure::from_h2(error);
-        if let Some(ending) = self.pulse.ending.get().filter(|_| io) {
-            failure = Failure::new(
-                failure.error.kind(),
-                failure.error.outcome(),
-                *ending,
-                failure.retry,
-            );
+        let failure = Failure::from_h2(error);
+        if !io {
+            return failure;
         }
-        failure
+        let error = match self.pulse.ending.get() {
+            Some(ending) => Error::new(failure.error.kind(), *ending),
+            None => failure.error,
+        };
+        let outcome = if mark == self.pulse.mark() {
+            Outcome::NotSent
+        } else {
+            Outcome::Unknown
+        };
+        Failure {
+            error: error.with_outcome(outcome),
+            retry: failure.retry,
+        }
     }
 }
 
@@ -157,24 +200,51 @@ impl Heads {
             uris,
             headers,
             timed,
+            passed: RwLock::new(None),
         })
     }
 
-    fn headers(&self, timeout: Option<Duration>) -> HeaderMap {
+    fn headers(&self, timeout: Option<Duration>, pass: Option<&Pass>) -> HeaderMap {
         match (timeout, &self.timed) {
-            (None, _) => self.headers.clone(),
-            (Some(timeout), Some((default, headers))) if timeout == *default => headers.clone(),
+            (None, _) => self.with_pass(&self.headers, pass),
+            (Some(timeout), Some((default, headers))) if timeout == *default => match pass {
+                None => headers.clone(),
+                Some(pass) => self.with_known_pass(headers, pass),
+            },
             (Some(timeout), _) => {
-                let mut headers = self.headers.clone();
+                let mut headers = self.with_pass(&self.headers, pass);
                 headers.insert(TIMEOUT_HEADER, timeout_value(timeout));
+                headers
+            }
+        }
+    }
+
+    fn with_pass(&self, headers: &HeaderMap, pass: Option<&Pass>) -> HeaderMap {
+        let mut headers = headers.clone();
+        if let Some(pass) = pass {
+            headers.insert(TOKEN_HEADER, pass.header.clone());
+        }
+        headers
+    }
+
+    /// Most calls of a client have the same time-out and the same token.
+    fn with_known_pass(&self, headers: &HeaderMap, pass: &Pass) -> HeaderMap {
+        let known = self.passed.read().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((generation, headers)) if *generation == pass.generation => headers.clone(),
+            _ => {
+                drop(known);
+                let headers = self.with_pass(headers, Some(pass));
+                *self.passed.write().unwrap_or_else(PoisonError::into_inner) =
+                    Some((pass.generation, headers.clone()));
                 headers
             }
         }
     }
 }
 
-/// `grpc-timeout` has at most 8 digits: the finest unit that holds the number, rounded up so
-/// that the server never gives up before us.
+/// `grpc-timeout` has at most 8 digits: milliseconds or else seconds, rounded up so that the
+/// server never gives up before us.
 fn timeout_value(timeout: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
     let milliseconds = timeout.as_micros().div_ceil(1000);

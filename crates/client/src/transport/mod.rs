@@ -37,7 +37,7 @@ use tokio::sync::watch;
 
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
-pub(crate) use link::{Head, Occupancy};
+pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
 

@@ -3,11 +3,33 @@
 //! What is expected comes from etcd's documentation (the address stands there) or from etcd's
 //! own `etcdctl`.
 
+mod address;
 mod auth;
+mod cluster;
+mod compare;
+mod credentials;
 mod ctl;
+mod delete;
+mod fault;
+mod futures;
+mod get;
+mod history;
+mod json;
+mod list;
+mod load;
 mod maintenance;
 mod members;
+mod namespace;
+mod order;
+mod prefix;
+mod put;
+mod quorum;
+mod refusal;
+mod restart;
+mod secrecy;
 #[cfg(feature = "snapshot")]
 mod snapshot;
-#[allow(dead_code, reason = "other tests use the rest")]
 mod stage;
+mod swap;
+mod txn;
+mod value;

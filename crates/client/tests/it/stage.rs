@@ -164,7 +164,10 @@ pub(crate) fn seed() -> u64 {
 }
 
 /// Waits until the asynchronous condition holds.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually<T>(what: &str, mut holds: impl FnMut() -> T)
+where
+    T: Future<Output = bool>,
+{
     let wait = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,0 +1,208 @@
+//! PURE: the life of the client's token.
+
+use std::time::{Duration, Instant};
+
+/// The first pause after a refused password; it doubles up to the last one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The token of a client, from the first fetch on.
+///
+/// `T` is what calls send; the machine does not look into it.
+#[derive(Debug)]
+pub(crate) struct TokenLife<T> {
+    state: State<T>,
+    /// Counts tokens, so that a late refusal of an old one does not drop its successor.
+    generation: u64,
+    refusals: u32,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Missing,
+    Held {
+        token: T,
+        renew: Option<Instant>,
+    },
+    /// The server has authentication switched off.
+    Needless,
+    /// The password was refused: asking again before that would be an attack.
+    Refused {
+        until: Instant,
+        why: String,
+    },
+}
+
+/// What a call has to do about its token.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Advice<T> {
+    /// Send this one.
+    Send { token: T, generation: u64 },
+    /// Send this one if another call renews it already; else renew it first.
+    Renew { token: T, generation: u64 },
+    /// Send none.
+    Without,
+    /// Get one first.
+    Fetch,
+    /// Fail: the password was refused a moment ago.
+    Refused(String),
+}
+
+impl<T: Clone> TokenLife<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::Missing,
+            generation: 0,
+            refusals: 0,
+        }
+    }
+
+    pub(crate) fn advice(&self, now: Instant) -> Advice<T> {
+        let generation = self.generation;
+        match &self.state {
+            State::Missing => Advice::Fetch,
+            State::Needless => Advice::Without,
+            State::Refused { until, why } if *until > now => Advice::Refused(why.clone()),
+            State::Refused { .. } => Advice::Fetch,
+            State::Held { token, renew } => {
+                let token = token.clone();
+                match renew {
+                    Some(renew) if *renew <= now => Advice::Renew { token, generation },
+                    _ => Advice::Send { token, generation },
+                }
+            }
+        }
+    }
+
+    /// The number that the next token gets.
+    pub(crate) fn next_generation(&self) -> u64 {
+        self.generation + 1
+    }
+
+    /// A token came; `life` says how long it is valid, where that is known.
+    pub(crate) fn fetched(&mut self, token: T, life: Option<Duration>, now: Instant) {
+        self.generation += 1;
+        self.refusals = 0;
+        self.state = State::Held {
+            token,
+            renew: life.and_then(|life| now.checked_add(life.mul_f64(0.9))),
+        };
+    }
+
+    /// The server has authentication switched off.
+    pub(crate) fn needless(&mut self) {
+        self.state = State::Needless;
+    }
+
+    /// The server refused the password.
+    pub(crate) fn refused(&mut self, why: String, now: Instant) {
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << self.refusals.min(10))
+            .min(LAST_PAUSE);
+        self.refusals = self.refusals.saturating_add(1);
+        self.state = State::Refused {
+            until: now + pause,
+            why,
+        };
+    }
+
+    /// A call was refused for its token; `None`: it had none.
+    pub(crate) fn invalid(&mut self, generation: Option<u64>) {
+        let stale = match (&self.state, generation) {
+            (State::Held { .. }, Some(refused)) => refused == self.generation,
+            (State::Needless, None) => true,
+            _ => false,
+        };
+        if stale {
+            self.state = State::Missing;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn held(life: Option<Duration>) -> (TokenLife<&'static str>, Instant) {
+        let now = Instant::now();
+        let mut token = TokenLife::new();
+        assert_eq!(token.advice(now), Advice::Fetch);
+        token.fetched("one", life, now);
+        (token, now)
+    }
+
+    #[test]
+    fn a_token_is_kept_until_it_is_refused() {
+        let (mut life, now) = held(None);
+        let one = Advice::Send {
+            token: "one",
+            generation: 1,
+        };
+        assert_eq!(life.advice(now + seconds(9999)), one);
+        life.invalid(Some(1));
+        assert_eq!(life.advice(now), Advice::Fetch);
+    }
+
+    #[test]
+    fn a_late_refusal_does_not_drop_the_successor() {
+        let (mut life, now) = held(None);
+        life.invalid(Some(1));
+        life.fetched("two", None, now);
+        life.invalid(Some(1));
+        life.invalid(None);
+        assert_eq!(
+            life.advice(now),
+            Advice::Send {
+                token: "two",
+                generation: 2
+            }
+        );
+    }
+
+    #[test]
+    fn a_token_of_known_life_is_renewed_before_its_end() {
+        let (life, now) = held(Some(seconds(100)));
+        assert!(matches!(
+            life.advice(now + seconds(89)),
+            Advice::Send { .. }
+        ));
+        assert!(matches!(
+            life.advice(now + seconds(90)),
+            Advice::Renew { token: "one", .. }
+        ));
+    }
+
+    #[test]
+    fn a_refused_password_is_not_tried_all_the_time() {
+        let mut now = Instant::now();
+        let mut life = TokenLife::<&str>::new();
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            life.refused("wrong".into(), now);
+            let start = now;
+            while life.advice(now) != Advice::Fetch {
+                assert_eq!(life.advice(now), Advice::Refused("wrong".into()));
+                now += seconds(1);
+            }
+            pauses.push((now - start).as_secs());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        life.fetched("one", None, now);
+        life.refused("wrong".into(), now);
+        assert_eq!(life.advice(now + seconds(1)), Advice::Fetch);
+    }
+
+    #[test]
+    fn authentication_may_be_switched_on_later() {
+        let now = Instant::now();
+        let mut life = TokenLife::<&str>::new();
+        life.needless();
+        assert_eq!(life.advice(now), Advice::Without);
+        life.invalid(None);
+        assert_eq!(life.advice(now), Advice::Fetch);
+    }
+}

@@ -1,0 +1,133 @@
+//! Who the client is to the server: a user with a password, or a token from elsewhere.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(Arc<str>);
+
+impl Secret {
+    pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: for the wire and nothing else.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+// INVARIANT: passwords and tokens reach no log, error or `Debug`, not even their lengths.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A token that proves to the server who calls: a JWT, say.
+///
+/// `Debug` does not show it.
+///
+/// ```
+/// use std::time::Duration;
+/// use etcdex::Token;
+///
+/// let token = Token::new("eyJhbGciOi...").valid_for(Duration::from_secs(300));
+/// # assert!(!format!("{token:?}").contains("eyJ"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Token {
+    text: Secret,
+    life: Option<Duration>,
+}
+
+impl Token {
+    /// A token of unknown life: it is renewed when the server refuses it.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self {
+            text: Secret::new(text),
+            life: None,
+        }
+    }
+
+    /// It is valid for so long from now on; the client renews it when nine tenths have passed.
+    #[must_use]
+    pub fn valid_for(mut self, life: Duration) -> Self {
+        self.life = Some(life);
+        self
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.text.expose()
+    }
+
+    pub(crate) fn life(&self) -> Option<Duration> {
+        self.life
+    }
+}
+
+/// The future of a token.
+pub type TokenFuture =
+    Pin<Box<dyn Future<Output = Result<Token, Box<dyn std::error::Error + Send + Sync>>> + Send>>;
+
+/// Makes tokens, whenever the client needs one: at its start, before one expires, and when the
+/// server has refused one. Never two at a time.
+///
+/// A [`Token`] is one that always gives itself; functions that return a [`TokenFuture`] are
+/// some too. Errors must not hold the token.
+pub trait TokenProvider: Send + Sync + 'static {
+    /// Starts to make a token.
+    fn token(&self) -> TokenFuture;
+}
+
+impl TokenProvider for Token {
+    fn token(&self) -> TokenFuture {
+        let token = self.clone();
+        Box::pin(async { Ok(token) })
+    }
+}
+
+impl<F: Fn() -> TokenFuture + Send + Sync + 'static> TokenProvider for F {
+    fn token(&self) -> TokenFuture {
+        self()
+    }
+}
+
+/// Where tokens come from.
+#[derive(Clone)]
+pub(crate) enum Credentials {
+    /// The server gives one for a user and a password.
+    Password { user: Arc<str>, password: Secret },
+    /// The user's program makes them.
+    Provider(Arc<dyn TokenProvider>),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { user, .. } => write!(f, "Password({user})"),
+            Self::Provider(_) => f.write_str("Provider"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let credentials = Credentials::Password {
+            user: "root".into(),
+            password: Secret::new("hunter2"),
+        };
+        let token = Token::new("hunter2").valid_for(Duration::from_secs(1));
+        let printed = format!("{credentials:?} {token:?}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("root"), "{printed}");
+    }
+}

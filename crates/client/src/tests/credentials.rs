@@ -1,0 +1,228 @@
+//! Logging in, and what becomes of calls when a token is refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use etcdex_proto::etcdserverpb as pb;
+use prost::Message;
+use tokio::io::DuplexStream;
+
+use super::peer::{Asked, Peers, framed, header, serve};
+use crate::{ErrorKind, Outcome, Token, TokenFuture};
+
+const PASSWORD: &str = "hunter2";
+
+/// A server with authentication: it counts logins, and takes only the newest token.
+#[derive(Clone, Default)]
+struct Guarded {
+    logins: Arc<AtomicUsize>,
+    /// Tokens up to this one have expired.
+    expired: Arc<AtomicUsize>,
+    applied: Arc<AtomicUsize>,
+}
+
+impl Guarded {
+    fn peers(&self) -> Peers {
+        let this = self.clone();
+        Peers::one(move |_, stream: DuplexStream| {
+            let this = this.clone();
+            serve(stream, move |asked: Asked| {
+                let this = this.clone();
+                async move { this.answer(asked) }
+            })
+        })
+    }
+
+    fn answer(&self, asked: Asked) {
+        if asked.path == "/etcdserverpb.Auth/Authenticate" {
+            let login = pb::AuthenticateRequest::decode(asked.message.clone()).expect("a login");
+            let number = self.logins.fetch_add(1, Ordering::Relaxed) + 1;
+            if login.password != PASSWORD {
+                let text = "etcdserver: authentication failed, invalid user ID or password";
+                return asked.fail("3", text);
+            }
+            return asked.answer(framed(&pb::AuthenticateResponse {
+                header: header(1),
+                token: format!("token-{number}"),
+            }));
+        }
+        let token = asked
+            .headers
+            .get("token")
+            .map(|token| token.as_bytes().to_vec());
+        match token {
+            None => asked.fail("3", "etcdserver: user name is empty"),
+            Some(token) => {
+                let number = token
+                    .rsplit(|&byte| byte == b'-')
+                    .next()
+                    .unwrap_or_default();
+                let number: usize = String::from_utf8_lossy(number).parse().unwrap_or(0);
+                if number <= self.expired.load(Ordering::Relaxed) {
+                    return asked.fail("16", "etcdserver: invalid auth token");
+                }
+                self.applied.fetch_add(1, Ordering::Relaxed);
+                asked.answer_well();
+            }
+        }
+    }
+
+    fn logins(&self) -> usize {
+        self.logins.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_calls_log_in_once() {
+    let server = Guarded::default();
+    let client = server.peers().builder().credentials("root", PASSWORD);
+    let client = client.connect_lazy().expect("the options are fine");
+    let calls: Vec<_> = (0..1_000)
+        .map(|_| tokio::spawn(client.put("k", "v")))
+        .collect();
+    for call in calls {
+        call.await.expect("no panic").expect("an answer");
+    }
+    assert_eq!(server.logins(), 1);
+}
+
+#[tokio::test]
+async fn an_expired_token_fails_no_call_and_repeats_no_write() {
+    let server = Guarded::default();
+    let client = server.peers().builder().credentials("root", PASSWORD);
+    let client = client.connect().await.expect("it connects");
+    for round in 1..=3 {
+        server.expired.store(round, Ordering::Relaxed);
+        let calls: Vec<_> = (0..100)
+            .map(|_| tokio::spawn(client.put("k", "v")))
+            .collect();
+        for call in calls {
+            call.await
+                .expect("no panic")
+                .expect("an answer with the next token");
+        }
+        assert_eq!(server.logins(), round + 1);
+    }
+    assert_eq!(server.applied.load(Ordering::Relaxed), 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_password_is_told_apart_and_not_tried_all_the_time() {
+    let server = Guarded::default();
+    let builder = server.peers().builder().credentials("root", "guess");
+    let error = builder.clone().connect().await.expect_err("it is wrong");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::AuthenticationFailed, Outcome::Rejected)
+    );
+
+    let client = builder.connect_lazy().expect("the options are fine");
+    for _ in 0..1_000 {
+        let error = client.get("k").await.expect_err("it is wrong");
+        assert_eq!(error.kind(), ErrorKind::AuthenticationFailed);
+        assert!(!format!("{error} {error:?} {client:?}").contains("guess"));
+    }
+    assert_eq!(server.logins(), 2);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    client.get("k").await.expect_err("it is still wrong");
+    assert_eq!(server.logins(), 3);
+}
+
+#[tokio::test]
+async fn a_token_that_is_always_refused_ends_the_call() {
+    let server = Guarded::default();
+    server.expired.store(usize::MAX, Ordering::Relaxed);
+    let client = server.peers().builder().credentials("root", PASSWORD);
+    let client = client.connect().await.expect("it connects");
+    let error = client.put("k", "v").await.expect_err("no token is taken");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::InvalidToken, Outcome::Rejected)
+    );
+    assert_eq!(error.attempts(), 3);
+}
+
+#[tokio::test]
+async fn a_server_without_authentication_needs_no_token() {
+    let peers = Peers::one(|_, stream| {
+        serve(stream, |asked: Asked| async move {
+            if asked.path.starts_with("/etcdserverpb.Auth") {
+                asked.fail("9", "etcdserver: authentication is not enabled");
+            } else {
+                assert!(!asked.headers.contains_key("token"));
+                asked.answer_well();
+            }
+        })
+    });
+    let client = peers
+        .builder()
+        .credentials("root", PASSWORD)
+        .connect()
+        .await;
+    client
+        .expect("it connects")
+        .put("k", "v")
+        .await
+        .expect("an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_is_asked_before_its_token_expires() {
+    let server = Guarded::default();
+    let made = Arc::new(AtomicUsize::new(0));
+    let maker = Arc::clone(&made);
+    let provider = move || -> TokenFuture {
+        let number = maker.fetch_add(1, Ordering::Relaxed) + 1;
+        let token = Token::new(format!("jwt-{number}")).valid_for(Duration::from_secs(100));
+        Box::pin(async move { Ok(token) })
+    };
+    let client = server
+        .peers()
+        .builder()
+        .token(provider)
+        .connect()
+        .await
+        .expect("it connects");
+    for (wait, count) in [(0, 1), (80, 1), (15, 2), (5, 2), (200, 3)] {
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        client.put("k", "v").await.expect("an answer");
+        assert_eq!(made.load(Ordering::Relaxed), count);
+    }
+    assert_eq!(server.logins(), 0);
+}
+
+#[tokio::test]
+async fn a_dropped_login_is_taken_over_by_the_next_call() {
+    let held = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&held);
+    let peers = Peers::one(move |_, stream| {
+        let counter = Arc::clone(&counter);
+        serve(stream, move |asked: Asked| {
+            let first = asked.path.starts_with("/etcdserverpb.Auth")
+                && counter.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                if first {
+                    std::future::pending::<()>().await;
+                }
+                if asked.path.starts_with("/etcdserverpb.Auth") {
+                    asked.answer(framed(&pb::AuthenticateResponse {
+                        header: header(1),
+                        token: "t".into(),
+                    }));
+                } else {
+                    asked.answer_well();
+                }
+            }
+        })
+    });
+    let client = peers.builder().credentials("root", PASSWORD);
+    let client = client.connect_lazy().expect("the options are fine");
+    let first = tokio::spawn(client.get("k"));
+    while held.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = tokio::spawn(client.get("k"));
+    first.abort();
+    second.await.expect("no panic").expect("an answer");
+}

@@ -1,0 +1,141 @@
+//! Logging in to real etcd: tokens that are lost, that expire, and passwords that are wrong.
+
+use std::time::{Duration, Instant};
+
+use etcdex::{Builder, Client, ErrorKind, Outcome};
+use etcdex_testkit::{Binary, Etcd};
+
+use crate::stage::{DEADLINE, each_alone, ends};
+
+const PASSWORD: &str = "hunter2";
+
+async fn enable(etcd: &Etcd) {
+    let user = format!("root:{PASSWORD}");
+    // 3.4 has no role root until auth is enabled, others refuse the grant of one that is missing.
+    let _ = etcd.etcdctl(["role", "add", "root"]).await;
+    etcd.etcdctl(["user", "add", &user]).await.unwrap();
+    etcd.etcdctl(["user", "grant-role", "root", "root"])
+        .await
+        .unwrap();
+    etcd.etcdctl(["auth", "enable"]).await.unwrap();
+}
+
+fn builder(etcd: &Etcd) -> Builder {
+    Client::builder()
+        .endpoint(etcd.endpoint())
+        .timeout(DEADLINE)
+}
+
+#[tokio::test]
+async fn a_token_that_a_restart_forgot_fails_no_call() {
+    each_alone(&[], |etcd| async move {
+        enable(&etcd).await;
+        let client = builder(&etcd)
+            .credentials("root", PASSWORD)
+            .connect()
+            .await
+            .unwrap();
+        client.put("k", "1").await.unwrap();
+        // Simple tokens live in the server's memory.
+        etcd.restart().await.unwrap();
+        client.put("k", "2").await.unwrap();
+        let kv = client.get("k").await.unwrap().into_kv().unwrap();
+        assert_eq!((&kv.value[..], kv.version), (&b"2"[..], 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_refused_is_told_why() {
+    each_alone(&[], |etcd| async move {
+        enable(&etcd).await;
+        let error = builder(&etcd)
+            .credentials("root", "guess")
+            .connect()
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error}");
+        assert!(!format!("{error} {error:?}").contains("guess"));
+
+        let nobody = builder(&etcd).connect().await.unwrap();
+        let error = nobody.put("k", "v").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TokenMissing, "{error}");
+        assert_eq!(error.outcome(), Outcome::Rejected);
+
+        let error = builder(&etcd)
+            .token(etcdex::Token::new("nonsense.1"))
+            .connect()
+            .await
+            .unwrap();
+        let error = error.put("k", "v").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidToken, "{error}");
+        assert_eq!(error.attempts(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn credentials_do_no_harm_where_none_are_needed() {
+    each_alone(&[], |etcd| async move {
+        let client = builder(&etcd)
+            .credentials("root", PASSWORD)
+            .connect()
+            .await
+            .unwrap();
+        client.put("k", "v").await.unwrap();
+        // And when they are needed from now on, no call notices.
+        enable(&etcd).await;
+        client.put("k", "v").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_that_expire_under_load_fail_no_call() {
+    ends(load_with_short_tokens).await;
+}
+
+/// JWTs of one second, for five seconds of puts and gets.
+async fn load_with_short_tokens(binary: Binary) {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "a secret that signs tokens").unwrap();
+    let path = secret.path().display();
+    let token = format!("--auth-token=jwt,sign-method=HS256,priv-key={path},ttl=1s");
+    let etcd = Etcd::builder()
+        .binary(&binary)
+        .args([token.as_str()])
+        .start()
+        .await
+        .unwrap();
+    enable(&etcd).await;
+    let client = builder(&etcd)
+        .credentials("root", PASSWORD)
+        .connect()
+        .await
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(5);
+    let callers: Vec<_> = (0..16)
+        .map(|caller| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let mut puts = 0;
+                while Instant::now() < end {
+                    client.put(format!("k{caller}"), "v").await.unwrap();
+                    client.get(format!("k{caller}")).await.unwrap();
+                    puts += 1;
+                }
+                (caller, puts)
+            })
+        })
+        .collect();
+    for caller in callers {
+        let (caller, puts) = caller.await.unwrap();
+        let kv = client
+            .get(format!("k{caller}"))
+            .await
+            .unwrap()
+            .into_kv()
+            .unwrap();
+        assert_eq!(kv.version, puts, "a put was applied twice");
+    }
+}
