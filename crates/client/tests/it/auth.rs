@@ -7,7 +7,7 @@ use etcdex_testkit::Etcd;
 use serde_json::Value;
 
 use crate::ctl::{base64, json, texts};
-use crate::stage::{assert_refused, connect, each_alone};
+use crate::stage::{DEADLINE, assert_refused, connect, each_alone};
 
 #[track_caller]
 fn assert_rejected<T>(reply: Result<T, Error>, kind: ErrorKind) {
@@ -207,7 +207,7 @@ async fn what_is_granted_by_etcdctl_is_told() {
     .await;
 }
 
-/// Switching it on locks out everybody who has not logged in, which this client cannot yet.
+/// Switching it on locks out everybody who has not logged in.
 #[tokio::test]
 async fn authentication_goes_on_and_off() {
     each_alone(&[], |etcd| async move {
@@ -249,14 +249,52 @@ async fn authentication_goes_on_and_off() {
                 .contains("authentication failed")
         );
 
-        let off = ["--user=root:secret", "auth", "disable"];
-        etcd.etcdctl(off).await.unwrap();
+        as_root(&etcd, modern).await;
         assert_eq!(client.get("k").string().await.unwrap().unwrap(), "v");
+        assert_eq!(etcd.etcdctl(["get", "k"]).await.unwrap(), "k\nv\n");
         assert_status(&client, modern, false).await;
         // It is off already.
         auth.disable().await.unwrap();
     })
     .await;
+}
+
+/// What only root may do, and what others may not.
+async fn as_root(etcd: &Etcd, modern: bool) {
+    let login = async |name: &str, password: &str| {
+        let builder = Client::builder().endpoint(etcd.endpoint());
+        let builder = builder.credentials(name, password).timeout(DEADLINE);
+        builder.connect().await.unwrap()
+    };
+    let ann = login("ann", "pw").await;
+    assert_eq!(ann.get("k").string().await.unwrap().unwrap(), "v");
+    assert_rejected(ann.put("k", "w").await, ErrorKind::PermissionDenied);
+    assert_rejected(ann.auth().user_list().await, ErrorKind::PermissionDenied);
+    assert_rejected(ann.auth().disable().await, ErrorKind::PermissionDenied);
+    assert_eq!(ann.auth().user_get("ann").await.unwrap().roles, ["r"]);
+    assert_upkeep(&ann, ErrorKind::PermissionDenied).await;
+    assert_upkeep(&connect(etcd).await, ErrorKind::TokenMissing).await;
+
+    let root = login("root", "secret").await;
+    assert_status(&root, modern, true).await;
+    assert_eq!(
+        root.auth().user_list().await.unwrap().users,
+        ["ann", "root"]
+    );
+    let mut snapshot = root.maintenance().snapshot();
+    while snapshot.next().await.unwrap().is_some() {}
+    assert_eq!(snapshot.remaining(), Some(0));
+    root.auth().disable().await.unwrap();
+}
+
+/// That the upkeep of the cluster is refused in this way. Before 3.6, etcd says so of these in
+/// words and with a code of their own.
+async fn assert_upkeep(client: &Client, kind: ErrorKind) {
+    let maintenance = client.maintenance();
+    assert_rejected(maintenance.snapshot().next().await, kind);
+    assert_rejected(maintenance.defragment().await, kind);
+    assert_rejected(maintenance.hash().await, kind);
+    assert_rejected(maintenance.hash_kv(0).await, kind);
 }
 
 async fn assert_status(client: &Client, modern: bool, enabled: bool) {
