@@ -83,7 +83,8 @@ impl Messages {
                 }
                 Err(failure) => failure,
             };
-            if self.scope.has_lost_pass(&failure, self.pass.as_deref()) && self.retries == 0 {
+            let lost_pass = self.scope.has_lost_pass(&failure, self.pass.as_deref());
+            if lost_pass && !self.begun && self.retries == 0 {
                 self.retries += 1;
                 self.stage = Stage::New;
                 continue;
