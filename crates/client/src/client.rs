@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::Auth;
 use crate::call::{Call, Core, Scope, Timeout};
+use crate::cluster::{AddMember, ListMembers, PromoteMember, RemoveMember, UpdateMember};
 use crate::config::{Builder, Config};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
+use crate::maintenance::Maintenance;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 
 /// A client of an etcd cluster.
@@ -196,6 +199,65 @@ impl Client {
     /// All pairs with a prefix (an empty one: all), at one revision, page by page.
     pub fn list(&self, prefix: impl Into<Key>) -> List {
         List::new(&self.scope, prefix.into())
+    }
+
+    /// Lists the members of the cluster: see [`ListMembers`].
+    ///
+    /// # Retries
+    /// It is sent again, at another endpoint if there is one, when a server is unavailable.
+    pub fn list_members(&self) -> Call<ListMembers> {
+        self.run(ListMembers::new())
+    }
+
+    /// Adds a member to the cluster, at these peer URLs (`http://host:port`): see [`AddMember`].
+    ///
+    /// # Retries
+    /// It is sent again only when it provably reached no server.
+    pub fn add_member(
+        &self,
+        peer_urls: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Call<AddMember> {
+        self.run(AddMember::new(peer_urls))
+    }
+
+    /// Removes the member with this ID from the cluster: see [`RemoveMember`].
+    ///
+    /// # Retries
+    /// It is sent again only when it provably reached no server.
+    pub fn remove_member(&self, id: u64) -> Call<RemoveMember> {
+        self.run(RemoveMember::new(id))
+    }
+
+    /// Gives the member with this ID other peer URLs (`http://host:port`): see [`UpdateMember`].
+    ///
+    /// # Retries
+    /// It is sent again only when it provably reached no server.
+    pub fn update_member(
+        &self,
+        id: u64,
+        peer_urls: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Call<UpdateMember> {
+        self.run(UpdateMember::new(id, peer_urls))
+    }
+
+    /// Gives the learner with this ID a vote: see [`PromoteMember`].
+    ///
+    /// # Retries
+    /// It is sent again only when it provably reached no server.
+    pub fn promote_member(&self, id: u64) -> Call<PromoteMember> {
+        self.run(PromoteMember::new(id))
+    }
+
+    /// Users, roles and permissions: see [`Auth`].
+    #[must_use]
+    pub fn auth(&self) -> Auth {
+        Auth::new(self.scope.clone())
+    }
+
+    /// Alarms, status, snapshots and the like: see [`Maintenance`].
+    #[must_use]
+    pub fn maintenance(&self) -> Maintenance {
+        Maintenance::new(self.scope.clone())
     }
 
     /// Sends any request value: `client.run(Put::new(key, value).lease(id))`.

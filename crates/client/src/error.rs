@@ -86,6 +86,8 @@ pub enum ErrorKind {
     Closed,
     /// A reply's bytes are not what was asked for (no UTF-8, no JSON).
     Decode,
+    /// A file cannot be written; the source tells why.
+    File,
 
     /// The key does not exist (`ignore_value` and `ignore_lease` need one).
     KeyNotFound,
@@ -123,7 +125,7 @@ pub enum ErrorKind {
     Unhealthy,
     /// The member is a learner, which does not serve this.
     Learner,
-    /// Members disagree about the data.
+    /// Members disagree about the data, or a snapshot's bytes about its checksum.
     Corrupt,
 
     /// The member does not exist.

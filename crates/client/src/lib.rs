@@ -41,9 +41,12 @@
 //! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
 //! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
 //! - `serde`: `.json::<T>()` on a get, and `Value::json`.
+//! - `snapshot`: `client.maintenance().snapshot_to(path)`, which checks what it writes.
 
+pub mod auth;
 mod call;
 mod client;
+pub mod cluster;
 mod config;
 mod connector;
 mod credentials;
@@ -51,6 +54,7 @@ mod endpoint;
 mod error;
 mod key;
 mod kv;
+pub mod maintenance;
 mod method;
 mod mode;
 #[cfg(feature = "_tls")]

@@ -35,6 +35,17 @@ impl Cluster {
         self.members.iter().map(Etcd::endpoint).collect()
     }
 
+    /// One more server of the first member's version, which is not a member yet and does not
+    /// run: add its [peer URL](Etcd::peer_url) to the cluster, then [launch](Etcd::launch) it.
+    pub fn newcomer(&self) -> io::Result<Etcd> {
+        match self.members.first() {
+            Some(first) => Etcd::builder()
+                .binary(first.binary())
+                .newcomer(&self.members),
+            None => Err(io::Error::other("a cluster of nobody has no newcomers")),
+        }
+    }
+
     /// Waits until one of the members that run leads, and gives it.
     ///
     /// To be used after a leader was killed or paused: etcd loses what it is asked meanwhile.

@@ -89,6 +89,25 @@ impl Builder {
         Ok(Cluster::of(self.members(size).await?))
     }
 
+    /// One more server for a cluster, which does not run yet.
+    pub(crate) fn newcomer(self, cluster: &[Etcd]) -> io::Result<Etcd> {
+        let binary = self.choice.binary()?;
+        let ports = Ports::free(1)?.remove(0);
+        let name = format!("n{}", cluster.len() + 1);
+        let mut urls: Vec<String> = cluster
+            .iter()
+            .map(|member| format!("{}={}", member.name(), member.peer_url()))
+            .collect();
+        urls.push(format!("{name}=http://127.0.0.1:{}", ports.peer));
+        let mut arguments = self.arguments.clone();
+        arguments.extend(self.own(binary.version(), &name, ports));
+        arguments.extend([
+            format!("--initial-cluster={}", urls.join(",")).into(),
+            "--initial-cluster-state=existing".into(),
+        ]);
+        Etcd::new(binary, name, ports, arguments, self.https)
+    }
+
     async fn members(self, size: usize) -> io::Result<Vec<Etcd>> {
         let binary = self.choice.binary()?;
         let mut attempt = 1;

@@ -3,6 +3,7 @@
 mod authentication;
 mod budget;
 mod flight;
+mod messages;
 mod retry;
 mod token;
 
@@ -19,7 +20,7 @@ use pin_project_lite::pin_project;
 pub(crate) use self::authentication::{Authentication, Entry};
 pub(crate) use self::budget::RetryBudget;
 use self::flight::Flight;
-pub(crate) use self::retry::{Situation, Verdict, verdict};
+pub(crate) use self::messages::Messages;
 use crate::config::{Config, Options};
 use crate::endpoint::Endpoint;
 use crate::error::Error;

@@ -142,6 +142,11 @@ const TABLE: &[Row] = &[
     ("etcdserver: cluster version not found during downgrade", Code::FailedPrecondition, ErrorKind::DowngradeRefused, Outcome::Rejected, Retry::Never),
     ("etcdserver: cluster has a downgrade job in progress", Code::FailedPrecondition, ErrorKind::DowngradeRefused, Outcome::Rejected, Retry::Never),
     ("etcdserver: no inflight downgrade job", Code::FailedPrecondition, ErrorKind::DowngradeRefused, Outcome::Rejected, Retry::Never),
+    // Some methods of maintenance pass on what the store of users says, as it is.
+    ("auth: permission denied", Code::Unknown, ErrorKind::PermissionDenied, Outcome::Rejected, Retry::Never),
+    ("auth: user name is empty", Code::Unknown, ErrorKind::TokenMissing, Outcome::Rejected, Retry::Never),
+    ("auth: invalid auth token", Code::Unknown, ErrorKind::InvalidToken, Outcome::Rejected, Retry::Never),
+    ("auth: revision in header is old", Code::Unknown, ErrorKind::StaleToken, Outcome::Rejected, Retry::Never),
     ("etcdserver: request canceled", Code::Cancelled, ErrorKind::Cancelled, Outcome::Unknown, Retry::Never),
     ("etcdserver: context deadline exceeded", Code::DeadlineExceeded, ErrorKind::Timeout, Outcome::Unknown, Retry::Never),
     // Not in the list, and yet said: 3.4 passes on what its own contexts end with.

@@ -1,5 +1,7 @@
 //! Which keys a request is about: one, or a range in one of its forms.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::key::{Key, KeyRange, Namespace, prefix_end};
@@ -15,7 +17,7 @@ pub(crate) struct Selection {
     conflict: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 enum Extent {
     #[default]
     Key,
@@ -23,6 +25,19 @@ enum Extent {
     Prefix,
     FromKey,
     All,
+}
+
+// INVARIANT: keys are never printed.
+impl fmt::Debug for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key => f.write_str("Key"),
+            Self::To(end) => write!(f, "To({} bytes)", end.len()),
+            Self::Prefix => f.write_str("Prefix"),
+            Self::FromKey => f.write_str("FromKey"),
+            Self::All => f.write_str("All"),
+        }
+    }
 }
 
 impl Selection {

@@ -1,20 +1,15 @@
 //! A range that the server sends in chunks, as one reply without an end to its size.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::RangeStreamResponse;
 
 use super::{Get, GetResponse, broken, decode};
 use crate::call::wire::Wire;
-use crate::call::{Scope, Situation, Verdict, verdict};
-use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind, Outcome, Retry};
+use crate::call::{Messages, Scope};
+use crate::error::Error;
 use crate::method::Method;
-use crate::transport::stream::{Incoming, open};
-use crate::transport::{Failure, Head, Pass, Want};
 
 /// The pairs of a [`Get`], chunk by chunk as the server reads them (etcd 3.7 and later).
 ///
@@ -36,41 +31,24 @@ use crate::transport::{Failure, Head, Pass, Want};
 /// ```
 #[must_use = "a stream reads nothing until it is asked for the next chunk"]
 pub struct GetStream {
-    scope: Scope,
     get: Get,
-    stage: Stage,
-    endpoint: Option<Endpoint>,
-    pass: Option<Arc<Pass>>,
-    attempts: u32,
-    retries: u32,
-    begun: bool,
-}
-
-enum Stage {
-    New,
-    Open(Box<Incoming>),
-    Over,
+    messages: Messages,
 }
 
 impl GetStream {
     pub(crate) fn new(scope: Scope, get: Get) -> Self {
         Self {
-            scope,
             get,
-            stage: Stage::New,
-            endpoint: None,
-            pass: None,
-            attempts: 0,
-            retries: 0,
-            begun: false,
+            messages: Messages::new(scope, Method::RangeStream),
         }
     }
 
     /// The next chunk; `None` behind the last.
     ///
     /// # Errors
-    /// [`ErrorKind::Unimplemented`] from servers before 3.7, [`ErrorKind::Timeout`] when no
-    /// chunk comes for as long as a call may take, and those of a get. After an error it ends.
+    /// [`ErrorKind::Unimplemented`](crate::ErrorKind::Unimplemented) from servers before 3.7,
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) when no chunk comes for as long as a
+    /// call may take, and those of a get. After an error it ends.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -79,139 +57,34 @@ impl GetStream {
     /// Before the first chunk, while the server is unavailable; each attempt has the time-out of
     /// a call. After it none: what came was of a revision that only the last chunk tells.
     pub async fn next(&mut self) -> Result<Option<GetResponse>, Error> {
-        loop {
-            let outcome = match self.scope.timeout.of_a_call() {
-                Some(idle) => match tokio::time::timeout(idle, self.step()).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => Err(silence(idle)),
-                },
-                None => self.step().await,
-            };
-            let failure = match outcome {
-                Ok(Some(message)) => match self.chunk(message) {
-                    Ok(chunk) => return Ok(Some(chunk)),
-                    Err(error) => return Err(self.end(error)),
-                },
-                Ok(None) => {
-                    self.stage = Stage::Over;
-                    return Ok(None);
-                }
-                Err(failure) => failure,
-            };
-            if self.scope.has_lost_pass(&failure, self.pass.as_deref()) && self.retries == 0 {
-                self.retries += 1;
-                self.stage = Stage::New;
-                continue;
-            }
-            match self.verdict(&failure) {
-                Verdict::Again { pause, counted, .. }
-                    if !self.begun && (!counted || self.scope.core.budget.take()) =>
-                {
-                    self.retries += 1;
-                    self.stage = Stage::New;
-                    tokio::time::sleep(pause).await;
-                }
-                Verdict::Again { .. } | Verdict::GiveUp => return Err(self.end(failure.error)),
-            }
+        let get = &self.get;
+        let encode = |scope: &Scope| {
+            let limit = scope.core.options.max_send_size;
+            get.encode(scope.namespace.as_ref(), limit)
+        };
+        match self.messages.next(encode).await? {
+            None => Ok(None),
+            Some(message) => match self.chunk(message) {
+                Ok(chunk) => Ok(Some(chunk)),
+                Err(error) => Err(self.messages.end(error)),
+            },
         }
     }
 
-    /// Opens the stream if need be, and waits for a message.
-    async fn step(&mut self) -> Result<Option<Bytes>, Failure> {
-        loop {
-            match &mut self.stage {
-                Stage::Over => return Ok(None),
-                Stage::Open(incoming) => return incoming.message().await,
-                Stage::New => {
-                    let incoming = self.open().await?;
-                    self.stage = Stage::Open(Box::new(incoming));
-                }
-            }
-        }
-    }
-
-    async fn open(&mut self) -> Result<Incoming, Failure> {
-        let options = &self.scope.core.options;
-        let message = self
-            .get
-            .encode(self.scope.namespace.as_ref(), options.max_send_size)?;
-        let want = Want {
-            lane: Method::RangeStream.lane(),
-            member: self.scope.member,
-            avoided: None,
-        };
-        self.pass = self.scope.pass().await.map_err(final_error)?;
-        let occupancy = self.scope.core.transport.occupy(want).await;
-        let occupancy = occupancy.map_err(final_error)?;
-        self.attempts += 1;
-        self.endpoint = Some(occupancy.link().endpoint.clone());
-        let head = Head {
-            timeout: None,
-            require_leader: self.scope.require_leader,
-            pass: self.pass.as_deref(),
-        };
-        let limit = options.max_receive_size;
-        let (mut outgoing, incoming) = open(occupancy, Method::RangeStream, head, limit)?;
-        outgoing.finish_with(message)?;
-        Ok(incoming)
-    }
-
-    fn chunk(&mut self, message: Bytes) -> Result<GetResponse, Error> {
-        self.begun = true;
+    fn chunk(&self, message: Bytes) -> Result<GetResponse, Error> {
         let reply: RangeStreamResponse = decode(message)?;
         let range = reply
             .range_response
             .ok_or_else(|| broken("a chunk of the range is empty"))?;
-        GetResponse::of(range, self.scope.namespace.as_ref())
+        GetResponse::of(range, self.messages.scope().namespace.as_ref())
     }
-
-    fn verdict(&self, failure: &Failure) -> Verdict {
-        let limit = self.scope.core.options.retries;
-        verdict(Situation {
-            repeatable: true,
-            outcome: failure.error.outcome(),
-            retry: failure.retry,
-            retries_left: limit.saturating_sub(self.retries),
-            retries: self.retries,
-            pauses: self.retries,
-            elsewhere: false,
-            left: self.scope.timeout.of_a_call(),
-            random: fastrand::f64(),
-        })
-    }
-
-    fn end(&mut self, error: Error) -> Error {
-        self.stage = Stage::Over;
-        self.scope.describe(
-            error,
-            Method::RangeStream,
-            self.endpoint.as_ref(),
-            self.attempts,
-        )
-    }
-}
-
-fn final_error(error: Error) -> Failure {
-    Failure {
-        error,
-        retry: Retry::Never,
-    }
-}
-
-fn silence(idle: Duration) -> Failure {
-    Failure::new(
-        ErrorKind::Timeout,
-        Outcome::Unknown,
-        format!("no chunk came within {idle:?}"),
-        Retry::Never,
-    )
 }
 
 impl fmt::Debug for GetStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GetStream")
             .field("get", &self.get)
-            .field("attempts", &self.attempts)
+            .field("attempts", &self.messages.attempts())
             .finish_non_exhaustive()
     }
 }

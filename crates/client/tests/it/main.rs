@@ -4,9 +4,11 @@
 //! own `etcdctl`.
 
 mod address;
+mod auth;
 mod cluster;
 mod compare;
 mod credentials;
+mod ctl;
 mod delete;
 mod fault;
 mod futures;
@@ -15,6 +17,8 @@ mod history;
 mod json;
 mod list;
 mod load;
+mod maintenance;
+mod members;
 mod namespace;
 mod order;
 mod prefix;
@@ -23,6 +27,8 @@ mod quorum;
 mod refusal;
 mod restart;
 mod secrecy;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 mod stage;
 mod swap;
 #[cfg(feature = "tls")]

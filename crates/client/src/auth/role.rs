@@ -1,0 +1,130 @@
+//! Roles: a name, and permissions.
+
+use etcdex_proto::etcdserverpb as pb;
+
+use super::{AuthResponse, Permission, check_role, permission};
+use crate::kv::{ResponseHeader, header, plain_request};
+use crate::transport::Failure;
+
+/// Adds a role, which may nothing yet.
+///
+/// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-roles>.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct RoleAdd {
+    wire: pb::AuthRoleAddRequest,
+}
+
+impl RoleAdd {
+    /// Adds a role of that name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthRoleAddRequest { name: name.into() },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_role(&self.wire.name)
+    }
+}
+
+plain_request! {
+    RoleAdd: RoleAdd, repeatable: false, check: Self::check,
+    |answer: pb::AuthRoleAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
+}
+
+/// Deletes a role, and takes it from all users.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct RoleDelete {
+    wire: pb::AuthRoleDeleteRequest,
+}
+
+impl RoleDelete {
+    /// Deletes the role of that name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthRoleDeleteRequest { role: name.into() },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_role(&self.wire.role)
+    }
+}
+
+plain_request! {
+    RoleDelete: RoleDelete, repeatable: false, check: Self::check,
+    |answer: pb::AuthRoleDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
+}
+
+/// Asks what a role may do.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct RoleGet {
+    wire: pb::AuthRoleGetRequest,
+}
+
+impl RoleGet {
+    /// Asks for the permissions of the role of that name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthRoleGetRequest { role: name.into() },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_role(&self.wire.role)
+    }
+}
+
+/// The reply to a [`RoleGet`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RoleGetResponse {
+    /// Who answered.
+    pub header: ResponseHeader,
+    /// What the role may do, in the order that etcd keeps: by key, then by end.
+    pub permissions: Vec<Permission>,
+}
+
+plain_request! {
+    RoleGet: RoleGet, repeatable: true, check: Self::check,
+    |answer: pb::AuthRoleGetResponse| -> RoleGetResponse {
+        RoleGetResponse {
+            header: header(answer.header),
+            permissions: answer.perm.into_iter().map(permission::permission).collect(),
+        }
+    }
+}
+
+/// Lists all roles.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct RoleList {
+    wire: pb::AuthRoleListRequest,
+}
+
+impl RoleList {
+    /// Lists them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The reply to a [`RoleList`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RoleListResponse {
+    /// Who answered.
+    pub header: ResponseHeader,
+    /// The names of all roles.
+    pub roles: Vec<String>,
+}
+
+plain_request! {
+    RoleList: RoleList, repeatable: true,
+    |answer: pb::AuthRoleListResponse| -> RoleListResponse {
+        RoleListResponse { header: header(answer.header), roles: answer.roles }
+    }
+}

@@ -1,0 +1,241 @@
+//! Users: a name, a password, and roles.
+
+use etcdex_proto::authpb::UserAddOptions;
+use etcdex_proto::etcdserverpb as pb;
+
+use super::{AuthResponse, check_role, check_user};
+use crate::call::options;
+use crate::kv::{ResponseHeader, header, plain_request, refuse};
+use crate::transport::Failure;
+
+/// Adds a user, without roles. `Debug` does not show the password.
+///
+/// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-users>.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct UserAdd {
+    wire: pb::AuthUserAddRequest,
+}
+
+impl UserAdd {
+    /// Adds a user that logs in with a password.
+    pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthUserAddRequest {
+                name: name.into(),
+                password: password.into(),
+                options: Some(UserAddOptions { no_password: false }),
+                ..pb::AuthUserAddRequest::default()
+            },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_user(&self.wire.name)?;
+        let without = self.wire.options.is_some_and(|options| options.no_password);
+        if without && !self.wire.password.is_empty() {
+            return Err(refuse(
+                "no_password is for a user without one, and yet a password is given: give an \
+                 empty one",
+            ));
+        }
+        Ok(())
+    }
+}
+
+options! { UserAdd {
+    /// The user has no password and cannot log in by one, only by the name in a client
+    /// certificate (`--client-cert-auth`). The password given has to be empty.
+    fn no_password(mut self) {
+        self.wire.options = Some(UserAddOptions { no_password: true });
+    }
+} }
+
+plain_request! {
+    UserAdd: UserAdd, repeatable: false, check: Self::check,
+    |answer: pb::AuthUserAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
+}
+
+/// Deletes a user.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct UserDelete {
+    wire: pb::AuthUserDeleteRequest,
+}
+
+impl UserDelete {
+    /// Deletes the user with that name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthUserDeleteRequest { name: name.into() },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_user(&self.wire.name)
+    }
+}
+
+plain_request! {
+    UserDelete: UserDelete, repeatable: false, check: Self::check,
+    |answer: pb::AuthUserDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
+}
+
+/// Asks for a user's roles.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct UserGet {
+    wire: pb::AuthUserGetRequest,
+}
+
+impl UserGet {
+    /// Asks for the roles of the user with that name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthUserGetRequest { name: name.into() },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_user(&self.wire.name)
+    }
+}
+
+/// The reply to a [`UserGet`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct UserGetResponse {
+    /// Who answered.
+    pub header: ResponseHeader,
+    /// The names of the user's roles.
+    pub roles: Vec<String>,
+}
+
+plain_request! {
+    UserGet: UserGet, repeatable: true, check: Self::check,
+    |answer: pb::AuthUserGetResponse| -> UserGetResponse {
+        UserGetResponse { header: header(answer.header), roles: answer.roles }
+    }
+}
+
+/// Lists all users.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct UserList {
+    wire: pb::AuthUserListRequest,
+}
+
+impl UserList {
+    /// Lists them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The reply to a [`UserList`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct UserListResponse {
+    /// Who answered.
+    pub header: ResponseHeader,
+    /// The names of all users.
+    pub users: Vec<String>,
+}
+
+plain_request! {
+    UserList: UserList, repeatable: true,
+    |answer: pb::AuthUserListResponse| -> UserListResponse {
+        UserListResponse { header: header(answer.header), users: answer.users }
+    }
+}
+
+/// Gives a user another password. `Debug` does not show it.
+///
+/// Tokens that the user has got with the old one end.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct UserChangePassword {
+    wire: pb::AuthUserChangePasswordRequest,
+}
+
+impl UserChangePassword {
+    /// The user with that name logs in with this password from now on.
+    pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthUserChangePasswordRequest {
+                name: name.into(),
+                password: password.into(),
+                ..pb::AuthUserChangePasswordRequest::default()
+            },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_user(&self.wire.name)
+    }
+}
+
+plain_request! {
+    UserChangePassword: UserChangePassword, repeatable: false, check: Self::check,
+    |answer: pb::AuthUserChangePasswordResponse| -> AuthResponse {
+        AuthResponse::of(answer.header)
+    }
+}
+
+/// Gives a user a role. To have it already is no error.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct UserGrantRole {
+    wire: pb::AuthUserGrantRoleRequest,
+}
+
+impl UserGrantRole {
+    /// Gives `user` what `role` may.
+    pub fn new(user: impl Into<String>, role: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthUserGrantRoleRequest {
+                user: user.into(),
+                role: role.into(),
+            },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_user(&self.wire.user)?;
+        check_role(&self.wire.role)
+    }
+}
+
+plain_request! {
+    UserGrantRole: UserGrantRole, repeatable: false, check: Self::check,
+    |answer: pb::AuthUserGrantRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
+}
+
+/// Takes a role from a user.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct UserRevokeRole {
+    wire: pb::AuthUserRevokeRoleRequest,
+}
+
+impl UserRevokeRole {
+    /// Takes `role` from `user`.
+    pub fn new(user: impl Into<String>, role: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthUserRevokeRoleRequest {
+                name: user.into(),
+                role: role.into(),
+            },
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        check_user(&self.wire.name)?;
+        check_role(&self.wire.role)
+    }
+}
+
+plain_request! {
+    UserRevokeRole: UserRevokeRole, repeatable: false, check: Self::check,
+    |answer: pb::AuthUserRevokeRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
+}

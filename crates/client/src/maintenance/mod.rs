@@ -1,0 +1,149 @@
+//! Looking after the cluster: alarms, status, space, hashes, leadership, versions, snapshots.
+//!
+//! [`Client::maintenance`](crate::Client::maintenance) gives the handle [`Maintenance`]. What
+//! it asks of a member, it asks of the one that calls go to just now; to ask a certain one,
+//! choose it first:
+//!
+//! ```no_run
+//! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+//! for endpoint in client.endpoints() {
+//!     let member = client.member(endpoint.url())?;
+//!     let status = member.maintenance().status().await?;
+//!     println!("{endpoint}: etcd {}, {} bytes", status.version, status.db_size);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each request is also a value of its own, for [`Client::run`](crate::Client::run).
+
+mod alarm;
+mod downgrade;
+mod hash;
+#[cfg(feature = "snapshot")]
+mod save;
+#[cfg(feature = "snapshot")]
+mod seal;
+mod snapshot;
+mod status;
+mod upkeep;
+
+use std::fmt;
+
+pub use self::alarm::{ActivateAlarm, Alarm, AlarmResponse, AlarmType, Alarms, DisarmAlarm};
+pub use self::downgrade::{Downgrade, DowngradeResponse};
+pub use self::hash::{Hash, HashKv, HashKvResponse, HashResponse};
+#[cfg(feature = "snapshot")]
+pub use self::save::{SavedSnapshot, SnapshotProgress, SnapshotTo};
+pub use self::snapshot::Snapshot;
+pub use self::status::{DowngradeInfo, Status, StatusResponse};
+pub use self::upkeep::{Defragment, MaintenanceResponse, MoveLeader};
+use crate::call::{Call, Scope};
+use crate::error::Error;
+
+/// The client's handle to the upkeep of the cluster; made by
+/// [`Client::maintenance`](crate::Client::maintenance).
+///
+/// # Retries
+/// What only reads is sent again when a server is unavailable: at the chosen member, or at
+/// another endpoint when none was chosen. A change is sent again only when it provably reached
+/// no server.
+#[derive(Clone)]
+pub struct Maintenance {
+    scope: Scope,
+}
+
+impl Maintenance {
+    pub(crate) fn new(scope: Scope) -> Self {
+        Self { scope }
+    }
+
+    /// Lists the alarms that are raised in the cluster: see [`Alarms`].
+    pub fn alarms(&self) -> Call<Alarms> {
+        self.call(Alarms::new())
+    }
+
+    /// Raises an alarm: see [`ActivateAlarm`].
+    pub fn activate_alarm(&self, member_id: u64, alarm_type: AlarmType) -> Call<ActivateAlarm> {
+        self.call(ActivateAlarm::new(member_id, alarm_type))
+    }
+
+    /// Puts an alarm out: see [`DisarmAlarm`].
+    pub fn disarm_alarm(&self, member_id: u64, alarm_type: AlarmType) -> Call<DisarmAlarm> {
+        self.call(DisarmAlarm::new(member_id, alarm_type))
+    }
+
+    /// Puts out all alarms that are raised now, one after another, and tells which.
+    ///
+    /// # Errors
+    /// Those of [`alarms`](Self::alarms) and [`disarm_alarm`](Self::disarm_alarm); alarms
+    /// before the one that failed are out.
+    pub async fn disarm_all_alarms(&self) -> Result<Vec<Alarm>, Error> {
+        let alarms = self.alarms().await?.alarms;
+        for alarm in &alarms {
+            self.disarm_alarm(alarm.member_id, alarm.alarm_type).await?;
+        }
+        Ok(alarms)
+    }
+
+    /// Asks a member how it is: see [`Status`].
+    pub fn status(&self) -> Call<Status> {
+        self.call(Status::new())
+    }
+
+    /// Gives free space in a member's database back to the file system: see [`Defragment`].
+    pub fn defragment(&self) -> Call<Defragment> {
+        self.call(Defragment::new())
+    }
+
+    /// Hashes a member's whole database: see [`struct@Hash`].
+    pub fn hash(&self) -> Call<Hash> {
+        self.call(Hash::new())
+    }
+
+    /// Hashes a member's keys up to a revision, for comparing members: see [`HashKv`].
+    pub fn hash_kv(&self, revision: i64) -> Call<HashKv> {
+        self.call(HashKv::new(revision))
+    }
+
+    /// Makes another member the leader; the present leader has to be asked: see [`MoveLeader`].
+    pub fn move_leader(&self, target_id: u64) -> Call<MoveLeader> {
+        self.call(MoveLeader::new(target_id))
+    }
+
+    /// Asks whether the cluster could go back to a version: see [`Downgrade::validate`].
+    pub fn downgrade_validate(&self, version: impl Into<String>) -> Call<Downgrade> {
+        self.call(Downgrade::validate(version))
+    }
+
+    /// Lets the cluster go back to a version: see [`Downgrade::enable`].
+    pub fn downgrade_enable(&self, version: impl Into<String>) -> Call<Downgrade> {
+        self.call(Downgrade::enable(version))
+    }
+
+    /// Ends what [`downgrade_enable`](Self::downgrade_enable) began: see [`Downgrade::cancel`].
+    pub fn downgrade_cancel(&self) -> Call<Downgrade> {
+        self.call(Downgrade::cancel())
+    }
+
+    /// A copy of a member's database, as a stream of chunks: see [`Snapshot`].
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.scope.clone())
+    }
+
+    /// Writes a copy of a member's database to a file: see [`SnapshotTo`].
+    #[cfg(feature = "snapshot")]
+    pub fn snapshot_to(&self, path: impl Into<std::path::PathBuf>) -> SnapshotTo {
+        SnapshotTo::new(self.snapshot(), path.into())
+    }
+
+    fn call<R: crate::Request>(&self, request: R) -> Call<R> {
+        Call::new(&self.scope, request)
+    }
+}
+
+impl fmt::Debug for Maintenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maintenance").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,249 @@
+//! Writing a snapshot to a file that is whole or not there.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::future::{Future, IntoFuture};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::seal::Seal;
+use super::snapshot::Snapshot;
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::kv::refuse;
+
+/// How many chunks wait for the disk at most; etcd's have 32 KiB.
+const AHEAD: usize = 16;
+
+/// Writes a copy of a member's database to a file; made by
+/// [`Maintenance::snapshot_to`](super::Maintenance::snapshot_to).
+///
+/// Awaiting it writes. The bytes go to a temporary file beside the target, which only its
+/// owner may read (mode 0600 on unix). When all are there and their SHA-256 is right, they are
+/// synced to the disk, and the file takes the target's name, in place of what was there. Until
+/// then the target is as it was; a transfer that fails leaves nothing behind, one that
+/// is dropped leaves nothing for long, and one that is killed leaves `.<name>.<random>.part`.
+///
+/// `etcdutl snapshot restore` takes the file.
+///
+/// # Errors
+/// Those of [`Snapshot::next`], [`Corrupt`](ErrorKind::Corrupt) when the SHA-256 is wrong, and
+/// [`File`](ErrorKind::File) when the file cannot be written, with the cause as the source.
+///
+/// # Cancel safety
+/// Dropping the future ends the transfer; the target is as it was.
+///
+/// # Retries
+/// Those of [`Snapshot::next`].
+///
+/// ```no_run
+/// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+/// let saved = client.maintenance().snapshot_to("/backup/etcd.db").await?;
+/// println!("{} bytes", saved.size);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is written until it is awaited"]
+pub struct SnapshotTo {
+    snapshot: Snapshot,
+    path: PathBuf,
+    progress: Option<Box<dyn FnMut(SnapshotProgress) + Send>>,
+}
+
+/// How far a [`SnapshotTo`] is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotProgress {
+    /// How many bytes have come.
+    pub received: u64,
+    /// How many bytes of the database are still to come.
+    pub remaining: u64,
+}
+
+/// What a [`SnapshotTo`] has written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SavedSnapshot {
+    /// The size of the file in bytes, the checksum's 32 included.
+    pub size: u64,
+    /// The version of the format that the database is in, as in `3.6.0`; told by etcd 3.6 and
+    /// later.
+    pub version: Option<String>,
+}
+
+impl SnapshotTo {
+    pub(super) fn new(snapshot: Snapshot, path: PathBuf) -> Self {
+        Self {
+            snapshot,
+            path,
+            progress: None,
+        }
+    }
+
+    /// Calls this after each chunk (some 32 KiB); it is to return soon.
+    pub fn on_progress(mut self, progress: impl FnMut(SnapshotProgress) + Send + 'static) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    async fn run(mut self) -> Result<SavedSnapshot, Error> {
+        let draft = Draft::beside(&self.path).map_err(|error| self.snapshot.end(error))?;
+        let (pieces, writer) = mpsc::channel(AHEAD);
+        let writer = tokio::task::spawn_blocking(move || draft.write(writer));
+        let received = self.receive(&pieces).await;
+        if matches!(received, Ok(true)) {
+            // A writer that takes no more has failed, and says why below.
+            let _ = pieces.send(Piece::End).await;
+        }
+        drop(pieces);
+        // Also after an error: the draft is gone before the caller hears of it.
+        let written = writer
+            .await
+            .unwrap_or_else(|cause| Err(failed("the writer of the file has ended", cause)));
+        received?;
+        written.map_err(|error| self.snapshot.end(error))?;
+        Ok(SavedSnapshot {
+            size: self.snapshot.received(),
+            version: self.snapshot.version().map(str::to_owned),
+        })
+    }
+
+    /// Whether all chunks have come and gone to the writer.
+    async fn receive(&mut self, pieces: &mpsc::Sender<Piece>) -> Result<bool, Error> {
+        while let Some(chunk) = self.snapshot.next().await? {
+            if pieces.send(Piece::Chunk(chunk)).await.is_err() {
+                return Ok(false);
+            }
+            if let Some(progress) = &mut self.progress {
+                progress(SnapshotProgress {
+                    received: self.snapshot.received(),
+                    remaining: self.snapshot.remaining().unwrap_or_default(),
+                });
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl IntoFuture for SnapshotTo {
+    type Output = Result<SavedSnapshot, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl fmt::Debug for SnapshotTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotTo")
+            .field("snapshot", &self.snapshot)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the writer gets. Without an `End`, the transfer was given up.
+enum Piece {
+    Chunk(Bytes),
+    End,
+}
+
+/// A file to be, under another name; gone when it is dropped without having become one.
+struct Draft {
+    target: PathBuf,
+    path: PathBuf,
+    exists: bool,
+}
+
+impl Draft {
+    fn beside(target: &Path) -> Result<Self, Error> {
+        let Some(name) = target.file_name() else {
+            return Err(refuse("the path of the snapshot does not name a file").error);
+        };
+        let mut draft = std::ffi::OsString::from(".");
+        draft.push(name);
+        draft.push(format!(".{:016x}.part", fastrand::u64(..)));
+        Ok(Self {
+            path: target.with_file_name(draft),
+            target: target.to_owned(),
+            exists: false,
+        })
+    }
+
+    /// Runs on a thread that may block, until the sender ends or is dropped.
+    fn write(mut self, mut pieces: mpsc::Receiver<Piece>) -> Result<(), Error> {
+        let mut file = self.create().map_err(unwritten)?;
+        self.exists = true;
+        let mut seal = Seal::new();
+        while let Some(piece) = pieces.blocking_recv() {
+            match piece {
+                Piece::Chunk(chunk) => {
+                    file.write_all(&chunk).map_err(unwritten)?;
+                    seal.update(&chunk);
+                }
+                Piece::End if seal.holds() => return self.finish(&file).map_err(unwritten),
+                Piece::End => return Err(corrupt()),
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self) -> io::Result<File> {
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&self.path)
+    }
+
+    /// Puts the file in its place so that a crash of the machine leaves the old one or the new.
+    fn finish(&mut self, file: &File) -> io::Result<()> {
+        file.sync_all()?;
+        fs::rename(&self.path, &self.target)?;
+        self.exists = false;
+        // Only unix can open a folder, which is how its entries are synced.
+        #[cfg(unix)]
+        {
+            let folder = self
+                .target
+                .parent()
+                .filter(|path| !path.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.exists {
+            // What cannot be removed is at least not under the name of a snapshot.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn corrupt() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "the snapshot's bytes do not have the SHA-256 that the server sent",
+    )
+    .with_outcome(Outcome::Unknown)
+}
+
+fn unwritten(cause: io::Error) -> Error {
+    failed("the snapshot's file cannot be written", cause)
+}
+
+fn failed(
+    message: &'static str,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::new(ErrorKind::File, message)
+        .with_outcome(Outcome::Unknown)
+        .with_source(cause)
+}

@@ -1,0 +1,174 @@
+//! Snapshots that are not what they should be.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use etcdex_proto::etcdserverpb::SnapshotResponse;
+use sha2::{Digest, Sha256};
+
+use super::peer::{Peers, framed, headers, serve};
+use crate::{Client, ErrorKind};
+
+/// A database of two chunks with its checksum, as etcd sends it.
+fn parts() -> Vec<SnapshotResponse> {
+    let (first, second) = (vec![7; 3_000], vec![8; 1_000]);
+    let digest = Sha256::new().chain_update(&first).chain_update(&second);
+    let part = |blob: Vec<u8>, remaining_bytes| SnapshotResponse {
+        blob: blob.into(),
+        remaining_bytes,
+        version: "3.6.0".to_owned(),
+        ..SnapshotResponse::default()
+    };
+    vec![
+        part(first, 1_000),
+        part(second, 0),
+        part(digest.finalize().to_vec(), 0),
+    ]
+}
+
+/// A client of a peer that sends these parts and then a status of OK.
+async fn client(parts: Vec<SnapshotResponse>) -> Client {
+    let body: BytesMut = parts.iter().flat_map(framed).collect();
+    let body = body.freeze();
+    let peers = Peers::one(move |_, stream| {
+        let body = body.clone();
+        serve(stream, move |asked| {
+            let body: Bytes = body.clone();
+            async move { asked.answer(body) }
+        })
+    });
+    peers.client().await
+}
+
+/// The names of what is in the folder.
+fn inside(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("it is there");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("it can be read");
+    let names = entries.map(|entry| name(entry).file_name().to_string_lossy().into_owned());
+    names.collect()
+}
+
+#[tokio::test]
+async fn a_whole_one_is_written_as_it_came() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("etcd.db");
+    std::fs::write(&path, "an older one").expect("it is written");
+    let client = client(parts()).await;
+
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let teller = Arc::clone(&told);
+    let save = client.maintenance().snapshot_to(&path);
+    let save = save.on_progress(move |progress| {
+        let mut told = teller.lock().expect("nobody panics with it");
+        told.push((progress.received, progress.remaining));
+    });
+    let saved = save.await.expect("it is whole");
+    assert_eq!(saved.size, 4_032);
+    assert_eq!(saved.version.as_deref(), Some("3.6.0"));
+    let told = told.lock().expect("nobody panics with it");
+    assert_eq!(*told, [(3_000, 1_000), (4_000, 0), (4_032, 0)]);
+
+    let whole: Vec<u8> = parts().iter().flat_map(|part| part.blob.clone()).collect();
+    assert!(std::fs::read(&path).expect("it is there") == whole);
+    assert_eq!(inside(folder.path()), ["etcd.db"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path).expect("it is there").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn a_broken_one_leaves_what_was_there() {
+    let mut flipped = parts();
+    flipped[1].blob = vec![9; 1_000].into();
+    let mut cut = parts();
+    cut.truncate(1);
+    let mut unsealed = parts();
+    unsealed.truncate(2);
+    let mut hole = parts();
+    hole.remove(1);
+    for (parts, kind) in [
+        (flipped, ErrorKind::Corrupt),
+        (cut, ErrorKind::Protocol),
+        (unsealed, ErrorKind::Protocol),
+        (hole, ErrorKind::Protocol),
+        (Vec::new(), ErrorKind::Protocol),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("etcd.db");
+        std::fs::write(&path, "an older one").expect("it is written");
+        let save = client(parts).await.maintenance().snapshot_to(&path);
+        let error = save.await.expect_err("it is broken");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().starts_with("snapshot: "), "{error}");
+        assert_eq!(inside(folder.path()), ["etcd.db"], "{error}");
+        let kept = std::fs::read(&path).expect("it is there");
+        assert_eq!(kept, b"an older one", "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_is_an_error_with_a_cause() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let client = client(parts()).await;
+    for path in [folder.path().join("none/etcd.db"), folder.path().into()] {
+        let error = client.maintenance().snapshot_to(&path).await;
+        let error = error.expect_err("there is no such folder, or it is one");
+        assert_eq!(error.kind(), ErrorKind::File, "{error}");
+        let cause = std::error::Error::source(&error).expect("it has one");
+        assert!(cause.is::<std::io::Error>(), "{cause}");
+        assert!(inside(folder.path()).is_empty());
+    }
+    let error = client.maintenance().snapshot_to("..").await;
+    let error = error.expect_err("that is no name of a file");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert_eq!(error.attempts(), 0, "{error}");
+}
+
+/// Before the first chunk it is a read like others; after it, another try would be another
+/// database.
+#[tokio::test]
+async fn it_is_asked_for_again_only_before_the_first_chunk() {
+    for (whole, attempts) in [(false, 2), (true, 1)] {
+        let asked_for = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked_for);
+        let peers = Peers::one(move |_, stream| {
+            let count = Arc::clone(&count);
+            serve(stream, move |mut asked| {
+                let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+                async move {
+                    let unavailable =
+                        headers(&[("grpc-status", "14"), ("grpc-message", "not just now")]);
+                    if whole {
+                        let _ = asked.try_answer(framed(&parts()[0]), unavailable);
+                    } else if first {
+                        asked.fail("14", "not just now");
+                    } else {
+                        let body: BytesMut = parts().iter().flat_map(framed).collect();
+                        asked.answer(body.freeze());
+                    }
+                }
+            })
+        });
+        let mut snapshot = peers.client().await.maintenance().snapshot();
+        let mut chunks = 0;
+        let end = loop {
+            match snapshot.next().await {
+                Ok(Some(_)) => chunks += 1,
+                Ok(None) => break None,
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        let expected = if whole {
+            (1, Some(ErrorKind::Unavailable))
+        } else {
+            (3, None)
+        };
+        assert_eq!((chunks, end), expected);
+        assert_eq!(asked_for.load(Ordering::Relaxed), attempts);
+    }
+}

@@ -1,0 +1,309 @@
+//! Users, roles and permissions, by etcd's documentation:
+//! <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/>.
+
+use etcdex::auth::{Auth, Permission, PermissionType};
+use etcdex::{Client, Error, ErrorKind, Outcome};
+use etcdex_testkit::Etcd;
+use serde_json::Value;
+
+use crate::ctl::{base64, json, texts};
+use crate::stage::{DEADLINE, assert_refused, connect, each_alone};
+
+#[track_caller]
+fn assert_rejected<T>(reply: Result<T, Error>, kind: ErrorKind) {
+    let error = reply.err().expect("this is refused");
+    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
+}
+
+#[tokio::test]
+async fn users() {
+    each_alone(&[], |etcd| async move {
+        let auth = connect(&etcd).await.auth();
+        assert!(auth.user_list().await.unwrap().users.is_empty());
+        auth.user_add("ann", "pw").await.unwrap();
+        auth.user_add("bob", "").no_password().await.unwrap();
+        assert_rejected(auth.user_add("ann", "other").await, ErrorKind::UserExists);
+        let users = auth.user_list().await.unwrap().users;
+        assert_eq!(users, ["ann", "bob"]);
+        assert_eq!(users, texts(&json(&etcd, &["user", "list"]).await["users"]));
+
+        assert!(auth.user_get("ann").await.unwrap().roles.is_empty());
+        auth.role_add("reader").await.unwrap();
+        auth.role_add("writer").await.unwrap();
+        for role in ["writer", "reader", "reader"] {
+            auth.user_grant_role("ann", role).await.unwrap();
+        }
+        let roles = auth.user_get("ann").await.unwrap().roles;
+        assert_eq!(roles, ["reader", "writer"]);
+        let told = json(&etcd, &["user", "get", "ann"]).await;
+        assert_eq!(roles, texts(&told["roles"]));
+        auth.user_revoke_role("ann", "writer").await.unwrap();
+        let revoke = auth.user_revoke_role("ann", "writer").await;
+        assert_rejected(revoke, ErrorKind::AuthRefused);
+        assert_eq!(auth.user_get("ann").await.unwrap().roles, ["reader"]);
+
+        // A role that goes, goes for all.
+        auth.role_delete("reader").await.unwrap();
+        assert!(auth.user_get("ann").await.unwrap().roles.is_empty());
+
+        auth.user_delete("bob").await.unwrap();
+        assert_eq!(auth.user_list().await.unwrap().users, ["ann"]);
+        absent(&auth).await;
+        nonsense(&auth).await;
+    })
+    .await;
+}
+
+async fn absent(auth: &Auth) {
+    use ErrorKind::{RoleNotFound, UserNotFound};
+    assert_rejected(auth.user_delete("bob").await, UserNotFound);
+    assert_rejected(auth.user_get("bob").await, UserNotFound);
+    assert_rejected(auth.user_change_password("bob", "pw").await, UserNotFound);
+    assert_rejected(auth.user_grant_role("bob", "writer").await, UserNotFound);
+    assert_rejected(auth.user_revoke_role("bob", "writer").await, UserNotFound);
+    assert_rejected(auth.user_grant_role("ann", "none").await, RoleNotFound);
+    assert_rejected(auth.role_delete("none").await, RoleNotFound);
+    assert_rejected(auth.role_get("none").await, RoleNotFound);
+    let grant = auth.role_grant_permission("none", PermissionType::Read, "k");
+    assert_rejected(grant.await, RoleNotFound);
+    assert_rejected(auth.role_revoke_permission("none", "k").await, RoleNotFound);
+    assert_rejected(auth.role_add("writer").await, ErrorKind::RoleExists);
+}
+
+async fn nonsense(auth: &Auth) {
+    assert_refused(auth.user_add("", "pw").await);
+    assert_refused(auth.user_add("carl", "pw").no_password().await);
+    assert_refused(auth.user_delete("").await);
+    assert_refused(auth.user_get("").await);
+    assert_refused(auth.user_change_password("", "pw").await);
+    assert_refused(auth.user_grant_role("ann", "").await);
+    assert_refused(auth.user_revoke_role("", "writer").await);
+    assert_refused(auth.role_add("").await);
+    assert_refused(auth.role_delete("").await);
+    assert_refused(auth.role_get("").await);
+    let grant = |key: &str| auth.role_grant_permission("writer", PermissionType::Read, key);
+    assert_refused(grant("").await);
+    assert_refused(grant("k").prefix().from_key().await);
+    assert_refused(grant("k").range_end("").await);
+    assert_refused(auth.role_revoke_permission("", "k").await);
+    assert_refused(auth.role_revoke_permission("writer", "").await);
+}
+
+/// What `etcdctl role get` says.
+async fn listed(etcd: &Etcd) -> Vec<(u64, String, String)> {
+    let told = json(etcd, &["role", "get", "r"]).await;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let permission = |permission: &Value| {
+        (
+            permission["permType"].as_u64().unwrap_or(0),
+            text(&permission["key"]),
+            text(&permission["range_end"]),
+        )
+    };
+    let list = told["perm"].as_array().map(Vec::as_slice);
+    list.unwrap_or_default().iter().map(permission).collect()
+}
+
+fn told(permissions: &[Permission]) -> Vec<(u64, String, String)> {
+    let permission = |permission: &Permission| {
+        let number = match permission.permission_type {
+            PermissionType::Read => 0,
+            PermissionType::Write => 1,
+            PermissionType::ReadWrite => 2,
+            other => panic!("{other:?}"),
+        };
+        (
+            number,
+            base64(&permission.key),
+            base64(&permission.range_end),
+        )
+    };
+    permissions.iter().map(permission).collect()
+}
+
+async fn permissions(auth: &Auth) -> Vec<Permission> {
+    auth.role_get("r").await.unwrap().permissions
+}
+
+/// Each form of a range is kept byte for byte, and can be taken back by the same words.
+#[tokio::test]
+async fn permissions_of_every_form() {
+    use PermissionType::{Read, ReadWrite, Write};
+    each_alone(&[], |etcd| async move {
+        let client = connect(&etcd).await;
+        // A namespace changes nothing: permissions are about real keys.
+        let auth = client.namespace("inside/").auth();
+        auth.role_add("r").await.unwrap();
+        assert!(permissions(&auth).await.is_empty());
+
+        let grant = |kind, key: &'static [u8]| auth.role_grant_permission("r", kind, key);
+        grant(Read, b"\0\xff").await.unwrap();
+        grant(Write, b"p/").prefix().await.unwrap();
+        grant(ReadWrite, b"\xff\xff").prefix().await.unwrap();
+        grant(Read, b"f").from_key().await.unwrap();
+        grant(Write, b"g").range_end(b"h\xfe").await.unwrap();
+        grant(ReadWrite, b"").all_keys().await.unwrap();
+
+        let all = permissions(&auth).await;
+        let mut found: Vec<_> = all
+            .iter()
+            .map(|one| (one.permission_type, &one.key[..], &one.range_end[..]))
+            .collect();
+        found.sort_by_key(|one| one.1);
+        let expected: [(_, &[u8], &[u8]); 6] = [
+            (ReadWrite, b"\0", b"\0"),
+            (Read, b"\0\xff", b""),
+            (Read, b"f", b"\0"),
+            (Write, b"g", b"h\xfe"),
+            (Write, b"p/", b"p0"),
+            (ReadWrite, b"\xff\xff", b"\0"),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(told(&all), listed(&etcd).await);
+
+        // Another type for the same range takes the place of the first.
+        grant(ReadWrite, b"\0\xff").await.unwrap();
+        assert_eq!(permissions(&auth).await.len(), 6);
+        assert_eq!(told(&permissions(&auth).await), listed(&etcd).await);
+        revoke(&auth).await;
+        assert!(listed(&etcd).await.is_empty());
+    })
+    .await;
+}
+
+async fn revoke(auth: &Auth) {
+    let revoke = |key: &'static [u8]| auth.role_revoke_permission("r", key);
+    // A part of a range is not taken out of it.
+    assert_rejected(revoke(b"p/").await, ErrorKind::AuthRefused);
+    revoke(b"\0\xff").await.unwrap();
+    revoke(b"p/").prefix().await.unwrap();
+    revoke(b"\xff\xff").prefix().await.unwrap();
+    revoke(b"f").from_key().await.unwrap();
+    revoke(b"g").range_end(b"h\xfe").await.unwrap();
+    revoke(b"").all_keys().await.unwrap();
+    assert!(permissions(auth).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_granted_by_etcdctl_is_told() {
+    each_alone(&[], |etcd| async move {
+        let auth = connect(&etcd).await.auth();
+        for arguments in [
+            &["role", "add", "r"][..],
+            &["role", "grant-permission", "r", "readwrite", "", "--prefix"],
+            &["role", "grant-permission", "r", "read", "a/", "--prefix"],
+            &["role", "grant-permission", "r", "write", "k", "--from-key"],
+            &["role", "grant-permission", "r", "read", "x", "y"],
+            &["role", "grant-permission", "r", "write", "z"],
+        ] {
+            etcd.etcdctl(arguments).await.unwrap();
+        }
+        assert_eq!(auth.role_list().await.unwrap().roles, ["r"]);
+        let all = permissions(&auth).await;
+        assert_eq!(all.len(), 5);
+        assert_eq!(told(&all), listed(&etcd).await);
+    })
+    .await;
+}
+
+/// Switching it on locks out everybody who has not logged in.
+#[tokio::test]
+async fn authentication_goes_on_and_off() {
+    each_alone(&[], |etcd| async move {
+        let client = connect(&etcd).await;
+        let auth = client.auth();
+        let modern = etcd.version().is_at_least(3, 5);
+        assert_status(&client, modern, false).await;
+        // Without a user root, nobody could switch it off again.
+        assert_rejected(auth.enable().await, ErrorKind::AuthRefused);
+        auth.user_add("root", "old").await.unwrap();
+        assert_rejected(auth.enable().await, ErrorKind::AuthRefused);
+        // Whether there is a role of that name at first differs between versions.
+        let role = auth.role_add("root").await;
+        if let Err(error) = role {
+            assert_eq!(error.kind(), ErrorKind::RoleExists);
+        }
+        auth.user_grant_role("root", "root").await.unwrap();
+        auth.user_change_password("root", "secret").await.unwrap();
+        auth.user_add("ann", "pw").await.unwrap();
+        auth.role_add("r").await.unwrap();
+        let grant = auth.role_grant_permission("r", PermissionType::Read, "k");
+        grant.await.unwrap();
+        auth.user_grant_role("ann", "r").await.unwrap();
+        client.put("k", "v").await.unwrap();
+
+        auth.enable().await.unwrap();
+        assert_rejected(client.get("k").await, ErrorKind::TokenMissing);
+        assert_rejected(client.put("k", "w").await, ErrorKind::TokenMissing);
+        assert_rejected(auth.user_list().await, ErrorKind::TokenMissing);
+        assert_rejected(auth.disable().await, ErrorKind::TokenMissing);
+        let told = etcd.etcdctl(["--user=ann:pw", "get", "k"]).await.unwrap();
+        assert_eq!(told, "k\nv\n");
+        let put = etcd.etcdctl(["--user=ann:pw", "put", "k", "w"]).await;
+        assert!(put.unwrap_err().to_string().contains("permission denied"));
+        let old = etcd.etcdctl(["--user=root:old", "get", "k"]).await;
+        assert!(
+            old.unwrap_err()
+                .to_string()
+                .contains("authentication failed")
+        );
+
+        as_root(&etcd, modern).await;
+        assert_eq!(client.get("k").string().await.unwrap().unwrap(), "v");
+        assert_eq!(etcd.etcdctl(["get", "k"]).await.unwrap(), "k\nv\n");
+        assert_status(&client, modern, false).await;
+        // It is off already.
+        auth.disable().await.unwrap();
+    })
+    .await;
+}
+
+/// What only root may do, and what others may not.
+async fn as_root(etcd: &Etcd, modern: bool) {
+    let login = async |name: &str, password: &str| {
+        let builder = Client::builder().endpoint(etcd.endpoint());
+        let builder = builder.credentials(name, password).timeout(DEADLINE);
+        builder.connect().await.unwrap()
+    };
+    let ann = login("ann", "pw").await;
+    assert_eq!(ann.get("k").string().await.unwrap().unwrap(), "v");
+    assert_rejected(ann.put("k", "w").await, ErrorKind::PermissionDenied);
+    assert_rejected(ann.auth().user_list().await, ErrorKind::PermissionDenied);
+    assert_rejected(ann.auth().disable().await, ErrorKind::PermissionDenied);
+    assert_eq!(ann.auth().user_get("ann").await.unwrap().roles, ["r"]);
+    assert_upkeep(&ann, ErrorKind::PermissionDenied).await;
+    assert_upkeep(&connect(etcd).await, ErrorKind::TokenMissing).await;
+
+    let root = login("root", "secret").await;
+    assert_status(&root, modern, true).await;
+    assert_eq!(
+        root.auth().user_list().await.unwrap().users,
+        ["ann", "root"]
+    );
+    let mut snapshot = root.maintenance().snapshot();
+    while snapshot.next().await.unwrap().is_some() {}
+    assert_eq!(snapshot.remaining(), Some(0));
+    root.auth().disable().await.unwrap();
+}
+
+/// That the upkeep of the cluster is refused in this way. Before 3.6, etcd says so of these in
+/// words and with a code of their own.
+async fn assert_upkeep(client: &Client, kind: ErrorKind) {
+    let maintenance = client.maintenance();
+    assert_rejected(maintenance.snapshot().next().await, kind);
+    assert_rejected(maintenance.defragment().await, kind);
+    assert_rejected(maintenance.hash().await, kind);
+    assert_rejected(maintenance.hash_kv(0).await, kind);
+}
+
+async fn assert_status(client: &Client, modern: bool, enabled: bool) {
+    let status = client.auth().status().await;
+    if !modern {
+        assert_rejected(status, ErrorKind::Unimplemented);
+        return;
+    }
+    let status = status.unwrap();
+    assert_eq!(status.enabled, enabled);
+    assert_ne!(status.auth_revision, 0);
+}
