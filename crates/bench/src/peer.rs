@@ -46,7 +46,7 @@ pub enum Connected {
     /// See [`Etcdex`].
     Etcdex(Etcdex),
     /// See [`RawH2`].
-    RawH2(RawH2),
+    RawH2(Box<RawH2>),
 }
 
 impl Connected {
@@ -54,7 +54,7 @@ impl Connected {
     pub async fn open(name: Name, address: SocketAddr) -> anyhow::Result<Self> {
         Ok(match name {
             Name::Etcdex => Self::Etcdex(Etcdex::connect(address).await?),
-            Name::RawH2 => Self::RawH2(RawH2::connect(address).await?),
+            Name::RawH2 => Self::RawH2(Box::new(RawH2::connect(address).await?)),
         })
     }
 

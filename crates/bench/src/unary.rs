@@ -125,6 +125,6 @@ async fn cell(peers: &[Connected], load: Load, rounds: usize) -> anyhow::Result<
 async fn round_of(peer: &Connected, load: Load) -> anyhow::Result<crate::reading::Reading> {
     match peer {
         Connected::Etcdex(peer) => round(peer, load).await,
-        Connected::RawH2(peer) => round(peer, load).await,
+        Connected::RawH2(peer) => round(&**peer, load).await,
     }
 }
