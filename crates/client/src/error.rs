@@ -49,6 +49,17 @@ pub enum Outcome {
     Rejected,
 }
 
+impl Outcome {
+    /// One word, for events and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NotSent => "not_sent",
+            Self::Unknown => "unknown",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

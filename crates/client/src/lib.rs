@@ -37,7 +37,19 @@
 //! - Keys and values of a reply are slices of the received bytes; neither they nor secrets are
 //!   ever printed, by `Debug`, in errors or in logs.
 //!
+//! # Telemetry
+//! Events of `tracing` with the target `etcdex`: `request started` and `request stopped` (with
+//! `client`, `request`, `endpoint`, `outcome` (ok, not_sent, unknown, rejected), `kind`,
+//! `attempts`, `duration`), `connect started` and `connect stopped` (`endpoint`, `outcome`,
+//! `cause`, `duration`), `disconnected` (`endpoint`, `reason`). All are at `debug`; a connection
+//! that was lost is the one `warn`. With the feature `metrics` the same goes to the `metrics`
+//! facade: the counters `etcdex_requests_total`, `etcdex_connects_total` and
+//! `etcdex_disconnects_total`, the histograms `etcdex_request_duration_seconds` and
+//! `etcdex_connect_duration_seconds`, with the labels `client`, `endpoint`, and `request` and
+//! `outcome`, or `planned`. These names are stable.
+//!
 //! # Features
+//! - `metrics`: see above.
 //! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
 //! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
 //! - `serde`: `.json::<T>()` on a get, and `Value::json`.
@@ -57,6 +69,7 @@ mod kv;
 pub mod maintenance;
 mod method;
 mod mode;
+mod telemetry;
 #[cfg(feature = "_tls")]
 mod tls;
 mod transport;

@@ -16,6 +16,7 @@ use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
+use crate::telemetry::{self, Stopped};
 use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Pass, Want, now};
 
 /// An answer that takes longer than this makes somebody ping the connection.
@@ -37,6 +38,8 @@ pin_project! {
         deadline: Option<Instant>,
         timeout: Option<Duration>,
         method: Option<Method>,
+        // When it was first polled, if anybody wants to know.
+        started: Option<Instant>,
         endpoint: Option<Endpoint>,
         attempts: u32,
         retries: u32,
@@ -84,6 +87,7 @@ impl Flight {
             deadline: None,
             timeout: None,
             method: None,
+            started: None,
             endpoint: None,
             attempts: 0,
             retries: 0,
@@ -126,16 +130,30 @@ impl Flight {
     ) -> Poll<Result<Bytes, Error>> {
         loop {
             if let Poll::Ready(outcome) = self.as_mut().poll_stage(cx, request) {
-                *self.as_mut().project().stage = Stage::Done;
-                return Poll::Ready(outcome.map_err(|error| self.describe(error)));
+                return Poll::Ready(self.end(outcome));
             }
             // Whatever the stage waits for, it waits no longer than this.
             ready!(self.as_mut().poll_timer(cx));
             if let Some(error) = self.as_mut().tick(request) {
-                *self.as_mut().project().stage = Stage::Done;
-                return Poll::Ready(Err(self.describe(error)));
+                return Poll::Ready(self.end(Err(error)));
             }
         }
+    }
+
+    fn end(mut self: Pin<&mut Self>, outcome: Result<Bytes, Error>) -> Result<Bytes, Error> {
+        *self.as_mut().project().stage = Stage::Done;
+        let outcome = outcome.map_err(|error| self.describe(error));
+        if let (Some(started), Some(method)) = (self.started, self.method) {
+            let stopped = Stopped {
+                client: self.scope.core.options.name.as_ref(),
+                request: method.name(),
+                endpoint: self.endpoint.as_ref(),
+                attempts: self.attempts,
+                error: outcome.as_ref().err(),
+            };
+            telemetry::request_stopped(stopped, now().saturating_duration_since(started));
+        }
+        outcome
     }
 
     /// Goes as far as it can; `Pending` has registered with what the stage waits for.
@@ -179,6 +197,10 @@ impl Flight {
         let this = self.project();
         let method = request.method();
         *this.method = Some(method);
+        if telemetry::wants_requests() {
+            *this.started = Some(moment);
+            telemetry::request_started(this.scope.core.options.name.as_ref(), method.name());
+        }
         *this.timeout = match this.scope.timeout {
             Timeout::Default(_) if request.is_long() => None,
             timeout => timeout.of_a_call(),

@@ -14,3 +14,4 @@ mod peer;
 mod retries;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+mod telemetry;

@@ -21,6 +21,7 @@ use super::watcher::{Ending, Overseer, Watcher};
 use crate::config::Options;
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
+use crate::telemetry;
 
 /// An attempt that takes longer than this lets others begin.
 const SLOW: Duration = Duration::from_millis(250);
@@ -182,7 +183,6 @@ async fn advance(
         Phase::Connecting => match connect(desk).await {
             Ok(wire) => match launch(desk, wire, *interval) {
                 Ok(launched) => {
-                    tracing::debug!(endpoint = %desk.endpoint, lane = ?desk.lane, "connected");
                     let link = Arc::clone(&launched.1);
                     *fate = Some(launched);
                     life.connected();
@@ -211,8 +211,22 @@ async fn advance(
     }
 }
 
-/// One attempt; the others are told when it takes long.
+/// One attempt, with what is told of it.
 async fn connect(desk: &Desk) -> Result<Wire, Unreachable> {
+    let started = now();
+    telemetry::connect_started(desk.name(), &desk.endpoint);
+    let outcome = attempt(desk).await;
+    let cause = outcome
+        .as_ref()
+        .err()
+        .map(|cause| cause as &dyn std::fmt::Display);
+    let duration = now().saturating_duration_since(started);
+    telemetry::connect_stopped(desk.name(), &desk.endpoint, duration, cause);
+    outcome
+}
+
+/// The others are told when it takes long.
+async fn attempt(desk: &Desk) -> Result<Wire, Unreachable> {
     if desk.status.borrow().is_absent() {
         desk.note(Health::Trying);
     }
@@ -266,7 +280,6 @@ fn launch(
 }
 
 fn failed(desk: &Desk, life: &mut Lifecycle, cause: Unreachable) {
-    tracing::debug!(endpoint = %desk.endpoint, lane = ?desk.lane, %cause, "not connected");
     desk.publish(Status::Down(cause), Health::Down);
     // ORDER: whether it is still wanted may depend on the note that it is down.
     life.failed(now(), fastrand::f64(), desk.is_still_wanted());
@@ -297,7 +310,8 @@ fn lost(
             "the server closed the connection because of too many pings; pinging half as often"
         );
     }
-    tracing::debug!(endpoint = %desk.endpoint, lane = ?desk.lane, cause = ending.cause, "disconnected");
+    let lost = ending.loss == Loss::Abrupt;
+    telemetry::disconnected(desk.name(), &desk.endpoint, &ending.cause, lost);
     match ending.loss {
         Loss::Abrupt => {
             desk.publish(Status::Down(Unreachable::lost(ending.cause)), Health::Down);
@@ -325,6 +339,10 @@ impl Desk {
         now()
             .checked_add(jittered)
             .filter(|_| self.lane == Lane::Unary)
+    }
+
+    fn name(&self) -> Option<&Arc<str>> {
+        self.options.name.as_ref()
     }
 
     /// A connection at rest can be woken again.

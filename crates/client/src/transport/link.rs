@@ -148,6 +148,7 @@ impl Link {
         if !io {
             return failure;
         }
+        self.pulse.note_broken();
         let error = match self.pulse.ending.get() {
             Some(ending) => Error::new(failure.error.kind(), *ending),
             None => failure.error,

@@ -37,6 +37,8 @@ const SUSPECT: u8 = 2;
 const DRAINING: u8 = 4;
 /// A call has waited a second for its answer.
 const DOUBTED: u8 = 8;
+/// It broke under a call.
+const BROKEN: u8 = 16;
 
 impl Pulse {
     pub(crate) fn new() -> Self {
@@ -84,6 +86,16 @@ impl Pulse {
         } else {
             self.flags.fetch_and(!SUSPECT, Ordering::Relaxed);
         }
+    }
+
+    /// A call was broken off with the connection.
+    pub(crate) fn note_broken(&self) {
+        self.flags.fetch_or(BROKEN, Ordering::Relaxed);
+    }
+
+    /// Whether its end took calls with it: those that know it already, or will in a moment.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.has(BROKEN) || self.open() > 0
     }
 
     /// The server takes no new streams on it: it is to be replaced.

@@ -142,6 +142,12 @@ impl<O: Overseer> Watcher<O> {
 
     fn ended(&mut self, ended: Result<Result<(), h2::Error>, tokio::task::JoinError>) {
         match ended {
+            // To h2, the end of the byte stream is a good end even amid calls.
+            Ok(Ok(())) if self.pulse.is_broken() => self.tell(
+                Loss::Abrupt,
+                "the server closed it with calls under way".into(),
+                false,
+            ),
             Ok(Ok(())) => self.tell(Loss::Graceful, "the server closed it".into(), false),
             Ok(Err(error)) => {
                 // gRPC's servers say so in the GOAWAY's debug data, which h2 only prints.

@@ -1,0 +1,130 @@
+//! What the client tells of itself: `tracing` events, and metrics with the feature `metrics`.
+//!
+//! Events have the target `etcdex`. What the client deals with by itself is told at `debug`;
+//! only a connection that was lost is a `warn`. INVARIANT: nothing here takes a key, a value, a
+//! password or a token.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+
+/// A call that is over.
+#[derive(Clone, Copy)]
+pub(crate) struct Stopped<'a> {
+    pub(crate) client: Option<&'a Arc<str>>,
+    pub(crate) request: &'static str,
+    pub(crate) endpoint: Option<&'a Endpoint>,
+    pub(crate) attempts: u32,
+    pub(crate) error: Option<&'a Error>,
+}
+
+/// Whether anybody wants to know of calls; if not, they need not look at the clock.
+pub(crate) fn wants_requests() -> bool {
+    cfg!(feature = "metrics") || tracing::enabled!(target: "etcdex", tracing::Level::DEBUG)
+}
+
+pub(crate) fn request_started(client: Option<&Arc<str>>, request: &'static str) {
+    tracing::debug!(target: "etcdex", client = text(client), request, "request started");
+}
+
+pub(crate) fn request_stopped(stopped: Stopped<'_>, duration: Duration) {
+    let outcome = match stopped.error {
+        None => "ok",
+        Some(error) => error.outcome().name(),
+    };
+    tracing::debug!(
+        target: "etcdex",
+        client = text(stopped.client),
+        request = stopped.request,
+        endpoint = stopped.endpoint.map(Endpoint::url),
+        outcome,
+        kind = stopped.error.map(|error| tracing::field::debug(error.kind())),
+        attempts = stopped.attempts,
+        ?duration,
+        "request stopped"
+    );
+    #[cfg(feature = "metrics")]
+    {
+        let labels = [
+            ("client", owned(stopped.client)),
+            ("request", stopped.request.to_owned()),
+            (
+                "endpoint",
+                stopped
+                    .endpoint
+                    .map_or_else(String::new, ToString::to_string),
+            ),
+            ("outcome", outcome.to_owned()),
+        ];
+        metrics::counter!("etcdex_requests_total", &labels).increment(1);
+        metrics::histogram!("etcdex_request_duration_seconds", &labels).record(duration);
+    }
+}
+
+pub(crate) fn connect_started(client: Option<&Arc<str>>, endpoint: &Endpoint) {
+    tracing::debug!(target: "etcdex", client = text(client), %endpoint, "connect started");
+}
+
+pub(crate) fn connect_stopped(
+    client: Option<&Arc<str>>,
+    endpoint: &Endpoint,
+    duration: Duration,
+    cause: Option<&dyn fmt::Display>,
+) {
+    let outcome = if cause.is_none() { "ok" } else { "failed" };
+    tracing::debug!(
+        target: "etcdex",
+        client = text(client),
+        %endpoint,
+        outcome,
+        cause = cause.map(tracing::field::display),
+        ?duration,
+        "connect stopped"
+    );
+    #[cfg(feature = "metrics")]
+    {
+        let labels = [
+            ("client", owned(client)),
+            ("endpoint", endpoint.to_string()),
+            ("outcome", outcome.to_owned()),
+        ];
+        metrics::counter!("etcdex_connects_total", &labels).increment(1);
+        metrics::histogram!("etcdex_connect_duration_seconds", &labels).record(duration);
+    }
+}
+
+/// `lost`: it broke, and nobody had planned it.
+pub(crate) fn disconnected(
+    client: Option<&Arc<str>>,
+    endpoint: &Endpoint,
+    reason: &str,
+    lost: bool,
+) {
+    let client_name = text(client);
+    if lost {
+        tracing::warn!(target: "etcdex", client = client_name, %endpoint, reason, "disconnected");
+    } else {
+        tracing::debug!(target: "etcdex", client = client_name, %endpoint, reason, "disconnected");
+    }
+    #[cfg(feature = "metrics")]
+    {
+        let labels = [
+            ("client", owned(client)),
+            ("endpoint", endpoint.to_string()),
+            ("planned", (!lost).to_string()),
+        ];
+        metrics::counter!("etcdex_disconnects_total", &labels).increment(1);
+    }
+}
+
+fn text(client: Option<&Arc<str>>) -> Option<&str> {
+    client.map(|name| &**name)
+}
+
+#[cfg(feature = "metrics")]
+fn owned(client: Option<&Arc<str>>) -> String {
+    text(client).unwrap_or_default().to_owned()
+}
