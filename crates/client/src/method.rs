@@ -22,8 +22,16 @@ pub(crate) enum Method {
     DeleteRange,
     Txn,
     Compact,
+    LeaseGrant,
+    LeaseRevoke,
+    /// The stream that many leases share.
     LeaseKeepAlive,
+    /// One renewal, which is answered soon.
+    LeaseKeepAliveOnce,
+    LeaseTimeToLive,
+    LeaseLeases,
     Lock,
+    Unlock,
 }
 
 struct Row {
@@ -47,7 +55,7 @@ const fn row(method: Method, path: &'static str, name: &'static str, lane: Lane)
 }
 
 /// INVARIANT: each method stands at the place of its number (a test checks it).
-const TABLE: [Row; 8] = [
+const TABLE: [Row; 14] = [
     row(Method::Range, path::kv::RANGE, "get", Lane::Unary),
     row(
         Method::RangeStream,
@@ -65,12 +73,43 @@ const TABLE: [Row; 8] = [
     row(Method::Txn, path::kv::TXN, "txn", Lane::Unary),
     row(Method::Compact, path::kv::COMPACT, "compact", Lane::Unary),
     row(
+        Method::LeaseGrant,
+        path::lease::LEASE_GRANT,
+        "grant",
+        Lane::Unary,
+    ),
+    row(
+        Method::LeaseRevoke,
+        path::lease::LEASE_REVOKE,
+        "revoke",
+        Lane::Unary,
+    ),
+    row(
         Method::LeaseKeepAlive,
         path::lease::LEASE_KEEP_ALIVE,
-        "keep_alive",
+        "keep",
         Lane::Stream,
     ),
+    row(
+        Method::LeaseKeepAliveOnce,
+        path::lease::LEASE_KEEP_ALIVE,
+        "keep_alive",
+        Lane::Unary,
+    ),
+    row(
+        Method::LeaseTimeToLive,
+        path::lease::LEASE_TIME_TO_LIVE,
+        "ttl",
+        Lane::Unary,
+    ),
+    row(
+        Method::LeaseLeases,
+        path::lease::LEASE_LEASES,
+        "leases",
+        Lane::Unary,
+    ),
     row(Method::Lock, path::lock::LOCK, "lock", Lane::Wait),
+    row(Method::Unlock, path::lock::UNLOCK, "unlock", Lane::Unary),
 ];
 
 impl Method {

@@ -275,7 +275,8 @@ impl Hub {
             Lane::Stream | Lane::Wait => {
                 // The unary connection tells which endpoint is well.
                 let place = self.unary(want)?.link().place;
-                self.lanes(place, want.lane)?.occupy()
+                self.lanes(place, want.lane)?
+                    .occupy(want.avoided.map(|avoided| avoided.link))
             }
         }
     }
