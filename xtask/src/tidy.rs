@@ -63,6 +63,7 @@ const PURE_FILES: &[&str] = &[
     "keepalive.rs",
     "backoff.rs",
     "budget.rs",
+    "renewal.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
+use crate::lease::Hub;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 
 /// A client of an etcd cluster.
@@ -31,6 +32,7 @@ use crate::txn::{PutIfAbsent, Swap, Txn};
 #[derive(Clone)]
 pub struct Client {
     scope: Scope,
+    leases: Arc<Hub>,
 }
 
 impl Client {
@@ -58,6 +60,7 @@ impl Client {
                 require_leader: options.require_leader,
                 core,
             },
+            leases: Arc::default(),
         }
     }
 
@@ -178,6 +181,15 @@ impl Client {
         Call::new(&self.scope, request)
     }
 
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Where the leases of all handles are kept.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.leases
+    }
+
     #[cfg(test)]
     pub(crate) fn core(&self) -> &Core {
         &self.scope.core
@@ -186,7 +198,10 @@ impl Client {
     fn with(&self, change: impl FnOnce(&mut Scope)) -> Self {
         let mut scope = self.scope.clone();
         change(&mut scope);
-        Self { scope }
+        Self {
+            scope,
+            leases: Arc::clone(&self.leases),
+        }
     }
 }
 

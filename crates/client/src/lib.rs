@@ -47,6 +47,8 @@ mod endpoint;
 mod error;
 mod key;
 mod kv;
+mod lease;
+mod lock;
 mod method;
 mod transport;
 mod txn;
@@ -62,6 +64,11 @@ pub use kv::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, GetStream, KeyValue,
     LeaseId, List, Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
 };
+pub use lease::{
+    Grant, GrantResponse, KeepAlive, KeepAliveResponse, LeaseEnd, LeaseKeeper, LeaseState, Leases,
+    LeasesResponse, Revoke, RevokeResponse, Ttl, TtlResponse,
+};
+pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
 pub use txn::{
     Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,
     TxnResponse,
