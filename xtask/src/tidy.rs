@@ -64,6 +64,9 @@ const PURE_FILES: &[&str] = &[
     "backoff.rs",
     "budget.rs",
     "renewal.rs",
+    "balance.rs",
+    "retry.rs",
+    "token.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

@@ -117,8 +117,9 @@ impl Client {
         self.scope.core.transport.endpoints()
     }
 
-    /// Takes no new calls from now on, on this handle and all others; calls under way go on.
-    /// The connections close when the last handle and the last call are gone.
+    /// Takes no new calls from now on, on this handle and all others. Calls that were sent go
+    /// on; those that still wait for a connection end with [`ErrorKind::Closed`]. The
+    /// connections close when the last handle and the last call are gone.
     pub fn close(&self) {
         self.scope.core.transport.close();
     }
@@ -127,6 +128,8 @@ impl Client {
     ///
     /// # Retries
     /// It is sent again, at another endpoint if there is one, when a server is unavailable.
+    /// With several endpoints, a server that has not begun to answer when half of the time is
+    /// over is given up for the next one: give a read that takes long a long time-out.
     pub fn get(&self, key: impl Into<Key>) -> Call<Get> {
         self.run(Get::new(key))
     }

@@ -125,7 +125,10 @@ impl Builder {
         let durations: [(&str, Apply); 4] = [
             ("ETCDCTL_DIAL_TIMEOUT", Self::connect_timeout),
             ("ETCDCTL_COMMAND_TIMEOUT", Self::timeout),
-            ("ETCDCTL_KEEPALIVE_TIME", Self::keep_alive_interval),
+            // etcdctl's own default is below what etcd bears.
+            ("ETCDCTL_KEEPALIVE_TIME", |builder, interval| {
+                builder.keep_alive_interval(interval.max(MIN_KEEP_ALIVE_INTERVAL))
+            }),
             ("ETCDCTL_KEEPALIVE_TIMEOUT", Self::keep_alive_timeout),
         ];
         for (name, apply) in durations {

@@ -121,6 +121,13 @@ impl std::str::FromStr for Endpoint {
             return Err(refused(trimmed, "it is empty"));
         }
         let (scheme, rest) = trimmed.split_once("://").unwrap_or(("http", trimmed));
+        // What stands before the @ may be a password: first of all, and without a word of it.
+        if scheme != "unix" && trimmed.contains('@') {
+            return Err(refused(
+                "***",
+                "a user or password in the URL is not taken; give credentials by themselves",
+            ));
+        }
         let secure = match scheme {
             "http" => false,
             "https" => true,
@@ -129,13 +136,6 @@ impl std::str::FromStr for Endpoint {
             _ => return Err(refused(trimmed, "the scheme is not http, https or unix")),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains('@') {
-            return Err(refused(
-                // What stands before the @ may be a password.
-                scheme,
-                "a user or password in the URL is not taken; give credentials by themselves",
-            ));
-        }
         if authority.contains(['/', '?', '#']) {
             return Err(refused(trimmed, "a path or query has no meaning to etcd"));
         }
@@ -246,7 +246,14 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_neither_taken_nor_repeated() {
-        let error = "http://root:hunter2@a:1".parse::<Endpoint>().unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("hunter2"));
+        for url in [
+            "http://root:hunter2@a:1",
+            "htps://root:hunter2@a",
+            "root:hunter2@a",
+            "hunter2://x@y",
+        ] {
+            let error = url.parse::<Endpoint>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
     }
 }

@@ -270,15 +270,18 @@ impl fmt::Display for Error {
         if inner.operation.is_none() && inner.endpoint.is_none() {
             return Ok(());
         }
-        f.write_str(" (")?;
-        if let Some(endpoint) = &inner.endpoint {
-            write!(f, "{endpoint}, ")?;
+        // A read changes nothing: its text does not speak of what may have been applied.
+        let tells = inner.operation != Some("get") || inner.outcome == Outcome::NotSent;
+        let parts = [
+            inner.endpoint.as_ref().map(ToString::to_string),
+            tells.then(|| inner.outcome.to_string()),
+            (inner.attempts > 1).then(|| format!("{} attempts", inner.attempts)),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() {
+            return Ok(());
         }
-        write!(f, "{}", inner.outcome)?;
-        if inner.attempts > 1 {
-            write!(f, ", {} attempts", inner.attempts)?;
-        }
-        f.write_str(")")
+        write!(f, " ({})", parts.join(", "))
     }
 }
 

@@ -30,7 +30,8 @@
 //! - It connects in the background, comes back after a loss with growing, jittered pauses, and
 //!   goes to another endpoint when one is down, stuck or cut off.
 //! - Every call has a time-out (5 s unless said otherwise) that covers waiting for a
-//!   connection, sending and receiving, and that the server is told.
+//!   connection, sending and receiving, and that the server is told. Only what is long by
+//!   nature, a physical compaction say, has none unless you choose one.
 //! - Reads are sent again when a server is unavailable. Writes are sent again only when
 //!   provably no server has seen them.
 //! - Keys and values of a reply are slices of the received bytes; neither they nor secrets are

@@ -35,6 +35,7 @@ pin_project! {
         endpoint: Option<Endpoint>,
         attempts: u32,
         retries: u32,
+        pauses: u32,
         // An attempt before this one may have reached a server.
         uncertain: bool,
         last: Option<Error>,
@@ -76,6 +77,7 @@ impl Flight {
             endpoint: None,
             attempts: 0,
             retries: 0,
+            pauses: 0,
             uncertain: false,
             last: None,
             timer: None,
@@ -233,7 +235,10 @@ impl Flight {
             Ok(exchange) => exchange,
             Err(failure) => return self.fail(failure, request),
         };
-        let hurry = request.is_repeatable() && this.scope.core.transport.has_elsewhere(want);
+        // Who may not try again has nothing to hurry for.
+        let hurry = request.is_repeatable()
+            && *this.retries < options.retries
+            && this.scope.core.transport.has_elsewhere(want);
         let sent = Sent {
             exchange,
             want,
@@ -266,6 +271,7 @@ impl Flight {
             retry: failure.retry,
             retries_left: core.options.retries.saturating_sub(*this.retries),
             retries: *this.retries,
+            pauses: *this.pauses,
             elsewhere: core.transport.has_elsewhere(want),
             left: this
                 .deadline
@@ -293,6 +299,7 @@ impl Flight {
             avoided: want.avoided.filter(|_| elsewhere),
             ..want
         };
+        *this.pauses += u32::from(!pause.is_zero());
         if pause.is_zero() {
             return self.go(want, moment, request);
         }

@@ -19,6 +19,8 @@ pub(crate) struct Situation {
     pub(crate) retries_left: u32,
     /// Attempts again so far.
     pub(crate) retries: u32,
+    /// Pauses so far.
+    pub(crate) pauses: u32,
     /// Whether there is another endpoint.
     pub(crate) elsewhere: bool,
     /// Time until the deadline.
@@ -57,7 +59,7 @@ pub(crate) fn verdict(situation: Situation) -> Verdict {
     let pause = if at_once {
         Duration::ZERO
     } else {
-        pause(situation.retries, situation.random)
+        pause(situation.pauses, situation.random)
     };
     if situation.left.is_some_and(|left| left <= pause) {
         // The answer would come too late: the cause is worth more than a time-out.
@@ -70,9 +72,9 @@ pub(crate) fn verdict(situation: Situation) -> Verdict {
     }
 }
 
-fn pause(retries: u32, random: f64) -> Duration {
+fn pause(pauses: u32, random: f64) -> Duration {
     FIRST_PAUSE
-        .saturating_mul(1 << retries.min(10))
+        .saturating_mul(1 << pauses.min(10))
         .min(LONGEST_PAUSE)
         .mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
 }
@@ -95,6 +97,7 @@ mod tests {
             retry: Retry::Elsewhere,
             retries_left: 10,
             retries: 0,
+            pauses: 0,
             elsewhere: true,
             left: Some(Duration::from_secs(5)),
             random: 1.0,
@@ -103,18 +106,23 @@ mod tests {
 
     #[test]
     fn a_read_moves_on_at_once_and_pauses_from_then_on() {
-        let again = |retries, elsewhere| match verdict(Situation {
-            retries,
-            elsewhere,
-            ..read()
-        }) {
-            Verdict::Again { pause, .. } => pause.as_millis(),
-            Verdict::GiveUp => panic!("gave up"),
+        let again = |retries, pauses, elsewhere| {
+            let situation = Situation {
+                retries,
+                pauses,
+                elsewhere,
+                ..read()
+            };
+            match verdict(situation) {
+                Verdict::Again { pause, .. } => pause.as_millis(),
+                Verdict::GiveUp => panic!("gave up"),
+            }
         };
-        assert_eq!(again(0, true), 0);
-        assert_eq!(again(0, false), 10);
-        assert_eq!(again(1, true), 20);
-        assert_eq!(again(30, true), 1000);
+        assert_eq!(again(0, 0, true), 0);
+        assert_eq!(again(0, 0, false), 10);
+        assert_eq!(again(1, 0, true), 10);
+        assert_eq!(again(2, 1, true), 20);
+        assert_eq!(again(30, 30, true), 1000);
     }
 
     #[test]
@@ -126,6 +134,7 @@ mod tests {
         assert_eq!(verdict(limit), Verdict::GiveUp);
         let late = Situation {
             retries: 5,
+            pauses: 5,
             left: Some(Duration::from_millis(300)),
             ..read()
         };
@@ -158,7 +167,7 @@ mod tests {
                 repeatable: false,
                 outcome: if rejected { Outcome::Rejected } else { Outcome::Unknown },
                 retry: [Retry::Never, Retry::Later, Retry::Elsewhere][retry as usize],
-                retries_left, retries, elsewhere,
+                retries_left, retries, pauses: retries, elsewhere,
                 left: left.map(Duration::from_millis),
                 random: 0.5,
             };

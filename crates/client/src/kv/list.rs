@@ -103,8 +103,9 @@ impl List {
         self
     }
 
-    /// The header of the first page, once it is there: its revision is that of the whole list,
-    /// and a watch that continues it starts at the one after.
+    /// The header of the first page, once it is there. Unless [`revision`](List::revision) chose
+    /// another, its revision is that of the whole list, and a watch that continues the list
+    /// starts at the one after.
     #[must_use]
     pub fn header(&self) -> Option<ResponseHeader> {
         self.header

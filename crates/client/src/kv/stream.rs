@@ -73,8 +73,8 @@ impl GetStream {
     /// Dropping the future loses nothing.
     ///
     /// # Retries
-    /// Before the first chunk like a get, after it none: what came was of a revision that only
-    /// the last chunk tells.
+    /// Before the first chunk, while the server is unavailable; each attempt has the time-out of
+    /// a call. After it none: what came was of a revision that only the last chunk tells.
     pub async fn next(&mut self) -> Result<Option<GetResponse>, Error> {
         loop {
             let outcome = match self.scope.timeout.of_a_call() {
@@ -96,7 +96,9 @@ impl GetStream {
                 Err(failure) => failure,
             };
             match self.verdict(&failure) {
-                Verdict::Again { pause, .. } if !self.begun => {
+                Verdict::Again { pause, counted, .. }
+                    if !self.begun && (!counted || self.scope.core.budget.take()) =>
+                {
                     self.retries += 1;
                     self.stage = Stage::New;
                     tokio::time::sleep(pause).await;
@@ -164,6 +166,7 @@ impl GetStream {
             retry: failure.retry,
             retries_left: limit.saturating_sub(self.retries),
             retries: self.retries,
+            pauses: self.retries,
             elsewhere: false,
             left: self.scope.timeout.of_a_call(),
             random: fastrand::f64(),

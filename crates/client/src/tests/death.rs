@@ -161,3 +161,30 @@ async fn a_call_without_a_connection_tells_why() {
     }
     assert!(std::error::Error::source(&error).is_some());
 }
+
+/// A request that was handed over to a connection that was dead already: not a byte of it has
+/// left, so a write too goes over the next one.
+#[tokio::test(start_paused = true)]
+async fn what_never_left_is_sent_again_writes_too() {
+    let (hand_out, mut handed_out) = tokio::sync::mpsc::unbounded_channel();
+    let peers = Peers::one(move |number, stream| {
+        let hand_out = hand_out.clone();
+        async move {
+            if number > 0 {
+                return serve_well(stream).await;
+            }
+            let mut connection = handshake(stream).await;
+            // Long enough for the handshake's ping to be answered.
+            let accept = connection.accept();
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(1), accept).await;
+            let _ = hand_out.send(connection);
+        }
+    });
+    let client = peers.client().await;
+    let connection = handed_out.recv().await.expect("the first connection");
+    let mut put = Box::pin(client.put("k", "v"));
+    assert!(super::peer::poll_once(&mut put).is_pending());
+    drop(connection);
+    put.await.expect("it goes over the second connection");
+    assert_eq!(peers.connections("http://one:1"), 2);
+}

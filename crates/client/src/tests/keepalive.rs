@@ -110,3 +110,12 @@ async fn an_offended_server_gets_fewer_pings_and_the_next_calls_work() {
         .await
         .expect("the next connection is well");
 }
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_no_trouble() {
+    let peers = Peers::one(|_, stream| serve_well(stream));
+    let builder = peers.builder().keep_alive_interval(Duration::MAX);
+    let client = builder.keep_alive_timeout(Duration::MAX).connect().await;
+    let put = client.expect("it connects").put("k", "v");
+    put.timeout(Duration::MAX).await.expect("an answer");
+}

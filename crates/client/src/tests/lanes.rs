@@ -129,3 +129,20 @@ async fn more_calls_than_streams_are_all_answered() {
     }
     assert_eq!(peers.connections("http://one:1"), 1);
 }
+
+#[tokio::test]
+async fn a_message_larger_than_the_servers_window_is_sent() {
+    let release = Arc::new(Notify::new());
+    let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&release)));
+    let client = peers.client().await;
+    let (mut outgoing, _incoming) = keep_alive_stream(&client).await;
+    let large = pb::PutRequest {
+        key: Bytes::from(vec![1; 1_500_000]),
+        ..pb::PutRequest::default()
+    };
+    let large = frame(&large, 2 << 20).expect("below the limit");
+    let sent = tokio::time::timeout(Duration::from_secs(30), outgoing.send(large));
+    sent.await
+        .expect("it does not hang")
+        .expect("the stream is open");
+}

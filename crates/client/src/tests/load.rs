@@ -255,3 +255,30 @@ async fn the_last_handle_takes_the_connection_with_it() {
     call.await.expect("a call keeps the connection");
     gone.notified().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_smallest_windows_let_large_replies_through() {
+    let reply = framed(&range_reply(Bytes::from(vec![7; 200_000])));
+    let peers = Peers::one(move |_, stream| {
+        let reply = reply.clone();
+        serve(stream, move |asked: Asked| {
+            let reply = reply.clone();
+            async move { asked.answer(reply) }
+        })
+    });
+    let small = 65_535;
+    for builder in [
+        peers.builder().stream_window(small),
+        peers.builder().connection_window(small),
+        peers
+            .builder()
+            .stream_window(small)
+            .connection_window(small),
+    ] {
+        let client = builder.connect().await.expect("it connects");
+        let calls: Vec<_> = (0..64).map(|_| tokio::spawn(client.get("k"))).collect();
+        for call in calls {
+            call.await.expect("no panic").expect("an answer");
+        }
+    }
+}

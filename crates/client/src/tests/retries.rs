@@ -225,6 +225,28 @@ async fn a_slow_server_is_not_given_up_when_there_is_no_other() {
     assert_eq!(count.load(Ordering::Relaxed), 1);
 }
 
+/// With another endpoint to try, a read gives the first one less than half of its time; but
+/// not if it may not try again.
+#[tokio::test(start_paused = true)]
+async fn who_may_not_try_again_waits_for_all_of_the_time() {
+    let slow = |_, stream| {
+        serve(stream, |asked: Asked| async move {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            asked.answer_well();
+        })
+    };
+    let peers = Peers::default()
+        .and("http://one:1", slow)
+        .and("http://two:1", slow);
+    let client = peers
+        .builder()
+        .retries(0)
+        .connect()
+        .await
+        .expect("it connects");
+    client.get("k").await.expect("an answer after four seconds");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_server_is_told_the_time_that_is_left() {
     for (client_says, wanted) in [(None, "5000m"), (Some(70), "70000m")] {

@@ -15,7 +15,7 @@ use super::handshake::{self, Unreachable, Wire};
 use super::keepalive::KeepAlive;
 use super::link::Link;
 use super::pulse::now;
-use super::state::{Lifecycle, Phase};
+use super::state::{Lifecycle, Loss, Phase};
 use super::watcher::{Ending, Overseer, Watcher};
 use crate::config::Options;
 use crate::connector::Connector;
@@ -180,14 +180,20 @@ async fn advance(
             Err(cause) => failed(desk, life, cause),
         },
         Phase::Live => {
-            // INVARIANT: `fate` is set before the phase becomes `Live`.
-            let Some((ending, link)) = fate.as_mut() else {
-                return;
+            // INVARIANT: `fate` is set before the phase becomes `Live`, and the phase is another
+            // one when this arm is left: nothing here may turn in a circle.
+            let (ending, proven) = match fate.as_mut() {
+                Some((ending, link)) => (ending.await.ok(), link.pulse.is_proven()),
+                None => (None, false),
             };
-            let ending = ending.await.ok();
-            let proven = link.pulse.is_proven();
             *fate = None;
-            lost(desk, life, interval, ending, proven);
+            lost(
+                desk,
+                life,
+                interval,
+                ending.unwrap_or_else(unwatched),
+                proven,
+            );
         }
     }
 }
@@ -253,16 +259,24 @@ fn failed(desk: &Desk, life: &mut Lifecycle, cause: Unreachable) {
     desk.rest(life);
 }
 
+/// The watcher's task has gone without a word.
+fn unwatched() -> Ending {
+    Ending {
+        loss: Loss::Abrupt,
+        cause: "nobody watches over it any more".to_owned(),
+        too_many_pings: false,
+    }
+}
+
 fn lost(
     desk: &Desk,
     life: &mut Lifecycle,
     interval: &mut Option<Duration>,
-    ending: Option<Ending>,
+    ending: Ending,
     proven: bool,
 ) {
-    let Some(ending) = ending else { return };
     if ending.too_many_pings {
-        *interval = interval.map(|interval| interval * 2);
+        *interval = interval.map(|interval| interval.saturating_mul(2));
         tracing::warn!(
             endpoint = %desk.endpoint,
             ?interval,
@@ -271,10 +285,10 @@ fn lost(
     }
     tracing::debug!(endpoint = %desk.endpoint, lane = ?desk.lane, cause = ending.cause, "disconnected");
     match ending.loss {
-        super::state::Loss::Abrupt => {
+        Loss::Abrupt => {
             desk.publish(Status::Down(Unreachable::lost(ending.cause)), Health::Down);
         }
-        super::state::Loss::Graceful | super::state::Loss::Unused => {
+        Loss::Graceful | Loss::Unused => {
             desk.publish(Status::Absent, Health::Idle);
         }
     }

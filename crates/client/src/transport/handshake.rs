@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +26,8 @@ const REMEMBERED_RESETS: usize = 1 << 16;
 const RESET_MEMORY: Duration = Duration::from_secs(30);
 
 /// What small DATA frames nobody has read yet may cost, in h2's own measure (256 minus their
-/// size). At h2's default (25,600), some hundreds of unread small replies end the connection.
+/// size): a million of them. h2 would take it from the connection window, and with a small one
+/// some hundreds of unread replies would end the connection.
 const UNREAD_FRAME_BUDGET: usize = 1 << 28;
 
 /// The most that the heads of a reply may hold, in bytes.
@@ -92,17 +94,21 @@ impl Unreachable {
 /// Connects, shakes hands, and waits for the answer to a ping.
 ///
 /// The ping proves that a server speaks HTTP/2 behind the address, and as its settings come
-/// before its answer, the number of streams that it allows is known from here on.
+/// before its answer, the number of streams that it allows is known from here on. It does not
+/// count for the distance of keep-alive pings: etcd bears two that come too early, and forgets
+/// them with each reply.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     connector: &dyn Connector,
     options: &Options,
 ) -> Result<Wire, Unreachable> {
+    let open = AtomicBool::new(false);
     let attempt = async {
         let stream = connector
             .connect(endpoint)
             .await
             .map_err(|error| Unreachable::with("cannot connect", error))?;
+        open.store(true, Ordering::Relaxed);
         let pulse = Arc::new(Pulse::new());
         let stream = Metered {
             stream,
@@ -133,7 +139,11 @@ pub(crate) async fn connect(
     match tokio::time::timeout(options.connect_timeout, attempt).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Unreachable::with(
-            "cannot connect",
+            if open.load(Ordering::Relaxed) {
+                "it accepted the connection and is silent"
+            } else {
+                "cannot connect"
+            },
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("no answer within {:?}", options.connect_timeout),

@@ -7,6 +7,9 @@ use crate::config::MIN_KEEP_ALIVE_INTERVAL;
 /// A ping that stays unanswered this long makes a connection suspect.
 const SUSPICION: Duration = Duration::from_secs(2);
 
+/// Longer times are the same as this one, which every clock can add.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// What the driver has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
@@ -36,8 +39,8 @@ impl KeepAlive {
     /// `interval` and `timeout` are off when `None`, each by itself.
     pub(crate) fn new(interval: Option<Duration>, timeout: Option<Duration>, now: Instant) -> Self {
         Self {
-            interval,
-            timeout,
+            interval: interval.map(|interval| interval.min(LONGEST)),
+            timeout: timeout.map(|timeout| timeout.min(LONGEST)),
             heard: now,
             pinged: None,
             outstanding: None,
@@ -77,7 +80,7 @@ impl KeepAlive {
     pub(crate) fn next(&self, now: Instant, open: bool) -> Beat {
         let Some(interval) = self.interval else {
             // Without pings, nothing is known of silence.
-            return Beat::Rest(now + Duration::from_secs(3600));
+            return Beat::Rest(now + LONGEST);
         };
         if let Some(silence) = self.silence(now) {
             return match self.timeout {
@@ -90,8 +93,9 @@ impl KeepAlive {
             return Beat::Rest(now + SUSPICION.min(interval));
         }
         let due = if self.doubted {
-            self.pinged
-                .map_or(now, |then| then + MIN_KEEP_ALIVE_INTERVAL)
+            // A server that was offended once gets fewer of these too.
+            let distance = MIN_KEEP_ALIVE_INTERVAL.max(interval / 2);
+            self.pinged.map_or(now, |then| then + distance)
         } else {
             self.heard.max(self.pinged.unwrap_or(self.heard)) + interval
         };
@@ -195,6 +199,28 @@ mod tests {
         pulse.doubt();
         assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(6)));
         assert_eq!(pulse.next(t + seconds(6), true), Beat::Ping);
+    }
+
+    #[test]
+    fn times_without_end_are_no_trouble() {
+        let t = Instant::now();
+        let mut pulse = KeepAlive::new(Some(Duration::MAX), Some(Duration::MAX), t);
+        assert!(matches!(pulse.next(t, true), Beat::Rest(_)));
+        pulse.pinged(t);
+        assert!(matches!(pulse.next(t + seconds(3), true), Beat::Rest(_)));
+    }
+
+    #[test]
+    fn after_an_offence_doubts_ping_less_often_too() {
+        let t = Instant::now();
+        let mut pulse = KeepAlive::new(Some(seconds(40)), Some(seconds(3)), t);
+        pulse.pinged(t);
+        pulse.pong();
+        pulse.doubt();
+        assert_eq!(
+            pulse.next(t + seconds(6), true),
+            Beat::Rest(t + seconds(20))
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 use super::failure::Failure;
 use super::pulse::Pulse;
 use crate::endpoint::Endpoint;
-use crate::error::{ErrorKind, Retry};
+use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 
 const USER_AGENT: &str = concat!("etcdex/", env!("CARGO_PKG_VERSION"));
@@ -101,23 +101,45 @@ impl Link {
         failure
     }
 
+    /// What it means that h2 took the head of a request and then not its message: a server that
+    /// has only the head does nothing.
+    pub(crate) fn unfinished(&self, error: h2::Error) -> Failure {
+        let mut failure = Failure::not_sent(
+            ErrorKind::Unavailable,
+            "the connection was lost before the request was out",
+            Retry::Elsewhere,
+        );
+        failure.error = failure.error.with_source(error);
+        failure
+    }
+
     /// What an error of h2 after the request was handed over means, in the words of whoever
-    /// ended the connection if that was us.
-    pub(crate) fn broken(&self, error: h2::Error) -> Failure {
+    /// ended the connection if that was us. `mark` is from before the request was handed over.
+    ///
+    /// INVARIANT: a request counts as not sent only if the server says so, or if not a single
+    /// byte has left since.
+    pub(crate) fn broken(&self, error: h2::Error, mark: u64) -> Failure {
         if error.is_go_away() {
             self.pulse.drain();
         }
         let io = error.is_io();
-        let mut failure = Failure::from_h2(error);
-        if let Some(ending) = self.pulse.ending.get().filter(|_| io) {
-            failure = Failure::new(
-                failure.error.kind(),
-                failure.error.outcome(),
-                *ending,
-                failure.retry,
-            );
+        let failure = Failure::from_h2(error);
+        if !io {
+            return failure;
         }
-        failure
+        let error = match self.pulse.ending.get() {
+            Some(ending) => Error::new(failure.error.kind(), *ending),
+            None => failure.error,
+        };
+        let outcome = if mark == self.pulse.mark() {
+            Outcome::NotSent
+        } else {
+            Outcome::Unknown
+        };
+        Failure {
+            error: error.with_outcome(outcome),
+            retry: failure.retry,
+        }
     }
 }
 
@@ -173,8 +195,8 @@ impl Heads {
     }
 }
 
-/// `grpc-timeout` has at most 8 digits: the finest unit that holds the number, rounded up so
-/// that the server never gives up before us.
+/// `grpc-timeout` has at most 8 digits: milliseconds or else seconds, rounded up so that the
+/// server never gives up before us.
 fn timeout_value(timeout: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
     let milliseconds = timeout.as_micros().div_ceil(1000);

@@ -21,6 +21,8 @@ pub(crate) struct Pulse {
     origin: Instant,
     /// Milliseconds from `origin` until bytes last came in.
     heard: AtomicU64,
+    /// How often the byte stream has taken bytes.
+    writes: AtomicU64,
     /// Something happened that the watcher has to look at.
     pub(crate) stir: Notify,
     /// Why we ended the connection, if it was us.
@@ -43,6 +45,7 @@ impl Pulse {
             open: AtomicUsize::new(0),
             origin: now(),
             heard: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
             stir: Notify::new(),
             ending: OnceLock::new(),
         }
@@ -127,6 +130,20 @@ impl Pulse {
         self.origin + Duration::from_millis(self.heard.load(Ordering::Relaxed))
     }
 
+    /// A mark in what was written. As long as it stays the same, the byte stream has taken
+    /// nothing since: nothing that came to h2 after it can have reached the server.
+    pub(crate) fn mark(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    /// ORDER: it is called by the task that drives the connection, and so before that task
+    /// can tell any call that the connection broke.
+    fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
+        if matches!(outcome, Poll::Ready(Ok(1..))) {
+            self.writes.fetch_add(1, Ordering::Release);
+        }
+    }
+
     fn hear(&self) {
         let elapsed = now().saturating_duration_since(self.origin).as_millis();
         self.heard.store(
@@ -168,7 +185,9 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.pulse.note_write(&outcome);
+        outcome
     }
 
     fn poll_write_vectored(
@@ -176,7 +195,9 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.pulse.note_write(&outcome);
+        outcome
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -15,6 +15,9 @@ use super::unary::Body;
 use crate::error::{ErrorKind, Retry};
 use crate::method::Method;
 
+/// What small messages have used of the window is given back in steps of this, in bytes.
+const RELEASE_STEP: usize = 16 << 10;
+
 /// The client's side of an open call.
 ///
 /// Dropping it without [`finish`](Outgoing::finish) leaves the call open; dropping both sides
@@ -27,6 +30,7 @@ pub(crate) struct Outgoing {
 pub(crate) struct Incoming {
     stage: Stage,
     reader: MessageReader,
+    mark: u64,
     occupancy: Occupancy,
 }
 
@@ -45,6 +49,7 @@ pub(crate) fn open(
     limit: usize,
 ) -> Result<(Outgoing, Incoming), Failure> {
     let link = occupancy.link();
+    let mark = link.pulse.mark();
     let (response, stream) = link
         .sender()
         .send_request(link.request(method, head), false)
@@ -52,20 +57,21 @@ pub(crate) fn open(
     let incoming = Incoming {
         stage: Stage::Head(response),
         reader: MessageReader::new(limit),
+        mark,
         occupancy,
     };
     Ok((Outgoing { stream }, incoming))
 }
 
 impl Outgoing {
-    /// Sends one framed message as soon as the server's window has room for it, so that a
-    /// server that does not read costs no memory here.
+    /// Sends one framed message as soon as the server's window has any room, so that a server
+    /// that does not read costs no more memory here than one message.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing of the message was sent.
     pub(crate) async fn send(&mut self, frame: Bytes) -> Result<(), Failure> {
         self.stream.reserve_capacity(frame.len());
-        while self.stream.capacity() < frame.len() {
+        while self.stream.capacity() == 0 && !frame.is_empty() {
             let granted = poll_fn(|cx| self.stream.poll_capacity(cx)).await;
             match granted {
                 Some(Ok(_)) => {}
@@ -128,7 +134,8 @@ impl Incoming {
             if let Some(message) = self.reader.next()? {
                 return Poll::Ready(Ok(Some(message)));
             }
-            let broken = |error| self.occupancy.link().broken(error);
+            let broken = |error| self.occupancy.link().broken(error, self.mark);
+            let amid_message = self.reader.is_amid_message();
             match &mut self.stage {
                 Stage::Head(response) => {
                     let response = ready!(Pin::new(response).poll(cx)).map_err(broken)?;
@@ -138,13 +145,19 @@ impl Incoming {
                     }
                     self.stage = Stage::Body(Body::new(response.into_body()));
                 }
-                Stage::Body(body) => match ready!(body.poll_frame(cx)).map_err(broken)? {
-                    Some(frame) => self.reader.push(frame),
-                    None => {
-                        let trailers = ready!(body.poll_trailers(cx)).map_err(broken)?;
-                        return Poll::Ready(self.conclude(trailers.as_ref()));
+                Stage::Body(body) => {
+                    // What came was taken: the server may send as much again.
+                    if amid_message || body.unreleased() >= RELEASE_STEP {
+                        body.release().map_err(broken)?;
                     }
-                },
+                    match ready!(body.poll_frame(cx)).map_err(broken)? {
+                        Some(frame) => self.reader.push(frame),
+                        None => {
+                            let trailers = ready!(body.poll_trailers(cx)).map_err(broken)?;
+                            return Poll::Ready(self.conclude(trailers.as_ref()));
+                        }
+                    }
+                }
                 Stage::Done => return Poll::Ready(Ok(None)),
             }
         }

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::connector::{ByteStream, Connecting, Connector};
 use crate::endpoint::{Address, Endpoint};
@@ -40,16 +42,42 @@ impl Connector for SocketConnector {
     }
 }
 
-/// Tries the addresses of the name one after the other; the name is resolved anew each time.
+/// An address that has not answered after this time gets company by the next one.
+///
+/// Source: RFC 8305, section 5.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Tries the addresses of the name, which is resolved anew each time; the first that answers
+/// wins. One that is silent takes nothing from the others but a head start.
 async fn connect_tcp(host: &str, port: u16, bind: Option<IpAddr>) -> io::Result<TcpStream> {
-    let mut last = None;
-    for address in tokio::net::lookup_host((host, port)).await? {
-        match connect_address(address, bind).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
+    let mut addresses = tokio::net::lookup_host((host, port)).await?;
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        let more = match addresses.next() {
+            Some(address) => {
+                attempts.spawn(connect_address(address, bind));
+                true
+            }
+            None => false,
+        };
+        let head_start = async {
+            match more {
+                true => tokio::time::sleep(HEAD_START).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            attempt = attempts.join_next() => match attempt {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => last = error,
+                Some(Err(error)) => last = io::Error::other(error),
+                None => return Err(last),
+            },
+            () = head_start => {}
         }
     }
-    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
 async fn connect_address(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {

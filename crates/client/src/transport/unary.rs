@@ -15,10 +15,6 @@ use super::link::{Head, Link, Occupancy};
 use crate::error::Code;
 use crate::method::Method;
 
-/// Bytes that may stay unreleased until a reply ends. Most replies are smaller: the end of
-/// the stream then gives the window back, and one lock and one wake-up are saved.
-pub(crate) const RELEASE_STEP: usize = 64 << 10;
-
 /// A unary call that was handed to a connection.
 ///
 /// Dropping it resets the stream, which harms no other.
@@ -26,6 +22,8 @@ pub(crate) struct Exchange {
     stage: Stage,
     reader: MessageReader,
     reply: Option<Bytes>,
+    /// What had been written before the request was handed over.
+    mark: u64,
     occupancy: Occupancy,
 }
 
@@ -51,6 +49,7 @@ impl Exchange {
         limit: usize,
     ) -> Result<Self, Failure> {
         let link = occupancy.link();
+        let mark = link.pulse.mark();
         // h2 checks by itself whether the connection takes requests; a sender of one's own
         // never waits behind another call's, so `ready()` would only lock once more.
         let (response, mut stream) = link
@@ -59,11 +58,12 @@ impl Exchange {
             .map_err(|error| link.refused(error))?;
         stream
             .send_data(body, true)
-            .map_err(|error| link.broken(error))?;
+            .map_err(|error| link.unfinished(error))?;
         Ok(Self {
             stage: Stage::Head(response),
             reader: MessageReader::new(limit),
             reply: None,
+            mark,
             occupancy,
         })
     }
@@ -92,7 +92,7 @@ impl Exchange {
             match &mut self.stage {
                 Stage::Head(response) => {
                     let response = ready!(Pin::new(response).poll(cx))
-                        .map_err(|error| self.occupancy.link().broken(error))?;
+                        .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
                     grpc::check_head(response.status(), response.headers())?;
                     if response.body().is_end_stream() || grpc::has_status(response.headers()) {
                         grpc::check_status(response.headers())?;
@@ -102,12 +102,12 @@ impl Exchange {
                 }
                 Stage::Body(body) => {
                     let frame = ready!(body.poll_frame(cx))
-                        .map_err(|error| self.occupancy.link().broken(error))?;
+                        .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
                     match frame {
                         Some(frame) => self.take(frame)?,
                         None => {
                             let trailers = ready!(body.poll_trailers(cx))
-                                .map_err(|error| self.occupancy.link().broken(error))?;
+                                .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
                             return Poll::Ready(self.conclude(trailers));
                         }
                     }
@@ -123,13 +123,21 @@ impl Exchange {
             return Err(Failure::violation("the reply has more than one message"));
         }
         self.reader.push(frame);
-        if let Some(message) = self.reader.next()? {
-            if self.reader.is_amid_message() {
-                return Err(Failure::violation("the reply has more than one message"));
+        match self.reader.next()? {
+            Some(_) if self.reader.is_amid_message() => {
+                Err(Failure::violation("the reply has more than one message"))
             }
-            self.reply = Some(message);
+            Some(message) => {
+                self.reply = Some(message);
+                Ok(())
+            }
+            None => match &mut self.stage {
+                Stage::Body(body) => body
+                    .release()
+                    .map_err(|error| self.occupancy.link().broken(error, self.mark)),
+                Stage::Head(_) | Stage::Done => Ok(()),
+            },
         }
-        Ok(())
     }
 
     fn conclude(&mut self, trailers: Option<http::HeaderMap>) -> Result<Bytes, Failure> {
@@ -176,12 +184,26 @@ impl Body {
         };
         let frame = frame?;
         self.unreleased += frame.len();
-        if self.unreleased >= RELEASE_STEP {
-            self.stream
-                .flow_control()
-                .release_capacity(std::mem::take(&mut self.unreleased))?;
-        }
         Poll::Ready(Ok(Some(frame)))
+    }
+
+    /// Lets the server send as much again as was received.
+    ///
+    /// A reply that is complete needs it not: the end of its stream gives the window back, and
+    /// one lock and one wake-up are saved. One that is not must have it, or the server would
+    /// wait for a window that nobody opens.
+    pub(crate) fn release(&mut self) -> Result<(), h2::Error> {
+        if self.unreleased == 0 {
+            return Ok(());
+        }
+        self.stream
+            .flow_control()
+            .release_capacity(std::mem::take(&mut self.unreleased))
+    }
+
+    /// Bytes that were received and not released.
+    pub(crate) fn unreleased(&self) -> usize {
+        self.unreleased
     }
 
     pub(crate) fn poll_trailers(

@@ -134,7 +134,10 @@ impl<O: Overseer> Watcher<O> {
         match ended {
             Ok(Ok(())) => self.tell(Loss::Graceful, "the server closed it".into(), false),
             Ok(Err(error)) => {
-                let pings = error.is_remote() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+                // gRPC's servers say so in the GOAWAY's debug data, which h2 only prints.
+                let pings = error.is_remote()
+                    && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+                    && error.to_string().contains("too_many_pings");
                 let graceful = error.is_go_away() && error.is_remote() && !pings;
                 let loss = if graceful {
                     Loss::Graceful

@@ -1,0 +1,42 @@
+//! What the verbs do: one file for a verb.
+
+mod del;
+mod endpoint;
+mod get;
+mod put;
+mod tour;
+mod version;
+
+use std::ffi::OsString;
+
+use crate::args::{Arguments, Verb};
+use crate::failure::Failure;
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let global = &arguments.global;
+    match arguments.verb {
+        Verb::Put(put) => put::run(global, put).await,
+        Verb::Get(get) => get::run(global, get).await,
+        Verb::Del(del) => del::run(global, del).await,
+        Verb::Endpoint(endpoint) => endpoint::run(global, endpoint).await,
+        Verb::Tour(_) => tour::run(global).await,
+        Verb::Version => version::run(),
+    }
+}
+
+/// The bytes of a word of the command line, which need not be text.
+fn bytes(word: OsString) -> Vec<u8> {
+    word.into_encoded_bytes()
+}
+
+/// Refuses what says twice, and differently, which keys are meant.
+fn check_range(range_end: Option<&OsString>, prefix: bool, from_key: bool) -> Result<(), Failure> {
+    let refusal = if prefix && from_key {
+        "--prefix and --from-key exclude each other: give one of them"
+    } else if (prefix || from_key) && range_end.is_some() {
+        "with --prefix or --from-key there is one argument, the key, and no range end"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Usage(refusal.to_owned()))
+}

@@ -1,0 +1,7 @@
+//! The `etcdex` command as a user runs it, beside `etcdctl` on real servers.
+
+mod endpoint;
+mod golden;
+mod process;
+mod refusal;
+mod tour;

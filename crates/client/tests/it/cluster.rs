@@ -1,0 +1,89 @@
+//! Three members, and a client that knows more than one of them.
+
+use std::time::{Duration, Instant};
+
+use etcdex::Client;
+use etcdex_testkit::{Cluster, Proxy};
+
+use crate::restart::Load;
+use crate::stage::{DEADLINE, ends};
+
+/// Members that end in order, one after the other, while all are in use: no write is applied
+/// twice, none that was told as done is lost, and no read fails.
+#[tokio::test]
+async fn members_that_end_in_order_under_load() {
+    ends(|binary| async move {
+        let cluster = Cluster::start(&binary, 3).await.unwrap();
+        let client = Client::builder()
+            .endpoints(cluster.endpoints())
+            .timeout(DEADLINE)
+            .connect()
+            .await
+            .unwrap();
+        let load = Load::start(&client).await;
+        load.goes_on(30).await;
+        // The one that leads, the one that leads then, and one that came back.
+        for _ in 0..3 {
+            let leader = cluster.leader().await.unwrap();
+            leader.terminate().await.unwrap();
+            load.goes_on(30).await;
+            leader.launch().unwrap();
+            leader.ready().await.unwrap();
+        }
+        load.goes_on(30).await;
+        load.end().await;
+    })
+    .await;
+}
+
+/// One member is behind a network that swallows everything; the defaults have to do.
+#[tokio::test]
+async fn a_black_hole_before_one_member() {
+    ends(|binary| async move {
+        let cluster = Cluster::start(&binary, 3).await.unwrap();
+        let [first, second, _] = cluster.members() else {
+            panic!("three members")
+        };
+        let proxy = Proxy::start(first.client_address()).await.unwrap();
+        let client = Client::builder()
+            .endpoints([proxy.endpoint(), second.endpoint()])
+            .connect()
+            .await
+            .unwrap();
+        client.put("k", "v").await.unwrap();
+        // Both are in use.
+        let member = client.member(proxy.endpoint()).unwrap();
+        member.get("k").await.unwrap();
+        client
+            .member(second.endpoint())
+            .unwrap()
+            .get("k")
+            .await
+            .unwrap();
+        proxy.black_hole();
+
+        let mut reads = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            reads.spawn(client.get("k").string().into_future());
+        }
+        while let Some(read) = reads.join_next().await {
+            assert_eq!(read.unwrap().unwrap().as_deref(), Some("v"));
+        }
+        let (begun, mut in_a_row) = (Instant::now(), 0);
+        while in_a_row < 10 {
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{in_a_row} in a row"
+            );
+            match client.put("k", "v").timeout(Duration::from_secs(1)).await {
+                Ok(_) => in_a_row += 1,
+                Err(_) => in_a_row = 0,
+            }
+        }
+
+        // The member comes back into use.
+        proxy.heal();
+        member.get("k").await.unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,95 @@
+//! Much at once.
+
+use std::time::Duration;
+
+use etcdex::{Client, Error, PutResponse, Value};
+use etcdex_testkit::{Etcd, Proxy};
+use tokio::task::JoinSet;
+
+use crate::stage::{DEADLINE, connect, each, newest};
+
+const MEGABYTE: usize = 1_000_000;
+
+/// A value that is like no other.
+fn megabyte(number: usize) -> Vec<u8> {
+    let mut draw = fastrand::Rng::with_seed(number as u64);
+    let mut value = vec![0; MEGABYTE];
+    draw.fill(&mut value);
+    value
+}
+
+#[tokio::test]
+async fn a_range_of_a_hundred_megabytes() {
+    let Some(binary) = newest() else { return };
+    let etcd = Etcd::start(binary).await.unwrap();
+    let client = connect(&etcd).await.with_timeout(2 * DEADLINE);
+    let mut puts: JoinSet<Result<PutResponse, Error>> = JoinSet::new();
+    for number in 0..100 {
+        if puts.len() == 4 {
+            puts.join_next().await.unwrap().unwrap().unwrap();
+        }
+        let value = Value::from(megabyte(number));
+        puts.spawn(client.put(format!("k{number:03}"), value).into_future());
+    }
+    while let Some(put) = puts.join_next().await {
+        put.unwrap().unwrap();
+    }
+
+    let get = client.get("k").prefix().await.unwrap();
+    assert_eq!((get.kvs.len(), get.count), (100, 100));
+    for (number, kv) in get.kvs.iter().enumerate() {
+        assert!(kv.value == megabyte(number), "value {number}");
+    }
+    let mut list = client.list("k").page(16);
+    let mut number = 0;
+    while let Some(kv) = list.next().await.unwrap() {
+        assert!(kv == get.kvs[number], "pair {number}");
+        number += 1;
+    }
+    assert_eq!(number, 100);
+
+    // A client that takes less gets it all the same, page by page.
+    let careful = Client::builder()
+        .endpoint(etcd.endpoint())
+        .max_receive_size(8 * MEGABYTE)
+        .timeout(DEADLINE);
+    let mut list = careful.connect().await.unwrap().list("k");
+    let mut number = 0;
+    while let Some(kv) = list.next().await.unwrap() {
+        assert!(kv == get.kvs[number], "pair {number}");
+        number += 1;
+    }
+    assert_eq!(number, 100);
+}
+
+#[tokio::test]
+async fn ten_thousand_gets_over_one_connection() {
+    each(|stage| async move {
+        let proxy = Proxy::start(stage.etcd.client_address()).await.unwrap();
+        let client = Client::builder()
+            .endpoint(proxy.endpoint())
+            .namespace(stage.prefix.as_str())
+            .timeout(Duration::from_secs(60))
+            .connect()
+            .await
+            .unwrap();
+        for number in 0..10 {
+            let key = number.to_string();
+            client.put(&key, &*key).await.unwrap();
+        }
+        let mut gets = JoinSet::new();
+        for number in 0..10_000 {
+            let get = client.get((number % 10).to_string()).string();
+            gets.spawn(async move { (number, get.await) });
+        }
+        let mut answered = 0;
+        while let Some(get) = gets.join_next().await {
+            let (number, value) = get.unwrap();
+            assert_eq!(value.unwrap(), Some((number % 10).to_string()));
+            answered += 1;
+        }
+        assert_eq!(answered, 10_000);
+        assert_eq!(proxy.connections(), 1);
+    })
+    .await;
+}

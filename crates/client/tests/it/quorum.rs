@@ -1,0 +1,111 @@
+//! A member that is left alone.
+
+use std::time::{Duration, Instant};
+
+use etcdex::{Client, Code, ErrorKind, Outcome};
+use etcdex_testkit::{Binary, Cluster, Etcd};
+
+use crate::stage::{ends, eventually};
+
+/// Three members of which the last is alone and knows it, and a client of that one.
+async fn alone(binary: &Binary) -> (Cluster, Client) {
+    let builder = Etcd::builder().binary(binary);
+    let builder = builder.args(["--heartbeat-interval=50", "--election-timeout=500"]);
+    let cluster = builder.start_cluster(3).await.unwrap();
+    let [first, second, last] = cluster.members() else {
+        panic!("three members")
+    };
+    let client = Client::connect(last.endpoint()).await.unwrap();
+    client.put("k", "v").await.unwrap();
+    first.kill();
+    second.kill();
+    eventually("the last member sees no leader", || async {
+        let metrics = last.metrics().await.unwrap();
+        metrics
+            .lines()
+            .any(|line| line == "etcd_server_has_leader 0")
+    })
+    .await;
+    (cluster, client)
+}
+
+#[tokio::test]
+async fn without_a_leader() {
+    ends(|binary| async move {
+        let (cluster, client) = alone(&binary).await;
+        let last = &cluster.members()[2];
+
+        // Who asks for a leader is told at once that there is none.
+        let strict = client.require_leader(true);
+        let begun = Instant::now();
+        let put = strict.put("k", "w").await.unwrap_err();
+        assert_eq!(put.message(), "etcdserver: no leader");
+        assert_eq!(put.kind(), ErrorKind::NoLeader);
+        assert_eq!(put.outcome(), Outcome::Rejected);
+        assert_eq!(put.code(), Some(Code::Unavailable));
+        assert_eq!(put.endpoint().unwrap().url(), last.endpoint());
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+
+        // Who does not still reads what the member has.
+        let get = client.get("k").serializable().string().await.unwrap();
+        assert_eq!(get.as_deref(), Some("v"));
+
+        // What needs the cluster waits for it, as long as it may.
+        let limit = Duration::from_millis(700);
+        let begun = Instant::now();
+        let get = client.get("k").timeout(limit);
+        let put = client.put("k", "w").timeout(limit);
+        let (get, put) = tokio::join!(get, put);
+        let took = begun.elapsed();
+        assert!(get.is_err());
+        assert_eq!(put.unwrap_err().outcome(), Outcome::Unknown);
+        assert!(took < limit + Duration::from_secs(1), "{took:?}");
+
+        // The cluster comes back, and so does the client.
+        for member in &cluster.members()[..2] {
+            member.launch().unwrap();
+        }
+        last.ready().await.unwrap();
+        client.put("k", "x").await.unwrap();
+        let get = strict.get("k").string().await.unwrap();
+        assert_eq!(get.as_deref(), Some("x"));
+    })
+    .await;
+}
+
+/// As [`Client::require_leader`] says: instead of waiting for one.
+#[tokio::test]
+#[ignore = "a read is sent eleven times, for more than 3 s, before it is told"]
+async fn a_read_that_wants_a_leader_is_told_at_once() {
+    ends(|binary| async move {
+        let (_cluster, client) = alone(&binary).await;
+        let begun = Instant::now();
+        let get = client.require_leader(true).get("k").await.unwrap_err();
+        assert_eq!(get.kind(), ErrorKind::NoLeader, "{get:?}");
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    })
+    .await;
+}
+
+/// The server knows the time-out, too, and gives a call up by a reset: which of the two is
+/// first must not matter.
+#[tokio::test]
+#[ignore = "when the server's clock is first, the kind is Cancelled"]
+async fn the_kind_of_a_timeout_is_timeout() {
+    ends(|binary| async move {
+        let (_cluster, client) = alone(&binary).await;
+        for limit in 200..220 {
+            let limit = Duration::from_millis(limit);
+            let get = client.get("k").timeout(limit);
+            let put = client.put("k", "w").timeout(limit);
+            let (get, put) = tokio::join!(get, put);
+            for error in [get.unwrap_err(), put.unwrap_err()] {
+                assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+                assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+            }
+        }
+    })
+    .await;
+}

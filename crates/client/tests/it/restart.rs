@@ -1,0 +1,141 @@
+//! Servers that go and come back, or stand still for a while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use etcdex::{Client, ErrorKind, Outcome};
+use etcdex_testkit::until;
+use tokio::task::JoinSet;
+
+use crate::stage::{connect, each_alone, keys};
+
+/// Readers and writers that go on until they are told to stop.
+pub(crate) struct Load {
+    client: Client,
+    over: Arc<AtomicBool>,
+    reads: Arc<AtomicU64>,
+    writes: Arc<AtomicU64>,
+    tasks: JoinSet<Vec<Write>>,
+}
+
+/// What the client told of one put; each puts a key of its own.
+pub(crate) struct Write {
+    key: String,
+    outcome: Option<Outcome>,
+}
+
+impl Load {
+    /// Three readers and three writers.
+    pub(crate) async fn start(client: &Client) -> Self {
+        client.put("present", "1").await.unwrap();
+        let mut load = Self {
+            client: client.clone(),
+            over: Arc::default(),
+            reads: Arc::default(),
+            writes: Arc::default(),
+            tasks: JoinSet::new(),
+        };
+        for task in 0..3 {
+            let (over, reads) = (Arc::clone(&load.over), Arc::clone(&load.reads));
+            let client = load.client.clone();
+            load.tasks.spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    // Reads never fail.
+                    let get = client.get("present").string().await.unwrap();
+                    assert_eq!(get.as_deref(), Some("1"));
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+                Vec::new()
+            });
+            let (over, writes) = (Arc::clone(&load.over), Arc::clone(&load.writes));
+            let client = load.client.clone();
+            load.tasks.spawn(async move {
+                let mut told = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let key = format!("write/{task}/{}", told.len());
+                    let put = client.put(&key, "1").await;
+                    if put.is_ok() {
+                        writes.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let outcome = put.err().map(|error| {
+                        assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+                        error.outcome()
+                    });
+                    told.push(Write { key, outcome });
+                }
+                told
+            });
+        }
+        load
+    }
+
+    /// Waits until so many more reads and writes have succeeded.
+    pub(crate) async fn goes_on(&self, more: u64) {
+        let (reads, writes) = (&self.reads, &self.writes);
+        let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (reads_then, writes_then) = (now(reads) + more, now(writes) + more);
+        until("reads and writes go on", || {
+            now(reads) >= reads_then && now(writes) >= writes_then
+        })
+        .await;
+    }
+
+    /// Stops it, and holds what the client told against what is there.
+    pub(crate) async fn end(mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let mut told = Vec::new();
+        while let Some(task) = self.tasks.join_next().await {
+            told.extend(task.unwrap());
+        }
+        let all = self.client.get("write/").prefix().await.unwrap();
+        // Nothing was applied twice.
+        assert!(all.kvs.iter().all(|kv| kv.version == 1));
+        let there: std::collections::HashSet<&str> = keys(&all.kvs).into_iter().collect();
+        for write in &told {
+            let is_there = there.contains(&*write.key);
+            assert!(is_there || write.outcome.is_some(), "{} is lost", write.key);
+        }
+        assert!(told.len() >= there.len());
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_killed_and_restarted_under_load() {
+    each_alone(&[], |etcd| async move {
+        let client = connect(&etcd).await;
+        let load = Load::start(&client).await;
+        load.goes_on(50).await;
+        etcd.restart().await.unwrap();
+        load.goes_on(50).await;
+        etcd.terminate().await.unwrap();
+        etcd.launch().unwrap();
+        load.goes_on(50).await;
+        load.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_stands_still_for_a_while() {
+    each_alone(&[], |etcd| async move {
+        let client = connect(&etcd).await;
+        client.put("present", "1").await.unwrap();
+        etcd.pause().unwrap();
+        let short = Duration::from_millis(200);
+        let error = client.put("lost", "1").timeout(short).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert_eq!(error.outcome(), Outcome::Unknown);
+
+        let mut put = tokio::spawn(client.put("k", "v"));
+        let mut get = tokio::spawn(client.get("present").string());
+        let both = async { tokio::join!(&mut put, &mut get) };
+        assert!(tokio::time::timeout(short, both).await.is_err());
+        etcd.resume().unwrap();
+        put.await.unwrap().unwrap();
+        assert_eq!(get.await.unwrap().unwrap().as_deref(), Some("1"));
+        let kv = client.get("k").await.unwrap().into_kv().unwrap();
+        assert_eq!(kv.version, 1);
+    })
+    .await;
+}

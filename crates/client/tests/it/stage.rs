@@ -1,0 +1,198 @@
+//! What every test starts from: servers, clients, keys of its own.
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use etcdex::{Client, Error, ErrorKind, KeyValue, LeaseId, Outcome};
+use etcdex_testkit::{Binaries, Binary, Etcd, Version};
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+
+/// More than any single wait takes here, also on a loaded machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A server that other tests use, too, a client of this test and a prefix of its own.
+pub(crate) struct Stage {
+    pub(crate) etcd: &'static Etcd,
+    pub(crate) client: Client,
+    pub(crate) prefix: String,
+}
+
+impl Stage {
+    async fn new(etcd: &'static Etcd) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self {
+            etcd,
+            client: connect(etcd).await,
+            prefix: format!("test-{}/", NEXT.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// A key of this test.
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// A client that has this test's keys for all there are.
+    pub(crate) fn inside(&self) -> Client {
+        self.client.namespace(self.prefix.as_str())
+    }
+}
+
+/// Runs a test on each version, on servers that all tests share. The versions run at once.
+pub(crate) async fn each<T>(test: fn(Stage) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    run(shared().iter().map(move |(binary, server)| {
+        let version = binary.version();
+        let body = async move {
+            let start = || async { Etcd::start(binary).await };
+            let etcd = server.get_or_try_init(start).await.unwrap();
+            test(Stage::new(etcd).await).await;
+        };
+        (version, body)
+    }))
+    .await;
+}
+
+/// Runs a test on each version, on a server of its own that was started with these arguments.
+pub(crate) async fn each_alone<T>(arguments: &'static [&'static str], test: fn(Etcd) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    run(binaries().all().iter().map(move |binary| {
+        let builder = Etcd::builder().binary(binary).args(arguments);
+        let body = async move { test(builder.start().await.unwrap()).await };
+        (binary.version(), body)
+    }))
+    .await;
+}
+
+/// Runs a test for the oldest and the newest version: for what needs many servers.
+pub(crate) async fn ends<T>(test: fn(Binary) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    let all = binaries().all();
+    let mut chosen: Vec<&Binary> = all.first().into_iter().chain(all.last()).collect();
+    chosen.dedup();
+    run(chosen
+        .into_iter()
+        .map(move |binary| (binary.version(), test(binary.clone()))))
+    .await;
+}
+
+/// The newest version, if there is one at all.
+pub(crate) fn newest() -> Option<&'static Binary> {
+    binaries().newest()
+}
+
+async fn run<T>(tests: impl Iterator<Item = (Version, T)>)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    let mut set = JoinSet::new();
+    for (version, test) in tests {
+        set.spawn(async move {
+            let _told = Told(version);
+            test.await;
+        });
+    }
+    while let Some(end) = set.join_next().await {
+        if let Err(error) = end {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+/// Says on which version a test failed.
+struct Told(Version);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this was on etcd {}", self.0);
+        }
+    }
+}
+
+fn binaries() -> &'static Binaries {
+    static BINARIES: OnceLock<Binaries> = OnceLock::new();
+    BINARIES.get_or_init(Binaries::for_tests)
+}
+
+/// Never dropped: the testkit's watchdog kills them when this process ends.
+fn shared() -> &'static [(Binary, OnceCell<Etcd>)] {
+    static SERVERS: OnceLock<Vec<(Binary, OnceCell<Etcd>)>> = OnceLock::new();
+    SERVERS.get_or_init(|| {
+        let all = binaries().all().iter();
+        all.map(|binary| (binary.clone(), OnceCell::new()))
+            .collect()
+    })
+}
+
+/// A client with the defaults, but for a time-out that a loaded machine keeps, too.
+pub(crate) async fn connect(etcd: &Etcd) -> Client {
+    Client::builder()
+        .endpoint(etcd.endpoint())
+        .timeout(DEADLINE)
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// Grants a lease that outlives the test.
+pub(crate) async fn grant(etcd: &Etcd) -> LeaseId {
+    let told = etcd.etcdctl(["lease", "grant", "600"]).await.unwrap();
+    // "lease 694d8e2f5c1b2a08 granted with TTL(600s)"
+    let id = told.split(' ').nth(1).expect(&told);
+    LeaseId::new(i64::from_str_radix(id, 16).expect(&told)).expect(&told)
+}
+
+/// Whatever a test draws at random comes from this; `ETCDEX_SEED` repeats a run.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("ETCDEX_SEED").ok();
+    let seed = given.map_or_else(
+        || fastrand::u64(..),
+        |text| text.parse().expect("ETCDEX_SEED is a number"),
+    );
+    println!("ETCDEX_SEED={seed}");
+    seed
+}
+
+/// Waits until the asynchronous condition holds.
+pub(crate) async fn eventually<T>(what: &str, mut holds: impl FnMut() -> T)
+where
+    T: Future<Output = bool>,
+{
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let end = tokio::time::timeout(DEADLINE, wait).await;
+    assert!(end.is_ok(), "waited for {DEADLINE:?}: {what}");
+}
+
+/// The keys' names, for comparing.
+pub(crate) fn keys(kvs: &[KeyValue]) -> Vec<&str> {
+    kvs.iter().map(|kv| kv.key_str().unwrap()).collect()
+}
+
+/// The values, for comparing.
+pub(crate) fn values(kvs: &[KeyValue]) -> Vec<&str> {
+    kvs.iter().map(|kv| kv.value_str().unwrap()).collect()
+}
+
+/// The error of a request that no server has seen, because it makes no sense.
+#[track_caller]
+pub(crate) fn assert_refused<T>(reply: Result<T, Error>) {
+    let error = reply.err().expect("this is refused");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
+    assert_eq!(error.code(), None, "{error}");
+    assert_eq!(error.attempts(), 0, "{error}");
+}

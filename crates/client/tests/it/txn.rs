@@ -1,0 +1,181 @@
+//! Transactions: <https://etcd.io/docs/v3.6/learning/api/#transaction>.
+
+use etcdex::{
+    Client, Compare, Delete, Error, ErrorKind, Get, OperationResponse, Outcome, Put, Txn,
+};
+
+use crate::stage::{each, keys};
+
+#[tokio::test]
+async fn then_and_otherwise() {
+    each(|stage| async move {
+        let inside = stage.inside();
+        let take = |owner: &str| {
+            let txn = inside.txn().when(Compare::version("owner").equal(0));
+            txn.then(Put::new("owner", owner))
+                .otherwise(Get::new("owner"))
+        };
+        let taken = take("me").await.unwrap();
+        assert!(taken.succeeded);
+        let [OperationResponse::Put(put)] = &taken.responses[..] else {
+            panic!("{taken:?}")
+        };
+        assert_eq!(put.prev_kv, None);
+        let mut refused = take("you").await.unwrap();
+        assert!(!refused.succeeded);
+        assert_eq!(refused.responses.len(), 1);
+        let kv = refused.responses.remove(0).into_get().unwrap().into_kv();
+        let kv = kv.unwrap();
+        assert_eq!((kv.key_str(), kv.value_str()), (Some("owner"), Some("me")));
+        assert_eq!(kv.mod_revision, taken.header.revision);
+
+        // All conditions have to hold; none at all do.
+        let txn = inside.txn().when(Compare::version("owner").equal(1));
+        let txn = txn.when(Compare::value("owner").equal("you"));
+        assert!(!txn.await.unwrap().succeeded);
+        let empty = inside.txn().await.unwrap();
+        assert!(empty.succeeded && empty.responses.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn replies_of_all_kinds_come_in_order() {
+    each(|stage| async move {
+        let inside = stage.inside();
+        for key in ["a", "b", "c"] {
+            inside.put(key, "old").await.unwrap();
+        }
+        let txn = inside
+            .txn()
+            .then(Get::new("a").prefix())
+            .then(Put::new("a", "new").prev_kv())
+            .then(Delete::new("b").range_end("d").prev_kv())
+            .then(
+                Txn::new()
+                    .when(Compare::version("none").greater(0))
+                    .then(Put::new("never", ""))
+                    .otherwise(Get::new("").all_keys())
+                    .otherwise(Txn::new().then(Put::new("deep", "down"))),
+            )
+            .then(Get::new("none"));
+        let txn = txn.await.unwrap();
+        assert!(txn.succeeded);
+        let mut replies = txn.responses.into_iter();
+        let mut next = || replies.next().unwrap();
+
+        let get = next().into_get().unwrap();
+        assert_eq!(get.kvs[0].value_str(), Some("old"));
+        let put = next().into_put().unwrap();
+        assert_eq!(put.prev_kv.unwrap().key_str(), Some("a"));
+        let delete = next().into_delete().unwrap();
+        assert_eq!(
+            (delete.deleted, keys(&delete.prev_kvs)),
+            (2, vec!["b", "c"])
+        );
+        let nested = next().into_txn().unwrap();
+        assert!(!nested.succeeded);
+        let mut inner = nested.responses.into_iter();
+        // It sees what the operations before it did.
+        let get = inner.next().unwrap().into_get().unwrap();
+        assert_eq!(keys(&get.kvs), ["a"]);
+        assert_eq!(get.kvs[0].value_str(), Some("new"));
+        let deepest = inner.next().unwrap().into_txn().unwrap();
+        assert!(deepest.succeeded && deepest.responses.len() == 1);
+        assert_eq!(next().into_get().unwrap().count, 0);
+        assert!(replies.next().is_none());
+
+        // All of it is of one revision.
+        let all = inside.get("").all_keys().await.unwrap();
+        assert_eq!(keys(&all.kvs), ["a", "deep"]);
+        let one = |kv: &etcdex::KeyValue| kv.mod_revision == txn.header.revision;
+        assert!(all.kvs.iter().all(one));
+    })
+    .await;
+}
+
+#[track_caller]
+fn assert_rejected<T>(reply: Result<T, Error>, kind: ErrorKind, message: &str) {
+    let error = reply.err().expect("this is rejected");
+    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
+    assert_eq!(error.message(), message);
+}
+
+#[tokio::test]
+async fn a_key_is_put_once() {
+    each(|stage| async move {
+        let inside = stage.inside();
+        let put = || Put::new("k", "v");
+        let again = "etcdserver: duplicate key given in txn request";
+        for txn in [
+            inside.txn().then(put()).then(put()),
+            inside.txn().otherwise(put()).otherwise(put()),
+            inside.txn().then(put()).then(Delete::new("k")),
+            inside.txn().then(Delete::new("a").from_key()).then(put()),
+            inside.txn().then(put()).then(Delete::new("").all_keys()),
+            inside.txn().then(put()).then(Txn::new().otherwise(put())),
+        ] {
+            assert_rejected(txn.await, ErrorKind::DuplicateKey, again);
+        }
+        // The branches are checked apart, and deletes may overlap.
+        let apart = inside.txn().then(put()).otherwise(put());
+        assert!(apart.await.unwrap().succeeded);
+        let deletes = inside.txn().then(Delete::new("k"));
+        let deletes = deletes.then(Delete::new("k").prefix()).await.unwrap();
+        let deleted = deletes.responses.into_iter();
+        let deleted: Vec<u64> = deleted
+            .map(|reply| reply.into_delete().unwrap().deleted)
+            .collect();
+        assert_eq!(deleted, [1, 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn as_many_operations_as_the_server_allows() {
+    each(|stage| async move {
+        let inside = stage.inside();
+        let gets = |count| (0..count).fold(Txn::new(), |txn, _| txn.then(Get::new("k")));
+        let others = |count| (0..count).fold(Txn::new(), |txn, _| txn.otherwise(Get::new("k")));
+        let compares = |count| {
+            (0..count).fold(Txn::new(), |txn, _| {
+                txn.when(Compare::version("k").equal(0))
+            })
+        };
+        let run = |client: &Client, txn| client.run(txn);
+        for txn in [gets(128), others(128), compares(128)] {
+            run(&inside, txn).await.unwrap();
+        }
+        let message = "etcdserver: too many operations in txn request";
+        for txn in [gets(129), others(129), compares(129)] {
+            let reply = run(&inside, txn).await;
+            assert_rejected(reply, ErrorKind::TooManyOperations, message);
+        }
+    })
+    .await;
+}
+
+/// One operation that fails takes all of them with it.
+#[tokio::test]
+async fn all_or_nothing() {
+    each(|stage| async move {
+        let inside = stage.inside();
+        let lease = etcdex::LeaseId::new(i64::MAX).unwrap();
+        let txn = inside
+            .txn()
+            .then(Put::new("a", "v"))
+            .then(Put::new("b", "v").lease(lease));
+        let message = "etcdserver: requested lease not found";
+        assert_rejected(txn.await, ErrorKind::LeaseNotFound, message);
+        let txn = inside
+            .txn()
+            .then(Put::new("a", "v"))
+            .then(Get::new("b").revision(i64::MAX));
+        let message = "etcdserver: mvcc: required revision is a future revision";
+        assert_rejected(txn.await, ErrorKind::FutureRevision, message);
+        let get = inside.get("").all_keys().await.unwrap();
+        assert_eq!(get.count, 0);
+    })
+    .await;
+}
