@@ -40,11 +40,15 @@ impl Client {
     /// # Errors
     /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease, and
     /// [`Server`](crate::ErrorKind::Server) (from etcd 3.5 on) when it was lost while waiting.
+    /// The lock service does not tell how far it had got: the outcome of its errors is unknown.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue: the server is told, and deletes the key. When the
     /// lock was being taken in that moment the key may stay, until [`unlock`](Self::unlock) or
     /// the end of the lease. The same goes for an error whose outcome is unknown.
+    ///
+    /// Do not give up hundreds of waiting locks in one moment: the lock service of an etcd can get
+    /// stuck over it, until it is restarted (seen on 3.6.16 and 3.7.3).
     ///
     /// # Retries
     /// It is sent again only when it provably reached no server.

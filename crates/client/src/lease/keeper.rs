@@ -123,14 +123,13 @@ impl LeaseKeeper {
     /// Dropping the future loses nothing.
     pub async fn lost(&self) -> LeaseEnd {
         let mut state = self.state.clone();
-        let lost = state
-            .wait_for(|state| matches!(state, Standing::Lost(_)))
-            .await;
-        match lost.as_deref() {
-            Ok(Standing::Lost(end)) => *end,
-            _ => {
-                drop(lost);
-                std::future::pending().await
+        loop {
+            if let Standing::Lost(end) = *state.borrow_and_update() {
+                return end;
+            }
+            if state.changed().await.is_err() {
+                // The runtime that renewed it has ended: nobody will ever know more.
+                return std::future::pending().await;
             }
         }
     }

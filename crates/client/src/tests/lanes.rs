@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use etcdex_proto::{etcdserverpb as pb, v3lockpb};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;

@@ -5,6 +5,7 @@ mod death;
 mod frames;
 mod keepalive;
 mod lanes;
+mod leases;
 mod lies;
 mod load;
 mod peer;

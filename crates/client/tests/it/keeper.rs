@@ -168,11 +168,17 @@ async fn what_is_known_of_a_lease_when_the_server_is_away() {
         proxy.refuse();
         proxy.cut();
         let state = keeper.changed().await;
-        let LeaseState::AtRisk { remaining, cause, .. } = state else {
+        let LeaseState::AtRisk {
+            remaining, cause, ..
+        } = state
+        else {
             panic!("{state:?}");
         };
         assert!(remaining <= TTL / 3);
-        assert!([ErrorKind::Unavailable, ErrorKind::Timeout].contains(&cause), "{cause:?}");
+        assert!(
+            [ErrorKind::Unavailable, ErrorKind::Timeout].contains(&cause),
+            "{cause:?}"
+        );
         let begun = Instant::now();
         assert_eq!(keeper.changed().await, LeaseState::Doubtful);
         assert!(begun.elapsed() + Duration::from_millis(10) >= remaining);
@@ -190,9 +196,15 @@ async fn a_lease_survives_the_loss_of_its_member() {
     ends(|binary| async move {
         let cluster = Cluster::start(&binary, 3).await.unwrap();
         let proxies = [
-            Proxy::start(cluster.members()[0].client_address()).await.unwrap(),
-            Proxy::start(cluster.members()[1].client_address()).await.unwrap(),
-            Proxy::start(cluster.members()[2].client_address()).await.unwrap(),
+            Proxy::start(cluster.members()[0].client_address())
+                .await
+                .unwrap(),
+            Proxy::start(cluster.members()[1].client_address())
+                .await
+                .unwrap(),
+            Proxy::start(cluster.members()[2].client_address())
+                .await
+                .unwrap(),
         ];
         let builder = Client::builder().endpoints(proxies.iter().map(Proxy::endpoint));
         let client = builder.timeout(DEADLINE).connect().await.unwrap();
@@ -201,7 +213,11 @@ async fn a_lease_survives_the_loss_of_its_member() {
         cluster.members()[used].kill();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(15) {
-            assert!(!matches!(keeper.state(), LeaseState::Lost(_)), "{:?}", keeper.state());
+            assert!(
+                !matches!(keeper.state(), LeaseState::Lost(_)),
+                "{:?}",
+                keeper.state()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(is_alive(keeper.state()), "{:?}", keeper.state());
@@ -213,7 +229,11 @@ async fn a_lease_survives_the_loss_of_its_member() {
         cluster.members()[used].pause().unwrap();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(15) {
-            assert!(!matches!(keeper.state(), LeaseState::Lost(_)), "{:?}", keeper.state());
+            assert!(
+                !matches!(keeper.state(), LeaseState::Lost(_)),
+                "{:?}",
+                keeper.state()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(is_alive(keeper.state()), "{:?}", keeper.state());
@@ -227,20 +247,28 @@ async fn a_lease_survives_the_loss_of_its_member() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_leases_are_kept_over_one_stream() {
     let Some(binary) = newest() else { return };
-    let count: usize = std::env::var("ETCDEX_LEASES")
-        .map_or(2_000, |text| text.parse().expect("ETCDEX_LEASES is a number"));
+    let count: usize = std::env::var("ETCDEX_LEASES").map_or(2_000, |text| {
+        text.parse().expect("ETCDEX_LEASES is a number")
+    });
     let ttl = Duration::from_secs(10);
     let etcd = Etcd::start(binary).await.unwrap();
     let client = connect(&etcd).await;
     let mut keepers = Vec::new();
     // Granted in parallel, or the first would run out before the last is there.
     for _ in 0..count.div_ceil(500) {
-        let grants: Vec<_> = (0..500).map(|_| tokio::spawn(client.grant(ttl).into_future())).collect();
+        let grants: Vec<_> = (0..500)
+            .map(|_| tokio::spawn(client.grant(ttl).into_future()))
+            .collect();
         for grant in grants {
             keepers.push(client.keep(grant.await.unwrap().unwrap().id));
         }
     }
-    let alive = || keepers.iter().filter(|keeper| is_alive(keeper.state())).count();
+    let alive = || {
+        keepers
+            .iter()
+            .filter(|keeper| is_alive(keeper.state()))
+            .count()
+    };
     until("all are alive", || alive() == keepers.len()).await;
     let (sent, cpu, begun) = (received(&etcd).await, cpu(), Instant::now());
     while begun.elapsed() < ttl * 3 {
@@ -266,13 +294,19 @@ async fn received(etcd: &Etcd) -> f64 {
         line.starts_with("grpc_server_msg_received_total{") && line.contains("\"LeaseKeepAlive\"")
     });
     let number = line.and_then(|line| line.rsplit(' ').next());
-    number.and_then(|number| number.parse().ok()).unwrap_or_default()
+    number
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Seconds of processor time that this process has used; 100 ticks are one.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
     ticks / 100.0
 }

@@ -37,12 +37,23 @@ async fn a_lease_takes_its_keys_with_it() {
         let mut ttl = client.ttl(lease.id).keys().await.unwrap();
         ttl.keys.sort();
         assert_eq!(ttl.keys, ["one", "two"]);
-        assert_eq!(stage.client.ttl(lease.id).keys().await.unwrap().keys.len(), 3);
+        assert_eq!(
+            stage.client.ttl(lease.id).keys().await.unwrap().keys.len(),
+            3
+        );
 
         let reply = client.revoke(lease.id).await.unwrap();
         assert_ne!(reply.header.revision, 0);
         assert_eq!(client.get("one").string().await.unwrap(), None);
-        assert!(stage.client.get("elsewhere").string().await.unwrap().is_none());
+        assert!(
+            stage
+                .client
+                .get("elsewhere")
+                .string()
+                .await
+                .unwrap()
+                .is_none()
+        );
     })
     .await;
 }
@@ -52,7 +63,10 @@ async fn unknown_leases() {
     each(|stage| async move {
         let (client, id) = (&stage.client, unknown());
         let ttl = client.ttl(id).keys().await.unwrap();
-        assert_eq!((ttl.id, ttl.ttl, ttl.granted_ttl), (id, None, Duration::ZERO));
+        assert_eq!(
+            (ttl.id, ttl.ttl, ttl.granted_ttl),
+            (id, None, Duration::ZERO)
+        );
         for error in [
             client.revoke(id).await.unwrap_err(),
             client.keep_alive(id).await.unwrap_err(),
@@ -76,7 +90,10 @@ async fn an_id_of_ones_own() {
         assert_eq!(error.outcome(), Outcome::Rejected);
 
         let negative = LeaseId::new(-fastrand::i64(1..)).unwrap();
-        assert_eq!(client.grant(seconds(30)).id(negative).await.unwrap().id, negative);
+        assert_eq!(
+            client.grant(seconds(30)).id(negative).await.unwrap().id,
+            negative
+        );
         assert_eq!(client.keep_alive(negative).await.unwrap().id, negative);
         client.revoke(negative).await.unwrap();
 
