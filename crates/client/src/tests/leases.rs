@@ -200,6 +200,20 @@ async fn a_lease_that_is_gone_is_told_and_forgotten() {
     assert!(is_alive(client.keep(id(7)).changed().await));
 }
 
+/// The loss of one lease is not told to whoever keeps another of the same ID.
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_the_same_id_is_kept_at_once() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let mut keeper = client.keep(id(7));
+    keeper.changed().await;
+    keeper.revoke().await.expect("an answer");
+    let mut again = client.keep(id(7));
+    assert!(is_alive(again.changed().await));
+    sleep(TTL * 3).await;
+    assert!(is_alive(again.state()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_member_and_one_without_a_leader_are_left() {
     for manner in [Manner::Silent, Manner::NoLeader] {
