@@ -33,7 +33,9 @@
 //!   connection, sending and receiving, and that the server is told. Only what is long by
 //!   nature, a physical compaction say, has none unless you choose one.
 //! - Reads are sent again when a server is unavailable. Writes are sent again only when
-//!   provably no server has seen them.
+//!   provably no server has seen them; a [`Grant`] is the exception, as it can make no second
+//!   lease.
+//! - Leases renew themselves as long as a [`LeaseKeeper`] exists.
 //! - Keys and values of a reply are slices of the received bytes; neither they nor secrets are
 //!   ever printed, by `Debug`, in errors or in logs.
 //!
