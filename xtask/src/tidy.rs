@@ -77,6 +77,7 @@ const PURE_FILES: &[&str] = &[
     "keepalive.rs",
     "backoff.rs",
     "budget.rs",
+    "renewal.rs",
     "balance.rs",
     "retry.rs",
     "token.rs",

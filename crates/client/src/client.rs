@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
+use crate::lease::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 
@@ -34,6 +35,7 @@ use crate::txn::{PutIfAbsent, Swap, Txn};
 #[derive(Clone)]
 pub struct Client {
     scope: Scope,
+    leases: Arc<Hub>,
 }
 
 impl Client {
@@ -53,16 +55,9 @@ impl Client {
     fn new(config: &Config) -> Result<Self, Error> {
         let core = Arc::new(Core::new(config)?);
         warn_of_plain_text(config);
-        let options = &core.options;
         Ok(Self {
-            scope: Scope {
-                timeout: Timeout::Default(options.timeout),
-                namespace: Namespace::new(options.namespace.clone()),
-                member: None,
-                require_leader: options.require_leader,
-                anonymous: false,
-                core,
-            },
+            scope: Scope::of(core),
+            leases: Arc::default(),
         })
     }
 
@@ -265,6 +260,15 @@ impl Client {
         Call::new(&self.scope, request)
     }
 
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Where the leases of all handles are kept.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.leases
+    }
+
     #[cfg(test)]
     pub(crate) fn core(&self) -> &Core {
         &self.scope.core
@@ -273,7 +277,10 @@ impl Client {
     fn with(&self, change: impl FnOnce(&mut Scope)) -> Self {
         let mut scope = self.scope.clone();
         change(&mut scope);
-        Self { scope }
+        Self {
+            scope,
+            leases: Arc::clone(&self.leases),
+        }
     }
 }
 

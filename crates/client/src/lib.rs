@@ -33,7 +33,9 @@
 //!   connection, sending and receiving, and that the server is told. Only what is long by
 //!   nature, a physical compaction say, has none unless you choose one.
 //! - Reads are sent again when a server is unavailable. Writes are sent again only when
-//!   provably no server has seen them.
+//!   provably no server has seen them; a [`Grant`] is the exception, as it can make no second
+//!   lease.
+//! - Leases renew themselves as long as a [`LeaseKeeper`] exists.
 //! - Keys and values of a reply are slices of the received bytes; neither they nor secrets are
 //!   ever printed, by `Debug`, in errors or in logs.
 //!
@@ -66,6 +68,8 @@ mod endpoint;
 mod error;
 mod key;
 mod kv;
+mod lease;
+mod lock;
 pub mod maintenance;
 mod method;
 mod mode;
@@ -87,6 +91,11 @@ pub use kv::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, GetStream, KeyValue,
     LeaseId, List, Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
 };
+pub use lease::{
+    Grant, GrantResponse, KeepAlive, KeepAliveResponse, LeaseEnd, LeaseKeeper, LeaseState, Leases,
+    LeasesResponse, Revoke, RevokeResponse, Ttl, TtlResponse,
+};
+pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
 pub use mode::Mode;
 #[cfg(feature = "_tls")]
 pub use tls::TlsConfig;

@@ -22,7 +22,14 @@ pub(crate) enum Method {
     DeleteRange,
     Txn,
     Compact,
+    LeaseGrant,
+    LeaseRevoke,
+    /// The stream that many leases share.
     LeaseKeepAlive,
+    /// One renewal, which is answered soon.
+    LeaseKeepAliveOnce,
+    LeaseTimeToLive,
+    LeaseLeases,
     Lock,
     MemberList,
     MemberAdd,
@@ -54,6 +61,7 @@ pub(crate) enum Method {
     MoveLeader,
     Downgrade,
     Snapshot,
+    Unlock,
 }
 
 struct Row {
@@ -95,10 +103,40 @@ const TABLE: &[Row] = &[
     row(Method::Txn, path::kv::TXN, "txn", Lane::Unary),
     row(Method::Compact, path::kv::COMPACT, "compact", Lane::Unary),
     row(
+        Method::LeaseGrant,
+        path::lease::LEASE_GRANT,
+        "grant",
+        Lane::Unary,
+    ),
+    row(
+        Method::LeaseRevoke,
+        path::lease::LEASE_REVOKE,
+        "revoke",
+        Lane::Unary,
+    ),
+    row(
         Method::LeaseKeepAlive,
         path::lease::LEASE_KEEP_ALIVE,
-        "keep_alive",
+        "keep",
         Lane::Stream,
+    ),
+    row(
+        Method::LeaseKeepAliveOnce,
+        path::lease::LEASE_KEEP_ALIVE,
+        "keep_alive",
+        Lane::Unary,
+    ),
+    row(
+        Method::LeaseTimeToLive,
+        path::lease::LEASE_TIME_TO_LIVE,
+        "ttl",
+        Lane::Unary,
+    ),
+    row(
+        Method::LeaseLeases,
+        path::lease::LEASE_LEASES,
+        "leases",
+        Lane::Unary,
     ),
     row(Method::Lock, path::lock::LOCK, "lock", Lane::Wait),
     row(
@@ -276,6 +314,7 @@ const TABLE: &[Row] = &[
         "snapshot",
         Lane::Stream,
     ),
+    row(Method::Unlock, path::lock::UNLOCK, "unlock", Lane::Unary),
 ];
 
 impl Method {

@@ -108,6 +108,11 @@ impl Flight {
         &mut self.scope
     }
 
+    /// Whether an attempt before the last may have been applied.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.uncertain
+    }
+
     pub(crate) fn into_scope(self) -> Scope {
         self.scope
     }

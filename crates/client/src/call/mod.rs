@@ -78,6 +78,19 @@ impl Timeout {
 }
 
 impl Scope {
+    /// The client's own defaults.
+    pub(crate) fn of(core: Arc<Core>) -> Self {
+        let options = &core.options;
+        Self {
+            timeout: Timeout::Default(options.timeout),
+            namespace: Namespace::new(options.namespace.clone()),
+            member: None,
+            require_leader: options.require_leader,
+            anonymous: false,
+            core,
+        }
+    }
+
     /// The same without a token.
     pub(crate) fn anonymous(&self) -> Self {
         Self {
@@ -186,6 +199,13 @@ pub(crate) mod wire {
             reply: Bytes,
             namespace: Option<&Namespace>,
         ) -> Result<Self::Answer, Error>;
+
+        /// What an error comes to when an attempt before it may have been applied: a
+        /// repeatable request can tell its own traces.
+        #[doc(hidden)]
+        fn settle(&self, error: Error) -> Result<Self::Answer, Error> {
+            Err(error)
+        }
     }
 }
 
@@ -253,7 +273,11 @@ impl<R: Request> Future for Call<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let request = &*this.request;
-        let reply = ready!(this.flight.as_mut().poll_reply(cx, request))?;
+        let reply = match ready!(this.flight.as_mut().poll_reply(cx, request)) {
+            Ok(reply) => reply,
+            Err(error) if this.flight.is_uncertain() => return Poll::Ready(request.settle(error)),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
         let decoded = request.decode(reply, this.flight.scope().namespace.as_ref());
         Poll::Ready(decoded.map_err(|error| this.flight.describe(error)))
     }

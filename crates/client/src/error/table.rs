@@ -38,8 +38,24 @@ pub(crate) fn classify(code: Code, message: &str) -> Class {
             outcome,
             retry,
         },
+        None if code == Code::Unknown => by_text(message).unwrap_or_else(|| by_code(code, message)),
         None => by_code(code, message),
     }
+}
+
+/// What the lock and election services say: they are clients of their own server, whose errors
+/// they pass on by the text alone. How far they had got is not told.
+fn by_text(message: &str) -> Option<Class> {
+    let kind = match message {
+        "context deadline exceeded" => ErrorKind::Timeout,
+        "context canceled" => ErrorKind::Cancelled,
+        _ => TABLE.iter().find(|(text, ..)| *text == message)?.2,
+    };
+    Some(Class {
+        kind,
+        outcome: Outcome::Unknown,
+        retry: Retry::Never,
+    })
 }
 
 /// What gRPC's own library or a proxy says has no place in etcd's list.
@@ -177,6 +193,19 @@ mod tests {
             Outcome::Rejected
         );
         assert_eq!(classify(Code::Internal, text).outcome, Outcome::Unknown);
+    }
+
+    #[test]
+    fn the_services_that_are_clients_themselves_lose_the_code() {
+        let class = classify(Code::Unknown, "etcdserver: requested lease not found");
+        assert_eq!(class.kind, ErrorKind::LeaseNotFound);
+        assert_eq!(
+            (class.outcome, class.retry),
+            (Outcome::Unknown, Retry::Never)
+        );
+        let class = classify(Code::Unknown, "context deadline exceeded");
+        assert_eq!(class.kind, ErrorKind::Timeout);
+        assert_eq!(classify(Code::Unknown, "?").kind, ErrorKind::Server);
     }
 
     #[test]

@@ -9,48 +9,13 @@ use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
 use super::peer::{Peers, framed, handshake_with, head, header, headers, read};
-use crate::call::wire::Wire;
-use crate::error::Error;
-use crate::key::Namespace;
 use crate::method::{Lane, Method};
-use crate::transport::{Failure, Head, Want, frame, stream};
-use crate::{Client, Request};
+use crate::transport::{Head, Want, frame, stream};
+use crate::{Client, LeaseId};
 
 /// What a TLS etcd 3.5 allows.
 const STREAMS: u32 = 250;
 const WAITING: usize = 1_000;
-
-/// A call that waits for somebody else, as the lock of a later part does.
-struct Lock;
-
-impl Request for Lock {
-    type Reply = ();
-}
-
-#[allow(private_interfaces)]
-impl Wire for Lock {
-    type Answer = ();
-
-    fn method(&self) -> Method {
-        Method::Lock
-    }
-
-    fn is_repeatable(&self) -> bool {
-        false
-    }
-
-    fn is_long(&self) -> bool {
-        true
-    }
-
-    fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
-        frame(&v3lockpb::LockRequest::default(), limit)
-    }
-
-    fn decode(&self, _: Bytes, _: Option<&Namespace>) -> Result<(), Error> {
-        Ok(())
-    }
-}
 
 /// An etcd with few streams: locks wait for `release`, keep-alives are echoed, the rest is
 /// answered.
@@ -116,7 +81,7 @@ async fn a_thousand_waiting_calls_starve_nobody() {
     let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&released)));
     let client = peers.client().await.without_timeout();
     let waiting: Vec<_> = (0..WAITING)
-        .map(|_| tokio::spawn(client.run(Lock)))
+        .map(|_| tokio::spawn(client.lock("l", LeaseId::new(7).expect("not 0"))))
         .collect();
 
     let beat = frame(&pb::LeaseKeepAliveRequest { id: 7 }, 1 << 20).expect("small");

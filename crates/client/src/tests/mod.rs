@@ -8,6 +8,7 @@ mod endpoints;
 mod frames;
 mod keepalive;
 mod lanes;
+mod leases;
 mod lies;
 mod load;
 mod peer;

@@ -274,7 +274,9 @@ impl Hub {
             Lane::Stream | Lane::Wait => {
                 // The unary connection tells which endpoint is well.
                 let place = self.unary(want)?.link().place;
-                self.peer(place).lanes(want.lane)?.occupy()
+                self.peer(place)
+                    .lanes(want.lane)?
+                    .occupy(want.avoided.map(|avoided| avoided.link))
             }
         }
     }

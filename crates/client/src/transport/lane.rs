@@ -28,12 +28,12 @@ impl Lanes {
         }
     }
 
-    /// A place on a connection that is up and has room.
-    pub(crate) fn occupy(&self) -> Option<Occupancy> {
+    /// A place on a connection that is up and has room, and is not the one to avoid.
+    pub(crate) fn occupy(&self, avoided: Option<u64>) -> Option<Occupancy> {
         self.connections()
             .iter()
             .filter_map(|connection| connection.live())
-            .filter(|link| link.pulse.is_fit())
+            .filter(|link| link.pulse.is_fit() && avoided != Some(link.id))
             .find_map(Occupancy::try_of)
     }
 

@@ -1,0 +1,149 @@
+//! Making a lease.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
+
+use super::seconds;
+use crate::call::wire::Wire;
+use crate::call::{Request, options};
+use crate::error::{Error, ErrorKind};
+use crate::key::Namespace;
+use crate::kv::{LeaseId, ResponseHeader, broken, decode, header, refuse};
+use crate::method::Method;
+use crate::transport::{Failure, frame};
+
+/// Makes a lease.
+///
+/// The time-to-live goes in whole seconds, rounded up. The server raises one that is too short
+/// for it (under 2 s at etcd's defaults) and refuses one over 9,000,000,000 s with
+/// [`LeaseTtlTooLarge`](ErrorKind::LeaseTtlTooLarge).
+///
+/// # The ID
+/// Without [`id`](Self::id) the client chooses a random positive one, never the server. That is
+/// what makes a grant repeatable: an attempt that meets
+/// [`LeaseExists`](ErrorKind::LeaseExists) after another that may have been applied has met its
+/// own trace, and the grant has succeeded; no lease is left over that nobody knows. The reply
+/// then has an empty header and the time-to-live that was asked for. A clone of the request
+/// asks for another lease, with an ID of its own.
+///
+/// An ID of your own could be anybody's lease: such a grant is sent again only when it provably
+/// reached no server.
+///
+/// Source: <https://etcd.io/docs/v3.6/learning/api/#obtaining-leases>.
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Grant {
+    ttl: Duration,
+    id: i64,
+    chosen: bool,
+}
+
+impl Grant {
+    /// Makes a lease that lives so long after each renewal.
+    pub fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            id: fastrand::i64(1..),
+            chosen: false,
+        }
+    }
+
+    fn seconds(&self) -> u64 {
+        self.ttl
+            .as_secs()
+            .saturating_add(u64::from(self.ttl.subsec_nanos() > 0))
+    }
+}
+
+impl Clone for Grant {
+    fn clone(&self) -> Self {
+        let new = Self::new(self.ttl);
+        if self.chosen {
+            Self {
+                id: self.id,
+                chosen: true,
+                ..new
+            }
+        } else {
+            new
+        }
+    }
+}
+
+options! { Grant {
+    /// Chooses the ID of the lease.
+    fn id(mut self, id: LeaseId) {
+        self.id = id.as_i64();
+        self.chosen = true;
+    }
+} }
+
+/// The reply to a [`Grant`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct GrantResponse {
+    /// Who answered.
+    pub header: ResponseHeader,
+    /// The lease.
+    pub id: LeaseId,
+    /// How long it lives after each renewal, in whole seconds; it may be more than was asked for.
+    pub ttl: Duration,
+}
+
+impl Request for Grant {
+    type Reply = GrantResponse;
+}
+
+#[allow(private_interfaces)]
+impl Wire for Grant {
+    type Answer = GrantResponse;
+
+    fn method(&self) -> Method {
+        Method::LeaseGrant
+    }
+
+    fn is_repeatable(&self) -> bool {
+        !self.chosen
+    }
+
+    fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        if self.ttl.is_zero() {
+            return Err(refuse("the time-to-live of the lease is zero"));
+        }
+        let message = LeaseGrantRequest {
+            // The server has a limit far below, and an error for it.
+            ttl: i64::try_from(self.seconds()).unwrap_or(i64::MAX),
+            id: self.id,
+        };
+        frame(&message, limit)
+    }
+
+    fn decode(&self, reply: Bytes, _: Option<&Namespace>) -> Result<GrantResponse, Error> {
+        let reply: LeaseGrantResponse = decode(reply)?;
+        if !reply.error.is_empty() {
+            return Err(broken(
+                "the grant's reply holds an error and a status of OK",
+            ));
+        }
+        Ok(GrantResponse {
+            header: header(reply.header),
+            id: LeaseId::new(reply.id).ok_or_else(|| broken("the granted lease has no ID"))?,
+            ttl: seconds(reply.ttl),
+        })
+    }
+
+    fn settle(&self, error: Error) -> Result<GrantResponse, Error> {
+        match LeaseId::new(self.id) {
+            Some(id) if error.kind() == ErrorKind::LeaseExists && !self.chosen => {
+                Ok(GrantResponse {
+                    header: ResponseHeader::default(),
+                    id,
+                    ttl: Duration::from_secs(self.seconds()),
+                })
+            }
+            _ => Err(error),
+        }
+    }
+}

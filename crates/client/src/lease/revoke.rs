@@ -1,0 +1,66 @@
+//! Ending a lease.
+
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
+
+use crate::call::Request;
+use crate::call::wire::Wire;
+use crate::error::Error;
+use crate::key::Namespace;
+use crate::kv::{LeaseId, ResponseHeader, decode, header};
+use crate::method::Method;
+use crate::transport::{Failure, frame};
+
+/// Ends a lease and deletes its keys, all in one revision.
+///
+/// Source: <https://etcd.io/docs/v3.6/learning/api/#obtaining-leases>.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Revoke {
+    id: LeaseId,
+}
+
+impl Revoke {
+    /// Ends this lease.
+    pub fn new(id: LeaseId) -> Self {
+        Self { id }
+    }
+}
+
+/// The reply to a [`Revoke`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct RevokeResponse {
+    /// Who answered; its revision is that of the deletion, if there were keys.
+    pub header: ResponseHeader,
+}
+
+impl Request for Revoke {
+    type Reply = RevokeResponse;
+}
+
+#[allow(private_interfaces)]
+impl Wire for Revoke {
+    type Answer = RevokeResponse;
+
+    fn method(&self) -> Method {
+        Method::LeaseRevoke
+    }
+
+    fn is_repeatable(&self) -> bool {
+        // Somebody may have granted the ID anew in between.
+        false
+    }
+
+    fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        let id = self.id.as_i64();
+        frame(&LeaseRevokeRequest { id }, limit)
+    }
+
+    fn decode(&self, reply: Bytes, _: Option<&Namespace>) -> Result<RevokeResponse, Error> {
+        let reply: LeaseRevokeResponse = decode(reply)?;
+        Ok(RevokeResponse {
+            header: header(reply.header),
+        })
+    }
+}

@@ -1,0 +1,638 @@
+//! The rules in virtual time; first those that Go's client breaks.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::{LeaseEnd, Leases, Standing, Step};
+use crate::error::ErrorKind;
+use crate::kv::LeaseId;
+use crate::lease::renewal::ASSUMED;
+
+fn id(number: i64) -> LeaseId {
+    LeaseId::new(number).expect("not 0")
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn milliseconds(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// The steps until it rests, and until when.
+fn steps(leases: &mut Leases, now: Instant) -> (Vec<Step>, Option<Instant>) {
+    let mut steps = Vec::new();
+    loop {
+        match leases.next(now, true) {
+            Step::Rest(until) => {
+                assert!(until.is_none_or(|until| until > now), "it spins");
+                return (steps, until);
+            }
+            step => steps.push(step),
+        }
+        assert!(steps.len() < 1_000_000, "it spins");
+    }
+}
+
+/// Lease 7, just asked for on an open stream.
+fn asked() -> (Leases, Instant) {
+    let now = Instant::now();
+    let mut leases = Leases::new(1);
+    leases.keep(id(7), now);
+    assert_eq!(steps(&mut leases, now).0, [Step::Open]);
+    leases.opened(now);
+    assert_eq!(steps(&mut leases, now).0, [Step::Send(id(7))]);
+    (leases, now)
+}
+
+/// Lease 7 with 9 s to live from the moment given.
+fn alive() -> (Leases, Instant) {
+    let (mut leases, now) = asked();
+    leases.answered(id(7), 9, now);
+    let expires = now + seconds(9);
+    let told = Step::Tell(id(7), Standing::Alive { expires });
+    assert_eq!(steps(&mut leases, now).0, [told]);
+    (leases, now)
+}
+
+/// Goes on through its rests, answering nothing, and gives what it does and when.
+fn unattended(leases: &mut Leases, from: Instant, until: Instant) -> Vec<(Duration, Step)> {
+    let mut done = Vec::new();
+    let mut now = from;
+    loop {
+        let (steps, rest) = steps(leases, now);
+        let opened = steps.contains(&Step::Open);
+        done.extend(steps.into_iter().map(|step| (now - from, step)));
+        if opened {
+            leases.opened(now);
+            continue;
+        }
+        match rest {
+            Some(rest) if rest <= until => now = rest,
+            _ => return done,
+        }
+    }
+}
+
+fn sends(done: &[(Duration, Step)]) -> Vec<Duration> {
+    let sends = done
+        .iter()
+        .filter(|(_, step)| matches!(step, Step::Send(_)));
+    sends.map(|(at, _)| *at).collect()
+}
+
+/// Go: the deadline counts from when the answer came.
+#[test]
+fn the_deadline_counts_from_when_the_renewal_was_sent() {
+    let (mut leases, sent) = asked();
+    leases.answered(id(7), 9, sent + milliseconds(400));
+    let expires = sent + seconds(9);
+    let told = Step::Tell(id(7), Standing::Alive { expires });
+    assert_eq!(steps(&mut leases, sent + milliseconds(400)).0, [told]);
+}
+
+/// Go: an unanswered renewal is sent again every 500 ms.
+#[test]
+fn an_unanswered_renewal_is_not_repeated_faster_than_if_all_was_well() {
+    let (mut leases, now) = alive();
+    let done = unattended(&mut leases, now, now + seconds(90));
+    let sends = sends(&done);
+    assert!(sends[0] > milliseconds(1_500) && sends[0] <= seconds(3));
+    assert!(sends[1] - sends[0] >= milliseconds(1_500));
+    for pair in sends[1..].windows(2) {
+        assert!(pair[1] - pair[0] >= seconds(3), "{sends:?}");
+    }
+    assert!(sends.len() > 20, "it never gives up by itself");
+}
+
+/// Go: all leases of a client stay in phase.
+#[test]
+fn ten_thousand_leases_drift_apart() {
+    let mut now = Instant::now();
+    let mut leases = Leases::new(1);
+    (1..=10_000).for_each(|number| leases.keep(id(number), now));
+    let start = now;
+    let mut per_slot = HashMap::<u128, usize>::new();
+    loop {
+        let (steps, rest) = steps(&mut leases, now);
+        for step in steps {
+            match step {
+                Step::Open => leases.opened(now),
+                Step::Send(id) => {
+                    *per_slot.entry((now - start).as_millis() / 100).or_default() += 1;
+                    leases.answered(id, 10, now);
+                }
+                _ => {}
+            }
+        }
+        now = rest.unwrap_or(now).max(now);
+        if now > start + seconds(40) {
+            break;
+        }
+    }
+    per_slot.remove(&0);
+    let highest = per_slot.values().max().copied().unwrap_or_default();
+    // 10,000 in 3 s are 333 in 100 ms.
+    assert!(highest < 1_000, "{highest} in 100 ms");
+    let sum: usize = per_slot.values().sum();
+    assert!(sum < 10_000 * 40 * 10 / 23, "{sum} renewals in 40 s");
+}
+
+/// Go: a lease without listeners is renewed at 2 Hz for ever.
+#[test]
+fn a_lease_that_nobody_keeps_is_renewed_no_more() {
+    let (mut leases, now) = alive();
+    leases.keep(id(8), now);
+    leases.keep(id(7), now);
+    leases.release(id(7));
+    leases.failed(ErrorKind::NoLeader, now);
+    leases.release(id(7));
+    let done = unattended(&mut leases, now, now + seconds(30));
+    assert!(!done.contains(&(Duration::ZERO, Step::Send(id(7)))));
+    assert!(done.iter().all(|(_, step)| *step != Step::Send(id(7))));
+    assert!(sends(&done).len() > 5);
+    leases.release(id(8));
+    let (last, rest) = steps(&mut leases, now + seconds(30));
+    assert!(last.is_empty() || last == [Step::Close], "{last:?}");
+    assert_eq!(rest, None);
+    assert!(leases.is_idle());
+}
+
+/// Go: one error for expired, revoked, no leader, closed.
+#[test]
+fn the_end_of_a_lease_has_its_reason() {
+    let end = |leases: &mut Leases, now| match steps(leases, now).0.as_slice() {
+        [Step::Tell(_, Standing::Lost(end)), ..] => *end,
+        steps => panic!("{steps:?}"),
+    };
+    let (mut leases, now) = alive();
+    leases.revoked(id(7));
+    assert_eq!(end(&mut leases, now), LeaseEnd::Revoked);
+
+    // Gone although it had time left: it was revoked elsewhere.
+    let (mut leases, now) = alive();
+    let sent = now + seconds(3);
+    assert!(steps(&mut leases, sent).0.contains(&Step::Send(id(7))));
+    leases.answered(id(7), 0, sent + milliseconds(10));
+    assert_eq!(end(&mut leases, sent + milliseconds(10)), LeaseEnd::Revoked);
+
+    let (mut leases, now) = alive();
+    let done = unattended(&mut leases, now, now + seconds(20));
+    assert!(done.contains(&(seconds(9), Step::Tell(id(7), Standing::Doubtful))));
+    let mut late = now + seconds(20);
+    while !sends(&unattended(&mut leases, late, late))
+        .iter()
+        .any(Duration::is_zero)
+    {
+        late += milliseconds(10);
+    }
+    leases.answered(id(7), 0, late);
+    assert_eq!(end(&mut leases, late), LeaseEnd::Expired);
+
+    let (mut leases, now) = asked();
+    leases.answered(id(7), -1, now);
+    assert_eq!(end(&mut leases, now), LeaseEnd::Expired);
+}
+
+/// Go: `closeRequireLeader` ends what a new leader would go on with.
+#[test]
+fn the_loss_of_a_leader_ends_no_lease() {
+    let (mut leases, now) = alive();
+    leases.failed(ErrorKind::NoLeader, now);
+    let done = unattended(&mut leases, now, now + seconds(10));
+    assert!(
+        done.iter()
+            .any(|(at, step)| *step == Step::Open && *at < milliseconds(30))
+    );
+    assert!(
+        done.iter()
+            .all(|(_, step)| !matches!(step, Step::Tell(_, Standing::Lost(_))))
+    );
+}
+
+/// Go: answers that were buffered are delivered after the lease was revoked.
+#[test]
+fn nothing_revives_a_lease_that_is_lost() {
+    let (mut leases, now) = alive();
+    let sent = now + seconds(3);
+    steps(&mut leases, sent);
+    leases.revoked(id(7));
+    leases.answered(id(7), 9, sent);
+    let (done, _) = steps(&mut leases, sent);
+    assert_eq!(
+        done[0],
+        Step::Tell(id(7), Standing::Lost(LeaseEnd::Revoked))
+    );
+    assert_eq!(done[1..], [Step::Close]);
+}
+
+/// Go: the deadline is looked at once a second.
+#[test]
+fn risk_and_doubt_are_told_when_they_begin_and_recovery_too() {
+    let (mut leases, now) = alive();
+    leases.failed(ErrorKind::NoLeader, now);
+    let done = unattended(&mut leases, now, now + seconds(9));
+    let told: Vec<_> = done
+        .iter()
+        .filter(|(_, step)| matches!(step, Step::Tell(..)))
+        .collect();
+    let risk = Standing::AtRisk {
+        expires: now + seconds(9),
+        cause: ErrorKind::Timeout,
+    };
+    assert_eq!(*told[0], (seconds(6), Step::Tell(id(7), risk)));
+    assert_eq!(
+        *told[1],
+        (seconds(9), Step::Tell(id(7), Standing::Doubtful))
+    );
+    // A new leader gave it its whole time again.
+    let later = unattended(&mut leases, now + seconds(9), now + seconds(13));
+    assert!(!sends(&later).is_empty());
+    leases.answered(id(7), 9, now + seconds(13));
+    let (done, _) = steps(&mut leases, now + seconds(13));
+    assert!(
+        matches!(done[0], Step::Tell(_, Standing::Alive { .. })),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn a_silent_stream_is_left_after_a_sixth_of_the_time_to_live() {
+    let (mut leases, now) = alive();
+    let done = unattended(&mut leases, now, now + seconds(6));
+    let sent = sends(&done)[0];
+    let left = done
+        .iter()
+        .find(|(_, step)| *step == Step::Close)
+        .map(|(at, _)| *at);
+    assert_eq!(left, Some(sent + milliseconds(1_500)));
+}
+
+#[test]
+fn a_slow_stream_that_gets_on_is_not_left() {
+    let now = Instant::now();
+    let mut leases = Leases::new(1);
+    (1..=100).for_each(|number| leases.keep(id(number), now));
+    steps(&mut leases, now);
+    leases.opened(now);
+    steps(&mut leases, now);
+    for number in 1..=100 {
+        let now = now + milliseconds(100) * u32::try_from(number).expect("small");
+        leases.answered(id(number), 60, now);
+        let (done, _) = steps(&mut leases, now);
+        assert!(!done.contains(&Step::Close), "left at {number}");
+    }
+}
+
+#[test]
+fn a_server_that_ends_every_stream_is_not_hammered() {
+    let mut now = Instant::now();
+    let start = now;
+    let mut leases = Leases::new(1);
+    leases.keep(id(7), now);
+    let mut opened = 0;
+    while now < start + seconds(60) {
+        let (done, rest) = steps(&mut leases, now);
+        if done.contains(&Step::Open) {
+            opened += 1;
+            leases.failed(ErrorKind::PermissionDenied, now);
+        } else {
+            now = rest.expect("it goes on");
+        }
+    }
+    assert!((40..150).contains(&opened), "{opened} streams in a minute");
+}
+
+#[test]
+fn a_closed_client_opens_nothing_more() {
+    let (mut leases, now) = alive();
+    leases.failed(ErrorKind::Closed, now);
+    let done = unattended(&mut leases, now, now + seconds(60));
+    let told: Vec<_> = done.iter().map(|(_, step)| *step).collect();
+    let risk = Standing::AtRisk {
+        expires: now + seconds(9),
+        cause: ErrorKind::Closed,
+    };
+    let expected = [
+        Step::Tell(id(7), risk),
+        Step::Tell(id(7), Standing::Doubtful),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_a_server_makes_up_is_not_believed() {
+    let (mut leases, now) = alive();
+    leases.answered(id(7), 99, now);
+    leases.answered(id(9), 0, now);
+    leases.answered(id(7), 0, now);
+    assert_eq!(steps(&mut leases, now).0, []);
+    steps(&mut leases, now + seconds(3));
+    leases.answered(id(7), i64::MAX, now + seconds(3));
+    assert!(matches!(
+        steps(&mut leases, now + seconds(3)).0[0],
+        Step::Tell(_, Standing::Alive { .. })
+    ));
+    leases.answered(id(7), i64::MIN, now + seconds(3));
+}
+
+/// An answer to what an earlier keeper asked says nothing of a lease of the same ID.
+#[test]
+fn a_lease_that_is_kept_anew_starts_anew() {
+    let (mut leases, now) = asked();
+    leases.release(id(7));
+    leases.keep(id(7), now);
+    assert_eq!(steps(&mut leases, now).0, [Step::Send(id(7))]);
+    leases.answered(id(7), 0, now);
+    assert_eq!(steps(&mut leases, now).0, []);
+    leases.answered(id(7), 9, now);
+    assert!(matches!(
+        steps(&mut leases, now).0[0],
+        Step::Tell(_, Standing::Alive { .. })
+    ));
+}
+
+/// What happens in the world.
+#[derive(Clone, Debug)]
+enum Turn {
+    Pass(u64),
+    Delay(u64),
+    Lose(bool),
+    Cut,
+    Refuse(bool),
+    Keep(i64),
+    Release(i64),
+    RevokeHere(i64),
+    RevokeElsewhere(i64),
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let lease = 1..6_i64;
+    prop_oneof![
+        8 => (1..4_000_u64).prop_map(Turn::Pass),
+        2 => (0..1_500_u64).prop_map(Turn::Delay),
+        1 => any::<bool>().prop_map(Turn::Lose),
+        1 => Just(Turn::Cut),
+        1 => any::<bool>().prop_map(Turn::Refuse),
+        2 => lease.clone().prop_map(Turn::Keep),
+        1 => lease.clone().prop_map(Turn::Release),
+        1 => lease.clone().prop_map(Turn::RevokeHere),
+        1 => lease.prop_map(Turn::RevokeElsewhere),
+    ]
+}
+
+enum Event {
+    Reach(LeaseId),
+    Answer(LeaseId, i64),
+}
+
+/// A server, a network and a client that uses the machine.
+struct World {
+    now: Instant,
+    leases: Leases,
+    events: BTreeMap<(Instant, u64), Event>,
+    number: u64,
+    /// The last moment that something reaches each side: streams keep order.
+    reached: Instant,
+    open: bool,
+    refuses: bool,
+    loses: bool,
+    delay: Duration,
+    /// Until when each lease lives on the server; none once it is gone.
+    lives: HashMap<LeaseId, Option<Instant>>,
+    keepers: HashMap<LeaseId, usize>,
+    gone: HashSet<LeaseId>,
+    last: HashMap<LeaseId, Instant>,
+    told: HashMap<LeaseId, Standing>,
+}
+
+fn ttl(lease: LeaseId) -> Duration {
+    seconds(lease.as_i64().unsigned_abs() * 3)
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            now,
+            leases: Leases::new(seed),
+            events: BTreeMap::new(),
+            number: 0,
+            reached: now,
+            open: false,
+            refuses: false,
+            loses: false,
+            delay: Duration::ZERO,
+            lives: HashMap::new(),
+            keepers: HashMap::new(),
+            gone: HashSet::new(),
+            last: HashMap::new(),
+            told: HashMap::new(),
+        }
+    }
+
+    fn schedule(&mut self, event: Event) {
+        self.reached = self.reached.max(self.now + self.delay / 2);
+        self.number += 1;
+        self.events.insert((self.reached, self.number), event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Reach(lease) => {
+                let lives = self.lives.entry(lease).or_default();
+                *lives = lives
+                    .filter(|until| *until > self.now)
+                    .map(|_| self.now + ttl(lease));
+                let seconds = lives.map_or(0, |_| ttl(lease).as_secs().cast_signed());
+                if !self.loses {
+                    self.schedule(Event::Answer(lease, seconds));
+                }
+            }
+            Event::Answer(lease, seconds) => {
+                if seconds == 0 {
+                    self.gone.insert(lease);
+                }
+                self.leases.answered(lease, seconds, self.now);
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        self.open = false;
+        self.events
+            .retain(|_, event| matches!(event, Event::Reach(_)));
+        // What is under way may still be carried out, and answered to nobody.
+        let late = std::mem::take(&mut self.events);
+        for ((at, _), event) in late {
+            if let Event::Reach(lease) = event {
+                let lives = self.lives.entry(lease).or_default();
+                *lives = lives.filter(|until| *until > at).map(|_| at + ttl(lease));
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Open if self.refuses => self.leases.failed(ErrorKind::Unavailable, self.now),
+            Step::Open => {
+                assert!(!self.open, "two streams");
+                self.open = true;
+                self.leases.opened(self.now);
+            }
+            Step::Close => self.cut(),
+            Step::Send(lease) => {
+                assert!(self.open, "sent without a stream");
+                assert!(self.keepers.contains_key(&lease), "a zombie is renewed");
+                let gap = ttl(lease).min(ASSUMED) / 6;
+                let last = self.last.insert(lease, self.now);
+                let kept_anew = last.is_none();
+                assert!(
+                    kept_anew || last.is_some_and(|last| self.now - last >= gap),
+                    "too many"
+                );
+                self.schedule(Event::Reach(lease));
+            }
+            Step::Tell(lease, standing) => self.tell(lease, standing),
+            Step::Rest(_) => {}
+        }
+    }
+
+    fn tell(&mut self, lease: LeaseId, standing: Standing) {
+        assert!(self.keepers.contains_key(&lease) || matches!(standing, Standing::Lost(_)));
+        self.told.insert(lease, standing);
+        match standing {
+            Standing::Alive { expires } | Standing::AtRisk { expires, .. } => {
+                let lives = self.lives[&lease];
+                // Gone early is only what was revoked.
+                assert!(
+                    lives.is_none_or(|until| expires <= until),
+                    "claims too much"
+                );
+                assert!(expires > self.now);
+            }
+            Standing::Lost(_) => {
+                assert!(self.gone.contains(&lease), "the server has not said so");
+                self.keepers.remove(&lease);
+            }
+            Standing::Doubtful => {}
+        }
+    }
+
+    fn pass(&mut self, until: Instant) {
+        loop {
+            let (steps, rest) = match self.leases.next(self.now, true) {
+                Step::Rest(rest) => (None, rest),
+                step => (Some(step), None),
+            };
+            if let Some(step) = steps {
+                self.step(step);
+                continue;
+            }
+            let event = self.events.keys().next().copied();
+            let next = event.map(|(at, _)| at).into_iter().chain(rest).min();
+            match next {
+                Some(next) if next <= until => {
+                    self.now = self.now.max(next);
+                    if event.is_some_and(|(at, _)| at <= self.now) {
+                        let (_, event) = self.events.pop_first().expect("it was seen");
+                        self.happen(event);
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.now = until;
+    }
+
+    fn keep(&mut self, lease: LeaseId) {
+        if !self.keepers.contains_key(&lease) {
+            let fresh = self.now + ttl(lease);
+            let lives = self.lives.entry(lease).or_default();
+            *lives = Some(lives.filter(|until| *until > self.now).unwrap_or(fresh));
+            self.gone.remove(&lease);
+            self.last.remove(&lease);
+            self.told.remove(&lease);
+        }
+        *self.keepers.entry(lease).or_default() += 1;
+        self.leases.keep(lease, self.now);
+    }
+
+    fn turn(&mut self, turn: &Turn) {
+        match *turn {
+            Turn::Pass(time) => {
+                let until = self.now + milliseconds(time);
+                self.pass(until);
+            }
+            Turn::Delay(delay) => self.delay = milliseconds(delay),
+            Turn::Lose(loses) => self.loses = loses,
+            Turn::Refuse(refuses) => self.refuses = refuses,
+            Turn::Cut if self.open => {
+                self.cut();
+                self.leases.failed(ErrorKind::Unavailable, self.now);
+            }
+            Turn::Cut => {}
+            Turn::Keep(lease) => self.keep(id(lease)),
+            Turn::Release(lease) => {
+                if let Some(count) = self.keepers.get_mut(&id(lease)) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.keepers.remove(&id(lease));
+                    }
+                    self.leases.release(id(lease));
+                }
+            }
+            Turn::RevokeHere(lease) => {
+                self.lives.insert(id(lease), None);
+                self.gone.insert(id(lease));
+                self.leases.revoked(id(lease));
+            }
+            Turn::RevokeElsewhere(lease) => {
+                self.lives.insert(id(lease), None);
+            }
+        }
+        self.pass(self.now);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn it_never_claims_too_much_never_floods_and_leaves_no_zombies(
+        seed: u64, turns in prop::collection::vec(turn(), 1..80),
+    ) {
+        let mut world = World::new(seed);
+        for turn in &turns {
+            world.turn(turn);
+        }
+        // When all is well again, every lease that the server still has is renewed.
+        world.refuses = false;
+        world.loses = false;
+        world.delay = milliseconds(10);
+        world.pass(world.now + seconds(30));
+        for (lease, standing) in &world.told {
+            if world.keepers.contains_key(lease) {
+                prop_assert!(matches!(standing, Standing::Alive { .. }), "{lease}: {standing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lease_is_never_at_risk_while_answers_take_less_than_a_sixth_of_its_time(
+        seed: u64, delays in prop::collection::vec(0..490_u64, 1..40),
+    ) {
+        let mut world = World::new(seed);
+        (1..6).for_each(|lease| world.keep(id(lease)));
+        for delay in delays {
+            world.turn(&Turn::Delay(delay));
+            world.turn(&Turn::Pass(1_000));
+            for standing in world.told.values() {
+                prop_assert!(matches!(standing, Standing::Alive { .. }), "{standing:?}");
+            }
+        }
+    }
+}

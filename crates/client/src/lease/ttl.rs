@@ -1,0 +1,115 @@
+//! Asking about a lease.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
+
+use super::seconds;
+use crate::call::wire::Wire;
+use crate::call::{Request, options};
+use crate::error::Error;
+use crate::key::Namespace;
+use crate::kv::{LeaseId, ResponseHeader, decode, header};
+use crate::method::Method;
+use crate::transport::{Failure, frame};
+
+/// Asks how long a lease has to live, and which keys go with it.
+///
+/// Source: <https://etcd.io/docs/v3.6/dev-guide/api_reference_v3/> (`LeaseTimeToLive`).
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Ttl {
+    wire: LeaseTimeToLiveRequest,
+}
+
+impl Ttl {
+    /// Asks about this lease.
+    pub fn new(id: LeaseId) -> Self {
+        Self {
+            wire: LeaseTimeToLiveRequest {
+                id: id.as_i64(),
+                keys: false,
+            },
+        }
+    }
+}
+
+options! { Ttl {
+    /// Asks for the keys of the lease, too.
+    fn keys(mut self) {
+        self.wire.keys = true;
+    }
+} }
+
+/// The reply to a [`Ttl`]. `Debug` shows how many keys there are, not the keys.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct TtlResponse {
+    /// Who answered.
+    pub header: ResponseHeader,
+    /// The lease.
+    pub id: LeaseId,
+    /// How long it has to live, in whole seconds; `None` when there is no such lease (any more).
+    pub ttl: Option<Duration>,
+    /// How long it lives after each renewal; zero when there is no such lease.
+    pub granted_ttl: Duration,
+    /// Its keys, if they were asked for; in a namespace those in it, without the prefix.
+    pub keys: Vec<Bytes>,
+}
+
+impl fmt::Debug for TtlResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TtlResponse")
+            .field("header", &self.header)
+            .field("id", &self.id)
+            .field("ttl", &self.ttl)
+            .field("granted_ttl", &self.granted_ttl)
+            .field("keys", &self.keys.len())
+            .finish()
+    }
+}
+
+impl Request for Ttl {
+    type Reply = TtlResponse;
+}
+
+#[allow(private_interfaces)]
+impl Wire for Ttl {
+    type Answer = TtlResponse;
+
+    fn method(&self) -> Method {
+        Method::LeaseTimeToLive
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        frame(&self.wire, limit)
+    }
+
+    fn decode(&self, reply: Bytes, namespace: Option<&Namespace>) -> Result<TtlResponse, Error> {
+        let reply: LeaseTimeToLiveResponse = decode(reply)?;
+        let id = LeaseId::new(self.wire.id)
+            .ok_or_else(|| crate::kv::broken("a lease without an ID was asked for"))?;
+        let keys = match namespace {
+            None => reply.keys,
+            // A lease belongs to no namespace; what others have put on it is not ours to see.
+            Some(namespace) => reply
+                .keys
+                .iter()
+                .filter_map(|key| namespace.strip(key))
+                .collect(),
+        };
+        Ok(TtlResponse {
+            header: header(reply.header),
+            id,
+            ttl: (reply.ttl >= 0).then(|| seconds(reply.ttl)),
+            granted_ttl: seconds(reply.granted_ttl),
+            keys,
+        })
+    }
+}

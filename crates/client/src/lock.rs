@@ -1,0 +1,243 @@
+//! Locks that the server keeps.
+
+use std::fmt;
+
+use bytes::Bytes;
+use etcdex_proto::v3lockpb;
+
+use crate::Client;
+use crate::call::wire::Wire;
+use crate::call::{Call, Request};
+use crate::error::Error;
+use crate::key::{Key, Namespace};
+use crate::kv::{LeaseId, ResponseHeader, broken, decode, header, refuse};
+use crate::method::Method;
+use crate::transport::{Failure, frame};
+
+impl Client {
+    /// Takes a lock, and waits for it as long as it takes: see [`Lock`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let lease = client.grant(Duration::from_secs(10)).await?;
+    /// let _keeper = client.keep(lease.id);
+    /// let lock = client.lock("locks/printer", lease.id).await?;
+    ///
+    /// // Whatever happens in between, this is written only while the lock is held.
+    /// let done = client
+    ///     .txn()
+    ///     .when(etcdex::Compare::create_revision(lock.key.clone()).greater(0))
+    ///     .then(etcdex::Put::new("printer/page", "1"))
+    ///     .await?;
+    /// assert!(done.succeeded);
+    /// client.unlock(lock.key).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease, and
+    /// [`Server`](crate::ErrorKind::Server) (from etcd 3.5 on) when it was lost while waiting.
+    /// The lock service does not tell how far it had got: the outcome of its errors is unknown.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue: the server is told, and deletes the key. When the
+    /// lock was being taken in that moment the key may stay, until [`unlock`](Self::unlock) or
+    /// the end of the lease. The same goes for an error whose outcome is unknown.
+    ///
+    /// Do not give up hundreds of waiting locks in one moment: the lock service of an etcd can get
+    /// stuck over it, until it is restarted (seen on 3.6.16 and 3.7.3).
+    ///
+    /// # Retries
+    /// It is sent again only when it provably reached no server.
+    pub fn lock(&self, name: impl Into<Key>, lease: LeaseId) -> Call<Lock> {
+        self.run(Lock::new(name, lease))
+    }
+
+    /// Gives a lock back, by the key that [`lock`](Self::lock) gave: see [`Unlock`].
+    ///
+    /// # Retries
+    /// It is sent again only when it provably reached no server.
+    pub fn unlock(&self, key: impl Into<Key>) -> Call<Unlock> {
+        self.run(Unlock::new(key))
+    }
+}
+
+/// Takes a lock, behind everybody who has asked for it before.
+///
+/// It is long by nature: the client's default time-out does not count. The lock is held until
+/// it is [unlocked](Unlock) or its lease ends. A lease takes a lock once: who asks again with
+/// the same lease has it at once.
+///
+/// # What it promises
+/// That nobody *else* was given the lock while the key of the reply exists; the holder may learn
+/// late that it no longer does. What must only happen under the lock belongs into a transaction
+/// that compares the key's create revision, as in the example of
+/// [`Client::lock`](Client::lock). That also covers etcd 3.4, which answers a waiting lock whose
+/// lease was lost as if it had been taken, with a key that does not exist.
+///
+/// Source: <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/> (`Lock`).
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Lock {
+    name: Bytes,
+    lease: LeaseId,
+}
+
+impl Lock {
+    /// Takes the lock of this name for this lease.
+    ///
+    /// The lease is not optional: the one that a server makes without lives for 60 seconds and
+    /// nobody renews it.
+    pub fn new(name: impl Into<Key>, lease: LeaseId) -> Self {
+        Self {
+            name: name.into().into_bytes(),
+            lease,
+        }
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock")
+            .field("name", &format_args!("{} bytes", self.name.len()))
+            .field("lease", &self.lease)
+            .finish()
+    }
+}
+
+/// The reply to a [`Lock`]: the lock is held.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct LockResponse {
+    /// Who answered.
+    pub header: ResponseHeader,
+    /// The key that exists for as long as the lock is held: the name, `/`, and the lease in
+    /// hexadecimal.
+    pub key: Bytes,
+}
+
+impl fmt::Debug for LockResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockResponse")
+            .field("header", &self.header)
+            .field("key", &format_args!("{} bytes", self.key.len()))
+            .finish()
+    }
+}
+
+impl Request for Lock {
+    type Reply = LockResponse;
+}
+
+#[allow(private_interfaces)]
+impl Wire for Lock {
+    type Answer = LockResponse;
+
+    fn method(&self) -> Method {
+        Method::Lock
+    }
+
+    fn is_repeatable(&self) -> bool {
+        // The server's clean-up of the first attempt deletes the key that the second waits with.
+        false
+    }
+
+    fn is_long(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        let name = match namespace {
+            None => self.name.clone(),
+            Some(namespace) => namespace.key(&self.name),
+        };
+        let lease = self.lease.as_i64();
+        frame(&v3lockpb::LockRequest { name, lease }, limit)
+    }
+
+    fn decode(&self, reply: Bytes, namespace: Option<&Namespace>) -> Result<LockResponse, Error> {
+        let reply: v3lockpb::LockResponse = decode(reply)?;
+        let key = match namespace {
+            None => reply.key,
+            Some(namespace) => namespace
+                .strip(&reply.key)
+                .ok_or_else(|| broken("the lock's key is outside of the namespace"))?,
+        };
+        Ok(LockResponse {
+            header: header(reply.header),
+            key,
+        })
+    }
+}
+
+/// Gives a lock back; whoever waits longest gets it. One that is not held is no error.
+///
+/// Source: <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/> (`Unlock`).
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Unlock {
+    key: Bytes,
+}
+
+impl Unlock {
+    /// Gives the lock with this key back: that of a [`LockResponse`], not the lock's name.
+    pub fn new(key: impl Into<Key>) -> Self {
+        Self {
+            key: key.into().into_bytes(),
+        }
+    }
+}
+
+impl fmt::Debug for Unlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unlock")
+            .field("key", &format_args!("{} bytes", self.key.len()))
+            .finish()
+    }
+}
+
+/// The reply to an [`Unlock`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct UnlockResponse {
+    /// Who answered.
+    pub header: ResponseHeader,
+}
+
+impl Request for Unlock {
+    type Reply = UnlockResponse;
+}
+
+#[allow(private_interfaces)]
+impl Wire for Unlock {
+    type Answer = UnlockResponse;
+
+    fn method(&self) -> Method {
+        Method::Unlock
+    }
+
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        if self.key.is_empty() {
+            return Err(refuse("the key of the lock is empty"));
+        }
+        let key = match namespace {
+            None => self.key.clone(),
+            Some(namespace) => namespace.key(&self.key),
+        };
+        frame(&v3lockpb::UnlockRequest { key }, limit)
+    }
+
+    fn decode(&self, reply: Bytes, _: Option<&Namespace>) -> Result<UnlockResponse, Error> {
+        let reply: v3lockpb::UnlockResponse = decode(reply)?;
+        Ok(UnlockResponse {
+            header: header(reply.header),
+        })
+    }
+}

@@ -1,0 +1,349 @@
+//! The task that renews leases, against a scripted server, in virtual time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Buf;
+use etcdex_proto::etcdserverpb as pb;
+use prost::Message;
+use tokio::io::DuplexStream;
+use tokio::time::sleep;
+
+use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read};
+use crate::{ErrorKind, LeaseEnd, LeaseId, LeaseState};
+
+const TTL: Duration = Duration::from_secs(6);
+const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+
+fn id(number: i64) -> LeaseId {
+    LeaseId::new(number).expect("not 0")
+}
+
+fn is_alive(state: LeaseState) -> bool {
+    matches!(state, LeaseState::Alive { .. })
+}
+
+/// What a server does with renewals.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Answer,
+    Gone,
+    Silent,
+    NoLeader,
+}
+
+/// A server of leases: its manner, the renewals it had, the streams it has and had.
+#[derive(Clone)]
+struct Script {
+    manner: Arc<Mutex<Manner>>,
+    renewals: Arc<Mutex<Vec<i64>>>,
+    opened: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    leader_wanted: Arc<AtomicUsize>,
+}
+
+impl Script {
+    fn new(manner: Manner) -> Self {
+        Self {
+            manner: Arc::new(Mutex::new(manner)),
+            renewals: Arc::default(),
+            opened: Arc::default(),
+            open: Arc::default(),
+            leader_wanted: Arc::default(),
+        }
+    }
+
+    fn manner(&self) -> Manner {
+        *self.manner.lock().expect("no panic")
+    }
+
+    fn become_(&self, manner: Manner) {
+        *self.manner.lock().expect("no panic") = manner;
+    }
+
+    fn renewals(&self) -> usize {
+        self.renewals.lock().expect("no panic").len()
+    }
+
+    async fn serve(self, stream: DuplexStream) {
+        let mut connection = handshake(stream).await;
+        while let Some(Ok((request, reply))) = connection.accept().await {
+            let script = self.clone();
+            tokio::spawn(async move {
+                if request.uri().path() == STREAM {
+                    script.stream(request, reply).await;
+                } else if let Some(asked) = read(request, reply).await {
+                    asked.answer_well();
+                }
+            });
+        }
+    }
+
+    async fn stream(
+        self,
+        request: http::Request<h2::RecvStream>,
+        mut reply: h2::server::SendResponse<bytes::Bytes>,
+    ) {
+        if request.headers().contains_key("hasleader") {
+            self.leader_wanted.fetch_add(1, Ordering::Relaxed);
+        }
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        if self.manner() == Manner::NoLeader {
+            let status = [
+                ("grpc-status", "14"),
+                ("grpc-message", "etcdserver: no leader"),
+            ];
+            let mut head = head("application/grpc");
+            head.headers_mut().extend(headers(&status));
+            let _ = reply.send_response(head, true);
+            return;
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let mut body = request.into_body();
+        let mut stream = reply
+            .send_response(head("application/grpc"), false)
+            .expect("open");
+        while let Some(Ok(mut frame)) = body.data().await {
+            let _ = body.flow_control().release_capacity(frame.len());
+            while frame.len() >= 5 {
+                let length = (&frame[1..5]).get_u32() as usize;
+                let message = frame.split_to(5 + length).split_off(5);
+                let id = pb::LeaseKeepAliveRequest::decode(message)
+                    .expect("a renewal")
+                    .id;
+                self.renewals.lock().expect("no panic").push(id);
+                let ttl = match self.manner() {
+                    Manner::Answer => 6,
+                    Manner::Gone => 0,
+                    Manner::Silent | Manner::NoLeader => continue,
+                };
+                let header = header(2);
+                let answer = pb::LeaseKeepAliveResponse { header, id, ttl };
+                let _ = stream.send_data(framed(&answer), false);
+            }
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn one(script: &Script) -> Peers {
+    let script = script.clone();
+    Peers::one(move |_, stream| script.clone().serve(stream))
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_handles_share_one_stream_which_ends_with_the_last_keeper() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let mut first = client.keep(id(7));
+    assert_eq!(first.state(), LeaseState::Doubtful);
+    assert!(is_alive(first.changed().await));
+    let mut second = client.namespace("n/").with_timeout(TTL).keep(id(8));
+    assert!(is_alive(second.changed().await));
+    let third = client.clone().keep(id(7));
+    sleep(TTL * 10).await;
+    assert!(is_alive(first.state()) && is_alive(second.state()) && is_alive(third.state()));
+    assert_eq!(script.opened.load(Ordering::Relaxed), 1);
+    assert_eq!(script.leader_wanted.load(Ordering::Relaxed), 1);
+    // Two leases, about three and a half renewals in each of ten times their time-to-live.
+    let renewals = script.renewals();
+    assert!((60..=76).contains(&renewals), "{renewals}");
+
+    drop((first, second));
+    assert_eq!(script.open.load(Ordering::Relaxed), 1);
+    drop(third);
+    sleep(TTL).await;
+    assert_eq!(
+        script.open.load(Ordering::Relaxed),
+        0,
+        "the stream is closed"
+    );
+    let before = script.renewals();
+    sleep(TTL * 10).await;
+    assert_eq!(script.renewals(), before);
+
+    let mut again = client.keep(id(7));
+    assert!(is_alive(again.changed().await));
+    assert_eq!(script.opened.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_holds_the_client_and_its_end_frees_it() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let mut keeper = client.keep(id(7));
+    drop(client);
+    keeper.changed().await;
+    sleep(TTL * 3).await;
+    assert!(is_alive(keeper.state()));
+    drop(keeper);
+    sleep(TTL).await;
+    assert_eq!(script.open.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_gone_is_told_and_forgotten() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let mut keeper = client.keep(id(7));
+    keeper.changed().await;
+    script.become_(Manner::Gone);
+    assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
+    assert_eq!(keeper.changed().await, LeaseState::Lost(LeaseEnd::Revoked));
+    assert_eq!(keeper.changed().await, LeaseState::Lost(LeaseEnd::Revoked));
+    let before = script.renewals();
+    sleep(TTL * 10).await;
+    assert_eq!(script.renewals(), before);
+    drop(keeper);
+    script.become_(Manner::Answer);
+    assert!(is_alive(client.keep(id(7)).changed().await));
+}
+
+/// The loss of one lease is not told to whoever keeps another of the same ID.
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_the_same_id_is_kept_at_once() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let mut keeper = client.keep(id(7));
+    keeper.changed().await;
+    keeper.revoke().await.expect("an answer");
+    let mut again = client.keep(id(7));
+    assert!(is_alive(again.changed().await));
+    sleep(TTL * 3).await;
+    assert!(is_alive(again.state()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_member_and_one_without_a_leader_are_left() {
+    for manner in [Manner::Silent, Manner::NoLeader] {
+        let scripts = [Script::new(Manner::Answer), Script::new(Manner::Answer)];
+        let [one, two] = scripts.clone();
+        let peers = Peers::one(move |_, stream| one.clone().serve(stream))
+            .and("http://two:1", move |_, stream| two.clone().serve(stream));
+        let client = peers.client().await;
+        let mut keeper = client.keep(id(7));
+        keeper.changed().await;
+        let used = scripts
+            .iter()
+            .position(|script| script.renewals() > 0)
+            .expect("one");
+        scripts[used].become_(manner);
+        if manner == Manner::NoLeader {
+            // What etcd does to its streams when the leader is gone, as far as a client can see.
+            scripts[used].become_(Manner::Silent);
+            sleep(TTL / 4).await;
+            scripts[used].become_(Manner::NoLeader);
+        }
+        sleep(TTL * 3).await;
+        assert!(is_alive(keeper.state()), "{:?}", keeper.state());
+        assert!(scripts[1 - used].renewals() > 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn risk_doubt_and_recovery_are_told() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let mut keeper = client.keep(id(7));
+    keeper.changed().await;
+    script.become_(Manner::Silent);
+    match keeper.changed().await {
+        LeaseState::AtRisk { remaining, cause } => {
+            assert!(remaining <= TTL / 3 && remaining > TTL / 4, "{remaining:?}");
+            assert_eq!(cause, ErrorKind::Timeout);
+        }
+        state => panic!("{state:?}"),
+    }
+    assert_eq!(keeper.changed().await, LeaseState::Doubtful);
+    sleep(TTL).await;
+    script.become_(Manner::Answer);
+    assert!(is_alive(keeper.changed().await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_client_renews_until_its_stream_ends() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let mut keeper = client.keep(id(7));
+    keeper.changed().await;
+    client.close();
+    sleep(TTL * 3).await;
+    assert!(is_alive(keeper.state()));
+    script.become_(Manner::Silent);
+    let cause = match keeper.changed().await {
+        LeaseState::AtRisk { cause, .. } => cause,
+        state => panic!("{state:?}"),
+    };
+    assert_eq!(cause, ErrorKind::Closed);
+    let opened = script.opened.load(Ordering::Relaxed);
+    assert_eq!(keeper.changed().await, LeaseState::Doubtful);
+    sleep(TTL * 10).await;
+    assert_eq!(script.opened.load(Ordering::Relaxed), opened);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_leases_share_a_stream() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let keepers: Vec<_> = (1..=10_000).map(|number| client.keep(id(number))).collect();
+    sleep(TTL * 4).await;
+    assert!(keepers.iter().all(|keeper| is_alive(keeper.state())));
+    assert_eq!(script.opened.load(Ordering::Relaxed), 1);
+    let renewals = script.renewals();
+    assert!(renewals < 10_000 * 16, "{renewals}");
+    drop(keepers);
+    sleep(TTL).await;
+    assert_eq!(script.open.load(Ordering::Relaxed), 0);
+}
+
+/// Fails the first grant so that it may have been applied, and has the lease at the second.
+async fn grant(asked: Asked, seen: Arc<Mutex<Vec<i64>>>) {
+    let request = pb::LeaseGrantRequest::decode(asked.message.clone()).expect("a grant");
+    let first = {
+        let mut seen = seen.lock().expect("no panic");
+        seen.push(request.id);
+        seen.len() == 1
+    };
+    if first {
+        asked.fail("14", "etcdserver: request timed out");
+    } else {
+        asked.fail("9", "etcdserver: lease already exists");
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_is_sent_again_makes_one_lease() {
+    let seen = Arc::<Mutex<Vec<i64>>>::default();
+    let asked = Arc::clone(&seen);
+    let peers = Peers::one(move |_, stream| {
+        let seen = Arc::clone(&asked);
+        super::peer::serve(stream, move |asked| grant(asked, Arc::clone(&seen)))
+    });
+    let client = peers.client().await;
+    let lease = client.grant(TTL).await.expect("the first one made it");
+    let ids = std::mem::take(&mut *seen.lock().expect("no panic"));
+    assert_eq!(ids, [lease.id.as_i64(); 2]);
+    assert!(lease.id.as_i64() > 0);
+    assert_eq!(lease.ttl, TTL);
+
+    // An ID of one's own is sent once, and what exists may be another's.
+    let error = client.grant(TTL).id(id(7)).await.expect_err("timed out");
+    assert_eq!(error.outcome(), crate::Outcome::Unknown);
+    let error = client.grant(TTL).id(id(7)).await.expect_err("exists");
+    assert_eq!(error.kind(), ErrorKind::LeaseExists);
+    // Met at once, it is not ours either.
+    let error = client.grant(TTL).await.expect_err("exists");
+    assert_eq!(error.kind(), ErrorKind::LeaseExists);
+}
+
+#[test]
+fn what_is_awaited_can_be_spawned() {
+    fn is_send<T: Send>(_: &T) {}
+    fn check(mut keeper: crate::LeaseKeeper) {
+        is_send(&keeper.changed());
+        is_send(&keeper.lost());
+        is_send(&keeper.revoke());
+    }
+    let _ = check;
+}

@@ -1,0 +1,312 @@
+//! Leases that are kept, whatever happens to connections and servers.
+
+use std::time::{Duration, Instant};
+
+use etcdex::{Client, ErrorKind, LeaseEnd, LeaseKeeper, LeaseState};
+use etcdex_testkit::{Cluster, Etcd, Proxy, until};
+
+use crate::stage::{DEADLINE, connect, each, each_alone, ends, newest};
+
+const TTL: Duration = Duration::from_secs(3);
+
+/// A lease that is kept and holds the key `k`.
+async fn kept(client: &Client) -> LeaseKeeper {
+    kept_for(client, TTL).await
+}
+
+async fn kept_for(client: &Client, ttl: Duration) -> LeaseKeeper {
+    let lease = client.grant(ttl).await.unwrap();
+    client.put("k", "v").lease(lease.id).await.unwrap();
+    let mut keeper = client.keep(lease.id);
+    let state = keeper.changed().await;
+    assert!(is_alive(state), "{state:?}");
+    keeper
+}
+
+fn is_alive(state: LeaseState) -> bool {
+    matches!(state, LeaseState::Alive { .. })
+}
+
+async fn lost(keeper: &LeaseKeeper) -> LeaseEnd {
+    tokio::time::timeout(DEADLINE, keeper.lost()).await.unwrap()
+}
+
+/// The lease goes on for three times its time-to-live.
+async fn goes_on(client: &Client, keeper: &LeaseKeeper) {
+    let end = Instant::now() + TTL * 3;
+    while Instant::now() < end {
+        let state = keeper.state();
+        if let LeaseState::Alive { expires, .. } = state {
+            assert!(expires <= Instant::now() + TTL);
+        }
+        assert!(!matches!(state, LeaseState::Lost(_)), "{state:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(is_alive(keeper.state()), "{:?}", keeper.state());
+    assert!(client.get("k").string().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_and_then_given_back() {
+    each(|stage| async move {
+        let client = stage.inside();
+        let keeper = kept(&client).await;
+        goes_on(&client, &keeper).await;
+        let second = client.keep(keeper.id());
+        keeper.revoke().await.unwrap();
+        assert!(client.get("k").string().await.unwrap().is_none());
+        assert_eq!(lost(&second).await, LeaseEnd::Revoked);
+        assert_eq!(second.state(), LeaseState::Lost(LeaseEnd::Revoked));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dropped_keeper_renews_no_more() {
+    each(|stage| async move {
+        let client = stage.inside();
+        let keeper = kept(&client).await;
+        let (id, second) = (keeper.id(), client.keep(keeper.id()));
+        drop(keeper);
+        tokio::time::sleep(TTL + Duration::from_secs(1)).await;
+        assert!(client.get("k").string().await.unwrap().is_some());
+        drop(second);
+        let dropped = Instant::now();
+        while client.ttl(id).await.unwrap().ttl.is_some() {
+            assert!(dropped.elapsed() < TTL + Duration::from_secs(3));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(client.get("k").string().await.unwrap().is_none());
+        // The next keeper starts anew.
+        let keeper = kept(&client).await;
+        assert!(is_alive(keeper.state()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_keeper_outlives_the_other_handles() {
+    each(|stage| async move {
+        let other = connect(stage.etcd).await;
+        let keeper = kept(&stage.client.namespace(stage.key("a"))).await;
+        let last = kept(&other.namespace(stage.key("b"))).await;
+        drop(other);
+        tokio::time::sleep(TTL * 2).await;
+        assert!(is_alive(last.state()) && is_alive(keeper.state()));
+        let (id, _) = (last.id(), drop(last));
+        tokio::time::sleep(TTL + Duration::from_secs(2)).await;
+        assert_eq!(stage.client.ttl(id).await.unwrap().ttl, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_is_lost_when_somebody_revokes_it() {
+    each(|stage| async move {
+        let client = stage.inside();
+        let keeper = kept(&client).await;
+        let id = format!("{:x}", keeper.id());
+        stage.etcd.etcdctl(["lease", "revoke", &id]).await.unwrap();
+        assert_eq!(lost(&keeper).await, LeaseEnd::Revoked);
+
+        let unknown = client.keep(keeper.id());
+        assert_eq!(lost(&unknown).await, LeaseEnd::Expired);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_survives_a_killed_server() {
+    each_alone(&[], |etcd| async move {
+        let client = connect(&etcd).await;
+        let keeper = kept(&client).await;
+        etcd.restart().await.unwrap();
+        goes_on(&client, &keeper).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_survives_cuts() {
+    each_alone(&[], |etcd| async move {
+        let (proxy, client) = behind_proxy(&etcd).await;
+        let keeper = kept(&client).await;
+        for fault in [Proxy::cut, Proxy::reset, Proxy::cut] {
+            fault(&proxy);
+            tokio::time::sleep(TTL / 3).await;
+        }
+        goes_on(&client, &keeper).await;
+    })
+    .await;
+}
+
+async fn behind_proxy(etcd: &Etcd) -> (Proxy, Client) {
+    let proxy = Proxy::start(etcd.client_address()).await.unwrap();
+    let builder = Client::builder().endpoint(proxy.endpoint());
+    let client = builder.timeout(DEADLINE).connect().await.unwrap();
+    (proxy, client)
+}
+
+#[tokio::test]
+async fn a_lease_survives_a_server_that_stands_still() {
+    each_alone(&[], |etcd| async move {
+        let client = connect(&etcd).await;
+        let keeper = kept(&client).await;
+        etcd.pause().unwrap();
+        tokio::time::sleep(TTL / 2).await;
+        etcd.resume().unwrap();
+        goes_on(&client, &keeper).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_lease_when_the_server_is_away() {
+    each_alone(&[], |etcd| async move {
+        let (proxy, client) = behind_proxy(&etcd).await;
+        let mut keeper = kept(&client).await;
+        proxy.refuse();
+        proxy.cut();
+        let state = keeper.changed().await;
+        let LeaseState::AtRisk {
+            remaining, cause, ..
+        } = state
+        else {
+            panic!("{state:?}");
+        };
+        assert!(remaining <= TTL / 3);
+        assert!(
+            [ErrorKind::Unavailable, ErrorKind::Timeout].contains(&cause),
+            "{cause:?}"
+        );
+        let begun = Instant::now();
+        assert_eq!(keeper.changed().await, LeaseState::Doubtful);
+        assert!(begun.elapsed() + Duration::from_millis(10) >= remaining);
+        // Server time is what counts: it is lost when the server says so.
+        tokio::time::sleep(TTL).await;
+        assert_eq!(keeper.state(), LeaseState::Doubtful);
+        proxy.heal();
+        assert_eq!(lost(&keeper).await, LeaseEnd::Expired);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_survives_the_loss_of_its_member() {
+    ends(|binary| async move {
+        let cluster = Cluster::start(&binary, 3).await.unwrap();
+        let proxies = [
+            Proxy::start(cluster.members()[0].client_address())
+                .await
+                .unwrap(),
+            Proxy::start(cluster.members()[1].client_address())
+                .await
+                .unwrap(),
+            Proxy::start(cluster.members()[2].client_address())
+                .await
+                .unwrap(),
+        ];
+        let builder = Client::builder().endpoints(proxies.iter().map(Proxy::endpoint));
+        let client = builder.timeout(DEADLINE).connect().await.unwrap();
+        let keeper = kept_for(&client, Duration::from_secs(5)).await;
+        let used = proxies.iter().position(|proxy| proxy.open() > 0).unwrap();
+        cluster.members()[used].kill();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(15) {
+            assert!(
+                !matches!(keeper.state(), LeaseState::Lost(_)),
+                "{:?}",
+                keeper.state()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(is_alive(keeper.state()), "{:?}", keeper.state());
+        assert!(client.get("k").string().await.unwrap().is_some());
+
+        // One that stands still is left, too.
+        cluster.members()[used].restart().await.unwrap();
+        let used = proxies.iter().position(|proxy| proxy.open() > 0).unwrap();
+        cluster.members()[used].pause().unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(15) {
+            assert!(
+                !matches!(keeper.state(), LeaseState::Lost(_)),
+                "{:?}",
+                keeper.state()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(is_alive(keeper.state()), "{:?}", keeper.state());
+        cluster.members()[used].resume().unwrap();
+    })
+    .await;
+}
+
+/// Two thousand by default. Ten thousand:
+/// `ETCDEX_LEASES=10000 cargo test --release -p etcdex --test it many_leases -- --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_leases_are_kept_over_one_stream() {
+    let Some(binary) = newest() else { return };
+    let count: usize = std::env::var("ETCDEX_LEASES").map_or(2_000, |text| {
+        text.parse().expect("ETCDEX_LEASES is a number")
+    });
+    let ttl = Duration::from_secs(10);
+    let etcd = Etcd::start(binary).await.unwrap();
+    let client = connect(&etcd).await;
+    let mut keepers = Vec::new();
+    // Granted in parallel, or the first would run out before the last is there.
+    for _ in 0..count.div_ceil(500) {
+        let grants: Vec<_> = (0..500)
+            .map(|_| tokio::spawn(client.grant(ttl).into_future()))
+            .collect();
+        for grant in grants {
+            keepers.push(client.keep(grant.await.unwrap().unwrap().id));
+        }
+    }
+    let alive = || {
+        keepers
+            .iter()
+            .filter(|keeper| is_alive(keeper.state()))
+            .count()
+    };
+    until("all are alive", || alive() == keepers.len()).await;
+    let (sent, cpu, begun) = (received(&etcd).await, cpu(), Instant::now());
+    while begun.elapsed() < ttl * 3 {
+        assert_eq!(alive(), keepers.len());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let (time, sent) = (begun.elapsed().as_secs_f64(), received(&etcd).await - sent);
+    println!(
+        "{} leases of 10 s: {:.0} renewals/s, {:.2} % of a core",
+        keepers.len(),
+        sent / time,
+        100.0 * (self::cpu() - cpu) / time,
+    );
+    assert!(sent / time < keepers.len() as f64 * 4.0 / 10.0);
+    let listed = client.leases().await.unwrap().leases;
+    assert_eq!(listed.len(), keepers.len());
+}
+
+/// How many renewals the server has had.
+async fn received(etcd: &Etcd) -> f64 {
+    let metrics = etcd.metrics().await.unwrap();
+    let line = metrics.lines().find(|line| {
+        line.starts_with("grpc_server_msg_received_total{") && line.contains("\"LeaseKeepAlive\"")
+    });
+    let number = line.and_then(|line| line.rsplit(' ').next());
+    number
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
+}
+
+/// Seconds of processor time that this process has used; 100 ticks are one.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    ticks / 100.0
+}

@@ -1,0 +1,170 @@
+//! Locks of the server.
+//!
+//! What is expected: <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/>.
+
+use std::time::Duration;
+
+use etcdex::{Client, Compare, LeaseId, LockResponse, Put};
+
+use crate::stage::{DEADLINE, connect, each, each_alone, eventually};
+
+async fn lease(client: &Client) -> LeaseId {
+    client.grant(Duration::from_secs(60)).await.unwrap().id
+}
+
+/// How many hold or wait for the lock.
+async fn queue(client: &Client, name: &str) -> u64 {
+    let range = client.get(format!("{name}/")).prefix().count_only();
+    range.await.unwrap().count
+}
+
+async fn taken(lock: tokio::task::JoinHandle<Result<LockResponse, etcdex::Error>>) -> LockResponse {
+    tokio::time::timeout(DEADLINE, lock)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_lock_is_held_by_one_and_given_on_in_order() {
+    each(|stage| async move {
+        let client = stage.inside();
+        let mut waiting = Vec::new();
+        for place in 0..4 {
+            let lock = client.lock("lock", lease(&client).await);
+            waiting.push(tokio::spawn(lock));
+            // In the queue before the next one comes.
+            eventually("it is in the queue", || async {
+                queue(&client, "lock").await == place + 1
+            })
+            .await;
+        }
+        waiting.reverse();
+        while let Some(first) = waiting.pop() {
+            let lock = taken(first).await;
+            assert!(lock.key.starts_with(b"lock/"), "the namespace is off");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(waiting.iter().all(|lock| !lock.is_finished()));
+            let fenced = client
+                .txn()
+                .when(Compare::create_revision(lock.key.clone()).greater(0))
+                .then(Put::new("done", "1"));
+            assert!(fenced.await.unwrap().succeeded);
+            client.unlock(lock.key.clone()).await.unwrap();
+            let again = client.unlock(lock.key).await.unwrap();
+            assert_ne!(again.header.revision, 0);
+        }
+        assert_eq!(queue(&client, "lock").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lock_waits_without_a_time_out_and_with_one() {
+    each(|stage| async move {
+        let builder = Client::builder().endpoint(stage.etcd.endpoint());
+        let client = builder
+            .timeout(Duration::from_secs(1))
+            .connect()
+            .await
+            .unwrap();
+        let client = client.namespace(stage.prefix.as_str());
+        let (one, other) = (lease(&client).await, lease(&client).await);
+        let held = client.lock("lock", one).await.unwrap();
+        let waiting = tokio::spawn(client.lock("lock", other));
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert!(!waiting.is_finished());
+        let short = client.lock("lock", lease(&client).await);
+        let error = short.timeout(Duration::from_millis(100)).await.unwrap_err();
+        // The server has the same time-out, and may be first.
+        let kinds = [etcdex::ErrorKind::Timeout, etcdex::ErrorKind::Cancelled];
+        assert!(kinds.contains(&error.kind()), "{error}");
+        client.unlock(held.key).await.unwrap();
+        taken(waiting).await;
+        // The same lease has it already.
+        client.lock("lock", other).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_waits_no_more_leaves_the_queue() {
+    each(|stage| async move {
+        let client = stage.inside();
+        let held = client.lock("lock", lease(&client).await).await.unwrap();
+        let dropped = tokio::spawn(client.lock("lock", lease(&client).await));
+        eventually("it waits", || async { queue(&client, "lock").await == 2 }).await;
+        let last = tokio::spawn(client.lock("lock", lease(&client).await));
+        eventually("it waits", || async { queue(&client, "lock").await == 3 }).await;
+        dropped.abort();
+        eventually("it is forgotten", || async {
+            queue(&client, "lock").await == 2
+        })
+        .await;
+        assert!(!last.is_finished());
+        client.unlock(held.key).await.unwrap();
+        taken(last).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
+    each(|stage| async move {
+        let client = stage.inside();
+        let held = client.lock("lock", lease(&client).await).await.unwrap();
+        let short = lease(&client).await;
+        let waiting = tokio::spawn(client.lock("lock", short));
+        eventually("it waits", || async { queue(&client, "lock").await == 2 }).await;
+        client.revoke(short).await.unwrap();
+        client.unlock(held.key).await.unwrap();
+        let reply = tokio::time::timeout(DEADLINE, waiting)
+            .await
+            .unwrap()
+            .unwrap();
+        let version = stage.etcd.version();
+        match reply {
+            // What a fenced write would find out: there is no key.
+            Ok(lock) if !version.is_at_least(3, 5) => {
+                assert!(client.get(lock.key).string().await.unwrap().is_none());
+            }
+            Ok(_) => panic!("it has a lock without a key"),
+            Err(error) => assert_eq!(error.kind(), etcdex::ErrorKind::Server, "{error:?}"),
+        }
+        let gone = client.lock("lock", short).await.unwrap_err();
+        assert_eq!(gone.kind(), etcdex::ErrorKind::LeaseNotFound, "{gone:?}");
+    })
+    .await;
+}
+
+/// On a server of its own: some hundreds of waiting locks that are given up in one moment, as at
+/// the end of this test, leave the lock service of any etcd stuck (seen on 3.6.16 and 3.7.3).
+#[tokio::test]
+async fn five_hundred_that_wait_starve_nobody() {
+    each_alone(&[], |etcd| async move {
+        let client = connect(&etcd).await;
+        let _held = client.lock("lock", lease(&client).await).await.unwrap();
+        let lease = client.grant(Duration::from_secs(3)).await.unwrap().id;
+        let mut keeper = client.keep(lease);
+        keeper.changed().await;
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..500 {
+            let lease = self::lease(&client).await;
+            waiting.spawn(client.lock("lock", lease));
+        }
+        eventually("all wait", || async { queue(&client, "lock").await == 501 }).await;
+        for _ in 0..50 {
+            client.put("k", "v").await.unwrap();
+            client.get("k").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let state = keeper.state();
+        assert!(
+            matches!(state, etcdex::LeaseState::Alive { .. }),
+            "{state:?}"
+        );
+        assert_eq!(waiting.len(), 500);
+    })
+    .await;
+}
