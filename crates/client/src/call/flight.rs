@@ -10,6 +10,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
+use super::attempt::{DOUBT, LOOK, Sent, is_servers_deadline, settle};
 use super::retry::{Situation, Verdict, patience, verdict};
 use super::wire::Wire;
 use super::{Entry, Scope, Timeout};
@@ -17,17 +18,11 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 use crate::telemetry::{self, Stopped};
-use crate::transport::{Avoided, Exchange, Failure, Head, Occupancy, Pass, Want, now};
-
-/// An answer that takes longer than this makes somebody ping the connection.
-const DOUBT: Duration = Duration::from_secs(1);
+use crate::transport::{Exchange, Failure, Head, Occupancy, Pass, Want, now};
 
 /// How many tokens a call tries: one that has expired, and one that a change of users made
 /// stale before it was used.
 const REFUSED_PASSES: u32 = 2;
-
-/// How often a call that waits looks whether its connection has become suspect.
-const LOOK: Duration = Duration::from_millis(250);
 
 pin_project! {
     pub(crate) struct Flight {
@@ -69,14 +64,6 @@ enum Stage {
 
 /// The slow ways, which few calls go, are boxed.
 type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
-
-struct Sent {
-    exchange: Exchange,
-    want: Want,
-    /// Until when the server has to begin to answer, where another endpoint could be tried.
-    until: Option<Instant>,
-    doubt: Instant,
-}
 
 impl Flight {
     pub(crate) fn new(scope: Scope) -> Self {
@@ -503,48 +490,5 @@ impl Flight {
                 }
             }
         }
-    }
-}
-
-impl Sent {
-    /// When to look at it next.
-    fn wake(&self, deadline: Option<Instant>) -> Option<Instant> {
-        let next = self.until.map_or(self.doubt, |until| until.min(self.doubt));
-        Some(deadline.map_or(next, |deadline| deadline.min(next)))
-    }
-
-    /// Where to go after it has failed: not over the same link.
-    fn want_after(&self, member: Option<usize>) -> Want {
-        let link = self.exchange.link();
-        Want {
-            lane: self.want.lane,
-            member,
-            avoided: Some(Avoided {
-                place: link.place,
-                link: link.id,
-            }),
-        }
-    }
-}
-
-/// A server whose clock for the call is ahead of ours resets the stream, and says no more.
-fn is_servers_deadline(
-    failure: &Failure,
-    left: Option<Duration>,
-    timeout: Option<Duration>,
-) -> bool {
-    let (Some(left), Some(timeout)) = (left, timeout) else {
-        return false;
-    };
-    let margin = timeout.mul_f64(0.05).max(Duration::from_millis(50));
-    failure.error.kind() == ErrorKind::Cancelled && failure.error.code().is_none() && left <= margin
-}
-
-/// An attempt before may have been applied, whatever became of the last one.
-fn settle(error: Error, uncertain: bool) -> Error {
-    if uncertain && error.outcome() == Outcome::NotSent {
-        error.with_outcome(Outcome::Unknown)
-    } else {
-        error
     }
 }

@@ -1,5 +1,6 @@
 //! The one path of every unary call: time-out, namespace, retries and errors are here.
 
+mod attempt;
 mod authentication;
 mod budget;
 mod flight;

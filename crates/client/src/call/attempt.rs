@@ -1,0 +1,64 @@
+//! One attempt of a call: what was sent, how long it is waited for, and what its end means.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::transport::{Avoided, Exchange, Failure, Want};
+
+/// An answer that takes longer than this makes somebody ping the connection.
+pub(super) const DOUBT: Duration = Duration::from_secs(1);
+
+/// How often a call that waits looks whether its connection has become suspect.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
+
+/// An attempt that is under way.
+pub(super) struct Sent {
+    pub(super) exchange: Exchange,
+    pub(super) want: Want,
+    /// Until when the server has to begin to answer, where another endpoint could be tried.
+    pub(super) until: Option<Instant>,
+    pub(super) doubt: Instant,
+}
+
+impl Sent {
+    /// When to look at it next.
+    pub(super) fn wake(&self, deadline: Option<Instant>) -> Option<Instant> {
+        let next = self.until.map_or(self.doubt, |until| until.min(self.doubt));
+        Some(deadline.map_or(next, |deadline| deadline.min(next)))
+    }
+
+    /// Where to go after it has failed: not over the same link.
+    pub(super) fn want_after(&self, member: Option<usize>) -> Want {
+        let link = self.exchange.link();
+        Want {
+            lane: self.want.lane,
+            member,
+            avoided: Some(Avoided {
+                place: link.place,
+                link: link.id,
+            }),
+        }
+    }
+}
+
+/// A server whose clock for the call is ahead of ours resets the stream, and says no more.
+pub(super) fn is_servers_deadline(
+    failure: &Failure,
+    left: Option<Duration>,
+    timeout: Option<Duration>,
+) -> bool {
+    let (Some(left), Some(timeout)) = (left, timeout) else {
+        return false;
+    };
+    let margin = timeout.mul_f64(0.05).max(Duration::from_millis(50));
+    failure.error.kind() == ErrorKind::Cancelled && failure.error.code().is_none() && left <= margin
+}
+
+/// An attempt before may have been applied, whatever became of the last one.
+pub(super) fn settle(error: Error, uncertain: bool) -> Error {
+    if uncertain && error.outcome() == Outcome::NotSent {
+        error.with_outcome(Outcome::Unknown)
+    } else {
+        error
+    }
+}
