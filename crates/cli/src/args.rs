@@ -5,6 +5,7 @@ mod endpoint;
 mod global;
 mod kv;
 mod number;
+mod security;
 mod tour;
 
 use clap::{Parser, Subcommand};

@@ -30,6 +30,9 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
+    if let Some(refusal) = arguments.global.security.refusal() {
+        return Err(Failure::Usage(refusal.to_owned()));
+    }
     let mut runtime = match arguments.verb {
         // It has many callers at once; all others send one request and are gone.
         Verb::Tour(_) => tokio::runtime::Builder::new_multi_thread(),

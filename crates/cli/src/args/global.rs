@@ -6,6 +6,7 @@ use clap::Args;
 use etcdex::{Builder, Client};
 
 use super::number;
+use super::security::Security;
 use crate::duration;
 use crate::failure::Failure;
 use crate::output::Format;
@@ -79,19 +80,27 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "ETCDCTL_MAX_RECV_BYTES", hide_env_values = true,
         value_name = "BYTES", default_value = "0", value_parser = number::size)]
     max_recv_bytes: usize,
+
+    #[command(flatten)]
+    pub(crate) security: Security,
 }
 
 impl Global {
     /// The endpoints as they were given, or the default one.
     pub(crate) fn endpoints(&self) -> Vec<String> {
         if self.endpoints.is_empty() {
-            return vec![DEFAULT_ENDPOINT.to_owned()];
+            return vec![self.security.endpoint(DEFAULT_ENDPOINT)];
         }
-        self.endpoints.clone()
+        let endpoints = self.endpoints.iter();
+        endpoints.map(|one| self.security.endpoint(one)).collect()
     }
 
     /// A client of these endpoints, with all that the flags say.
     pub(crate) fn builder<U: AsRef<str>>(&self, endpoints: impl IntoIterator<Item = U>) -> Builder {
+        let endpoints: Vec<U> = endpoints.into_iter().collect();
+        let secure = endpoints
+            .iter()
+            .any(|one| one.as_ref().starts_with("https://"));
         let or = |bytes: usize, default: usize| if bytes == 0 { default } else { bytes };
         let mut builder = Client::builder()
             .endpoints(endpoints)
@@ -106,10 +115,11 @@ impl Global {
             Duration::ZERO => builder.no_keep_alive_interval(),
             interval => builder.keep_alive_interval(interval.max(FASTEST_PING)),
         };
-        match self.keepalive_timeout {
+        builder = match self.keepalive_timeout {
             Duration::ZERO => builder.no_keep_alive_timeout(),
             timeout => builder.keep_alive_timeout(timeout),
-        }
+        };
+        self.security.apply(builder, secure)
     }
 
     /// A client that is connected: where nobody answers, this says so at once.

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod golden;
+mod login;
 mod process;
 mod refusal;
 mod tour;
