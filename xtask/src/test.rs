@@ -15,7 +15,7 @@ etcd that cannot be got is a failure; else its tests are left out, and said so.
 
 /// All of the client's features but `tls-aws-lc`: a second cryptography that takes longer to
 /// build than everything else, for the same code.
-const FEATURES: &str = "etcdex/serde,etcdex/tls,etcdex/snapshot";
+const FEATURES: &str = "etcdex/serde,etcdex/tls,etcdex/snapshot,etcdex/metrics";
 
 /// Runs the chore.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {

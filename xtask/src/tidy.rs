@@ -81,6 +81,7 @@ const PURE_FILES: &[&str] = &[
     "balance.rs",
     "retry.rs",
     "token.rs",
+    "seal.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::call::{Call, Core, Scope, Timeout};
 use crate::cluster::{AddMember, ListMembers, PromoteMember, RemoveMember, UpdateMember};
-use crate::config::{Builder, Config};
+use crate::config::{Builder, Config, Options};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Namespace, Value};
@@ -54,7 +54,7 @@ impl Client {
 
     fn new(config: &Config) -> Result<Self, Error> {
         let core = Arc::new(Core::new(config)?);
-        warn_of_plain_text(config);
+        warn_of_plain_text(&config.options, &config.endpoints);
         Ok(Self {
             scope: Scope::of(core),
             leases: Arc::default(),
@@ -118,11 +118,15 @@ impl Client {
     /// Uses one more endpoint from now on. Says whether it is new.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the URL is none.
+    /// [`ErrorKind::Config`] when the URL is none, or is https and the client was made without
+    /// an https endpoint.
     pub fn add_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
         let endpoint: Endpoint = url.as_ref().parse()?;
         crate::config::check(&endpoint)?;
-        Ok(self.scope.core.transport.add(&endpoint))
+        let core = &self.scope.core;
+        let new = core.transport.add(&endpoint)?;
+        warn_of_plain_text(&core.options, std::slice::from_ref(&endpoint));
+        Ok(new)
     }
 
     /// Uses an endpoint no more; calls that are under way there go on. Says whether it was in
@@ -154,7 +158,7 @@ impl Client {
     /// Puts a value at a key: see [`Put`].
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn put(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<Put> {
         self.run(Put::new(key, value))
     }
@@ -162,7 +166,7 @@ impl Client {
     /// Deletes a key, or with options a range: see [`Delete`].
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn delete(&self, key: impl Into<Key>) -> Call<Delete> {
         self.run(Delete::new(key))
     }
@@ -207,7 +211,7 @@ impl Client {
     /// Adds a member to the cluster, at these peer URLs (`http://host:port`): see [`AddMember`].
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn add_member(
         &self,
         peer_urls: impl IntoIterator<Item = impl Into<String>>,
@@ -218,7 +222,7 @@ impl Client {
     /// Removes the member with this ID from the cluster: see [`RemoveMember`].
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn remove_member(&self, id: u64) -> Call<RemoveMember> {
         self.run(RemoveMember::new(id))
     }
@@ -226,7 +230,7 @@ impl Client {
     /// Gives the member with this ID other peer URLs (`http://host:port`): see [`UpdateMember`].
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn update_member(
         &self,
         id: u64,
@@ -238,7 +242,7 @@ impl Client {
     /// Gives the learner with this ID a vote: see [`PromoteMember`].
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn promote_member(&self, id: u64) -> Call<PromoteMember> {
         self.run(PromoteMember::new(id))
     }
@@ -285,12 +289,12 @@ impl Client {
 }
 
 /// Credentials that go over a network without TLS can be read by everybody on the way.
-fn warn_of_plain_text(config: &Config) {
-    if config.options.credentials.is_none() {
+fn warn_of_plain_text(options: &Options, endpoints: &[Endpoint]) {
+    if options.credentials.is_none() {
         return;
     }
-    if let Some(endpoint) = config.endpoints.iter().find(|one| one.is_exposed()) {
-        tracing::warn!(%endpoint, "credentials go over the network in plain text: use https");
+    if let Some(endpoint) = endpoints.iter().find(|one| one.is_exposed()) {
+        tracing::warn!(target: "etcdex", %endpoint, "credentials go over the network in plain text: use https");
     }
 }
 

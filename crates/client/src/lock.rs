@@ -51,7 +51,7 @@ impl Client {
     /// stuck over it, until it is restarted (seen on 3.6.16 and 3.7.3).
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn lock(&self, name: impl Into<Key>, lease: LeaseId) -> Call<Lock> {
         self.run(Lock::new(name, lease))
     }
@@ -59,7 +59,7 @@ impl Client {
     /// Gives a lock back, by the key that [`lock`](Self::lock) gave: see [`Unlock`].
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn unlock(&self, key: impl Into<Key>) -> Call<Unlock> {
         self.run(Unlock::new(key))
     }

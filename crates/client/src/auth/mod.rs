@@ -50,7 +50,7 @@ use crate::transport::Failure;
 ///
 /// # Retries
 /// What only reads is sent again, at another endpoint if there is one, when a server is
-/// unavailable. A change is sent again only when it provably reached no server.
+/// unavailable. A change is sent again only when it provably was not applied.
 #[derive(Clone)]
 pub struct Auth {
     scope: Scope,

@@ -67,12 +67,13 @@ impl Authentication {
     /// Gets a token unless another call has got one meanwhile.
     pub(crate) async fn fetch(&self, scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
         let _turn = self.turn.lock().await;
-        match self.life().advice(now()) {
+        let present = match self.life().advice(now()) {
             Advice::Send { token, .. } => return Ok(Some(token)),
             Advice::Without => return Ok(None),
             Advice::Refused(why) => return Err(refused(why)),
-            Advice::Fetch | Advice::Renew { .. } => {}
-        }
+            Advice::Renew { token, .. } => Some(token),
+            Advice::Fetch => None,
+        };
         let outcome = match &self.credentials {
             Credentials::Password { user, password } => {
                 let request = Authenticate {
@@ -86,7 +87,14 @@ impl Authentication {
                     .with_source(cause)
             }),
         };
-        self.settle(outcome)
+        match (outcome, present) {
+            (Err(error), Some(present)) => {
+                tracing::debug!(target: "etcdex", %error, "the token could not be renewed yet");
+                self.life().put_off(now());
+                Ok(Some(present))
+            }
+            (outcome, _) => self.settle(outcome),
+        }
     }
 
     /// Notes what came of a fetch.

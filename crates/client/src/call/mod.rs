@@ -226,7 +226,8 @@ pin_project! {
     ///
     /// # Retries
     /// A request that provably reached no server is sent again within the time-out. One that
-    /// may have reached a server is sent again only if it is a read.
+    /// may have reached a server is sent again only if it is a read, or if the server refused
+    /// it for its token, and so has not acted: then with another token.
     #[must_use = "a call does nothing until it is awaited"]
     pub struct Call<R> {
         request: R,

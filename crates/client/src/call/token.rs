@@ -89,6 +89,13 @@ impl<T: Clone> TokenLife<T> {
         };
     }
 
+    /// No other token could be had just now; the present one goes on, and is renewed later.
+    pub(crate) fn put_off(&mut self, now: Instant) {
+        if let State::Held { renew, .. } = &mut self.state {
+            *renew = now.checked_add(FIRST_PAUSE);
+        }
+    }
+
     /// The server has authentication switched off.
     pub(crate) fn needless(&mut self) {
         self.state = State::Needless;
@@ -173,6 +180,21 @@ mod tests {
         assert!(matches!(
             life.advice(now + seconds(90)),
             Advice::Renew { token: "one", .. }
+        ));
+    }
+
+    #[test]
+    fn a_renewal_that_fails_leaves_the_token_in_use() {
+        let (mut life, now) = held(Some(seconds(100)));
+        let late = now + seconds(95);
+        life.put_off(late);
+        assert!(matches!(
+            life.advice(late),
+            Advice::Send { token: "one", .. }
+        ));
+        assert!(matches!(
+            life.advice(late + seconds(1)),
+            Advice::Renew { .. }
         ));
     }
 

@@ -243,7 +243,7 @@ impl Driver {
             });
         };
         if matches!(standing, Standing::Lost(_)) {
-            tracing::debug!(lease = %id, ?standing, "a kept lease is gone");
+            tracing::debug!(target: "etcdex", lease = %id, ?standing, "a kept lease is gone");
             let keepers = self.keepers.remove(&id).unwrap_or_default();
             keepers.iter().for_each(|(_, state)| tell(state));
         } else if let Some(keepers) = self.keepers.get(&id) {
@@ -370,7 +370,7 @@ impl Driver {
     }
 
     fn fail(&mut self, error: &Error) {
-        tracing::debug!(%error, "the stream that renews leases has ended");
+        tracing::debug!(target: "etcdex", %error, "the stream that renews leases has ended");
         self.drop_stream();
         self.leases.failed(error.kind(), now());
     }

@@ -144,7 +144,7 @@ impl LeaseKeeper {
     /// Dropped before it is ready, the lease may have been revoked, and is renewed no more.
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub async fn revoke(self) -> Result<RevokeResponse, Error> {
         let reply = Call::new(&self.scope, Revoke::new(self.id())).await?;
         self.ticket.revoked();

@@ -66,7 +66,7 @@ impl Client {
     /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease.
     ///
     /// # Retries
-    /// It is sent again only when it provably reached no server.
+    /// It is sent again only when it provably was not applied.
     pub fn revoke(&self, id: LeaseId) -> Call<Revoke> {
         self.run(Revoke::new(id))
     }

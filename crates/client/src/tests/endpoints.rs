@@ -161,3 +161,20 @@ async fn without_an_age_the_connection_stays() {
     let connections: usize = URLS.iter().map(|url| peers.connections(url)).sum();
     assert_eq!(connections, 1);
 }
+
+/// TLS is settled when a client is made: an https endpoint that comes later is refused, and
+/// never spoken to in plain text.
+#[tokio::test(start_paused = true)]
+async fn an_https_endpoint_is_never_spoken_to_in_plain_text() {
+    let (peers, _) = three();
+    let peers = peers.and("https://d:1", |_, _stream| async {});
+    let builder = crate::Client::builder()
+        .endpoint(URLS[0])
+        .connector(peers.clone());
+    let client = builder.connect().await.expect("it connects");
+    let error = client
+        .add_endpoint("https://d:1")
+        .expect_err("there is no TLS");
+    assert_eq!(error.kind(), crate::ErrorKind::Config);
+    assert_eq!(peers.connections("https://d:1"), 0);
+}

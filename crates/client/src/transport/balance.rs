@@ -86,7 +86,11 @@ impl Balance {
 
     /// Looks for a home elsewhere, so that connections that grow old spread again.
     pub(crate) fn move_on(&mut self, random: usize) {
-        let others: Vec<usize> = self.order(None).collect();
+        let trouble = |health| matches!(health, Health::Slow | Health::Suspect | Health::Down);
+        let others = self
+            .order(None)
+            .filter(|&one| !trouble(self.endpoints[one]));
+        let others: Vec<usize> = others.collect();
         if let Some(&next) = others.get(random % others.len().max(1)) {
             self.chosen = next;
         }

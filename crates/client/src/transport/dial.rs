@@ -31,7 +31,20 @@ pub(crate) struct Dialed {
 /// stands here because an error that goes through h2 is no more than a text.
 pub(crate) type Refusal = Arc<OnceLock<Unreachable>>;
 
+/// Why an https endpoint cannot be reached by a client that was made without one.
+const NO_TLS: &str = "it is https, and the client was made without an https endpoint: TLS is \
+                      settled when a client is made";
+
 impl Dialer {
+    /// Why this endpoint can never be reached, if that is so.
+    pub(crate) fn refusal(&self, endpoint: &Endpoint) -> Option<&'static str> {
+        #[cfg(feature = "_tls")]
+        let has_tls = self.tls.is_some();
+        #[cfg(not(feature = "_tls"))]
+        let has_tls = false;
+        (endpoint.is_secure() && !has_tls).then_some(NO_TLS)
+    }
+
     /// Reads the certificates, if an endpoint is https.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let options = &config.options;
@@ -68,6 +81,10 @@ impl Dialer {
         #[cfg(feature = "_tls")]
         if let Some(tls) = self.tls.as_ref().filter(|_| endpoint.is_secure()) {
             return tls.wrap(endpoint, stream).await;
+        }
+        // INVARIANT: to an https endpoint nothing is ever said in plain text.
+        if endpoint.is_secure() {
+            return Err(Unreachable::new(NO_TLS));
         }
         Ok(Dialed {
             stream,

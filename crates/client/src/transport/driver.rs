@@ -305,6 +305,7 @@ fn lost(
     if ending.too_many_pings {
         *interval = interval.map(|interval| interval.saturating_mul(2));
         tracing::warn!(
+            target: "etcdex",
             endpoint = %desk.endpoint,
             ?interval,
             "the server closed the connection because of too many pings; pinging half as often"

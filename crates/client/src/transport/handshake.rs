@@ -80,7 +80,7 @@ impl std::error::Error for Unreachable {
 }
 
 impl Unreachable {
-    fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         Self {
             kind: ErrorKind::Unavailable,
             what: Cow::Borrowed(what),

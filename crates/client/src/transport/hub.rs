@@ -166,6 +166,11 @@ impl Hub {
             .position(|peer| peer.endpoint == *endpoint && !peer.is_retired())
     }
 
+    /// Why this endpoint can never be reached, if that is so.
+    pub(crate) fn refusal(&self, endpoint: &Endpoint) -> Option<&'static str> {
+        self.workshop.dialer.refusal(endpoint)
+    }
+
     pub(crate) fn add(&self, endpoint: &Endpoint) -> bool {
         let mut balance = self.balance();
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
@@ -187,10 +192,11 @@ impl Hub {
     }
 
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
+        // ORDER: under the lock, so that two at once cannot remove the last two.
+        let mut balance = self.balance();
         let Some(place) = self.place_of(endpoint).filter(|_| self.count() > 1) else {
             return false;
         };
-        let mut balance = self.balance();
         self.peer(place).retired.store(true, Ordering::Relaxed);
         balance.retire(place);
         self.publish(balance.chosen());

@@ -49,7 +49,7 @@ use self::handshake::Unreachable;
 use self::hub::{Hub, Workshop};
 use crate::config::Config;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
 
 /// All connections of a client. Dropping it closes them.
@@ -142,8 +142,12 @@ impl Transport {
     }
 
     /// Uses one more endpoint from now on; says whether it is new.
-    pub(crate) fn add(&self, endpoint: &Endpoint) -> bool {
-        self.hub.add(endpoint)
+    pub(crate) fn add(&self, endpoint: &Endpoint) -> Result<bool, Error> {
+        if let Some(why) = self.hub.refusal(endpoint) {
+            let message = format!("{endpoint}: {why}");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(self.hub.add(endpoint))
     }
 
     /// Uses an endpoint no more, unless it is the last; says whether it was in use. Calls that

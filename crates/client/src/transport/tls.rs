@@ -130,12 +130,12 @@ impl Tls {
         }
         match self.material.load() {
             Ok(rustls) => {
-                tracing::debug!("the TLS certificates have changed and were read anew");
+                tracing::debug!(target: "etcdex", "the TLS certificates have changed and were read anew");
                 *self.current() = Current { stamps, rustls };
             }
             // The old stamps stay, so that the next connection looks again.
             Err(cause) => {
-                tracing::debug!(%cause, "the TLS certificates have changed, the old ones are kept");
+                tracing::debug!(target: "etcdex", %cause, "the TLS certificates have changed, the old ones are kept");
             }
         }
     }
