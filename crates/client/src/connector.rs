@@ -26,6 +26,9 @@ pub type Connecting =
 /// run in a simulator, or to see every byte. It is called again for each reconnect; the client
 /// puts a limit of `connect_timeout` around it and drops the future when that is over.
 ///
+/// The client tells requests that never left from those that may have by what the stream's
+/// `poll_write` says: an error has to mean that none of the bytes were sent.
+///
 /// It gives plain bytes: where the endpoint is `https`, the client speaks TLS over them. One
 /// that speaks TLS by itself belongs to an `http` endpoint.
 ///

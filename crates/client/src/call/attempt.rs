@@ -56,7 +56,7 @@ pub(super) fn is_servers_deadline(
 
 /// An attempt before may have been applied, whatever became of the last one.
 pub(super) fn settle(error: Error, uncertain: bool) -> Error {
-    if uncertain && error.outcome() == Outcome::NotSent {
+    if uncertain {
         error.with_outcome(Outcome::Unknown)
     } else {
         error

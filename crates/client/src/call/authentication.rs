@@ -65,7 +65,24 @@ impl Authentication {
     }
 
     /// Gets a token unless another call has got one meanwhile.
-    pub(crate) async fn fetch(&self, scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
+    ///
+    /// It runs in a task of its own: a call that nobody polls for a while must not keep the
+    /// others from logging in. Dropping the future ends the task, and the next call takes over.
+    pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
+        let mut task = Task(tokio::spawn(async move {
+            match scope.authentication() {
+                Some(authentication) => authentication.take_turn(scope.clone()).await,
+                None => Ok(None),
+            }
+        }));
+        let ended = (&mut task.0).await;
+        ended.unwrap_or_else(|cause| {
+            let error = Error::new(ErrorKind::AuthenticationFailed, "the login was broken off");
+            Err(error.with_source(cause))
+        })
+    }
+
+    async fn take_turn(&self, scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
         let _turn = self.turn.lock().await;
         let present = match self.life().advice(now()) {
             Advice::Send { token, .. } => return Ok(Some(token)),
@@ -103,12 +120,11 @@ impl Authentication {
         match outcome {
             Ok(token) => {
                 let generation = life.next_generation();
-                let pass = Pass::new(token.text(), generation).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Config,
-                        "the token has characters that no header can hold",
-                    )
-                })?;
+                let Some(pass) = Pass::new(token.text(), generation) else {
+                    let why = "the token has characters that no header can hold";
+                    life.refused(why.to_owned(), now());
+                    return Err(Error::new(ErrorKind::Config, why));
+                };
                 let pass = Arc::new(pass);
                 life.fetched(Arc::clone(&pass), token.life(), now());
                 Ok(Some(pass))
@@ -125,6 +141,15 @@ impl Authentication {
                 _ => Err(error),
             },
         }
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct Task(tokio::task::JoinHandle<Result<Option<Arc<Pass>>, Error>>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -134,7 +134,7 @@ impl Flight {
 
     fn end(mut self: Pin<&mut Self>, outcome: Result<Bytes, Error>) -> Result<Bytes, Error> {
         *self.as_mut().project().stage = Stage::Done;
-        let outcome = outcome.map_err(|error| self.describe(error));
+        let outcome = outcome.map_err(|error| self.describe(settle(error, self.uncertain)));
         if let (Some(started), Some(method)) = (self.started, self.method) {
             let stopped = Stopped {
                 client: self.scope.core.options.name.as_ref(),
@@ -164,7 +164,9 @@ impl Flight {
                 }
                 Stage::Entering(pass, want) => {
                     let want = *want;
-                    *this.pass = ready!(pass.as_mut().poll(cx))?;
+                    // Whatever became of the login, the request itself was not sent.
+                    *this.pass = ready!(pass.as_mut().poll(cx))
+                        .map_err(|error| error.with_outcome(Outcome::NotSent))?;
                     self.as_mut().go(want, now(), request)?;
                 }
                 Stage::Waiting(place, want) => {
@@ -424,7 +426,9 @@ impl Flight {
                     link.pulse.doubt();
                     sent.doubt = moment + LOOK;
                 }
-                let waits = request.is_repeatable() && !sent.exchange.is_answering();
+                let waits = request.is_repeatable()
+                    && !sent.exchange.is_answering()
+                    && *this.retries < this.scope.core.options.retries;
                 let over = sent.until.is_some_and(|until| until <= moment);
                 if waits && (over || link.pulse.is_suspect()) {
                     let failure = Failure::new(

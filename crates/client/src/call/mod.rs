@@ -130,7 +130,7 @@ impl Scope {
         match authentication.entry()? {
             Entry::With(pass) => Ok(Some(pass)),
             Entry::Without => Ok(None),
-            Entry::Fetch => authentication.fetch(self.clone()).await,
+            Entry::Fetch => Authentication::fetch(self.clone()).await,
         }
     }
 

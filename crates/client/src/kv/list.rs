@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_core::Stream;
 
-use super::{Get, GetResponse, KeyValue, ResponseHeader};
+use super::{Get, GetResponse, KeyValue, ResponseHeader, broken};
 use crate::call::{Call, Scope, Timeout};
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
@@ -125,7 +125,7 @@ impl List {
         self.stage = Stage::Reading(Box::pin(Call::new(&self.scope, get)), from);
     }
 
-    fn take(&mut self, page: GetResponse) {
+    fn take(&mut self, page: GetResponse) -> Result<(), Error> {
         if self.header.is_none() {
             let mut header = page.header;
             self.template = self.template.clone().pinned(header.revision);
@@ -133,11 +133,17 @@ impl List {
             header.revision = self.template.at_revision();
             self.header = Some(header);
         }
+        if page.more && page.kvs.is_empty() {
+            return Err(broken(
+                "a page of the list is empty, and more is said to follow",
+            ));
+        }
         self.stage = match page.kvs.last() {
             Some(last) if page.more => Stage::From(successor(&last.key)),
             _ => Stage::Over,
         };
         self.ready = page.kvs.into();
+        Ok(())
     }
 }
 
@@ -167,7 +173,12 @@ impl Stream for List {
                     let page = ready!(call.as_mut().poll(cx));
                     let from = std::mem::take(from);
                     match page {
-                        Ok(page) => self.take(page),
+                        Ok(page) => {
+                            if let Err(error) = self.take(page) {
+                                self.stage = Stage::Over;
+                                return Poll::Ready(Some(Err(error)));
+                            }
+                        }
                         Err(error) => {
                             if error.kind() != ErrorKind::MessageTooLarge || self.page == 1 {
                                 self.stage = Stage::Over;

@@ -34,7 +34,8 @@ const AHEAD: usize = 16;
 /// [`File`](ErrorKind::File) when the file cannot be written, with the cause as the source.
 ///
 /// # Cancel safety
-/// Dropping the future ends the transfer; the target is as it was.
+/// Dropping the future ends the transfer, and the target is as it was; unless the last byte has
+/// come: then the file may still be put in place, whole and checked.
 ///
 /// # Retries
 /// Those of [`Snapshot::next`].

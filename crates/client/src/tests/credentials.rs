@@ -226,3 +226,40 @@ async fn a_dropped_login_is_taken_over_by_the_next_call() {
     first.abort();
     second.await.expect("no panic").expect("an answer");
 }
+
+/// One future that logs in and is not polled for a while, as in the other arm of a `select!`.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_polls_keeps_no_other_from_logging_in() {
+    let server = Guarded::default();
+    let builder = server.peers().builder().credentials("root", PASSWORD);
+    let client = builder.connect_lazy().expect("the options are fine");
+    let mut one = Box::pin(client.get("k"));
+    assert!(super::peer::poll_once(&mut one).is_pending());
+    client.get("k").await.expect("an answer");
+    one.await.expect("an answer");
+    assert_eq!(server.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_leaves_the_token_in_use() {
+    let server = Guarded::default();
+    let made = Arc::new(AtomicUsize::new(0));
+    let maker = Arc::clone(&made);
+    let provider = move || -> TokenFuture {
+        let first = maker.fetch_add(1, Ordering::Relaxed) == 0;
+        Box::pin(async move {
+            match first {
+                true => Ok(Token::new("jwt-1").valid_for(Duration::from_secs(300))),
+                false => Err("the issuer is away".into()),
+            }
+        })
+    };
+    let client = server.peers().builder().token(provider).connect().await;
+    let client = client.expect("it connects");
+    tokio::time::sleep(Duration::from_secs(271)).await;
+    for _ in 0..5 {
+        client.put("k", "v").await.expect("the token is still good");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(made.load(Ordering::Relaxed) > 2, "it was not tried again");
+}

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::io::DuplexStream;
 
-use super::peer::{Asked, Peers, serve};
+use super::peer::{Asked, Peers, handshake, read, serve};
 use crate::Mode;
+use crate::method::Lane;
+use crate::transport::Want;
 
 const URLS: [&str; 3] = ["http://a:1", "http://b:1", "http://c:1"];
 
@@ -177,4 +179,79 @@ async fn an_https_endpoint_is_never_spoken_to_in_plain_text() {
         .expect_err("there is no TLS");
     assert_eq!(error.kind(), crate::ErrorKind::Config);
     assert_eq!(peers.connections("https://d:1"), 0);
+}
+
+/// A member's handle has nowhere else to go: it waits for the next connection to its endpoint.
+#[tokio::test(start_paused = true)]
+async fn a_members_handle_outlives_a_graceful_goaway() {
+    let peers = Peers::one(|number, stream| async move {
+        let mut connection = handshake(stream).await;
+        while let Some(Ok((request, reply))) = connection.accept().await {
+            if number == 0 {
+                connection.graceful_shutdown();
+            }
+            tokio::spawn(async move {
+                if let Some(asked) = read(request, reply).await {
+                    // The first connection is still open when the next call comes.
+                    tokio::time::sleep(Duration::from_secs(u64::from(number == 0))).await;
+                    asked.answer_well();
+                }
+            });
+        }
+    });
+    let client = peers.client().await;
+    let slow = tokio::spawn(client.get("k"));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let member = client.member("http://one:1").expect("it is one of them");
+    member
+        .put("k", "v")
+        .await
+        .expect("an answer over the second connection");
+    slow.await
+        .expect("no panic")
+        .expect("an answer over the first");
+    assert_eq!(peers.connections("http://one:1"), 2);
+}
+
+/// Calls that choose among the endpoints, and endpoints that come at the same time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn choosing_and_adding_at_once_do_not_stand_still() {
+    let (peers, _) = three();
+    for mode in [Mode::Random, Mode::ConnectAll] {
+        let client = peers
+            .builder()
+            .mode(mode)
+            .connect()
+            .await
+            .expect("it connects");
+        let caller = client.clone();
+        let calls = tokio::spawn(async move {
+            let want = Want {
+                lane: Lane::Unary,
+                member: None,
+                avoided: None,
+            };
+            for _ in 0..50_000 {
+                drop(caller.core().transport.occupy_now(want));
+            }
+        });
+        let adding = async {
+            while !calls.is_finished() {
+                client.add_endpoint(URLS[0]).expect("a URL");
+                tokio::task::yield_now().await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), adding).await;
+        ended.expect("it does not stand still");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_of_an_endpoint_that_is_gone_says_so() {
+    let (peers, _) = three();
+    let client = peers.client().await;
+    let member = client.member(URLS[1]).expect("it is one of them");
+    client.remove_endpoint(URLS[1]).expect("a URL");
+    let error = member.get("k").await.expect_err("it is gone");
+    assert_eq!(error.kind(), crate::ErrorKind::Config, "{error}");
 }

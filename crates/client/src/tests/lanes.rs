@@ -147,3 +147,22 @@ async fn a_message_larger_than_the_servers_window_is_sent() {
         .expect("it does not hang")
         .expect("the stream is open");
 }
+
+/// A server may allow no streams at all: more connections would not help.
+#[tokio::test(start_paused = true)]
+async fn a_server_without_streams_is_not_stormed() {
+    let peers = Peers::one(|number, stream| async move {
+        if number == 0 {
+            return super::peer::serve_well(stream).await;
+        }
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(0);
+        let mut connection = handshake_with(stream, builder).await;
+        while let Some(Ok(_)) = connection.accept().await {}
+    });
+    let client = peers.client().await;
+    let lock = client.lock("name", crate::LeaseId::new(7).expect("not 0"));
+    let lock = tokio::time::timeout(Duration::from_secs(20), lock).await;
+    assert!(lock.is_err(), "there is no stream for it");
+    assert_eq!(peers.connections("http://one:1"), 2);
+}

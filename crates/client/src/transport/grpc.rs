@@ -65,6 +65,10 @@ impl MessageReader {
 
     /// Takes the payload of a DATA frame.
     pub(crate) fn push(&mut self, frame: Bytes) {
+        // Empty frames are allowed, and would pile up.
+        if frame.is_empty() {
+            return;
+        }
         self.buffered += frame.len();
         if self.head.is_empty() {
             self.head = frame;

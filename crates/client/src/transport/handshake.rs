@@ -160,6 +160,8 @@ async fn greet(
     let failed = |error| not_http2(error, secure);
     let pulse = Arc::new(Pulse::new());
     let stream = Metered {
+        secure,
+        ended: false,
         stream,
         pulse: Arc::clone(&pulse),
     };

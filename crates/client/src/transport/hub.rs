@@ -97,7 +97,9 @@ impl Peer {
 
     /// The link for new calls, unless it is the one that a call has failed on.
     fn link(&self, want: Want) -> Option<Arc<Link>> {
-        let link = self.unary.live()?;
+        // INVARIANT: a link that takes no more calls is given to none: trying it again at once
+        // would fail at once, for ever.
+        let link = self.unary.live().filter(|link| !link.pulse.is_draining())?;
         let refused = want.avoided.is_some_and(|avoided| avoided.link == link.id);
         (!refused).then_some(link)
     }
@@ -292,10 +294,17 @@ impl Hub {
             return None;
         }
         if let Some(member) = want.member {
-            return self.peers()[member].link(want).map(Occupancy::of);
+            let peer = self.peer(member);
+            return peer
+                .link(want)
+                .filter(|_| !peer.is_retired())
+                .map(Occupancy::of);
         }
         let Some(avoided) = want.avoided else {
-            let link = self.peers()[self.place()].link(want)?;
+            // ORDER: `place` reads the peers too, and a lock that is read twice by one thread
+            // stands still for ever when somebody waits to write.
+            let place = self.place();
+            let link = self.peers()[place].link(want)?;
             // A suspect is used when there is nothing better; the balance would know.
             return (!link.pulse.is_draining()).then(|| Occupancy::of(link));
         };
@@ -340,6 +349,10 @@ impl Hub {
             if self.closed.load(Ordering::Relaxed) {
                 return Err(closed());
             }
+            if member.as_ref().is_some_and(|member| member.is_retired()) {
+                let message = "the endpoint is none of the client's any more";
+                return Err(Error::new(ErrorKind::Config, message));
+            }
             if let Some(occupancy) = self.occupy_now(want) {
                 return Ok(occupancy);
             }
@@ -356,7 +369,7 @@ impl Hub {
                 continue;
             };
             let _on_lane = Waiting::on(&lanes.waiting);
-            lanes.grow(&self.closing);
+            lanes.grow(want.avoided.map(|avoided| avoided.link), &self.closing);
             // A time-out is a look at places that were freed; nobody announces those.
             let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
         }

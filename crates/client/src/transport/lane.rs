@@ -40,12 +40,17 @@ impl Lanes {
     /// Sees to it that one more connection is on its way.
     ///
     /// One at a time: a thousand calls that come at once open as many as they need and no more.
-    pub(crate) fn grow(&self, closing: &watch::Receiver<()>) {
+    pub(crate) fn grow(&self, avoided: Option<u64>, closing: &watch::Receiver<()>) {
         let mut connections = self.connections();
         // One that is not up is on its way, or waits for somebody to want it.
-        let pending = connections
-            .iter()
-            .find(|connection| connection.live().is_none_or(|link| !link.pulse.is_fit()));
+        let pending = connections.iter().find(|connection| {
+            connection.live().is_none_or(|link| {
+                // One that is up and has no stream at all is of a server that allows none:
+                // another connection would change nothing.
+                let barred = link.pulse.open() == 0 && avoided != Some(link.id);
+                !link.pulse.is_fit() || barred
+            })
+        });
         match pending {
             Some(connection) => connection.want(closing.clone()),
             None => {

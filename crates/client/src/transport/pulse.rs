@@ -150,10 +150,16 @@ impl Pulse {
 
     /// ORDER: it is called by the task that drives the connection, and so before that task
     /// can tell any call that the connection broke.
-    fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
-        if matches!(outcome, Poll::Ready(Ok(1..))) {
-            self.writes.fetch_add(1, Ordering::Release);
+    ///
+    /// INVARIANT: whatever may have left is counted. A TLS session may have sent some records
+    /// when the next one fails, so there a failure counts too.
+    fn note_write(&self, outcome: &Poll<io::Result<usize>>, secure: bool) {
+        match outcome {
+            Poll::Ready(Ok(1..)) => {}
+            Poll::Ready(Err(_)) if secure => {}
+            _ => return,
         }
+        self.writes.fetch_add(1, Ordering::Release);
     }
 
     fn hear(&self) {
@@ -174,6 +180,21 @@ pub(crate) fn now() -> Instant {
 pub(crate) struct Metered {
     pub(crate) stream: Box<dyn ByteStream>,
     pub(crate) pulse: Arc<Pulse>,
+    /// Whether it is a TLS session.
+    pub(crate) secure: bool,
+    /// Nothing comes in any more.
+    pub(crate) ended: bool,
+}
+
+impl Metered {
+    /// What is written once nothing comes in any more.
+    ///
+    /// INVARIANT: calls hear of the end of the incoming side as the end of the connection, and
+    /// those of which nothing has left go elsewhere. So nothing may leave after it, although
+    /// h2 would write out what it still has.
+    fn swallow(&self, length: usize) -> Option<Poll<io::Result<usize>>> {
+        self.ended.then_some(Poll::Ready(Ok(length)))
+    }
 }
 
 impl AsyncRead for Metered {
@@ -184,9 +205,15 @@ impl AsyncRead for Metered {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        let heard = buffer.filled().len() > before;
+        if heard {
             self.pulse.hear();
         }
+        self.ended |= match &outcome {
+            Poll::Ready(Ok(())) => !heard && buffer.remaining() > 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
         outcome
     }
 }
@@ -197,8 +224,11 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(swallowed) = self.swallow(bytes.len()) {
+            return swallowed;
+        }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.pulse.note_write(&outcome);
+        self.pulse.note_write(&outcome, self.secure);
         outcome
     }
 
@@ -207,8 +237,12 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if let Some(swallowed) = self.swallow(length) {
+            return swallowed;
+        }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.pulse.note_write(&outcome);
+        self.pulse.note_write(&outcome, self.secure);
         outcome
     }
 

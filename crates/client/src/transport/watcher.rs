@@ -115,7 +115,7 @@ impl<O: Overseer> Watcher<O> {
                 // got hold of it in between keeps the connection open until it is answered.
                 self.pulse.drain();
                 self.tell(Loss::Unused, "nobody used it".into(), false);
-            } else {
+            } else if moment >= used + UNUSED + LOOK {
                 // It had its time to say goodbye.
                 self.task.0.abort();
             }
