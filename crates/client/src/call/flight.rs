@@ -346,7 +346,7 @@ impl Flight {
             // To be told at once is what was asked for, once every endpoint was.
             let others = core.transport.endpoints().len().saturating_sub(1);
             if want.member.is_some() || *this.retries as usize >= others {
-                return Err(settle(failure.error, *this.uncertain));
+                return Err(failure.error);
             }
         }
         let verdict = verdict(Situation {
@@ -366,13 +366,13 @@ impl Flight {
             counted,
         } = verdict
         else {
-            return Err(settle(failure.error, *this.uncertain));
+            return Err(failure.error);
         };
         // The first move away from a lost connection is free: a thousand calls that lose one
         // together do not make an overload, and must not use up the budget of a whole client.
         let free = *this.retries == 0 && failure.error.code().is_none();
         if counted && !free && !core.budget.take() {
-            return Err(settle(failure.error, *this.uncertain));
+            return Err(failure.error);
         }
         *this.retries += u32::from(counted);
         *this.uncertain |= outcome == Outcome::Unknown;
@@ -470,24 +470,20 @@ impl Flight {
                 let kind = trouble
                     .as_ref()
                     .map_or(ErrorKind::Unavailable, |(_, c)| c.kind());
-                let error = settle(Error::new(kind, text), *this.uncertain);
+                let error = Error::new(kind, text);
                 match (trouble, last) {
                     (Some((_, cause)), _) => error.with_source(cause),
                     (None, Some(last)) => error.with_source(last),
                     (None, None) => error,
                 }
             }
-            Stage::Sent(_) => {
+            stage => {
+                let outcome = match stage {
+                    Stage::Sent(_) => Outcome::Unknown,
+                    _ => Outcome::NotSent,
+                };
                 let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"))
-                    .with_outcome(Outcome::Unknown);
-                match last {
-                    Some(last) => error.with_source(last),
-                    None => error,
-                }
-            }
-            Stage::New | Stage::Entering(..) | Stage::Pausing(..) | Stage::Done => {
-                let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"));
-                let error = settle(error, *this.uncertain);
+                    .with_outcome(outcome);
                 match last {
                     Some(last) => error.with_source(last),
                     None => error,

@@ -114,9 +114,7 @@ impl Connection {
 impl Desk {
     fn publish(&self, status: Status, health: Health) {
         self.status.send_replace(status);
-        if let Some(hub) = self.hub.upgrade() {
-            hub.note(self.place, self.lane, health);
-        }
+        self.note(health);
     }
 
     fn note(&self, health: Health) {
@@ -128,9 +126,7 @@ impl Desk {
 
 impl Overseer for Arc<Desk> {
     fn is_wanted(&self) -> bool {
-        self.hub
-            .upgrade()
-            .is_some_and(|hub| hub.wants(self.place, self.lane))
+        self.is_still_wanted()
     }
 
     fn grew_old(&self) {
