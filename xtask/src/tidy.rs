@@ -76,6 +76,7 @@ const PURE_FILES: &[&str] = &[
     "entry.rs",
     "assembly.rs",
     "cancellation.rs",
+    "difference.rs",
     "progress.rs",
     "sync.rs",
     "keepalive.rs",

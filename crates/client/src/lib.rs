@@ -106,8 +106,8 @@ pub use txn::{
     TxnResponse,
 };
 pub use watch::{
-    AddWatch, Batch, Event, EventKind, Lag, OpenWatch, Watch, WatchEnd, WatchMessage, WatchRef,
-    WatchStream, Watcher,
+    AddWatch, Batch, Event, EventKind, Lag, ListMessage, OpenWatch, Watch, WatchEnd, WatchList,
+    WatchMessage, WatchRef, WatchStream, Watcher,
 };
 
 #[cfg(test)]

@@ -39,3 +39,4 @@ mod tls;
 mod txn;
 mod value;
 mod watch;
+mod watch_list;
