@@ -102,11 +102,17 @@ impl Client {
         Ok(self.with(|scope| scope.member = Some(place)))
     }
 
-    /// A handle whose calls fail with [`ErrorKind::NoLeader`] at once on a member that sees no
-    /// leader, instead of waiting for one.
+    /// A handle whose calls go only to members that see a leader (`true`), or to any (`false`).
+    ///
+    /// With `true`, a member without a leader refuses the call at once, instead of waiting for
+    /// one. The call, a write too, is then tried once at each other endpoint, and ends with
+    /// [`ErrorKind::NoLeader`].
+    ///
+    /// Unless told otherwise, only a [`lock`](Self::lock) wants a leader: see there. The renewals
+    /// of kept leases want one in any case.
     #[must_use]
     pub fn require_leader(&self, require: bool) -> Self {
-        self.with(|scope| scope.require_leader = require)
+        self.with(|scope| scope.require_leader = Some(require))
     }
 
     /// The endpoints that are in use, in the order in which they were given.

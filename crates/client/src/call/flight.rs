@@ -16,9 +16,9 @@ use super::wire::Wire;
 use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
-use crate::method::Method;
+use crate::method::{Lane, Method};
 use crate::telemetry::{self, Stopped};
-use crate::transport::{Exchange, Failure, Head, Occupancy, Pass, Want, now};
+use crate::transport::{Exchange, Failure, Head, Occupancy, Pass, Want, leader_loss, now};
 
 /// How many tokens a call tries: one that has expired, and one that a change of users made
 /// stale before it was used.
@@ -174,7 +174,7 @@ impl Flight {
                     let occupancy = ready!(place.as_mut().poll(cx))?;
                     self.as_mut().send(occupancy, want, now(), request)?;
                 }
-                Stage::Sent(sent) => match ready!(sent.exchange.poll_reply(cx)) {
+                Stage::Sent(sent) => match ready!(sent.poll_reply(cx)) {
                     Ok(reply) => {
                         this.scope.core.budget.earn();
                         return Poll::Ready(Ok(reply));
@@ -279,9 +279,12 @@ impl Flight {
             .map(|deadline| deadline.saturating_duration_since(moment));
         *this.endpoint = Some(occupancy.link().endpoint.clone());
         *this.attempts += 1;
+        let leader = wants_leader(this.scope, request);
+        let waits = leader && want.lane == Lane::Wait;
+        let link = waits.then(|| Arc::clone(occupancy.link()));
         let head = Head {
             timeout: left,
-            require_leader: this.scope.require_leader,
+            require_leader: leader,
             pass: this.pass.as_deref(),
         };
         let begun = Exchange::begin(
@@ -304,6 +307,7 @@ impl Flight {
             want,
             until: left.filter(|_| hurry).map(|left| moment + patience(left)),
             doubt: moment + DOUBT,
+            leader_loss: link.map(|link| leader_loss(&link, this.pass.as_ref())),
         };
         *this.wake = sent.wake(*this.deadline);
         *this.stage = Stage::Sent(sent);
@@ -342,15 +346,20 @@ impl Flight {
             }
         }
         let core = &this.scope.core;
-        if failure.error.kind() == ErrorKind::NoLeader && this.scope.require_leader {
+        let leaderless =
+            failure.error.kind() == ErrorKind::NoLeader && wants_leader(this.scope, request);
+        if leaderless && this.scope.require_leader == Some(true) {
             // To be told at once is what was asked for, once every endpoint was.
             let others = core.transport.endpoints().len().saturating_sub(1);
             if want.member.is_some() || *this.retries as usize >= others {
                 return Err(failure.error);
             }
         }
+        // A member that was to have a leader looks for it first of all: it has not acted, so that
+        // a write is safe too.
+        let untouched = leaderless && outcome == Outcome::Rejected;
         let verdict = verdict(Situation {
-            repeatable: request.is_repeatable(),
+            repeatable: request.is_repeatable() || untouched,
             outcome,
             retry: failure.retry,
             retries_left: core.options.retries.saturating_sub(*this.retries),
@@ -491,4 +500,11 @@ impl Flight {
             }
         }
     }
+}
+
+/// Whether the call goes only to a member that sees a leader.
+fn wants_leader<W: Wire>(scope: &Scope, request: &W) -> bool {
+    scope
+        .require_leader
+        .unwrap_or_else(|| request.wants_leader())
 }

@@ -140,7 +140,7 @@ impl Messages {
         self.endpoint = Some(occupancy.link().endpoint.clone());
         let head = Head {
             timeout: None,
-            require_leader: self.scope.require_leader,
+            require_leader: self.scope.require_leader == Some(true),
             pass: self.pass.as_deref(),
         };
         let limit = self.scope.core.options.max_receive_size;

@@ -55,7 +55,7 @@ pub(crate) struct Scope {
     pub(crate) timeout: Timeout,
     pub(crate) namespace: Option<Namespace>,
     pub(crate) member: Option<usize>,
-    pub(crate) require_leader: bool,
+    pub(crate) require_leader: Option<bool>,
     /// A call that brings no token: the login itself.
     pub(crate) anonymous: bool,
 }
@@ -187,6 +187,13 @@ pub(crate) mod wire {
             false
         }
 
+        /// Whether it waits for others, and so wants a leader unless told otherwise: without
+        /// one it would wait for nothing.
+        #[doc(hidden)]
+        fn wants_leader(&self) -> bool {
+            false
+        }
+
         /// The framed message, with the namespace applied.
         #[doc(hidden)]
         #[allow(private_interfaces)]
@@ -254,6 +261,13 @@ impl<R: Request> Call<R> {
     /// This call waits as long as it takes.
     pub fn no_timeout(mut self) -> Self {
         self.flight.scope_mut().timeout = Timeout::Chosen(None);
+        self
+    }
+
+    /// Whether this call goes only to a member that sees a leader: see
+    /// [`Client::require_leader`](crate::Client::require_leader).
+    pub fn require_leader(mut self, require: bool) -> Self {
+        self.flight.scope_mut().require_leader = Some(require);
         self
     }
 

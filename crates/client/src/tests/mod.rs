@@ -11,6 +11,7 @@ mod lanes;
 mod leases;
 mod lies;
 mod load;
+mod locks;
 mod peer;
 mod retries;
 #[cfg(feature = "snapshot")]

@@ -12,6 +12,7 @@
 //! backoff.rs     pauses                       PURE     handshake.rs endpoint -> answering connection
 //! tls.rs    TLS around a byte stream               dial.rs      endpoint -> byte stream
 //! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
+//! leader.rs      whether the member behind it sees a leader
 //! ```
 
 mod backoff;
@@ -24,6 +25,7 @@ mod handshake;
 mod hub;
 mod keepalive;
 mod lane;
+mod leader;
 mod link;
 mod pulse;
 mod state;
@@ -40,6 +42,7 @@ use tokio::sync::watch;
 
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
+pub(crate) use leader::{LeaderLoss, leader_loss};
 pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
