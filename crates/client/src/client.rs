@@ -1,5 +1,7 @@
 //! The client: a handle to everything, cheap to clone.
 
+mod close;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use crate::kv::{Compact, Delete, Get, List, Put};
 use crate::lease::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{PutIfAbsent, Swap, Txn};
+
+pub use self::close::Closed;
 
 /// A client of an etcd cluster.
 ///
@@ -142,13 +146,6 @@ impl Client {
     /// [`ErrorKind::Config`] when the URL is none.
     pub fn remove_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
         Ok(self.scope.core.transport.remove(&url.as_ref().parse()?))
-    }
-
-    /// Takes no new calls from now on, on this handle and all others. Calls that were sent go
-    /// on; those that still wait for a connection end with [`ErrorKind::Closed`]. The
-    /// connections close when the last handle and the last call are gone.
-    pub fn close(&self) {
-        self.scope.core.transport.close();
     }
 
     /// Gets a key, or with options a range: see [`Get`].

@@ -49,6 +49,7 @@ impl Sent {
         Want {
             lane: self.want.lane,
             member,
+            parting: self.want.parting,
             avoided: Some(Avoided {
                 place: link.place,
                 link: link.id,

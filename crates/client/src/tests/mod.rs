@@ -2,6 +2,7 @@
 //! the wrong thing included. Time is virtual where a test says `start_paused`.
 
 mod auth;
+mod close;
 mod credentials;
 mod death;
 mod endpoints;

@@ -153,7 +153,7 @@ impl Link {
         }
         self.pulse.note_broken();
         let error = match self.pulse.ending.get() {
-            Some(ending) => Error::new(failure.error.kind(), *ending),
+            Some((kind, ending)) => Error::new(*kind, *ending),
             None => failure.error,
         };
         let outcome = if mark == self.pulse.mark() {

@@ -36,12 +36,13 @@ mod tls;
 mod unary;
 mod watcher;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
+pub(crate) use hub::closed;
 pub(crate) use leader::{LeaderLoss, leader_loss};
 pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
@@ -58,8 +59,8 @@ use crate::method::Lane;
 /// All connections of a client. Dropping it closes them.
 pub(crate) struct Transport {
     hub: Arc<Hub>,
-    /// Dropped with the transport: every driver then comes to its end.
-    _closing: watch::Sender<()>,
+    /// Dropped with the transport, or before: every driver then comes to its end.
+    closing: Mutex<Option<watch::Sender<()>>>,
 }
 
 /// Where a call wants to go.
@@ -70,6 +71,8 @@ pub(crate) struct Want {
     pub(crate) member: Option<usize>,
     /// Not over this link, and if possible not to its endpoint.
     pub(crate) avoided: Option<Avoided>,
+    /// Also when the client takes no new calls.
+    pub(crate) parting: bool,
 }
 
 /// A link that a call has failed on.
@@ -88,7 +91,7 @@ impl Transport {
         let hub = Hub::new(&config.endpoints, workshop, closing);
         Ok(Self {
             hub,
-            _closing: closing_sender,
+            closing: Mutex::new(Some(closing_sender)),
         })
     }
 
@@ -98,6 +101,7 @@ impl Transport {
             lane: Lane::Unary,
             member: None,
             avoided: None,
+            parting: false,
         };
         let mut changes = self.hub.changes();
         loop {
@@ -162,6 +166,18 @@ impl Transport {
     /// Takes no new calls from now on.
     pub(crate) fn close(&self) {
         self.hub.close();
+    }
+
+    /// Closes the connections: `hard` ends the calls that are still under way; without it, each
+    /// connection is closed once they are answered.
+    pub(crate) fn shut(&self, hard: bool) {
+        self.hub.close();
+        // Nothing panics while it is held.
+        let closing = self.closing.lock();
+        drop(closing.unwrap_or_else(PoisonError::into_inner).take());
+        if hard {
+            self.hub.cut();
+        }
     }
 
     /// Whether another endpoint than that could be tried.
