@@ -82,7 +82,7 @@ mod txn;
 mod watch;
 
 pub use call::{Call, Request};
-pub use client::Client;
+pub use client::{Client, Closed};
 pub use config::{Builder, WatchLimits};
 pub use connector::{ByteStream, Connecting, Connector};
 pub use credentials::{Token, TokenFuture, TokenProvider};

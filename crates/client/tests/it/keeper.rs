@@ -310,3 +310,24 @@ fn cpu() -> f64 {
         .sum();
     ticks / 100.0
 }
+
+#[tokio::test]
+async fn a_client_that_is_closed_gives_its_leases_back() {
+    each(|stage| async move {
+        let other = stage.inside();
+        let builder = Client::builder().endpoint(stage.etcd.endpoint());
+        let builder = builder.namespace(stage.prefix.as_str()).timeout(DEADLINE);
+        let client = builder.connect().await.unwrap();
+        let keeper = kept_for(&client, Duration::from_secs(600)).await;
+        let unkept = client.grant(Duration::from_secs(600)).await.unwrap().id;
+        let left = client.close(DEADLINE).await;
+        assert!(left.is_clean(), "{left:?}");
+        assert_eq!(keeper.state(), LeaseState::Lost(LeaseEnd::Revoked));
+        assert!(other.get("k").string().await.unwrap().is_none());
+        assert!(other.ttl(keeper.id()).await.unwrap().ttl.is_none());
+        assert!(other.ttl(unkept).await.unwrap().ttl.is_some());
+        let error = client.get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    })
+    .await;
+}
