@@ -21,6 +21,7 @@ mod list;
 mod load;
 mod lock;
 mod maintenance;
+mod matrix;
 mod members;
 mod namespace;
 mod order;
