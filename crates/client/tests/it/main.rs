@@ -37,5 +37,6 @@ mod stage;
 mod swap;
 #[cfg(feature = "tls")]
 mod tls;
+mod traces;
 mod txn;
 mod value;
