@@ -6,6 +6,7 @@
 mod authority;
 mod environment;
 mod files;
+mod lanes;
 mod refusal;
 mod right;
 mod scripted;
