@@ -7,9 +7,9 @@ use etcdex_testkit::{Binary, Etcd};
 
 use crate::stage::{DEADLINE, each_alone, ends};
 
-const PASSWORD: &str = "hush-hunter2";
+pub(crate) const PASSWORD: &str = "hush-hunter2";
 
-async fn enable(etcd: &Etcd) {
+pub(crate) async fn enable(etcd: &Etcd) {
     let user = format!("root:{PASSWORD}");
     // 3.4 has no role root until auth is enabled, others refuse the grant of one that is missing.
     let _ = etcd.etcdctl(["role", "add", "root"]).await;
@@ -20,7 +20,7 @@ async fn enable(etcd: &Etcd) {
     etcd.etcdctl(["auth", "enable"]).await.unwrap();
 }
 
-fn builder(etcd: &Etcd) -> Builder {
+pub(crate) fn builder(etcd: &Etcd) -> Builder {
     Client::builder()
         .endpoint(etcd.endpoint())
         .timeout(DEADLINE)

@@ -37,6 +37,7 @@ mod stage;
 mod swap;
 #[cfg(feature = "tls")]
 mod tls;
+mod tokens;
 mod traces;
 mod txn;
 mod value;
