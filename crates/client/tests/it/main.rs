@@ -7,6 +7,7 @@ mod address;
 mod auth;
 mod cluster;
 mod compare;
+mod connection;
 mod credentials;
 mod ctl;
 mod delete;

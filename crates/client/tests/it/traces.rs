@@ -2,22 +2,27 @@
 //!
 //! What any crate of this process tells by `tracing`, at any level, is looked through as it
 //! comes: all that etcdex tells, and of the others, of which h2 has seventy things to tell of
-//! one call, [`ENOUGH`] and then a share. `ETCDEX_TRACES=all` looks through everything.
+//! one call, [`ENOUGH`] and then a share. `ETCDEX_TRACES=all` looks through everything,
+//! and with `ETCDEX_TRACES=off`, for measuring, nobody listens (the tests here fail then).
 //!
 //! A leak ends the run at once: who tells it may be a task whose panic nobody sees.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::stage::{each, eventually};
+use etcdex::Client;
+use etcdex_testkit::Proxy;
+
+use crate::stage::{DEADLINE, each, eventually};
 
 /// A key, value, lock or password of a test that is to be looked for has the word `hush` in it,
 /// and every key of [`Stage::inside`](crate::stage::Stage::inside) has. Tokens show by their
@@ -39,9 +44,13 @@ const MARKS: [&str; 8] = [
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        let wish = std::env::var("ETCDEX_TRACES").unwrap_or_default();
+        if wish == "off" {
+            return;
+        }
         let search = Search {
             offered: AtomicU64::new(0),
-            all: std::env::var_os("ETCDEX_TRACES").is_some_and(|value| value == "all"),
+            all: wish == "all",
         };
         tracing::subscriber::set_global_default(search).expect("nobody else sets one");
     });
@@ -72,9 +81,16 @@ fn simple_token(text: &str) -> Option<&str> {
 const ENOUGH: u64 = 300_000;
 const SHARE: u64 = 61;
 
-/// How many spans and events were looked through, of etcdex and of others.
-static OWN: AtomicU64 = AtomicU64::new(0);
+/// How many spans and events of others were looked through.
 static OTHERS: AtomicU64 = AtomicU64::new(0);
+
+/// What etcdex has told, and how often.
+static TOLD: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+
+fn told(what: &str) -> u64 {
+    let told = TOLD.lock().unwrap();
+    told.get(what).copied().unwrap_or_default()
+}
 
 /// Looks through what it is told.
 struct Search {
@@ -93,10 +109,15 @@ impl Search {
             static LINE: RefCell<Line> = RefCell::default();
         }
         let look = |line: &mut Line| {
-            line.0.clear();
+            line.text.clear();
+            line.message.clear();
             record(line);
-            if let Some(mark) = leak(&line.0) {
-                Self::end(metadata, mark, &line.0);
+            if let Some(mark) = leak(&line.text) {
+                Self::end(metadata, mark, &line.text);
+            }
+            if is_own(metadata) {
+                let message = std::mem::take(&mut line.message);
+                *TOLD.lock().unwrap().entry(message).or_default() += 1;
             }
         };
         LINE.with(|line| match line.try_borrow_mut() {
@@ -104,8 +125,9 @@ impl Search {
             // Printing one told another.
             Err(_) => look(&mut Line::default()),
         });
-        let count = if is_own(metadata) { &OWN } else { &OTHERS };
-        count.fetch_add(1, Ordering::Relaxed);
+        if !is_own(metadata) {
+            OTHERS.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn end(metadata: &Metadata<'_>, mark: &str, line: &str) -> ! {
@@ -120,16 +142,22 @@ impl Search {
 }
 
 #[derive(Default)]
-struct Line(String);
+struct Line {
+    text: String,
+    message: String,
+}
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = write!(self.0, " {field}={value:?}");
+        let _ = write!(self.text, " {field}={value:?}");
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         // As it is: printed as a string, it would have escapes.
-        let _ = write!(self.0, " {field}={value}");
+        let _ = write!(self.text, " {field}={value}");
     }
 }
 
@@ -153,7 +181,7 @@ impl Subscriber for Search {
     fn record(&self, _: &Id, values: &Record<'_>) {
         let mut line = Line::default();
         values.record(&mut line);
-        assert!(leak(&line.0).is_none(), "{}", line.0);
+        assert!(leak(&line.text).is_none(), "{}", line.text);
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
@@ -171,15 +199,40 @@ async fn traces_of_the_client_and_of_h2_are_looked_through() {
     each(|stage| async move {
         let client = stage.inside();
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let (own, others) = (count(&OWN), count(&OTHERS));
+        let others = count(&OTHERS);
+        let before = CALLS.map(told);
         eventually("h2 has told something", || async {
             client.put("hush", "hush").await.unwrap();
             client.get("hush").await.unwrap();
             count(&OTHERS) > others
         })
         .await;
-        // A call is told as it starts and as it stops.
-        assert!(count(&OWN) >= own + 4);
+        for (what, before) in CALLS.into_iter().zip(before) {
+            assert!(told(what) >= before + 2, "{what}");
+        }
+    })
+    .await;
+}
+
+const CALLS: [&str; 2] = ["request started", "request stopped"];
+const CONNECTIONS: [&str; 3] = ["connect started", "connect stopped", "disconnected"];
+
+#[tokio::test]
+async fn what_happens_to_connections_is_told() {
+    each(|stage| async move {
+        let proxy = Proxy::start(stage.etcd.client_address()).await.unwrap();
+        let builder = Client::builder().endpoint(proxy.endpoint());
+        let before = CONNECTIONS.map(told);
+        let client = builder.timeout(DEADLINE).connect().await.unwrap();
+        proxy.cut();
+        eventually("it is connected again", || async {
+            client.get("hush").await.unwrap();
+            proxy.connections() > 1
+        })
+        .await;
+        for (what, before) in CONNECTIONS.into_iter().zip(before) {
+            assert!(told(what) > before, "{what}");
+        }
     })
     .await;
 }
