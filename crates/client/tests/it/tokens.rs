@@ -3,13 +3,18 @@
 //! What is expected: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/> and etcd's
 //! `auth/jwt.go` and `auth/simple_token.go`.
 
+use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use etcdex::Client;
+use etcdex::{Client, Token, TokenFuture};
 use etcdex_testkit::{Binary, Etcd};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -63,6 +68,59 @@ async fn simple_tokens_that_end_between_two_calls_fail_no_call() {
         },
     )
     .await;
+}
+
+/// Tokens of two seconds that somebody else gets: one after the other, and none too many.
+#[tokio::test]
+async fn a_provider_is_asked_for_each_token_once() {
+    ends(|binary| async move {
+        let keys = Keys::new();
+        let etcd = keys.etcd(&binary, "2s").await;
+        let address = etcd.client_address();
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let provider = move || -> TokenFuture {
+            count.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                let token = Token::new(token_of(address).await?);
+                Ok(token.valid_for(Duration::from_secs(2)))
+            })
+        };
+        let client = Client::builder().endpoint(etcd.endpoint()).token(provider);
+        let client = client.timeout(DEADLINE).connect().await.unwrap();
+        let end = Instant::now() + Duration::from_secs(7);
+        let mut callers = JoinSet::new();
+        for _ in 0..16 {
+            let client = client.clone();
+            callers.spawn(async move {
+                while Instant::now() < end {
+                    client.put("hush", "hush").await.unwrap();
+                    client.get("hush").await.unwrap();
+                }
+            });
+        }
+        while let Some(caller) = callers.join_next().await {
+            caller.unwrap();
+        }
+        // Seven seconds, and a new one when nine tenths of two have passed.
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((4..=9).contains(&asked), "{asked}");
+    })
+    .await;
+}
+
+/// A token of root, by etcd's gateway for JSON.
+async fn token_of(address: SocketAddr) -> Result<String, Box<dyn Error + Send + Sync>> {
+    let mut stream = TcpStream::connect(address).await?;
+    let body = serde_json::json!({ "name": "root", "password": PASSWORD }).to_string();
+    let length = body.len();
+    let head = format!("POST /v3/auth/authenticate HTTP/1.0\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all((head + &body).as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    let answer: serde_json::Value = serde_json::from_str(body)?;
+    Ok(answer["token"].as_str().ok_or("no token")?.to_owned())
 }
 
 /// A lease is kept by a stream, which brings a token only when it begins.
