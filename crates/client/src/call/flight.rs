@@ -17,7 +17,7 @@ use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
-use crate::telemetry::{self, Stopped};
+use crate::telemetry::{self, End, Stopped};
 use crate::transport::{Exchange, Failure, Head, Occupancy, Pass, Want, now};
 
 /// How many tokens a call tries: one that has expired, and one that a change of users made
@@ -47,6 +47,14 @@ pin_project! {
         last: Option<Error>,
         #[pin]
         timer: Option<Sleep>,
+    }
+
+    impl PinnedDrop for Flight {
+        fn drop(this: Pin<&mut Self>) {
+            if !matches!(this.stage, Stage::New | Stage::Done) {
+                this.tell(End::Dropped);
+            }
+        }
     }
 }
 
@@ -101,7 +109,7 @@ impl Flight {
     }
 
     pub(crate) fn into_scope(self) -> Scope {
-        self.scope
+        self.scope.clone()
     }
 
     /// Adds to an error what is known of the call.
@@ -135,17 +143,22 @@ impl Flight {
     fn end(mut self: Pin<&mut Self>, outcome: Result<Bytes, Error>) -> Result<Bytes, Error> {
         *self.as_mut().project().stage = Stage::Done;
         let outcome = outcome.map_err(|error| self.describe(settle(error, self.uncertain)));
+        self.tell(outcome.as_ref().map_or_else(End::Failed, |_| End::Ok));
+        outcome
+    }
+
+    /// Tells of its end, if anybody has heard of its beginning.
+    fn tell(&self, end: End<'_>) {
         if let (Some(started), Some(method)) = (self.started, self.method) {
             let stopped = Stopped {
                 client: self.scope.core.options.name.as_ref(),
                 request: method.name(),
                 endpoint: self.endpoint.as_ref(),
                 attempts: self.attempts,
-                error: outcome.as_ref().err(),
+                end,
             };
             telemetry::request_stopped(stopped, now().saturating_duration_since(started));
         }
-        outcome
     }
 
     /// Goes as far as it can; `Pending` has registered with what the stage waits for.
