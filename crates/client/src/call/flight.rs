@@ -426,6 +426,10 @@ impl Flight {
         let moment = now();
         let this = self.as_mut().project();
         if this.deadline.is_some_and(|deadline| deadline <= moment) {
+            if let Stage::Sent(sent) = this.stage {
+                // Calls with less time than a doubt takes must find a dead connection, too.
+                sent.exchange.link().pulse.doubt();
+            }
             return Some(self.too_late());
         }
         match this.stage {
@@ -435,14 +439,14 @@ impl Flight {
             }
             Stage::Sent(sent) => {
                 let link = sent.exchange.link();
-                if sent.doubt <= moment {
+                let over = sent.until.is_some_and(|until| until <= moment);
+                if sent.doubt <= moment || over {
                     link.pulse.doubt();
                     sent.doubt = moment + LOOK;
                 }
                 let waits = request.is_repeatable()
                     && !sent.exchange.is_answering()
                     && *this.retries < this.scope.core.options.retries;
-                let over = sent.until.is_some_and(|until| until <= moment);
                 if waits && (over || link.pulse.is_suspect()) {
                     let failure = Failure::new(
                         ErrorKind::Unavailable,
