@@ -18,7 +18,7 @@ use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::{Lane, Method};
-use crate::telemetry::{self, Stopped};
+use crate::telemetry::{self, End, Stopped};
 use crate::transport::{Exchange, Failure, Head, Occupancy, Pass, Want, closed, leader_loss, now};
 
 /// How many tokens a call tries: one that has expired, and one that a change of users made
@@ -50,6 +50,14 @@ pin_project! {
         last: Option<Error>,
         #[pin]
         timer: Option<Sleep>,
+    }
+
+    impl PinnedDrop for Flight {
+        fn drop(this: Pin<&mut Self>) {
+            if !matches!(this.stage, Stage::New | Stage::Done) {
+                this.tell(End::Dropped);
+            }
+        }
     }
 }
 
@@ -105,7 +113,7 @@ impl Flight {
     }
 
     pub(crate) fn into_scope(self) -> Scope {
-        self.scope
+        self.scope.clone()
     }
 
     /// Adds to an error what is known of the call.
@@ -141,17 +149,22 @@ impl Flight {
         *this.stage = Stage::Done;
         *this.under_way = None;
         let outcome = outcome.map_err(|error| self.describe(settle(error, self.uncertain)));
+        self.tell(outcome.as_ref().map_or_else(End::Failed, |_| End::Ok));
+        outcome
+    }
+
+    /// Tells of its end, if anybody has heard of its beginning.
+    fn tell(&self, end: End<'_>) {
         if let (Some(started), Some(method)) = (self.started, self.method) {
             let stopped = Stopped {
                 client: self.scope.core.options.name.as_ref(),
                 request: method.name(),
                 endpoint: self.endpoint.as_ref(),
                 attempts: self.attempts,
-                error: outcome.as_ref().err(),
+                end,
             };
             telemetry::request_stopped(stopped, now().saturating_duration_since(started));
         }
-        outcome
     }
 
     /// Goes as far as it can; `Pending` has registered with what the stage waits for.
@@ -433,6 +446,10 @@ impl Flight {
         let moment = now();
         let this = self.as_mut().project();
         if this.deadline.is_some_and(|deadline| deadline <= moment) {
+            if let Stage::Sent(sent) = this.stage {
+                // Calls with less time than a doubt takes must find a dead connection, too.
+                sent.exchange.link().pulse.doubt();
+            }
             return Some(self.too_late());
         }
         match this.stage {
@@ -442,14 +459,14 @@ impl Flight {
             }
             Stage::Sent(sent) => {
                 let link = sent.exchange.link();
-                if sent.doubt <= moment {
+                let over = sent.until.is_some_and(|until| until <= moment);
+                if sent.doubt <= moment || over {
                     link.pulse.doubt();
                     sent.doubt = moment + LOOK;
                 }
                 let waits = request.is_repeatable()
                     && !sent.exchange.is_answering()
                     && *this.retries < this.scope.core.options.retries;
-                let over = sent.until.is_some_and(|until| until <= moment);
                 if waits && (over || link.pulse.is_suspect()) {
                     let failure = Failure::new(
                         ErrorKind::Unavailable,
