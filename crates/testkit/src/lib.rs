@@ -38,6 +38,6 @@ pub use binaries::{Binaries, Binary};
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use launch::Builder;
-pub use proxy::{Direction, Proxy};
+pub use proxy::{Direction, Fault, FrameKind, Passage, Proxy, Tap, Trip};
 pub use version::{ParseVersionError, Version};
 pub use wait::until;
