@@ -73,6 +73,10 @@ const WIRE_IN_PUBLIC: &[(&str, &str)] = &[("tls", "rustls")];
 const PURE_FILES: &[&str] = &[
     "state.rs",
     "resume.rs",
+    "entry.rs",
+    "assembly.rs",
+    "cancellation.rs",
+    "progress.rs",
     "sync.rs",
     "keepalive.rs",
     "backoff.rs",

@@ -15,6 +15,7 @@ use crate::kv::{Compact, Delete, Get, List, Put};
 use crate::lease::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{PutIfAbsent, Swap, Txn};
+use crate::watch;
 
 /// A client of an etcd cluster.
 ///
@@ -36,6 +37,7 @@ use crate::txn::{PutIfAbsent, Swap, Txn};
 pub struct Client {
     scope: Scope,
     leases: Arc<Hub>,
+    watches: Arc<watch::Hub>,
 }
 
 impl Client {
@@ -58,6 +60,7 @@ impl Client {
         Ok(Self {
             scope: Scope::of(core),
             leases: Arc::default(),
+            watches: Arc::new(watch::Hub::new(config.options.watch_limits)),
         })
     }
 
@@ -142,6 +145,7 @@ impl Client {
     /// on; those that still wait for a connection end with [`ErrorKind::Closed`]. The
     /// connections close when the last handle and the last call are gone.
     pub fn close(&self) {
+        self.watches.close();
         self.scope.core.transport.close();
     }
 
@@ -273,6 +277,11 @@ impl Client {
         &self.leases
     }
 
+    /// Where the watches of all handles are kept.
+    pub(crate) fn watches(&self) -> &Arc<watch::Hub> {
+        &self.watches
+    }
+
     #[cfg(test)]
     pub(crate) fn core(&self) -> &Core {
         &self.scope.core
@@ -284,6 +293,7 @@ impl Client {
         Self {
             scope,
             leases: Arc::clone(&self.leases),
+            watches: Arc::clone(&self.watches),
         }
     }
 }

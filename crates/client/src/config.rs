@@ -14,6 +14,9 @@ use crate::mode::Mode;
 use crate::tls::TlsConfig;
 
 mod environment;
+mod limits;
+
+pub use self::limits::WatchLimits;
 
 /// etcd answers pings that come faster than this with GOAWAY (`too_many_pings`).
 ///
@@ -80,6 +83,7 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) watch_limits: WatchLimits,
 }
 
 impl Default for Options {
@@ -107,6 +111,7 @@ impl Default for Options {
             mode: Mode::PickFirst,
             max_connection_age: Some(Duration::from_secs(30 * 60)),
             credentials: None,
+            watch_limits: WatchLimits::default(),
         }
     }
 }
@@ -121,6 +126,13 @@ impl Builder {
             Ok(endpoint) => self.endpoints.push(endpoint),
             Err(error) => self.refuse(error.message()),
         }
+        self
+    }
+
+    /// How much of the changes that nobody has read yet is kept. Default:
+    /// [`WatchLimits::default`].
+    pub fn watch_limits(mut self, limits: WatchLimits) -> Self {
+        self.options.watch_limits = limits;
         self
     }
 

@@ -10,7 +10,7 @@ mod code;
 mod table;
 
 pub use code::Code;
-pub(crate) use table::{Class, Retry, classify};
+pub(crate) use table::{Class, Retry, classify, kind_of};
 
 /// Why a request failed, and whether it may have happened all the same.
 ///
@@ -233,6 +233,25 @@ impl Error {
     ) -> Self {
         self.inner.source = Some(source.into());
         self
+    }
+
+    /// The same error for somebody else who waits for the same thing; without its source, of
+    /// which there is only one.
+    pub(crate) fn again(&self) -> Self {
+        let inner = &*self.inner;
+        Self {
+            inner: Box::new(Inner {
+                kind: inner.kind,
+                outcome: inner.outcome,
+                code: inner.code,
+                message: inner.message.clone(),
+                operation: inner.operation,
+                endpoint: inner.endpoint.clone(),
+                client: inner.client.clone(),
+                attempts: inner.attempts,
+                source: None,
+            }),
+        }
     }
 
     /// What went wrong.

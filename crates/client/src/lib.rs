@@ -79,10 +79,11 @@ mod telemetry;
 mod tls;
 mod transport;
 mod txn;
+mod watch;
 
 pub use call::{Call, Request};
 pub use client::Client;
-pub use config::Builder;
+pub use config::{Builder, WatchLimits};
 pub use connector::{ByteStream, Connecting, Connector};
 pub use credentials::{Token, TokenFuture, TokenProvider};
 pub use endpoint::{Address, DEFAULT_PORT, Endpoint};
@@ -103,6 +104,10 @@ pub use tls::TlsConfig;
 pub use txn::{
     Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,
     TxnResponse,
+};
+pub use watch::{
+    AddWatch, Batch, Event, EventKind, Lag, OpenWatch, Watch, WatchEnd, WatchMessage, WatchRef,
+    WatchStream, Watcher,
 };
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub(crate) enum Method {
     LeaseTimeToLive,
     LeaseLeases,
     Lock,
+    Watch,
     MemberList,
     MemberAdd,
     MemberRemove,
@@ -139,6 +140,7 @@ const TABLE: &[Row] = &[
         Lane::Unary,
     ),
     row(Method::Lock, path::lock::LOCK, "lock", Lane::Wait),
+    row(Method::Watch, path::watch::WATCH, "watch", Lane::Stream),
     row(
         Method::MemberList,
         path::cluster::MEMBER_LIST,

@@ -43,6 +43,12 @@ pub(crate) fn classify(code: Code, message: &str) -> Class {
     }
 }
 
+/// The kind of an error that came as a text alone, in a watch's reason say.
+pub(crate) fn kind_of(text: &str) -> Option<ErrorKind> {
+    let listed = TABLE.iter().find(|(listed, ..)| *listed == text)?;
+    Some(listed.2)
+}
+
 /// What the lock and election services say: they are clients of their own server, whose errors
 /// they pass on by the text alone. How far they had got is not told.
 fn by_text(message: &str) -> Option<Class> {

@@ -38,3 +38,4 @@ mod swap;
 mod tls;
 mod txn;
 mod value;
+mod watch;

@@ -1,0 +1,125 @@
+//! PURE: from the messages of one watch to whole revisions, each delivered once.
+
+use super::event::Event;
+
+/// How far a watch has come, and the beginning of a revision that is not whole yet.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    /// The first revision that has not been delivered.
+    pub(super) next: i64,
+    /// Events of one revision, of which more may come.
+    partial: Vec<Event>,
+    weight: usize,
+}
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Its revisions go back.
+    Disorder,
+    /// The events of this revision are over the limit.
+    TooLarge(i64),
+}
+
+/// Events to deliver.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) events: Vec<Event>,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Assembly {
+    pub(super) fn is_amid_revision(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    /// Forgets the revision that is not whole: it comes again.
+    pub(super) fn restart(&mut self) {
+        self.partial = Vec::new();
+        self.weight = 0;
+    }
+
+    /// Takes the events of a message, after which `more` of its last revision may come; gives
+    /// those of whole revisions that have not been delivered.
+    ///
+    /// INVARIANT: what it gives, over all calls, is in order and nothing of it twice, whatever
+    /// comes in; a revision is given as a whole. It does not move `next`.
+    pub(super) fn take(&mut self, mut events: Vec<Event>, more: bool, limit: usize) -> Whole {
+        // What lies before was delivered already, or is older than what was asked for.
+        let next = self.next;
+        events.retain(|event| event.kv.mod_revision >= next);
+        if self.partial.is_empty() && !more {
+            return whole(events, limit);
+        }
+        let mut given = Whole::default();
+        for event in events {
+            let revision = event.kv.mod_revision;
+            match self.partial.first().map(|event| event.kv.mod_revision) {
+                Some(open) if open > revision => {
+                    given.fault = Some(Fault::Disorder);
+                    self.restart();
+                    return given;
+                }
+                Some(open) if open < revision => {
+                    given.events.append(&mut self.partial);
+                    self.weight = 0;
+                }
+                _ => {}
+            }
+            self.weight += event.weight();
+            if self.weight > limit {
+                given.fault = Some(Fault::TooLarge(revision));
+                self.restart();
+                return given;
+            }
+            self.partial.push(event);
+        }
+        if !more {
+            given.events.append(&mut self.partial);
+            self.restart();
+        }
+        given
+    }
+}
+
+/// The same for a message that is all there is of its revisions: nothing is moved.
+fn whole(mut events: Vec<Event>, limit: usize) -> Whole {
+    let mut start = 0;
+    let mut weight = 0;
+    for place in 0..events.len() {
+        let revision = events[place].kv.mod_revision;
+        let open = events[start].kv.mod_revision;
+        if revision < open {
+            events.truncate(start);
+            let fault = Some(Fault::Disorder);
+            return Whole { events, fault };
+        }
+        if revision > open {
+            (start, weight) = (place, 0);
+        }
+        weight += events[place].weight();
+        if weight > limit {
+            events.truncate(start);
+            let fault = Some(Fault::TooLarge(revision));
+            return Whole { events, fault };
+        }
+    }
+    Whole {
+        events,
+        fault: None,
+    }
+}
+
+/// How many of the events, in whole revisions, fit: revisions are taken until what there is
+/// room for is reached, so that one revision always fits.
+pub(super) fn fitting(events: &[Event], room: super::backlog::Amount) -> usize {
+    let mut bytes = 0;
+    for (place, event) in events.iter().enumerate() {
+        let full = bytes >= room.bytes || place >= room.events;
+        if full && place > 0 && events[place - 1].kv.mod_revision != event.kv.mod_revision {
+            return place;
+        }
+        bytes += event.weight();
+    }
+    events.len()
+}

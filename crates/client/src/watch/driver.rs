@@ -1,0 +1,496 @@
+//! The task that holds the stream of all watches. It has no rules.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use etcdex_proto::etcdserverpb::{WatchRequest, WatchResponse};
+use tokio::sync::{mpsc, oneshot};
+
+use super::backlog::Backlog;
+use super::end::WatchEnd;
+use super::entry::Spec;
+use super::hub::{Hub, Route};
+use super::inbox::Inbox;
+use super::message::{WatchMessage, WatchRef};
+use super::progress::is_exact;
+use super::resume::{Note, Step, Tell, Watches};
+use crate::call::{Call, Core, Scope};
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::kv::{Get, ResponseHeader, decode};
+use crate::maintenance::Status;
+use crate::method::Method;
+use crate::transport::stream::{Incoming, Outgoing, open};
+use crate::transport::{Avoided, Failure, Head, Occupancy, Pass, Want, frame, now};
+
+/// How many bytes of requests leave in one piece, about: any window has room for them.
+const PIECE: usize = 32 << 10;
+
+/// Longer than this the task does not sleep.
+const LOOK: Duration = Duration::from_secs(3_600);
+
+/// A watch that somebody wants.
+pub(super) struct Addition {
+    pub(super) number: u64,
+    pub(super) owner: u64,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) spec: Spec,
+    pub(super) backlog: Arc<Backlog>,
+    /// Told the first revision when the watch is in force, or why it never will be.
+    pub(super) start: oneshot::Sender<Result<i64, Error>>,
+}
+
+pub(super) enum Command {
+    Add(Box<Addition>),
+    Cancel(u64),
+    Forget(u64),
+    GoOn(u64),
+    RequestProgress(u64),
+    Close,
+}
+
+type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
+
+/// A place for the stream, and the token that it brings.
+type Place = (Occupancy, Option<Arc<Pass>>);
+
+/// Runs until nobody watches any more.
+pub(super) async fn run(
+    hub: Arc<Hub>,
+    core: Weak<Core>,
+    route: Route,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let mut driver = Driver::new(&hub, core, route);
+    loop {
+        while let Ok(command) = commands.try_recv() {
+            driver.command(command);
+        }
+        let rest = driver.act();
+        if driver.watches.is_idle() && hub.ends(route, &commands) {
+            return;
+        }
+        let longest = now() + LOOK;
+        let rest = rest.map_or(longest, |rest| rest.min(longest));
+        tokio::select! {
+            Some(command) = commands.recv() => driver.command(command),
+            event = driver.event() => driver.take(event),
+            () = tokio::time::sleep_until(rest.into()) => {}
+        }
+    }
+}
+
+struct Driver {
+    core: Weak<Core>,
+    route: Route,
+    watches: Watches,
+    inboxes: HashMap<u64, Arc<Inbox>>,
+    starts: HashMap<u64, oneshot::Sender<Result<i64, Error>>>,
+    stream: Stream,
+    /// Requests that wait for the server's window.
+    piece: BytesMut,
+    /// The revision of the store is being asked for, by a key.
+    pin: Option<(Bytes, Future<Result<ResponseHeader, Error>>)>,
+    /// The server of the stream is being asked for its version.
+    version: Option<Future<Option<String>>>,
+    /// The link of the last stream, when that was lost.
+    avoided: Option<Avoided>,
+    /// The token that the stream was opened with.
+    pass: Option<Arc<Pass>>,
+}
+
+enum Stream {
+    None,
+    Opening(Future<Result<Place, Error>>),
+    Open(Box<Open>),
+}
+
+struct Open {
+    outgoing: Outgoing,
+    incoming: Incoming,
+    link: Avoided,
+    doubt: Box<dyn Fn() + Send>,
+    /// It takes no more; the incoming side will say why.
+    ended: bool,
+}
+
+enum Event {
+    Pinned(Result<ResponseHeader, Error>),
+    Version(Option<String>),
+    Occupied(Result<Place, Error>),
+    Message(Result<Option<Bytes>, Failure>),
+    Sent(Result<(), Failure>),
+}
+
+impl Driver {
+    fn new(hub: &Hub, core: Weak<Core>, route: Route) -> Self {
+        let has_credentials = core
+            .upgrade()
+            .is_some_and(|core| core.authentication.is_some());
+        Self {
+            core,
+            route,
+            watches: Watches::new(Arc::clone(hub.meter()), has_credentials, fastrand::u64(..)),
+            inboxes: HashMap::new(),
+            starts: HashMap::new(),
+            stream: Stream::None,
+            piece: BytesMut::new(),
+            pin: None,
+            version: None,
+            avoided: None,
+            pass: None,
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Add(addition) => {
+                let Addition {
+                    number,
+                    owner,
+                    inbox,
+                    spec,
+                    backlog,
+                    start,
+                } = *addition;
+                self.inboxes.entry(owner).or_insert(inbox);
+                self.starts.insert(number, start);
+                self.watches.add(number, owner, spec, backlog);
+            }
+            Command::Cancel(number) => {
+                self.starts.remove(&number);
+                self.watches.cancel(number);
+            }
+            Command::Forget(owner) => {
+                self.inboxes.remove(&owner);
+                self.watches.forget(owner);
+            }
+            Command::GoOn(number) => self.watches.go_on(number),
+            Command::RequestProgress(owner) => self.watches.request_progress(owner),
+            Command::Close => self.close(),
+        }
+    }
+
+    /// Does what is due; says until when to rest.
+    fn act(&mut self) -> Option<Instant> {
+        loop {
+            let ready = self.piece.len() < PIECE;
+            let ready = ready && matches!(&self.stream, Stream::Open(open) if !open.ended);
+            match self.watches.next(now(), ready) {
+                Step::Tell(tell) => self.tell(tell),
+                Step::Pin(key) => self.pin(key),
+                Step::Open { fresh } => self.open(fresh),
+                Step::Close => self.drop_stream(true),
+                Step::Send(request) => self.send(&request),
+                Step::Rest(until) => return until,
+            }
+        }
+    }
+
+    fn tell(&mut self, tell: Tell) {
+        let Tell { owner, note } = tell;
+        let Some(inbox) = self.inboxes.get(&owner) else {
+            return;
+        };
+        let (message, held) = match note {
+            Note::Created {
+                watch,
+                revision,
+                watch_id,
+            } => {
+                if let Some(start) = self.starts.remove(&watch) {
+                    // Who waited and does no more has cancelled it.
+                    let _ = start.send(Ok(revision));
+                }
+                let watch = WatchRef(watch);
+                let created = WatchMessage::Created {
+                    watch,
+                    revision,
+                    watch_id,
+                };
+                (created, None)
+            }
+            Note::Batch { watch, batch, held } => {
+                let watch = WatchRef(watch);
+                (WatchMessage::Notify { watch, batch }, Some(held))
+            }
+            Note::Progress { watch, header } => {
+                let progress = WatchMessage::Progress {
+                    watch: watch.map(WatchRef),
+                    revision: header.revision,
+                };
+                (progress, None)
+            }
+            Note::End { watch, end } => {
+                tracing::debug!(target: "etcdex", watch, %end, "a watch has ended");
+                if let Some(start) = self.starts.remove(&watch) {
+                    let _ = start.send(Err(never(&end)));
+                    return;
+                }
+                let watch = WatchRef(watch);
+                (WatchMessage::Canceled { watch, end }, None)
+            }
+            Note::Refused { watch, error } => {
+                if let Some(start) = self.starts.remove(&watch) {
+                    let _ = start.send(Err(error.again()));
+                }
+                return;
+            }
+            Note::Disconnected { since, error } => {
+                (WatchMessage::Disconnected { since, error }, None)
+            }
+            Note::Resumed { revision } => (WatchMessage::Resumed { revision }, None),
+        };
+        inbox.push(message, held);
+    }
+
+    /// Asks for the revision of the store; linearizable, so it is of now or later.
+    fn pin(&mut self, key: Bytes) {
+        let scope = self.scope();
+        let asked = key.clone();
+        let pin = async move {
+            let Some(scope) = scope else {
+                return Err(Error::new(ErrorKind::Closed, "the client is gone"));
+            };
+            let count = Call::new(&scope, Get::new(asked)).count_only();
+            Ok(count.await?.header)
+        };
+        self.pin = Some((key, Box::pin(pin)));
+    }
+
+    /// What calls of this task start from.
+    fn scope(&self) -> Option<Scope> {
+        let mut scope = Scope::of(self.core.upgrade()?);
+        scope.namespace = None;
+        scope.member = self.route.member;
+        Some(scope)
+    }
+
+    fn open(&mut self, fresh: bool) {
+        let want = Want {
+            lane: Method::Watch.lane(),
+            member: self.route.member,
+            avoided: self.avoided,
+        };
+        let scope = self.scope();
+        let stale = self.pass.take();
+        self.stream = Stream::Opening(Box::pin(async move {
+            let Some(scope) = scope else {
+                return Err(Error::new(ErrorKind::Closed, "the client is gone"));
+            };
+            if let Some(authentication) = scope.authentication().filter(|_| fresh) {
+                authentication.invalid(stale.as_deref());
+            }
+            let pass = scope.pass().await?;
+            Ok((scope.core.transport.occupy(want).await?, pass))
+        }));
+    }
+
+    /// Forgets the stream; if it is for what came of it, somebody should look at its connection.
+    fn drop_stream(&mut self, doubtful: bool) {
+        // ORDER: the old stream is gone before there is a new one, and nothing of it comes in
+        // later: what comes next comes from the next.
+        if let Stream::Open(open) = std::mem::replace(&mut self.stream, Stream::None) {
+            self.avoided = Some(open.link);
+            if doubtful {
+                (open.doubt)();
+            }
+        }
+        self.piece.clear();
+        self.version = None;
+    }
+
+    fn send(&mut self, request: &WatchRequest) {
+        // INVARIANT: only a key could make it too large, and that is the server's to judge.
+        if let Ok(frame) = frame(request, usize::MAX) {
+            self.piece.extend_from_slice(&frame);
+        }
+    }
+
+    /// What comes; nothing is lost when it is dropped.
+    async fn event(&mut self) -> Event {
+        let Self {
+            stream,
+            piece,
+            pin,
+            version,
+            ..
+        } = self;
+        let pinned = async {
+            match pin {
+                Some((_, pin)) => pin.await,
+                None => pending().await,
+            }
+        };
+        let version = async {
+            match version {
+                Some(version) => version.await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            event = stream.event(piece) => event,
+            revision = pinned => Event::Pinned(revision),
+            version = version => Event::Version(version),
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Pinned(outcome) => {
+                // INVARIANT: it comes from this pin.
+                let Some((key, _)) = self.pin.take() else {
+                    return;
+                };
+                match outcome {
+                    Ok(header) => self.watches.pinned(header),
+                    Err(error) => self.watches.unpinned(&key, &Arc::new(error), now()),
+                }
+            }
+            Event::Version(version) => {
+                self.version = None;
+                let exact = version.is_some_and(|version| is_exact(&version));
+                self.watches.judged(exact);
+            }
+            Event::Occupied(Ok((occupancy, pass))) => match self.start(occupancy, pass) {
+                Ok(()) => self.watches.opened(now()),
+                Err(failure) => self.broke(failure),
+            },
+            Event::Occupied(Err(error)) => self.fail(error),
+            Event::Message(Ok(Some(message))) => self.receive(message),
+            Event::Message(Ok(None)) => {
+                let error = Error::new(ErrorKind::Unavailable, "the server has ended the stream");
+                self.fail(error);
+            }
+            Event::Message(Err(failure)) => self.broke(failure),
+            Event::Sent(outcome) => {
+                self.piece.clear();
+                if let (Err(_), Stream::Open(open)) = (outcome, &mut self.stream) {
+                    open.ended = true;
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Bytes) {
+        // A message that shares its buffer with others is copied: a watch that keeps it for long
+        // must not keep what came around it.
+        let message = if message.is_unique() {
+            message
+        } else {
+            Bytes::copy_from_slice(&message)
+        };
+        match decode::<WatchResponse>(message) {
+            Ok(message) => self.watches.received(message, now()),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn start(&mut self, occupancy: Occupancy, pass: Option<Arc<Pass>>) -> Result<(), Failure> {
+        self.pass = pass;
+        let Some(core) = self.core.upgrade() else {
+            return Ok(());
+        };
+        let link = Arc::clone(occupancy.link());
+        let limits = self.watches.limits();
+        let limit = core.options.max_receive_size.max(limits.revision_bytes);
+        let head = Head {
+            timeout: None,
+            require_leader: self.route.require_leader,
+            pass: self.pass.as_deref(),
+        };
+        let (outgoing, incoming) = open(occupancy, Method::Watch, head, limit)?;
+        let place = link.place;
+        self.stream = Stream::Open(Box::new(Open {
+            outgoing,
+            incoming,
+            link: Avoided {
+                place,
+                link: link.id,
+            },
+            doubt: Box::new(move || link.pulse.doubt()),
+            ended: false,
+        }));
+        let mut scope = Scope::of(core);
+        scope.member = Some(place);
+        let status = Call::new(&scope, Status::new());
+        self.version = Some(Box::pin(async move {
+            status.await.ok().map(|status| status.version)
+        }));
+        Ok(())
+    }
+
+    /// The next stream brings another token, if this one ended for its token.
+    fn broke(&mut self, failure: Failure) {
+        if let Some(core) = self.core.upgrade() {
+            Scope::of(core).has_lost_pass(&failure, self.pass.as_deref());
+        }
+        self.fail(failure.error);
+    }
+
+    fn fail(&mut self, error: Error) {
+        tracing::debug!(target: "etcdex", %error, "the stream of the watches has ended");
+        self.drop_stream(false);
+        self.watches.failed(error, now());
+    }
+
+    fn close(&mut self) {
+        self.watches.shut();
+        self.act();
+        for inbox in std::mem::take(&mut self.inboxes).into_values() {
+            let error = Error::new(ErrorKind::Closed, "the client was closed");
+            inbox.push(WatchMessage::Error(error), None);
+            inbox.end();
+        }
+    }
+}
+
+impl Stream {
+    /// What comes from it, or that a piece has left.
+    async fn event(&mut self, piece: &BytesMut) -> Event {
+        match self {
+            Self::None => pending().await,
+            Self::Opening(place) => Event::Occupied(place.as_mut().await),
+            Self::Open(open) => {
+                let Open {
+                    outgoing, incoming, ..
+                } = &mut **open;
+                let send = async {
+                    if piece.is_empty() {
+                        return pending().await;
+                    }
+                    outgoing.send(Bytes::copy_from_slice(piece)).await
+                };
+                tokio::select! {
+                    biased;
+                    message = incoming.message() => Event::Message(message),
+                    sent = send => Event::Sent(sent),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    // The runtime ends: nobody will ever tell more.
+    fn drop(&mut self) {
+        for inbox in self.inboxes.values() {
+            inbox.end();
+        }
+    }
+}
+
+/// The error of a watch that was never in force.
+fn never(end: &WatchEnd) -> Error {
+    let (kind, outcome) = match end {
+        WatchEnd::Compacted { .. } => (ErrorKind::Compacted, Outcome::Rejected),
+        WatchEnd::PermissionDenied => (ErrorKind::PermissionDenied, Outcome::Rejected),
+        WatchEnd::ClusterChanged => (ErrorKind::ClusterMismatch, Outcome::Rejected),
+        WatchEnd::ClientClosed => (ErrorKind::Closed, Outcome::NotSent),
+        _ => (ErrorKind::Server, Outcome::Rejected),
+    };
+    Error::new(kind, end.to_string()).with_outcome(outcome)
+}

@@ -1,0 +1,73 @@
+//! How a watch ends.
+
+use std::fmt;
+
+/// Why a watch has ended. Before it comes, everything that was received has been delivered.
+///
+/// A lost connection, a lost leader, an expired token and a slow consumer end no watch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WatchEnd {
+    /// The next revision to deliver was compacted away: what happened before `revision` can no
+    /// longer be told. Read the present state and watch from there, or use
+    /// [`watch_list`](crate::Client::watch_list), which does.
+    #[non_exhaustive]
+    Compacted {
+        /// The first revision that the store still has.
+        revision: i64,
+    },
+    /// The server has ended it, for a reason in its own words; some give none.
+    #[non_exhaustive]
+    Cancelled {
+        /// What the server said.
+        reason: String,
+    },
+    /// The user may not read the keys, also with a fresh token.
+    PermissionDenied,
+    /// The events of this one revision are over
+    /// [the limit](crate::WatchLimits::revision_bytes) by themselves.
+    #[non_exhaustive]
+    TooLarge {
+        /// The revision; everything before it has been delivered.
+        revision: i64,
+    },
+    /// Another cluster answers at the endpoints: its revisions mean something else.
+    ClusterChanged,
+    /// The store has gone back, to a backup say: it has not come as far as this watch had.
+    #[non_exhaustive]
+    RolledBack {
+        /// Up to here the watch had come.
+        watched: i64,
+        /// The revision of the store.
+        store: i64,
+    },
+    /// The client was closed.
+    ClientClosed,
+}
+
+impl fmt::Display for WatchEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compacted { revision } => {
+                write!(f, "the history before revision {revision} was compacted")
+            }
+            Self::Cancelled { reason } if reason.is_empty() => {
+                f.write_str("the server has cancelled the watch and does not say why")
+            }
+            Self::Cancelled { reason } => write!(f, "the server has cancelled the watch: {reason}"),
+            Self::PermissionDenied => f.write_str("the user may not read these keys"),
+            Self::TooLarge { revision } => write!(
+                f,
+                "the events of revision {revision} are over the limit of one revision"
+            ),
+            Self::ClusterChanged => f.write_str("another cluster answers at the endpoints"),
+            Self::RolledBack { watched, store } => write!(
+                f,
+                "the store is at revision {store} and was at {watched}: it has gone back"
+            ),
+            Self::ClientClosed => f.write_str("the client was closed"),
+        }
+    }
+}
+
+impl std::error::Error for WatchEnd {}

@@ -1,0 +1,73 @@
+//! Watches: changes of keys, told in order, each once, over lost connections.
+//!
+//! ```text
+//! request.rs    what is to be watched           message.rs event.rs end.rs   what is told
+//! watcher.rs    many watches, one inbox         stream.rs    one watch as a stream
+//! opening.rs    on the way to be in force       inbox.rs backlog.rs   what waits to be taken
+//! hub.rs        where watchers and tasks meet   driver.rs    the task with the stream
+//! resume.rs     what to ask, to deliver, and where to go on                  PURE
+//! entry.rs      one watch of it                                              PURE
+//! assembly.rs   messages to whole revisions                                  PURE
+//! cancellation.rs progress.rs   what a server means, when it is believed     PURE
+//! ```
+
+mod assembly;
+mod backlog;
+mod cancellation;
+mod driver;
+mod end;
+mod entry;
+mod event;
+mod hub;
+mod inbox;
+mod message;
+mod opening;
+mod progress;
+mod request;
+mod resume;
+mod stream;
+mod watcher;
+
+pub use self::backlog::Lag;
+pub use self::end::WatchEnd;
+pub use self::event::{Batch, Event, EventKind};
+pub(crate) use self::hub::Hub;
+pub use self::message::{WatchMessage, WatchRef};
+pub use self::request::Watch;
+pub use self::stream::{OpenWatch, WatchStream};
+pub use self::watcher::{AddWatch, Watcher};
+use crate::Client;
+use crate::key::Key;
+
+impl Client {
+    /// Watches a key, or with options a range: see [`Watch`]. Awaiting it waits until the watch
+    /// is in force, and gives a stream of what happens.
+    ///
+    /// ```no_run
+    /// # async fn example(client: etcdex::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut changes = client.watch("jobs/").prefix().prev_kv().await?;
+    /// if let Some(batch) = changes.next().await? {
+    ///     println!("{} changes, up to revision {}", batch.events.len(), batch.revision);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind`](crate::ErrorKind)`::InvalidArgument` for options that make no sense,
+    /// `PermissionDenied`, `Timeout` when it was not in force within the client's time-out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the watch.
+    ///
+    /// # Retries
+    /// It goes on trying until its time-out. Once in force, it never gives up.
+    pub fn watch(&self, key: impl Into<Key>) -> OpenWatch {
+        OpenWatch::new(self.scope(), self.watches(), Watch::new(key))
+    }
+
+    /// Many watches with one inbox: see [`Watcher`].
+    pub fn watcher(&self) -> Watcher {
+        Watcher::new(self.scope(), self.watches())
+    }
+}

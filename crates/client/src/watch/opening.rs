@@ -1,0 +1,204 @@
+//! A watch on its way to be in force.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use super::backlog::Backlog;
+use super::driver::{Addition, Command};
+use super::hub::{Hub, Route};
+use super::inbox::Inbox;
+use super::message::WatchRef;
+use super::request::Watch;
+use crate::call::Scope;
+use crate::error::{Error, ErrorKind};
+use crate::method::Method;
+use crate::transport::Want;
+
+/// Where the owner of watches takes what comes of them.
+pub(super) struct Desk {
+    scope: Scope,
+    hub: Arc<Hub>,
+    route: Route,
+    pub(super) owner: u64,
+    pub(super) inbox: Arc<Inbox>,
+}
+
+impl Desk {
+    pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, inbox: Inbox) -> Self {
+        Self {
+            route: Route::of(scope),
+            scope: scope.clone(),
+            owner: hub.number(),
+            hub: Arc::clone(hub),
+            inbox: Arc::new(inbox),
+        }
+    }
+
+    pub(super) fn tell(&self, command: Command) {
+        self.hub.tell(self.route, command);
+    }
+
+    /// One more watch; nothing is asked of anybody before it is polled.
+    pub(super) fn open(&self, watch: Watch) -> Opening {
+        Opening {
+            timeout: self.scope.timeout.of_a_call(),
+            scope: self.scope.clone(),
+            hub: Arc::clone(&self.hub),
+            route: self.route,
+            owner: self.owner,
+            inbox: Arc::clone(&self.inbox),
+            watch,
+            begun: None,
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.tell(Command::Forget(self.owner));
+    }
+}
+
+/// Asks for a watch and waits until it is in force. Dropping it before cancels the watch.
+pub(super) struct Opening {
+    scope: Scope,
+    hub: Arc<Hub>,
+    route: Route,
+    owner: u64,
+    inbox: Arc<Inbox>,
+    pub(super) watch: Watch,
+    pub(super) timeout: Option<Duration>,
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    number: u64,
+    backlog: Arc<Backlog>,
+    asked: Option<oneshot::Receiver<Result<i64, Error>>>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// The watch is somebody's, or gone.
+    settled: bool,
+}
+
+impl Opening {
+    fn begun(&mut self) -> &mut Begun {
+        let Self {
+            hub,
+            watch,
+            timeout,
+            ..
+        } = self;
+        self.begun.get_or_insert_with(|| {
+            let meter = hub.meter();
+            let limit = watch.limit(meter.limits());
+            Begun {
+                number: hub.number(),
+                backlog: Arc::new(Backlog::new(limit, Arc::clone(meter))),
+                asked: None,
+                deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
+                settled: false,
+            }
+        })
+    }
+
+    /// The watch's name, from now on.
+    pub(super) fn name(&mut self) -> WatchRef {
+        WatchRef(self.begun().number)
+    }
+
+    pub(super) fn backlog(&mut self) -> Arc<Backlog> {
+        Arc::clone(&self.begun().backlog)
+    }
+
+    /// The first revision that the watch delivers, when it is in force.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<i64, Error>> {
+        let outcome = std::task::ready!(self.poll_outcome(cx));
+        let begun = self.begun();
+        // What has timed out is still being tried: it is cancelled when this is dropped.
+        begun.settled = outcome.is_ok();
+        Poll::Ready(outcome.map_err(|error| {
+            let scope = &self.scope;
+            scope.describe(error, Method::Watch, None, 0)
+        }))
+    }
+
+    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<i64, Error>> {
+        self.begun();
+        let Some(mut begun) = self.begun.take() else {
+            return Poll::Ready(Err(polled_again()));
+        };
+        let outcome = self.poll_begun(&mut begun, cx);
+        self.begun = Some(begun);
+        outcome
+    }
+
+    fn poll_begun(&self, begun: &mut Begun, cx: &mut Context<'_>) -> Poll<Result<i64, Error>> {
+        if begun.asked.is_none() {
+            let spec = match self.watch.spec(self.scope.namespace.as_ref()) {
+                Ok(spec) => spec,
+                Err(failure) => return Poll::Ready(Err(failure.error)),
+            };
+            let (start, asked) = oneshot::channel();
+            let addition = Addition {
+                number: begun.number,
+                owner: self.owner,
+                inbox: Arc::clone(&self.inbox),
+                spec,
+                backlog: Arc::clone(&begun.backlog),
+                start,
+            };
+            let command = Command::Add(Box::new(addition));
+            self.hub.ask(&self.scope.core, self.route, command);
+            begun.asked = Some(asked);
+        }
+        if let Some(asked) = &mut begun.asked {
+            if let Poll::Ready(told) = Pin::new(asked).poll(cx) {
+                let gone = || Error::new(ErrorKind::Closed, "the watcher or its runtime is gone");
+                return Poll::Ready(told.unwrap_or_else(|_| Err(gone())));
+            }
+        }
+        match &mut begun.deadline {
+            Some(deadline) => {
+                std::task::ready!(deadline.as_mut().poll(cx));
+                Poll::Ready(Err(self.late()))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// It took too long; why, as far as that is known.
+    fn late(&self) -> Error {
+        let want = Want {
+            lane: Method::Watch.lane(),
+            member: self.route.member,
+            avoided: None,
+        };
+        let message = "the watch was not in force in time";
+        match self.scope.core.transport.trouble(want) {
+            Some((endpoint, trouble)) => {
+                let error = Error::new(ErrorKind::Timeout, format!("{message}: {trouble}"));
+                error.with_endpoint(&endpoint)
+            }
+            None => Error::new(ErrorKind::Timeout, message),
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(begun) = self.begun.as_ref().filter(|begun| !begun.settled) {
+            self.hub.tell(self.route, Command::Cancel(begun.number));
+        }
+    }
+}
+
+/// A future that has given its result is polled again.
+pub(super) fn polled_again() -> Error {
+    Error::new(ErrorKind::InvalidArgument, "polled after it was ready")
+}

@@ -1,0 +1,186 @@
+//! What is to be watched.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::backlog::Amount;
+use super::entry::Spec;
+use crate::config::WatchLimits;
+use crate::key::{Key, Namespace};
+use crate::kv::{Selection, refuse};
+use crate::transport::Failure;
+
+/// Watches a key or a range of keys.
+///
+/// The same options are methods of what [`Client::watch`](crate::Client::watch) and
+/// [`Watcher::watch`](crate::Watcher::watch) return.
+///
+/// Source: <https://etcd.io/docs/v3.6/learning/api/#watch-streams>.
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Watch {
+    pub(super) key: Bytes,
+    pub(super) selection: Selection,
+    pub(super) start_revision: i64,
+    pub(super) no_put: bool,
+    pub(super) no_delete: bool,
+    pub(super) prev_kv: bool,
+    pub(super) progress_notify: bool,
+    pub(super) fragment: bool,
+    pub(super) buffer: Option<usize>,
+}
+
+impl Watch {
+    /// Watches one key from now on; options change that.
+    pub fn new(key: impl Into<Key>) -> Self {
+        Self {
+            key: key.into().into_bytes(),
+            selection: Selection::default(),
+            start_revision: 0,
+            no_put: false,
+            no_delete: false,
+            prev_kv: false,
+            progress_notify: false,
+            fragment: true,
+            buffer: None,
+        }
+    }
+
+    /// What the server is asked for, if it makes sense.
+    pub(super) fn spec(&self, namespace: Option<&Namespace>) -> Result<Spec, Failure> {
+        if self.start_revision < 0 {
+            return Err(refuse("start_revision is negative; revisions begin with 1"));
+        }
+        if self.no_put && self.no_delete {
+            return Err(refuse(
+                "no_put and no_delete together leave nothing to watch",
+            ));
+        }
+        let range = self.selection.range(&self.key, namespace)?;
+        if !range.end.is_empty() && range.end[..] != b"\0"[..] && range.end <= range.start {
+            return Err(refuse("the range ends before it begins: it has no keys"));
+        }
+        Ok(Spec {
+            range,
+            namespace: namespace.cloned(),
+            start: self.start_revision,
+            no_put: self.no_put,
+            no_delete: self.no_delete,
+            prev_kv: self.prev_kv,
+            progress: self.progress_notify,
+            fragment: self.fragment,
+        })
+    }
+
+    pub(super) fn limit(&self, limits: &WatchLimits) -> Amount {
+        Amount {
+            bytes: self.buffer.unwrap_or(limits.watch_bytes),
+            events: limits.watch_events,
+        }
+    }
+
+    fn watch_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
+// INVARIANT: keys are never printed.
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("key", &format_args!("{} bytes", self.key.len()))
+            .field("selection", &self.selection)
+            .field("start_revision", &self.start_revision)
+            .field("no_put", &self.no_put)
+            .field("no_delete", &self.no_delete)
+            .field("prev_kv", &self.prev_kv)
+            .field("progress_notify", &self.progress_notify)
+            .field("fragment", &self.fragment)
+            .field("buffer", &self.buffer)
+            .finish()
+    }
+}
+
+/// The options of a watch, for a type with a method `watch_mut`.
+macro_rules! watch_options {
+    ($type:ty) => {
+        impl $type {
+            /// All keys from the given one up to this one, which is not included.
+            pub fn range_end(mut self, end: impl Into<crate::Key>) -> Self {
+                self.watch_mut().selection.set_end(end.into());
+                self
+            }
+
+            /// All keys that start with the given one; with an empty one, all keys.
+            pub fn prefix(mut self) -> Self {
+                self.watch_mut().selection.set_prefix();
+                self
+            }
+
+            /// All keys from the given one on.
+            pub fn from_key(mut self) -> Self {
+                self.watch_mut().selection.set_from_key();
+                self
+            }
+
+            /// All keys, whatever was given.
+            pub fn all_keys(mut self) -> Self {
+                self.watch_mut().selection.set_all();
+                self
+            }
+
+            /// The first revision to deliver; it may lie in the past, if it is not compacted
+            /// away, and in the future. Default: 0, what happens from now on.
+            ///
+            /// To go on after a read, watch from the revision of its header + 1.
+            pub fn start_revision(mut self, revision: i64) -> Self {
+                self.watch_mut().start_revision = revision;
+                self
+            }
+
+            /// Leaves out puts (etcd's filter NOPUT).
+            pub fn no_put(mut self) -> Self {
+                self.watch_mut().no_put = true;
+                self
+            }
+
+            /// Leaves out deletes (etcd's filter NODELETE).
+            pub fn no_delete(mut self) -> Self {
+                self.watch_mut().no_delete = true;
+                self
+            }
+
+            /// Asks for the pair before each event, too.
+            pub fn prev_kv(mut self) -> Self {
+                self.watch_mut().prev_kv = true;
+                self
+            }
+
+            /// Wants to be told now and then, while nothing happens, how far the watch has come
+            /// (`--watch-progress-notify-interval` of the server, ten minutes by default).
+            pub fn progress_notify(mut self) -> Self {
+                self.watch_mut().progress_notify = true;
+                self
+            }
+
+            /// Whether the server may send a large revision in pieces. They are put together
+            /// here, so it is not visible, and without it, what is larger than a message ends
+            /// the stream. Default: true.
+            pub fn fragment(mut self, fragment: bool) -> Self {
+                self.watch_mut().fragment = fragment;
+                self
+            }
+
+            /// How much of what nobody has read yet is kept, in bytes. Default:
+            /// [`WatchLimits::watch_bytes`](crate::WatchLimits).
+            pub fn buffer(mut self, bytes: usize) -> Self {
+                self.watch_mut().buffer = Some(bytes);
+                self
+            }
+        }
+    };
+}
+pub(super) use watch_options;
+
+watch_options! { Watch }

@@ -1,0 +1,212 @@
+//! One watch as a stream of its batches.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+
+use super::backlog::{Backlog, Lag};
+use super::driver::Command;
+use super::end::WatchEnd;
+use super::event::Batch;
+use super::hub::Hub;
+use super::inbox::{Inbox, Item};
+use super::message::WatchMessage;
+use super::opening::{Desk, Opening, polled_again};
+use super::request::{Watch, watch_options};
+use crate::call::Scope;
+use crate::error::Error;
+
+/// The changes of a key or a range, for as long as it lives.
+///
+/// [`Client::watch`](crate::Client::watch) makes it. It outlives lost connections, members and
+/// leaders without a gap. For many watches in one place, and to see reconnects, there is the
+/// [`Watcher`](crate::Watcher).
+///
+/// # Dropping it
+/// The watch is cancelled, on the server too.
+///
+/// ```no_run
+/// # async fn example(client: etcdex::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut changes = client.watch("jobs/").prefix().await?;
+/// while let Some(batch) = changes.next().await? {
+///     for event in batch.events {
+///         println!("{:?} at {}", event.kind, event.kv.mod_revision);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a watch that is dropped watches nothing"]
+pub struct WatchStream {
+    desk: Desk,
+    number: u64,
+    backlog: Arc<Backlog>,
+    start_revision: i64,
+    over: bool,
+}
+
+impl WatchStream {
+    /// The next batch; it waits for as long as it takes. `None` after
+    /// [`cancel`](Self::cancel), and after the end was told.
+    ///
+    /// A batch without events tells how far the watch has come, if the watch has asked for
+    /// [`progress_notify`](crate::Watch::progress_notify) or
+    /// [`request_progress`](Self::request_progress) was called.
+    ///
+    /// # Errors
+    /// How the watch has ended, once.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Batch>, WatchEnd> {
+        poll_fn(|cx| self.poll_batch(cx)).await.transpose()
+    }
+
+    /// The first revision that it delivers: one more than the store's when it was asked for, or
+    /// what was asked for.
+    #[must_use]
+    pub fn start_revision(&self) -> i64 {
+        self.start_revision
+    }
+
+    /// How far this is behind.
+    #[must_use]
+    pub fn lag(&self) -> Lag {
+        self.backlog.lag()
+    }
+
+    /// Asks the server how far it has come: see
+    /// [`Watcher::request_progress`](crate::Watcher::request_progress).
+    pub fn request_progress(&self) {
+        self.desk.tell(Command::RequestProgress(self.desk.owner));
+    }
+
+    /// Cancels the watch, on the server too; nothing comes any more.
+    pub fn cancel(&mut self) {
+        if !std::mem::replace(&mut self.over, true) {
+            self.desk.tell(Command::Cancel(self.number));
+        }
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, WatchEnd>>> {
+        while !self.over {
+            let Some(Item { message, held }) = ready!(self.desk.inbox.poll_take(cx)) else {
+                // The runtime that watched has ended, and the client with it.
+                self.over = true;
+                return Poll::Ready(Some(Err(WatchEnd::ClientClosed)));
+            };
+            match message {
+                WatchMessage::Notify { batch, .. } => {
+                    if held.is_some_and(|held| held.take(batch.revision)) {
+                        self.desk.tell(Command::GoOn(self.number));
+                    }
+                    return Poll::Ready(Some(Ok(batch)));
+                }
+                WatchMessage::Progress { revision, .. } => {
+                    self.backlog.reached(revision);
+                    let batch = Batch {
+                        revision,
+                        ..Batch::default()
+                    };
+                    return Poll::Ready(Some(Ok(batch)));
+                }
+                WatchMessage::Canceled { end, .. } => {
+                    self.over = true;
+                    return Poll::Ready(Some(Err(end)));
+                }
+                WatchMessage::Created { .. }
+                | WatchMessage::Error(_)
+                | WatchMessage::Disconnected { .. }
+                | WatchMessage::Resumed { .. } => {}
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+impl Stream for WatchStream {
+    type Item = Result<Batch, WatchEnd>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_batch(cx)
+    }
+}
+
+impl fmt::Debug for WatchStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchStream")
+            .field("start_revision", &self.start_revision)
+            .field("lag", &self.lag())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A watch that is to be opened: awaiting it waits until it is in force.
+#[must_use = "nothing is watched until it is awaited"]
+pub struct OpenWatch {
+    opening: Opening,
+    desk: Option<Desk>,
+}
+
+watch_options! { OpenWatch }
+
+impl OpenWatch {
+    pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, watch: Watch) -> Self {
+        let desk = Desk::new(scope, hub, Inbox::quiet());
+        Self {
+            opening: desk.open(watch),
+            desk: Some(desk),
+        }
+    }
+
+    /// How long it may take until the watch is in force. Default: the client's time-out.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.opening.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits as long as it takes until the watch is in force.
+    pub fn no_timeout(mut self) -> Self {
+        self.opening.timeout = None;
+        self
+    }
+
+    fn watch_mut(&mut self) -> &mut Watch {
+        &mut self.opening.watch
+    }
+}
+
+impl Future for OpenWatch {
+    type Output = Result<WatchStream, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let start_revision = match ready!(this.opening.poll(cx)) {
+            Ok(revision) => revision,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let Some(desk) = this.desk.take() else {
+            return Poll::Ready(Err(polled_again()));
+        };
+        Poll::Ready(Ok(WatchStream {
+            desk,
+            number: this.opening.name().0,
+            backlog: this.opening.backlog(),
+            start_revision,
+            over: false,
+        }))
+    }
+}
+
+impl fmt::Debug for OpenWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenWatch")
+            .field("watch", &self.opening.watch)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,290 @@
+//! Many watches with one inbox.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+
+use super::backlog::{Backlog, Lag};
+use super::driver::Command;
+use super::hub::Hub;
+use super::inbox::{Inbox, Item};
+use super::message::{WatchMessage, WatchRef};
+use super::opening::{Desk, Opening};
+use super::request::{Watch, watch_options};
+use crate::call::Scope;
+use crate::error::Error;
+use crate::key::Key;
+
+/// The watches of a watcher that were asked for and have not ended.
+type Present = Arc<Mutex<HashMap<WatchRef, (Watch, Arc<Backlog>)>>>;
+
+/// Watches any number of keys and ranges, and is told of all of them in one place.
+///
+/// [`Client::watcher`](crate::Client::watcher) makes it. All watches of a client share one
+/// stream, whoever's they are. When that is lost they go on where they were, at another endpoint
+/// if need be: nothing is left out, nothing comes twice, nothing in the wrong order.
+///
+/// # Dropping it
+/// Its watches are cancelled, on the server too.
+///
+/// ```no_run
+/// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+/// use etcdex::WatchMessage;
+///
+/// let mut watcher = client.watcher();
+/// let jobs = watcher.watch("jobs/").prefix().await?;
+/// let leader = watcher.watch("leader").prev_kv().await?;
+/// while let Some(message) = watcher.next().await {
+///     match message {
+///         WatchMessage::Notify { watch, batch, .. } if watch == jobs => {
+///             println!("{} jobs have changed", batch.events.len());
+///         }
+///         WatchMessage::Notify { watch, .. } if watch == leader => println!("another leader"),
+///         WatchMessage::Canceled { watch, end, .. } => println!("{watch}: {end}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It is a [`Stream`] of its messages, and [`next`](Watcher::next) needs no other crate.
+#[must_use = "a watcher that is dropped watches nothing"]
+pub struct Watcher {
+    desk: Desk,
+    present: Present,
+}
+
+impl Watcher {
+    pub(super) fn new(scope: &Scope, hub: &Arc<Hub>) -> Self {
+        Self {
+            desk: Desk::new(scope, hub, Inbox::default()),
+            present: Present::default(),
+        }
+    }
+
+    /// Watches a key, or with options a range: see [`Watch`]. Awaiting it waits until the watch
+    /// is in force, and gives its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind`](crate::ErrorKind)`::InvalidArgument` for options that make no sense,
+    /// `PermissionDenied`, `Timeout` when it was not in force within the client's time-out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the watch. It does not keep the watcher from being read.
+    ///
+    /// # Retries
+    /// It goes on trying until its time-out.
+    pub fn watch(&self, key: impl Into<Key>) -> AddWatch {
+        self.add(Watch::new(key))
+    }
+
+    /// The same for a request value.
+    pub fn add(&self, watch: Watch) -> AddWatch {
+        AddWatch {
+            opening: self.desk.open(watch),
+            present: Arc::clone(&self.present),
+            named: None,
+        }
+    }
+
+    /// The next message; it waits for as long as it takes. `None` when the client is gone, after
+    /// [`WatchMessage::Error`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<WatchMessage> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// The watches that have not ended, with what was asked for.
+    #[must_use]
+    pub fn list(&self) -> Vec<(WatchRef, Watch)> {
+        let present = self.present();
+        let mut all: Vec<_> = present
+            .iter()
+            .map(|(name, (watch, _))| (*name, watch.clone()))
+            .collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all
+    }
+
+    /// Cancels a watch; from now on nothing comes of it, also not what has come already. Says
+    /// whether there was one.
+    pub fn cancel(&mut self, watch: WatchRef) -> bool {
+        let was = self.present().remove(&watch).is_some();
+        if was {
+            self.desk.tell(Command::Cancel(watch.0));
+            self.desk.inbox.purge(watch);
+        }
+        was
+    }
+
+    /// Cancels all watches; says how many there were.
+    pub fn cancel_all(&mut self) -> usize {
+        let all: Vec<WatchRef> = self.present().keys().copied().collect();
+        all.iter().filter(|watch| self.cancel(**watch)).count()
+    }
+
+    /// Asks the server how far it has come. The answer is a [`WatchMessage::Progress`] without
+    /// a watch: up to that revision, everything of this watcher's watches has been delivered.
+    /// It may take until all watches of the client have caught up. Nothing comes while there is
+    /// no watch.
+    ///
+    /// Servers older than 3.4.25 and 3.5.8 can overtake events with it. From these the answer
+    /// says only how far the events have come.
+    pub fn request_progress(&self) {
+        self.desk.tell(Command::RequestProgress(self.desk.owner));
+    }
+
+    /// How far a watch is behind; `None` if there is no such watch.
+    #[must_use]
+    pub fn lag(&self, watch: WatchRef) -> Option<Lag> {
+        Some(self.present().get(&watch)?.1.lag())
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchMessage>> {
+        loop {
+            let Some(item) = std::task::ready!(self.desk.inbox.poll_take(cx)) else {
+                return Poll::Ready(None);
+            };
+            if let Some(message) = self.take(item) {
+                return Poll::Ready(Some(message));
+            }
+        }
+    }
+
+    fn take(&self, item: Item) -> Option<WatchMessage> {
+        let Item { message, held } = item;
+        let watch = message.watch();
+        // What was on its way when its watch was cancelled.
+        if watch.is_some_and(|watch| !self.present().contains_key(&watch)) {
+            return None;
+        }
+        match &message {
+            WatchMessage::Notify { batch, watch }
+                if held.is_some_and(|held| held.take(batch.revision)) =>
+            {
+                self.desk.tell(Command::GoOn(watch.0));
+            }
+            WatchMessage::Progress {
+                watch: Some(watch),
+                revision,
+            } => {
+                if let Some((_, backlog)) = self.present().get(watch) {
+                    backlog.reached(*revision);
+                }
+            }
+            WatchMessage::Canceled { watch, .. } => {
+                self.present().remove(watch);
+            }
+            _ => {}
+        }
+        Some(message)
+    }
+
+    fn present(&self) -> MutexGuard<'_, HashMap<WatchRef, (Watch, Arc<Backlog>)>> {
+        lock(&self.present)
+    }
+}
+
+/// Nothing that panics leaves it half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stream for Watcher {
+    type Item = WatchMessage;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchMessage>> {
+        self.get_mut().poll_message(cx)
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher")
+            .field("watches", &self.present().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A watch that is to be added to a [`Watcher`]: awaiting it waits until it is in force.
+#[must_use = "nothing is watched until it is awaited"]
+pub struct AddWatch {
+    opening: Opening,
+    present: Present,
+    /// Its name, while it is not in force.
+    named: Option<WatchRef>,
+}
+
+watch_options! { AddWatch }
+
+impl AddWatch {
+    /// How long it may take until the watch is in force. Default: the client's time-out.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.opening.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits as long as it takes until the watch is in force.
+    pub fn no_timeout(mut self) -> Self {
+        self.opening.timeout = None;
+        self
+    }
+
+    fn watch_mut(&mut self) -> &mut Watch {
+        &mut self.opening.watch
+    }
+}
+
+impl Future for AddWatch {
+    type Output = Result<WatchRef, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.named.is_none() {
+            // ORDER: it is on the list before anything can come of it.
+            let watch = this.opening.name();
+            let kept = (this.opening.watch.clone(), this.opening.backlog());
+            lock(&this.present).insert(watch, kept);
+            this.named = Some(watch);
+        }
+        let in_force = std::task::ready!(this.opening.poll(cx));
+        match in_force {
+            Ok(_) => Poll::Ready(this.named.take().ok_or_else(super::opening::polled_again)),
+            Err(error) => {
+                this.forget();
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl AddWatch {
+    fn forget(&mut self) {
+        if let Some(watch) = self.named.take() {
+            lock(&self.present).remove(&watch);
+        }
+    }
+}
+
+impl Drop for AddWatch {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl fmt::Debug for AddWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddWatch")
+            .field("watch", &self.opening.watch)
+            .finish_non_exhaustive()
+    }
+}
