@@ -1,7 +1,7 @@
 //! Reliable, resumable, bookmarkable, ended: what comes of what has happened, and when.
 
 use super::{Case, Guarantee, Violation};
-use crate::history::{Body, End};
+use crate::history::{Body, End, Event};
 
 /// No change is left out, none is made up, and each is told as it was.
 pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
@@ -44,7 +44,13 @@ fn frontier(case: &Case<'_>) -> (i64, usize) {
     let mut frontier = (i64::MIN, 0);
     for (number, message) in case.messages() {
         let revision = match &message.body {
-            Body::Batch { events, .. } => events.iter().map(|event| event.revision()).max(),
+            Body::Batch {
+                revision, events, ..
+            } => events
+                .iter()
+                .map(|event| event.revision())
+                .max()
+                .max(Some(*revision)),
             Body::Progress { revision } | Body::Drained { revision } => Some(*revision),
             Body::Created { .. } | Body::Disconnected | Body::Resumed | Body::Ended(_) => None,
         };
@@ -104,27 +110,25 @@ fn goes_on(case: &Case<'_>, message: usize, from: i64, first: i64) -> Option<Vio
     Some(violation)
 }
 
-/// After progress to a revision, nothing of that revision or before it comes.
+/// After progress to a revision, or a batch that is whole through it, nothing of that revision
+/// or before it comes.
 pub(super) fn bookmarkable(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut mark = None;
     for (number, message) in case.messages() {
         match &message.body {
             Body::Progress { revision } => mark = mark.max(Some((*revision, number))),
-            Body::Batch { events, .. } => {
-                let Some((revision, at)) = mark else { continue };
-                let late = events.iter().filter(|event| event.revision() <= revision);
-                violations.extend(late.map(|event| {
-                    Violation::new(
-                        Guarantee::Bookmarkable,
-                        number,
-                        event.revision(),
-                        format!(
-                            "message {at} said that all through {revision} had come, {} had not",
-                            event.key
-                        ),
-                    )
-                }));
+            Body::Batch {
+                revision: through,
+                events,
+                ..
+            } => {
+                if let Some((revision, at)) = mark {
+                    let late = events.iter().filter(|event| event.revision() <= revision);
+                    violations.extend(late.map(|event| late_event(number, event, revision, at)));
+                }
+                // A batch says the same of itself.
+                mark = mark.max(Some((*through, number)));
             }
             Body::Created { .. }
             | Body::Disconnected
@@ -134,6 +138,14 @@ pub(super) fn bookmarkable(case: &Case<'_>) -> Vec<Violation> {
         }
     }
     violations
+}
+
+fn late_event(message: usize, event: &Event, revision: i64, at: usize) -> Violation {
+    let what = format!(
+        "message {at} said that all through {revision} had come, {} had not",
+        event.key
+    );
+    Violation::new(Guarantee::Bookmarkable, message, event.revision(), what)
 }
 
 /// It ends by itself only if what it had to go on from was compacted away: to that revision,

@@ -91,6 +91,7 @@ enum Flaw {
     SwapsWithinABatch,
     SplitsARevision,
     ClaimsMoreThanIsThere,
+    ClaimsLessThanIsThere,
     StartsTooEarly,
     TellsAnotherStart,
     LetsStrangersThrough,
@@ -108,7 +109,7 @@ enum Flaw {
 }
 
 impl Flaw {
-    const ALL: [(Self, Guarantee); 24] = [
+    const ALL: [(Self, Guarantee); 25] = [
         (Self::LosesAnEvent, Guarantee::Reliable),
         (Self::LosesABatch, Guarantee::Reliable),
         (Self::LosesTheRest, Guarantee::Reliable),
@@ -118,7 +119,8 @@ impl Flaw {
         (Self::SwapsBatches, Guarantee::Ordered),
         (Self::SwapsWithinABatch, Guarantee::Ordered),
         (Self::SplitsARevision, Guarantee::Atomic),
-        (Self::ClaimsMoreThanIsThere, Guarantee::Atomic),
+        (Self::ClaimsMoreThanIsThere, Guarantee::Bookmarkable),
+        (Self::ClaimsLessThanIsThere, Guarantee::Atomic),
         (Self::StartsTooEarly, Guarantee::Resumable),
         (Self::TellsAnotherStart, Guarantee::Resumable),
         (Self::LetsStrangersThrough, Guarantee::Filter),
@@ -184,10 +186,10 @@ impl Flaw {
                 messages.insert(whole + 1, message(rest));
             }
             Self::ClaimsMoreThanIsThere => {
-                if let Body::Batch { revision, .. } = &mut messages[at].body {
-                    *revision += 1;
-                }
+                let later = batch(&mut messages[next])[0].revision();
+                *through(&mut messages[at]) = later;
             }
+            Self::ClaimsLessThanIsThere => *through(&mut messages[at]) -= 1,
             Self::StartsTooEarly => {
                 let old = history
                     .events()
@@ -253,6 +255,14 @@ impl Flaw {
 fn batch(message: &mut Message) -> &mut Vec<Event> {
     match &mut message.body {
         Body::Batch { events, .. } => events,
+        other => panic!("{other:?} is no batch"),
+    }
+}
+
+/// What a batch says it is whole through.
+fn through(message: &mut Message) -> &mut i64 {
+    match &mut message.body {
+        Body::Batch { revision, .. } => revision,
         other => panic!("{other:?} is no batch"),
     }
 }

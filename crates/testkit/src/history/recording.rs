@@ -102,7 +102,7 @@ pub enum Body {
     Batch {
         /// The revision of the header: where the store was.
         header: i64,
-        /// The last revision in it, said to be whole.
+        /// Everything up to this revision has come, it says.
         revision: i64,
         /// What happened.
         events: Vec<Event>,
