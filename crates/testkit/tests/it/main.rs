@@ -5,6 +5,8 @@ mod etcd;
 mod orphans;
 mod proxy;
 mod proxy_flow;
+mod proxy_http2;
+mod proxy_shape;
 
 use std::time::Duration;
 
