@@ -1,6 +1,7 @@
 //! The client: a handle to everything, cheap to clone.
 
 mod close;
+mod status;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::maintenance::Maintenance;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 
 pub use self::close::Closed;
+pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 
 /// A client of an etcd cluster.
 ///

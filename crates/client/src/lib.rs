@@ -81,7 +81,7 @@ mod transport;
 mod txn;
 
 pub use call::{Call, Request};
-pub use client::{Client, Closed};
+pub use client::{Client, ClientStatus, Closed, EndpointState, EndpointStatus, TokenState};
 pub use config::Builder;
 pub use connector::{ByteStream, Connecting, Connector};
 pub use credentials::{Token, TokenFuture, TokenProvider};

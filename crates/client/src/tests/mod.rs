@@ -17,4 +17,5 @@ mod peer;
 mod retries;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+mod status;
 mod telemetry;

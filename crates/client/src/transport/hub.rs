@@ -41,6 +41,16 @@ pub(crate) struct Hub {
     cut: watch::Sender<bool>,
 }
 
+/// What is known of an endpoint.
+pub(crate) struct Seen {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) health: Health,
+    /// Why the last attempt failed, or the connection was lost.
+    pub(crate) trouble: Option<Unreachable>,
+    /// Calls under way on its unary connection.
+    pub(crate) calls: usize,
+}
+
 /// What connections are made with.
 #[derive(Clone)]
 pub(crate) struct Workshop {
@@ -387,6 +397,23 @@ impl Hub {
             let peer = self.peer(place);
             Some((peer.endpoint.clone(), peer.unary.trouble()?))
         })
+    }
+
+    /// What is known of each endpoint that is in use.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        let balance = self.balance();
+        let peers = self.peers();
+        let in_use = peers
+            .iter()
+            .enumerate()
+            .filter(|(_, peer)| !peer.is_retired());
+        let seen = in_use.map(|(place, peer)| Seen {
+            endpoint: peer.endpoint.clone(),
+            health: balance.health(place),
+            trouble: peer.unary.trouble(),
+            calls: peer.unary.live().map_or(0, |link| link.pulse.open()),
+        });
+        seen.collect()
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {

@@ -40,9 +40,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+pub(crate) use balance::Health;
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
-pub(crate) use hub::closed;
+pub(crate) use hub::{Seen, closed};
 pub(crate) use leader::{LeaderLoss, leader_loss};
 pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
@@ -131,6 +132,11 @@ impl Transport {
     ) -> impl Future<Output = Result<Occupancy, Error>> + Send + 'static {
         let hub = Arc::clone(&self.hub);
         async move { hub.occupy(want).await }
+    }
+
+    /// What is known of each endpoint that is in use.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.hub.seen()
     }
 
     /// Why no connection is up, in words, for a call that has waited in vain.
