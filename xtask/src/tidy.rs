@@ -26,7 +26,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// The layers of `crates/client/src` from the top down, with their modules.
 const LAYERS: &[(&str, &[&str])] = &[
     ("client", &["client"]),
-    ("recipes", &["recipes", "view"]),
+    ("recipes", &["recipes", "view", "discovery"]),
     (
         "services",
         &[

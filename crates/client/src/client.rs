@@ -1,6 +1,7 @@
 //! The client: a handle to everything, cheap to clone.
 
 mod close;
+mod member;
 mod status;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::maintenance::Maintenance;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 
 pub use self::close::Closed;
+use self::member::Roster;
 pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 
 /// A client of an etcd cluster.
@@ -42,6 +44,7 @@ pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 pub struct Client {
     scope: Scope,
     leases: Arc<Hub>,
+    roster: Arc<Roster>,
 }
 
 impl Client {
@@ -64,6 +67,7 @@ impl Client {
         Ok(Self {
             scope: Scope::of(core),
             leases: Arc::default(),
+            roster: Arc::default(),
         })
     }
 
@@ -92,7 +96,8 @@ impl Client {
         })
     }
 
-    /// A handle whose calls go to one of the client's endpoints and to no other.
+    /// A handle whose calls go to one of the client's endpoints and to no other. By the ID of a
+    /// member: [`member_with_id`](Self::member_with_id).
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when the client does not have the endpoint.
@@ -289,6 +294,7 @@ impl Client {
         Self {
             scope,
             leases: Arc::clone(&self.leases),
+            roster: Arc::clone(&self.roster),
         }
     }
 }
@@ -326,7 +332,12 @@ impl Builder {
     /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
     /// of no use.
     pub fn connect_lazy(self) -> Result<Client, Error> {
-        Client::new(&self.into_config()?)
+        let config = self.into_config()?;
+        let client = Client::new(&config)?;
+        if let Some(interval) = config.options.auto_sync_interval {
+            crate::discovery::start(&client.scope.core, &config.endpoints, interval)?;
+        }
+        Ok(client)
     }
 }
 

@@ -80,6 +80,7 @@ pub(crate) struct Options {
     pub(crate) require_leader: Option<bool>,
     pub(crate) mode: Mode,
     pub(crate) max_connection_age: Option<Duration>,
+    pub(crate) auto_sync_interval: Option<Duration>,
     pub(crate) credentials: Option<Credentials>,
 }
 
@@ -107,6 +108,7 @@ impl Default for Options {
             require_leader: None,
             mode: Mode::PickFirst,
             max_connection_age: Some(Duration::from_secs(30 * 60)),
+            auto_sync_interval: None,
             credentials: None,
         }
     }
@@ -269,6 +271,27 @@ impl Builder {
         self
     }
 
+    /// How often the client asks the cluster for its members, to have their advertised client
+    /// URLs as endpoints. A tenth is added or taken off at random. Default: never.
+    ///
+    /// It looks for the first time when the first connection is up. What members with a vote
+    /// advertise is used once a member of the same cluster has answered there; what no member
+    /// advertises any more is then given up, endpoints that the client was given included. When
+    /// nothing that is advertised answers (it is an address that is only known inside of the
+    /// cluster's own network, say), nothing is changed. When no endpoint in use can be reached,
+    /// those that the client was given are back at once. A client with an https endpoint learns
+    /// only https URLs, and others only http ones. What
+    /// [`add_endpoint`](crate::Client::add_endpoint) has added is left alone.
+    ///
+    /// The client has to be made within a tokio runtime.
+    pub fn auto_sync_interval(mut self, interval: Duration) -> Self {
+        if interval.is_zero() {
+            self.refuse("auto_sync_interval is zero");
+        }
+        self.options.auto_sync_interval = Some(interval);
+        self
+    }
+
     /// What opens the byte streams instead of the client's own TCP and unix sockets.
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.options.connector = Some(Arc::new(connector));
@@ -410,6 +433,7 @@ mod tests {
         let seconds = Duration::from_secs;
         assert!(refusal(new().keep_alive_interval(seconds(4))).contains("keep_alive_interval"));
         assert!(refusal(new().keep_alive_timeout(seconds(0))).contains("keep_alive_timeout"));
+        assert!(refusal(new().auto_sync_interval(seconds(0))).contains("auto_sync_interval"));
         assert!(refusal(new().stream_window(1)).contains("stream_window"));
         assert!(refusal(new().connection_window(u32::MAX)).contains("connection_window"));
     }

@@ -65,6 +65,7 @@ pub mod cluster;
 mod config;
 mod connector;
 mod credentials;
+mod discovery;
 mod endpoint;
 mod error;
 mod key;

@@ -95,7 +95,10 @@ impl Client {
         let authentication = core.authentication.as_ref();
         ClientStatus {
             endpoints: core.transport.seen().into_iter().map(told).collect(),
-            token: authentication.map_or(TokenState::NoCredentials, |one| one.state()),
+            token: authentication.map_or(
+                TokenState::NoCredentials,
+                crate::call::Authentication::state,
+            ),
             calls: core.closing.under_way(),
             closing: core.closing.stage() != Stage::Open,
         }

@@ -5,6 +5,7 @@ mod auth;
 mod close;
 mod credentials;
 mod death;
+mod discovery;
 mod endpoints;
 mod frames;
 mod keepalive;

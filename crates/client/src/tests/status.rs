@@ -90,7 +90,7 @@ async fn one_that_falls_silent_is_suspect_and_then_down() {
 async fn an_attempt_that_hangs_is_connecting() {
     let peers = Peers::one(|_, stream| async move {
         let _stream = stream;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     let client = peers.builder().connect_lazy().expect("a client");
     let call = tokio::spawn(client.get("k"));

@@ -66,7 +66,10 @@ struct Peer {
     waiting: AtomicUsize,
     streams: Lanes,
     waits: Lanes,
+    /// It is none of the client's endpoints.
     retired: AtomicBool,
+    /// Calls may go there all the same, if they want this endpoint and no other.
+    attached: AtomicBool,
 }
 
 impl Peer {
@@ -92,11 +95,17 @@ impl Peer {
             streams: Lanes::new(move || for_streams(Lane::Stream)),
             waits: Lanes::new(move || for_waits(Lane::Wait)),
             retired: AtomicBool::new(false),
+            attached: AtomicBool::new(false),
         })
     }
 
     fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Whether no call may go there.
+    fn is_gone(&self) -> bool {
+        self.is_retired() && !self.attached.load(Ordering::Relaxed)
     }
 
     fn lanes(&self, lane: Lane) -> Option<&Lanes> {
@@ -193,6 +202,13 @@ impl Hub {
         let new = match known {
             Some(place) => {
                 balance.reinstate(place);
+                // Its driver has told of the connection when nobody listened, and has no reason
+                // to tell again.
+                let live = peers[place].unary.live();
+                if live.is_some_and(|link| !link.pulse.is_draining()) {
+                    balance.note(place, Health::Up);
+                }
+                peers[place].attached.store(false, Ordering::Relaxed);
                 peers[place].retired.swap(false, Ordering::Relaxed)
             }
             None => {
@@ -206,12 +222,32 @@ impl Hub {
         new
     }
 
+    /// Gives an endpoint a place without using it for calls that could go elsewhere.
+    pub(crate) fn attach(&self, endpoint: &Endpoint) -> usize {
+        let mut balance = self.balance();
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
+        let place = known.unwrap_or_else(|| {
+            let place = peers.len();
+            let peer = Peer::new(place, endpoint, &self.workshop, &self.this);
+            peer.retired.store(true, Ordering::Relaxed);
+            peers.push(peer);
+            balance.add();
+            balance.retire(place);
+            self.chosen.store(balance.chosen(), Ordering::Relaxed);
+            place
+        });
+        peers[place].attached.store(true, Ordering::Relaxed);
+        place
+    }
+
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
         // ORDER: under the lock, so that two at once cannot remove the last two.
         let mut balance = self.balance();
         let Some(place) = self.place_of(endpoint).filter(|_| self.count() > 1) else {
             return false;
         };
+        self.peer(place).attached.store(false, Ordering::Relaxed);
         self.peer(place).retired.store(true, Ordering::Relaxed);
         balance.retire(place);
         self.publish(balance.chosen());
@@ -310,7 +346,7 @@ impl Hub {
             let peer = self.peer(member);
             return peer
                 .link(want)
-                .filter(|_| !peer.is_retired())
+                .filter(|_| !peer.is_gone())
                 .map(Occupancy::of);
         }
         let Some(avoided) = want.avoided else {
@@ -362,7 +398,7 @@ impl Hub {
             if self.is_closed_to(want) {
                 return Err(closed());
             }
-            if member.as_ref().is_some_and(|member| member.is_retired()) {
+            if member.as_ref().is_some_and(|member| member.is_gone()) {
                 let message = "the endpoint is none of the client's any more";
                 return Err(Error::new(ErrorKind::Config, message));
             }

@@ -154,13 +154,29 @@ impl Transport {
         self.hub.endpoints()
     }
 
+    /// Counts up whenever a connection or the list of endpoints changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.hub.changes()
+    }
+
+    /// The place of an endpoint for calls that go there and nowhere else. It need not be one of
+    /// the client's.
+    pub(crate) fn attach(&self, endpoint: &Endpoint) -> Result<usize, Error> {
+        self.check(endpoint)?;
+        Ok(self.hub.attach(endpoint))
+    }
+
     /// Uses one more endpoint from now on; says whether it is new.
     pub(crate) fn add(&self, endpoint: &Endpoint) -> Result<bool, Error> {
-        if let Some(why) = self.hub.refusal(endpoint) {
-            let message = format!("{endpoint}: {why}");
-            return Err(Error::new(ErrorKind::Config, message));
-        }
+        self.check(endpoint)?;
         Ok(self.hub.add(endpoint))
+    }
+
+    fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        match self.hub.refusal(endpoint) {
+            Some(why) => Err(Error::new(ErrorKind::Config, format!("{endpoint}: {why}"))),
+            None => Ok(()),
+        }
     }
 
     /// Uses an endpoint no more, unless it is the last; says whether it was in use. Calls that

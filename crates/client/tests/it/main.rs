@@ -10,6 +10,7 @@ mod compare;
 mod credentials;
 mod ctl;
 mod delete;
+mod discovery;
 mod fault;
 mod futures;
 mod get;
