@@ -46,10 +46,17 @@
 //! `cause`, `duration`), `disconnected` (`endpoint`, `reason`). All are at `debug`; a `warn` is a
 //! connection that was lost, a server that finds our pings too many, and credentials that go over
 //! a network in plain text. With the feature `metrics` the same goes to the `metrics`
-//! facade: the counters `etcdex_requests_total`, `etcdex_connects_total` and
-//! `etcdex_disconnects_total`, the histograms `etcdex_request_duration_seconds` and
-//! `etcdex_connect_duration_seconds`, with the labels `client`, `endpoint`, and `request` and
-//! `outcome`, or `planned`. These names are stable.
+//! facade, under names that are stable:
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `etcdex_requests_total` | counter | `client`, `endpoint`, `request`, `outcome` (ok, not_sent, unknown, rejected) |
+//! | `etcdex_request_duration_seconds` | histogram | the same |
+//! | `etcdex_connects_total` | counter | `client`, `endpoint`, `outcome` (ok, failed) |
+//! | `etcdex_connect_duration_seconds` | histogram | the same |
+//! | `etcdex_disconnects_total` | counter | `client`, `endpoint`, `planned` (true, false) |
+//!
+//! A label without a value (a client without a name, a request that reached no endpoint) is empty.
 //!
 //! # Features
 //! - `metrics`: see above. Its labels cost a call some ten allocations.

@@ -14,6 +14,8 @@ mod leases;
 mod lies;
 mod load;
 mod locks;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod peer;
 mod retries;
 #[cfg(feature = "snapshot")]
