@@ -55,6 +55,7 @@ const LEAVES: &[&str] = &[
     "credentials",
     "method",
     "mode",
+    "srv",
     "telemetry",
     "tls",
 ];
@@ -82,6 +83,7 @@ const PURE_FILES: &[&str] = &[
     "retry.rs",
     "token.rs",
     "seal.rs",
+    "records.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

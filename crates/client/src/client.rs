@@ -319,7 +319,16 @@ impl Builder {
     /// [`ErrorKind::AuthenticationFailed`] when a server was reached and refused the
     /// credentials.
     pub async fn connect(self) -> Result<Client, Error> {
-        let client = self.connect_lazy()?;
+        #[cfg(feature = "srv")]
+        let client = match self.wanted_records() {
+            Some((srv, only_https)) => {
+                let found = crate::discovery::lookup(&srv, only_https).await?;
+                self.with_found(found).make()?
+            }
+            None => self.make()?,
+        };
+        #[cfg(not(feature = "srv"))]
+        let client = self.make()?;
         client.scope.core.transport.ready().await?;
         // A wrong password is told here, and not by the first call.
         client.scope.pass().await?;
@@ -332,11 +341,18 @@ impl Builder {
     /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
     /// of no use.
     pub fn connect_lazy(self) -> Result<Client, Error> {
+        #[cfg(feature = "srv")]
+        if self.wanted_records().is_some() {
+            let message = "SRV records are looked up by connect, and not by connect_lazy";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.make()
+    }
+
+    fn make(self) -> Result<Client, Error> {
         let config = self.into_config()?;
         let client = Client::new(&config)?;
-        if let Some(interval) = config.options.auto_sync_interval {
-            crate::discovery::start(&client.scope.core, &config.endpoints, interval)?;
-        }
+        crate::discovery::start(&client.scope.core, &config)?;
         Ok(client)
     }
 }

@@ -10,6 +10,8 @@ use crate::credentials::{Credentials, Secret, TokenProvider};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::mode::Mode;
+#[cfg(feature = "srv")]
+use crate::srv::Srv;
 #[cfg(feature = "_tls")]
 use crate::tls::TlsConfig;
 
@@ -81,6 +83,8 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) auto_sync_interval: Option<Duration>,
+    #[cfg(feature = "srv")]
+    pub(crate) srv: Option<Srv>,
     pub(crate) credentials: Option<Credentials>,
 }
 
@@ -109,6 +113,8 @@ impl Default for Options {
             mode: Mode::PickFirst,
             max_connection_age: Some(Duration::from_secs(30 * 60)),
             auto_sync_interval: None,
+            #[cfg(feature = "srv")]
+            srv: None,
             credentials: None,
         }
     }
@@ -292,6 +298,15 @@ impl Builder {
         self
     }
 
+    /// Finds endpoints by DNS SRV records, when the client is [connected](Self::connect), and
+    /// again when no endpoint in use can be reached: what is found then is added. See
+    /// [`Srv`](crate::Srv). Endpoints that are given besides are used, too.
+    #[cfg(feature = "srv")]
+    pub fn srv(mut self, srv: Srv) -> Self {
+        self.options.srv = Some(srv);
+        self
+    }
+
     /// What opens the byte streams instead of the client's own TCP and unix sockets.
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.options.connector = Some(Arc::new(connector));
@@ -361,6 +376,24 @@ impl Builder {
             _ => return Ok(self.accepted()),
         };
         Err(Error::new(ErrorKind::Config, refusal))
+    }
+
+    /// The same with the endpoints that DNS tells, if it is to be asked.
+    #[cfg(feature = "srv")]
+    pub(crate) fn with_found(mut self, endpoints: Vec<Endpoint>) -> Self {
+        for endpoint in endpoints {
+            if !self.endpoints.contains(&endpoint) {
+                self.endpoints.push(endpoint);
+            }
+        }
+        self
+    }
+
+    /// Where DNS is to be asked for endpoints, if anywhere, and whether only for https.
+    #[cfg(feature = "srv")]
+    pub(crate) fn wanted_records(&self) -> Option<(Srv, bool)> {
+        let only_https = self.has_tls() || self.endpoints.iter().any(Endpoint::is_secure);
+        Some((self.options.srv.clone()?, only_https))
     }
 
     fn accepted(self) -> Config {

@@ -63,6 +63,7 @@
 //! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
 //! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
 //! - `serde`: `.json::<T>()` on a get, and `Value::json`.
+//! - `srv`: `Builder::srv`, endpoints by DNS SRV records.
 //! - `snapshot`: `client.maintenance().snapshot_to(path)`, which checks what it writes.
 
 pub mod auth;
@@ -82,6 +83,8 @@ mod lock;
 pub mod maintenance;
 mod method;
 mod mode;
+#[cfg(feature = "srv")]
+mod srv;
 mod telemetry;
 #[cfg(feature = "_tls")]
 mod tls;
@@ -106,6 +109,8 @@ pub use lease::{
 };
 pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
 pub use mode::Mode;
+#[cfg(feature = "srv")]
+pub use srv::Srv;
 #[cfg(feature = "_tls")]
 pub use tls::TlsConfig;
 pub use txn::{

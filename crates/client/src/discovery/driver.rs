@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::sync::{Changes, Sync};
 use crate::call::{Call, Core, Scope, Stage, Timeout};
 use crate::cluster::ListMembers;
+use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::transport::Health;
@@ -16,63 +17,113 @@ use crate::transport::Health;
 /// After the given endpoints had to be taken back, the members are asked for so soon.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Starts to learn the client's endpoints from the cluster, until the client is gone or closed.
-pub(crate) fn start(core: &Arc<Core>, seeds: &[Endpoint], interval: Duration) -> Result<(), Error> {
+/// While nothing can be reached, it is looked for other endpoints so often.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Longer than any client lives.
+const FOREVER: Duration = Duration::from_secs(1 << 31);
+
+/// Where DNS is to be asked for the given endpoints again, if anywhere.
+#[cfg(feature = "srv")]
+type Source = Option<crate::srv::Srv>;
+#[cfg(not(feature = "srv"))]
+type Source = ();
+
+/// Starts to learn the client's endpoints, until the client is gone or closed; if it is to.
+pub(crate) fn start(core: &Arc<Core>, config: &Config) -> Result<(), Error> {
+    let interval = config.options.auto_sync_interval;
+    #[cfg(feature = "srv")]
+    let (source, wanted) = {
+        let source = config.options.srv.clone();
+        let wanted = source.is_some();
+        (source, wanted)
+    };
+    #[cfg(not(feature = "srv"))]
+    let (source, wanted) = ((), false);
+    if interval.is_none() && !wanted {
+        return Ok(());
+    }
     let runtime = tokio::runtime::Handle::try_current().map_err(|cause| {
         let message = "auto_sync_interval: the client is made outside of a tokio runtime";
         Error::new(ErrorKind::Config, message).with_source(cause)
     })?;
     let mut closing = core.closing.stages();
-    let changes = core.transport.changes();
-    let task = run(Arc::downgrade(core), Sync::new(seeds), interval, changes);
+    let learner = Learner {
+        core: Arc::downgrade(core),
+        changes: core.transport.changes(),
+        rule: Sync::new(&config.endpoints),
+        interval,
+        source,
+    };
     runtime.spawn(async move {
         tokio::select! {
             // An error is the end of the client, too.
             _ = closing.wait_for(|stage| *stage > Stage::Open) => {}
-            () = task => {}
+            _ = learner.run() => {}
         }
     });
     Ok(())
 }
 
-async fn run(
+struct Learner {
     core: Weak<Core>,
-    mut rule: Sync,
-    interval: Duration,
-    mut changes: watch::Receiver<u64>,
-) {
-    // It makes no connection by itself: the first look comes when there is one.
-    if wait(&core, &mut changes, |health| health.contains(&Health::Up))
-        .await
-        .is_none()
-    {
-        return;
-    }
-    let mut pause = Duration::ZERO;
-    loop {
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(pause) => {}
-            down = wait(&core, &mut changes, all_down) => {
-                let Some(present) = down else { return };
-                let back = rule.fall_back(&present.transport.endpoints());
-                if back.add.is_empty() {
-                    // Nothing but time helps.
-                    drop(present);
-                    let better = wait(&core, &mut changes, |health| !all_down(health));
-                    let _ = tokio::time::timeout(pause, better).await;
-                    continue;
+    changes: watch::Receiver<u64>,
+    rule: Sync,
+    /// `None`: the members are never asked for.
+    interval: Option<Duration>,
+    source: Source,
+}
+
+impl Learner {
+    /// `None` when the client is gone.
+    async fn run(mut self) -> Option<()> {
+        // It makes no connection by itself: the first look comes when there is one.
+        let is_up = |health: &[Health]| health.contains(&Health::Up);
+        wait(&self.core, &mut self.changes, is_up).await?;
+        let mut pause = self.interval.map_or(FOREVER, |_| Duration::ZERO);
+        loop {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(pause) => {}
+                down = wait(&self.core, &mut self.changes, all_down) => {
+                    drop(down?);
+                    if !self.fall_back().await? {
+                        // Nothing but time helps.
+                        let is_better = |health: &[Health]| !all_down(health);
+                        let better = wait(&self.core, &mut self.changes, is_better);
+                        let _ = tokio::time::timeout(pause.min(AGAIN), better).await;
+                        continue;
+                    }
+                    tokio::time::sleep(SOON).await;
                 }
-                apply(&present, back);
-                drop(present);
-                tokio::time::sleep(SOON).await;
+            }
+            let Some(interval) = self.interval else {
+                continue;
+            };
+            if let Err(error) = sync(self.core.upgrade()?, &mut self.rule).await {
+                tracing::debug!(target: "etcdex", %error, "the members could not be asked for");
+            }
+            pause = interval.mul_f64(0.9 + fastrand::f64() / 5.0);
+        }
+    }
+
+    /// Nothing can be reached: uses the given endpoints again, as DNS has them now if it is to be
+    /// asked. Says whether that is any help.
+    async fn fall_back(&mut self) -> Option<bool> {
+        #[cfg(feature = "srv")]
+        if let Some(srv) = &self.source {
+            match super::lookup(srv, self.rule.is_secure()).await {
+                Ok(seeds) => self.rule.reseed(seeds),
+                Err(error) => tracing::debug!(target: "etcdex", %error, "DNS has no endpoints"),
             }
         }
-        let Some(core) = core.upgrade() else { return };
-        if let Err(error) = sync(core, &mut rule).await {
-            tracing::debug!(target: "etcdex", %error, "the members could not be asked for");
-        }
-        pause = interval.mul_f64(0.9 + fastrand::f64() / 5.0);
+        #[cfg(not(feature = "srv"))]
+        let () = self.source;
+        let core = self.core.upgrade()?;
+        let back = self.rule.fall_back(&core.transport.endpoints());
+        let helps = !back.add.is_empty();
+        apply(&core, back);
+        Some(helps)
     }
 }
 

@@ -79,6 +79,22 @@ impl Sync {
         Changes { add, remove }
     }
 
+    /// The client was given other endpoints.
+    #[cfg(feature = "srv")]
+    pub(crate) fn reseed(&mut self, seeds: Vec<Endpoint>) {
+        for old in std::mem::replace(&mut self.seeds, seeds) {
+            if !self.seeds.contains(&old) && !self.learned.contains(&old) {
+                self.learned.push(old);
+            }
+        }
+    }
+
+    /// Whether only https may be learned.
+    #[cfg(feature = "srv")]
+    pub(crate) fn is_secure(&self) -> bool {
+        self.seeds.iter().any(Endpoint::is_secure)
+    }
+
     /// What follows from that no endpoint in use can be reached: those that the client was given
     /// are back.
     pub(crate) fn fall_back(&self, in_use: &[Endpoint]) -> Changes {

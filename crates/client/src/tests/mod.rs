@@ -20,5 +20,7 @@ mod peer;
 mod retries;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+#[cfg(feature = "srv")]
+mod srv;
 mod status;
 mod telemetry;
