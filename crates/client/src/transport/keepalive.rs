@@ -7,6 +7,16 @@ use crate::config::MIN_KEEP_ALIVE_INTERVAL;
 /// A ping that stays unanswered this long makes a connection suspect.
 const SUSPICION: Duration = Duration::from_secs(2);
 
+/// The shortest time between two pings: what etcd asks for, and a second for networks that take
+/// now more and now less time.
+///
+/// etcd counts each ping that *arrives* early and closes the connection at the third. The count
+/// starts over only when it has something to send, so that over the hours that a lock may be
+/// waited for three in all are too many.
+///
+/// Source: `handlePing` in grpc-go's `internal/transport/http2_server.go`.
+const DISTANCE: Duration = Duration::from_secs(1).saturating_add(MIN_KEEP_ALIVE_INTERVAL);
+
 /// The time between the two looks that find a connection dead.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -108,11 +118,11 @@ impl KeepAlive {
         }
         let due = if self.doubted {
             // A server that was offended once gets fewer of these too.
-            let distance = MIN_KEEP_ALIVE_INTERVAL.max(interval / 2);
-            self.pinged.map_or(now, |then| then + distance)
+            self.pinged.map_or(now, |then| then + interval / 2)
         } else {
-            self.heard.max(self.pinged.unwrap_or(self.heard)) + interval
+            self.heard + interval
         };
+        let due = self.pinged.map_or(due, |then| due.max(then + DISTANCE));
         match (due <= now, open) {
             (true, true) => Beat::Ping,
             // No pings without open streams: etcd counts them as abuse.
@@ -226,15 +236,29 @@ mod tests {
     }
 
     #[test]
-    fn a_doubt_pings_at_once_but_not_twice_in_5_s() {
+    fn a_doubt_pings_at_once_but_not_twice_in_6_s() {
         let (mut pulse, t) = started();
         pulse.doubt();
         assert_eq!(pulse.next(t + seconds(1), true), Beat::Ping);
         pulse.pinged(t + seconds(1));
         pulse.pong();
         pulse.doubt();
-        assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(6)));
-        assert_eq!(pulse.next(t + seconds(6), true), Beat::Ping);
+        assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(7)));
+        assert_eq!(pulse.next(t + seconds(7), true), Beat::Ping);
+    }
+
+    #[test]
+    fn the_shortest_interval_leaves_room_for_a_network_that_wavers() {
+        let t = Instant::now();
+        let mut pulse = KeepAlive::new(Some(MIN_KEEP_ALIVE_INTERVAL), None, t);
+        assert_eq!(pulse.next(t + seconds(5), true), Beat::Ping);
+        pulse.pinged(t + seconds(5));
+        pulse.heard(t + seconds(5));
+        pulse.pong();
+        assert_eq!(
+            pulse.next(t + seconds(10), true),
+            Beat::Rest(t + seconds(11))
+        );
     }
 
     #[test]
