@@ -176,7 +176,8 @@ impl Builder {
     }
 
     /// How long a connection with calls under way may be silent before a ping is sent.
-    /// Default: 10 s. Below 5 s it is refused: etcd closes connections that ping faster.
+    /// Default: 10 s. Below 5 s it is refused: etcd closes connections that ping faster. No two
+    /// pings go out within 6 s, as some networks bring them closer together.
     pub fn keep_alive_interval(mut self, interval: Duration) -> Self {
         if interval < MIN_KEEP_ALIVE_INTERVAL {
             self.refuse("keep_alive_interval is under 5 s, which etcd answers with a GOAWAY");
