@@ -1,5 +1,7 @@
 //! The client: a handle to everything, cheap to clone.
 
+mod close;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::lease::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
+
+pub use self::close::Closed;
 
 /// A client of an etcd cluster.
 ///
@@ -105,11 +109,17 @@ impl Client {
         Ok(self.with(|scope| scope.member = Some(place)))
     }
 
-    /// A handle whose calls fail with [`ErrorKind::NoLeader`] at once on a member that sees no
-    /// leader, instead of waiting for one.
+    /// A handle whose calls go only to members that see a leader (`true`), or to any (`false`).
+    ///
+    /// With `true`, a member without a leader refuses the call at once, instead of waiting for
+    /// one. The call, a write too, is then tried once at each other endpoint, and ends with
+    /// [`ErrorKind::NoLeader`].
+    ///
+    /// Unless told otherwise, only a [`lock`](Self::lock) wants a leader: see there. The renewals
+    /// of kept leases want one in any case.
     #[must_use]
     pub fn require_leader(&self, require: bool) -> Self {
-        self.with(|scope| scope.require_leader = require)
+        self.with(|scope| scope.require_leader = Some(require))
     }
 
     /// The endpoints that are in use, in the order in which they were given.
@@ -139,14 +149,6 @@ impl Client {
     /// [`ErrorKind::Config`] when the URL is none.
     pub fn remove_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
         Ok(self.scope.core.transport.remove(&url.as_ref().parse()?))
-    }
-
-    /// Takes no new calls from now on, on this handle and all others. Calls that were sent go
-    /// on; those that still wait for a connection end with [`ErrorKind::Closed`]. The
-    /// connections close when the last handle and the last call are gone.
-    pub fn close(&self) {
-        self.watches.close();
-        self.scope.core.transport.close();
     }
 
     /// Gets a key, or with options a range: see [`Get`].

@@ -79,7 +79,8 @@ pub(crate) struct Options {
     #[cfg(feature = "_tls")]
     pub(crate) tls: Option<TlsConfig>,
     pub(crate) namespace: bytes::Bytes,
-    pub(crate) require_leader: bool,
+    /// `None`: calls that wait for others do, others do not.
+    pub(crate) require_leader: Option<bool>,
     pub(crate) mode: Mode,
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) credentials: Option<Credentials>,
@@ -107,7 +108,7 @@ impl Default for Options {
             #[cfg(feature = "_tls")]
             tls: None,
             namespace: bytes::Bytes::new(),
-            require_leader: false,
+            require_leader: None,
             mode: Mode::PickFirst,
             max_connection_age: Some(Duration::from_secs(30 * 60)),
             credentials: None,
@@ -325,9 +326,11 @@ impl Builder {
         self
     }
 
-    /// Whether calls fail at once on a member that sees no leader. Default: false for calls.
+    /// Whether calls go only to members that see a leader: see
+    /// [`Client::require_leader`](crate::Client::require_leader). Default: those that wait for a
+    /// lock do, others do not. The renewals of leases always do.
     pub fn require_leader(mut self, require: bool) -> Self {
-        self.options.require_leader = require;
+        self.options.require_leader = Some(require);
         self
     }
 

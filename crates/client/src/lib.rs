@@ -41,11 +41,11 @@
 //!
 //! # Telemetry
 //! Events of `tracing` with the target `etcdex`: `request started` and `request stopped` (with
-//! `client`, `request`, `endpoint`, `outcome` (ok, not_sent, unknown, rejected), `kind`,
-//! `attempts`, `duration`), `connect started` and `connect stopped` (`endpoint`, `outcome`,
-//! `cause`, `duration`), `disconnected` (`endpoint`, `reason`). All are at `debug`; a `warn` is a
-//! connection that was lost, a server that finds our pings too many, and credentials that go over
-//! a network in plain text. With the feature `metrics` the same goes to the `metrics`
+//! `client`, `request`, `endpoint`, `outcome` (ok, not_sent, unknown, rejected, or dropped by its
+//! caller), `kind`, `attempts`, `duration`), `connect started` and `connect stopped` (`endpoint`,
+//! `outcome`, `cause`, `duration`), `disconnected` (`endpoint`, `reason`). All are at `debug`; a
+//! `warn` is a connection that was lost, a server that finds our pings too many, and credentials
+//! that go over a network in plain text. With the feature `metrics` the same goes to the `metrics`
 //! facade: the counters `etcdex_requests_total`, `etcdex_connects_total` and
 //! `etcdex_disconnects_total`, the histograms `etcdex_request_duration_seconds` and
 //! `etcdex_connect_duration_seconds`, with the labels `client`, `endpoint`, and `request` and
@@ -82,7 +82,7 @@ mod txn;
 mod watch;
 
 pub use call::{Call, Request};
-pub use client::Client;
+pub use client::{Client, Closed};
 pub use config::{Builder, WatchLimits};
 pub use connector::{ByteStream, Connecting, Connector};
 pub use credentials::{Token, TokenFuture, TokenProvider};
@@ -106,8 +106,8 @@ pub use txn::{
     TxnResponse,
 };
 pub use watch::{
-    AddWatch, Batch, Event, EventKind, Lag, OpenWatch, Watch, WatchEnd, WatchMessage, WatchRef,
-    WatchStream, Watcher,
+    AddWatch, Batch, Event, EventKind, Lag, ListMessage, OpenWatch, Watch, WatchEnd, WatchList,
+    WatchMessage, WatchRef, WatchStream, Watcher,
 };
 
 #[cfg(test)]

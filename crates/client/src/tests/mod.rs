@@ -2,6 +2,7 @@
 //! the wrong thing included. Time is virtual where a test says `start_paused`.
 
 mod auth;
+mod close;
 mod credentials;
 mod death;
 mod endpoints;
@@ -11,6 +12,7 @@ mod lanes;
 mod leases;
 mod lies;
 mod load;
+mod locks;
 mod peer;
 mod retries;
 #[cfg(feature = "snapshot")]

@@ -37,6 +37,8 @@ pub(crate) struct Hub {
     changes: watch::Sender<u64>,
     closing: watch::Receiver<()>,
     closed: AtomicBool,
+    /// Connections end, with the calls on them.
+    cut: watch::Sender<bool>,
 }
 
 /// What connections are made with.
@@ -128,6 +130,7 @@ impl Hub {
             changes: watch::Sender::new(0),
             closing,
             closed: AtomicBool::new(false),
+            cut: watch::Sender::new(false),
         })
     }
 
@@ -290,7 +293,7 @@ impl Hub {
     }
 
     fn unary(&self, want: Want) -> Option<Occupancy> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed_to(want) {
             return None;
         }
         if let Some(member) = want.member {
@@ -346,7 +349,7 @@ impl Hub {
         let _waiting = member.as_ref().map(|member| Waiting::on(&member.waiting));
         loop {
             changes.borrow_and_update();
-            if self.closed.load(Ordering::Relaxed) {
+            if self.is_closed_to(want) {
                 return Err(closed());
             }
             if member.as_ref().is_some_and(|member| member.is_retired()) {
@@ -395,6 +398,20 @@ impl Hub {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    fn is_closed_to(&self, want: Want) -> bool {
+        self.closed.load(Ordering::Relaxed) && !want.parting
+    }
+
+    /// Ends all connections, with the calls on them.
+    pub(crate) fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Whether connections are to end, with the calls on them.
+    pub(crate) fn cuts(&self) -> watch::Receiver<bool> {
+        self.cut.subscribe()
+    }
+
     /// The error of the first endpoint, if all have failed.
     pub(crate) fn all_down(&self) -> Option<Error> {
         let order: Vec<usize> = self.balance().order(None).collect();
@@ -416,6 +433,7 @@ impl Hub {
     }
 }
 
-fn closed() -> Error {
+/// The error of a call that came too late.
+pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the client was closed")
 }

@@ -12,6 +12,7 @@
 //! backoff.rs     pauses                       PURE     handshake.rs endpoint -> answering connection
 //! tls.rs    TLS around a byte stream               dial.rs      endpoint -> byte stream
 //! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
+//! leader.rs      whether the member behind it sees a leader
 //! ```
 
 mod backoff;
@@ -24,6 +25,7 @@ mod handshake;
 mod hub;
 mod keepalive;
 mod lane;
+mod leader;
 mod link;
 mod pulse;
 mod state;
@@ -34,12 +36,14 @@ mod tls;
 mod unary;
 mod watcher;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
+pub(crate) use hub::closed;
+pub(crate) use leader::{LeaderLoss, leader_loss};
 pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
@@ -55,8 +59,8 @@ use crate::method::Lane;
 /// All connections of a client. Dropping it closes them.
 pub(crate) struct Transport {
     hub: Arc<Hub>,
-    /// Dropped with the transport: every driver then comes to its end.
-    _closing: watch::Sender<()>,
+    /// Dropped with the transport, or before: every driver then comes to its end.
+    closing: Mutex<Option<watch::Sender<()>>>,
 }
 
 /// Where a call wants to go.
@@ -67,6 +71,8 @@ pub(crate) struct Want {
     pub(crate) member: Option<usize>,
     /// Not over this link, and if possible not to its endpoint.
     pub(crate) avoided: Option<Avoided>,
+    /// Also when the client takes no new calls.
+    pub(crate) parting: bool,
 }
 
 /// A link that a call has failed on.
@@ -85,7 +91,7 @@ impl Transport {
         let hub = Hub::new(&config.endpoints, workshop, closing);
         Ok(Self {
             hub,
-            _closing: closing_sender,
+            closing: Mutex::new(Some(closing_sender)),
         })
     }
 
@@ -95,6 +101,7 @@ impl Transport {
             lane: Lane::Unary,
             member: None,
             avoided: None,
+            parting: false,
         };
         let mut changes = self.hub.changes();
         loop {
@@ -159,6 +166,18 @@ impl Transport {
     /// Takes no new calls from now on.
     pub(crate) fn close(&self) {
         self.hub.close();
+    }
+
+    /// Closes the connections: `hard` ends the calls that are still under way; without it, each
+    /// connection is closed once they are answered.
+    pub(crate) fn shut(&self, hard: bool) {
+        self.hub.close();
+        // Nothing panics while it is held.
+        let closing = self.closing.lock();
+        drop(closing.unwrap_or_else(PoisonError::into_inner).take());
+        if hard {
+            self.hub.cut();
+        }
     }
 
     /// Whether another endpoint than that could be tried.

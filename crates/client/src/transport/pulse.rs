@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use crate::connector::ByteStream;
+use crate::error::ErrorKind;
 
 /// The signs of life of a connection, written by calls, by the byte stream and by the
 /// connection's watcher.
@@ -26,7 +27,7 @@ pub(crate) struct Pulse {
     /// Something happened that the watcher has to look at.
     pub(crate) stir: Notify,
     /// Why we ended the connection, if it was us.
-    pub(crate) ending: OnceLock<&'static str>,
+    pub(crate) ending: OnceLock<(ErrorKind, &'static str)>,
 }
 
 /// A good reply came over it.

@@ -1,0 +1,169 @@
+//! PURE: events and progress on their way to the consumers.
+
+use std::time::Instant;
+
+use etcdex_proto::etcdserverpb::WatchResponse;
+
+use super::{Note, Phase, Watches};
+use crate::kv::ResponseHeader;
+use crate::watch::assembly::{Fault, Whole, fitting};
+use crate::watch::backlog::Amount;
+use crate::watch::end::WatchEnd;
+use crate::watch::event::{Batch, Event, events};
+
+impl Watches {
+    pub(super) fn progressed(&mut self, watch_id: i64, header: ResponseHeader) {
+        if watch_id == -1 {
+            return self.all_progressed(header);
+        }
+        let Some(&number) = self.ids.get(&watch_id) else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        // A watch that starts in the future, or amid a revision, has not come that far.
+        let reached = header.revision.saturating_add(1) >= entry.course.next;
+        if !reached || entry.course.is_amid_revision() {
+            return;
+        }
+        entry.passed(header.revision);
+        if entry.spec.progress {
+            let (owner, watch) = (entry.owner, Some(number));
+            self.tell(owner, Note::Progress { watch, header });
+        }
+    }
+
+    /// The answer to a request for progress, for the whole stream.
+    ///
+    /// INVARIANT: it moves a resume point only where the server waits until all is delivered,
+    /// and only of what was in force when it was asked. What an owner is told is true of all its
+    /// watches, the paused ones included.
+    pub(super) fn all_progressed(&mut self, header: ResponseHeader) {
+        let place = self.progress.place.take();
+        if let (Some(place), true) = (place, self.progress.exact) {
+            for number in self.ids.values() {
+                if let Some(entry) = self.entries.get_mut(number) {
+                    if entry.place <= place && entry.course.next <= header.revision {
+                        entry.passed(header.revision);
+                    }
+                }
+            }
+        }
+        let mut owners: Vec<u64> = self.progress.wanted.drain().collect();
+        owners.sort_unstable();
+        for owner in owners {
+            let all = self.entries.values();
+            let theirs = all.filter(|entry| entry.owner == owner && entry.told);
+            let reached = theirs
+                .map(|entry| entry.course.next.saturating_sub(1))
+                .min();
+            let revision = reached.unwrap_or(0).min(header.revision);
+            if revision > 0 {
+                let header = ResponseHeader { revision, ..header };
+                self.tell(
+                    owner,
+                    Note::Progress {
+                        watch: None,
+                        header,
+                    },
+                );
+            }
+        }
+    }
+
+    pub(super) fn happened(
+        &mut self,
+        message: WatchResponse,
+        header: ResponseHeader,
+        now: Instant,
+    ) {
+        let Some(&number) = self.ids.get(&message.watch_id) else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        let Some(room) = entry.backlog.room() else {
+            return self.pause_watch(number);
+        };
+        let Ok(events) = events(message.events, entry.spec.namespace.as_ref()) else {
+            return self.violated("it sends events that are none of this watch", now);
+        };
+        let limit = self.meter.limits().revision_bytes;
+        let whole = entry.course.take(events, message.fragment, limit);
+        self.deliver(number, whole, room, header, now);
+    }
+
+    /// Hands over what there is room for, and pauses the watch if that is not all.
+    pub(super) fn deliver(
+        &mut self,
+        number: u64,
+        whole: Whole,
+        room: Amount,
+        header: ResponseHeader,
+        now: Instant,
+    ) {
+        let Whole { mut events, fault } = whole;
+        let fits = fitting(&events, room);
+        let full = fits < events.len();
+        if full {
+            events.truncate(fits);
+            events.shrink_to_fit();
+            // What is kept is not to hold on to what is not.
+            events.iter_mut().for_each(Event::detach);
+        }
+        let amount = Amount {
+            bytes: events.iter().map(Event::weight).sum(),
+            events: events.len(),
+        };
+        if let (Some(last), Some(entry)) = (events.last(), self.entries.get_mut(&number)) {
+            let revision = last.kv.mod_revision;
+            // INVARIANT: the resume point is behind what was delivered, and never a header's.
+            entry.course.next = revision.saturating_add(1);
+            entry.contested = false;
+            self.oversized = 0;
+            entry.seen = entry.seen.max(revision);
+            let held = entry.backlog.hold(amount);
+            let batch = Batch {
+                header,
+                revision,
+                events,
+            };
+            let owner = entry.owner;
+            let watch = number;
+            let note = Note::Batch { watch, batch, held };
+            self.tell(owner, note);
+        }
+        match fault {
+            _ if full => self.pause_watch(number),
+            None => {}
+            Some(Fault::Disorder) => self.violated("its revisions go back", now),
+            Some(Fault::TooLarge(revision)) => {
+                self.stop(number);
+                self.end(number, WatchEnd::TooLarge { revision });
+            }
+        }
+    }
+
+    /// Stops a watch until its consumer has caught up.
+    pub(super) fn pause_watch(&mut self, number: u64) {
+        self.stop(number);
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.phase = Phase::Paused;
+            entry.backlog.pause();
+        }
+    }
+
+    /// Takes a watch off this stream; the server is told.
+    pub(super) fn stop(&mut self, number: u64) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        if let Phase::Live(watch_id) = entry.phase {
+            self.ids.remove(&watch_id);
+            self.cancels.push(watch_id);
+        }
+        entry.course.restart();
+    }
+}
