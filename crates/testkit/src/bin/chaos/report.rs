@@ -32,6 +32,7 @@ pub(crate) struct Report<'a> {
     pub(crate) compared: u64,
     pub(crate) compactions: usize,
     pub(crate) wire: usize,
+    pub(crate) refusals: usize,
     pub(crate) verdict: &'a Verdict,
 }
 
@@ -149,9 +150,10 @@ impl fmt::Display for Report<'_> {
         )?;
         writeln!(
             f,
-            "  on the wire: {} watches; the servers' own violations: {}, {} of them seen by a \
-             watch",
+            "  on the wire: {} watches, {} refusals; the servers' own violations: {}, {} of them \
+             seen by a watch",
             self.wire,
+            self.refusals,
             self.verdict.server.len(),
             self.verdict.explained.len()
         )?;

@@ -50,6 +50,13 @@ struct House {
     tally: Arc<Tally>,
 }
 
+/// What clients were told, and what came from servers.
+struct Heard {
+    accounts: Vec<Account>,
+    wire: Vec<Recording>,
+    refusals: Vec<Incident>,
+}
+
 async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
     let stage = Arc::new(Stage::set(arguments).await?);
@@ -127,12 +134,12 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let (read, compared) = (written.read, written.compared);
     drop(written);
     finale.send_replace(Some(Arc::clone(&history)));
-    let (accounts, wire) = close(house).await?;
+    let heard = close(house).await?;
 
     let verdict = judge(
         &history,
-        accounts.iter().map(|account| &account.recording),
-        &wire,
+        heard.accounts.iter().map(|account| &account.recording),
+        &heard.wire,
     );
     print!("{}", report::violations(&verdict));
     let report = Report {
@@ -140,7 +147,7 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         version: &stage.version(),
         seed,
         incidents: &incidents,
-        accounts: &accounts,
+        accounts: &heard.accounts,
         tally: &tally,
         counts: &counts,
         times: &times,
@@ -148,14 +155,15 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         read,
         compared,
         compactions: history.compactions().len(),
-        wire: wire.len(),
+        wire: heard.wire.len(),
+        refusals: heard.refusals.len(),
         verdict: &verdict,
     };
     println!("{report}");
     let kept = verdict.client.is_empty();
     let suspicious = !kept || !verdict.explained.is_empty();
     if let Some(folder) = folder(arguments, seed, suspicious) {
-        record(&folder, &history, &incidents, accounts, &wire)?;
+        record(&folder, &history, incidents, heard)?;
         println!("recorded to {}", folder.display());
     }
     Ok(kept)
@@ -207,23 +215,29 @@ async fn open(stage: &Stage, clock: Clock, finale: &Finale) -> io::Result<House>
 }
 
 /// Waits for the clients, which end by themselves, then for what listened to them.
-async fn close(mut house: House) -> io::Result<(Vec<Account>, Vec<Recording>)> {
+async fn close(mut house: House) -> io::Result<Heard> {
     let mut accounts = Vec::new();
     while let Some(audience) = house.audiences.join_next().await {
         accounts.extend(audience.map_err(io::Error::other)?);
     }
     // The proxies end with their last owner, and the taps with them.
     drop(house.ways);
-    let mut wire = Vec::new();
+    let mut heard = Heard {
+        accounts,
+        wire: Vec::new(),
+        refusals: Vec::new(),
+    };
     while let Some(one) = house.wires.join_next().await {
         let one = one.map_err(io::Error::other)?;
         if one.broken > 0 {
             let what = format!("{} messages of watches could not be read", one.broken);
             return Err(io::Error::other(what));
         }
-        wire.extend(one.into_recordings());
+        let (wire, refusals) = one.into_parts();
+        heard.wire.extend(wire);
+        heard.refusals.extend(refusals);
     }
-    Ok((accounts, wire))
+    Ok(heard)
 }
 
 /// Lets the history be written until something is done.
@@ -265,14 +279,16 @@ fn folder(arguments: &Watch, seed: u64, suspicious: bool) -> Option<PathBuf> {
 fn record(
     folder: &PathBuf,
     history: &History,
-    incidents: &[Incident],
-    accounts: Vec<Account>,
-    wire: &[Recording],
+    mut incidents: Vec<Incident>,
+    heard: Heard,
 ) -> io::Result<()> {
     let archive = Archive::at(folder)?;
-    let recordings: Vec<Recording> = accounts.into_iter().map(|one| one.recording).collect();
+    let accounts = heard.accounts.into_iter();
+    let recordings: Vec<Recording> = accounts.map(|one| one.recording).collect();
+    incidents.extend(heard.refusals);
+    incidents.sort_by_key(|incident| incident.at);
     archive.write_history(history)?;
-    archive.write_faults(incidents)?;
+    archive.write_faults(&incidents)?;
     archive.write_watches(&recordings)?;
-    archive.write_wire(wire)
+    archive.write_wire(&heard.wire)
 }

@@ -12,7 +12,9 @@ use etcdex_proto::etcdserverpb::watch_create_request::FilterType;
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use etcdex_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
 use etcdex_proto::mvccpb;
-use etcdex_testkit::history::{Body, End, Event, EventKind, Message, Pair, Query, Recording, hash};
+use etcdex_testkit::history::{
+    Body, End, Event, EventKind, Incident, Message, Pair, Query, Recording, hash,
+};
 use etcdex_testkit::{Direction, Passage, Tap};
 use prost::Message as _;
 
@@ -26,6 +28,8 @@ pub(crate) struct Wire {
     recordings: Vec<Recording>,
     streams: HashMap<(u64, u32), Stream>,
     keys: HashMap<Bytes, Arc<str>>,
+    /// Watches that a server did not create, or cancelled, and what it said.
+    refusals: Vec<Incident>,
     /// Messages that are no messages of watches.
     pub(crate) broken: u64,
 }
@@ -47,6 +51,7 @@ impl Wire {
             recordings: Vec::new(),
             streams: HashMap::new(),
             keys: HashMap::new(),
+            refusals: Vec::new(),
             broken: 0,
         }
     }
@@ -59,8 +64,9 @@ impl Wire {
         self
     }
 
-    pub(crate) fn into_recordings(self) -> Vec<Recording> {
-        self.recordings
+    /// What came of each watch, and which were refused.
+    pub(crate) fn into_parts(self) -> (Vec<Recording>, Vec<Incident>) {
+        (self.recordings, self.refusals)
     }
 
     fn hear(&mut self, passage: &Passage) {
@@ -90,6 +96,9 @@ impl Wire {
     fn answered(&mut self, place: (u64, u32), message: &Bytes, at: u64) -> Option<()> {
         let response = WatchResponse::decode(message.clone()).ok()?;
         let header = response.header.map_or(0, |header| header.revision);
+        if response.canceled && response.compact_revision == 0 {
+            self.refused(place, &response, at);
+        }
         if response.created {
             self.created(place, &response, at)?;
         }
@@ -133,6 +142,25 @@ impl Wire {
             stream.watches.remove(&response.watch_id);
         }
         Some(())
+    }
+
+    /// One a stream will do: a token that is not taken refuses a thousand watches.
+    fn refused(&mut self, place: (u64, u32), response: &WatchResponse, at: u64) {
+        // What the client has cancelled itself has no reason.
+        if response.cancel_reason.is_empty() {
+            return;
+        }
+        let what = format!(
+            "{} link {} stream {}: {}",
+            self.name, place.0, place.1, response.cancel_reason
+        );
+        if self.refusals.last().is_none_or(|last| last.what != what) {
+            self.refusals.push(Incident {
+                at,
+                kind: "refused by a server".to_owned(),
+                what,
+            });
+        }
     }
 
     /// Answers come in the order of the requests; the id is the one that was asked for, if one
