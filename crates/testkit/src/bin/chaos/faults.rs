@@ -143,6 +143,19 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Waits while a fault goes on; what is to be left alone before a storm is healed early.
+    async fn hold(&self, time: Duration, lasting: bool) {
+        let end = Instant::now() + time;
+        let step = Duration::from_millis(10);
+        while Instant::now() < end && self.pause(step).await {
+            if lasting && self.calm.load(Relaxed) {
+                return;
+            }
+        }
+    }
+}
+
 fn between(random: &mut fastrand::Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(random.u64(least..most))
 }
@@ -206,7 +219,7 @@ impl Connections {
         let what = format!("{} of {}: {fault:?}", proxies.len(), way.name);
         self.desk.note(fault.name(), what);
         if fault.goes_on() {
-            self.desk.pause(hold).await;
+            self.desk.hold(hold, way.lasting).await;
             for proxy in proxies {
                 proxy.heal();
             }
@@ -268,7 +281,7 @@ impl Servers {
         let what = format!("{} for {hold:?}", member.name());
         self.desk.note("stopped server", what);
         member.pause()?;
-        self.desk.pause(hold).await;
+        self.desk.hold(hold, true).await;
         member.resume()
     }
 
@@ -277,7 +290,7 @@ impl Servers {
         let what = format!("{} for {hold:?}", member.name());
         self.desk.note("killed server", what);
         member.kill();
-        self.desk.pause(hold).await;
+        self.desk.hold(hold, true).await;
         member.restart().await
     }
 
