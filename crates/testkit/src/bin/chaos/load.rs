@@ -20,7 +20,8 @@ pub(crate) const CROWD: usize = 1_000;
 /// How many keys are written in one revision now and then, each with this value: with what was
 /// there before it is more than one message takes, so that it comes in fragments.
 const BULK: usize = 100;
-const BULK_VALUE: usize = 12_000;
+const BULK_VALUE: usize = 13_000;
+const BULK_PAUSE: Duration = Duration::from_secs(4);
 
 /// What all writers share.
 #[derive(Clone)]
@@ -101,7 +102,7 @@ impl Writer {
 
     /// Large revisions, which come in fragments.
     async fn write_bulk(mut self) {
-        while !self.pause(Duration::from_secs(8)).await {
+        while !self.pause(BULK_PAUSE).await {
             let mut txn = Txn::new();
             let mut ops = Vec::new();
             for number in 0..BULK {

@@ -12,6 +12,7 @@ use crate::load::Counts;
 use crate::notes::Account;
 use crate::plan::Pace;
 use crate::verdict::Verdict;
+use crate::wire::Heard;
 
 /// How many violations are printed in full.
 const SHOWN: usize = 5;
@@ -31,8 +32,7 @@ pub(crate) struct Report<'a> {
     pub(crate) read: u64,
     pub(crate) compared: u64,
     pub(crate) compactions: usize,
-    pub(crate) wire: usize,
-    pub(crate) refusals: usize,
+    pub(crate) heard: &'a Heard,
     pub(crate) verdict: &'a Verdict,
 }
 
@@ -150,10 +150,11 @@ impl fmt::Display for Report<'_> {
         )?;
         writeln!(
             f,
-            "  on the wire: {} watches, {} refusals; the servers' own violations: {}, {} of them \
+            "  on the wire: {} watches, {} fragments, {} refusals; the servers' own violations: {}, {} of them \
              seen by a watch",
-            self.wire,
-            self.refusals,
+            self.heard.recordings.len(),
+            self.heard.fragments,
+            self.heard.refusals.len(),
             self.verdict.server.len(),
             self.verdict.explained.len()
         )?;

@@ -22,7 +22,7 @@ use crate::plan::{self, Plan};
 use crate::report::{self, Report};
 use crate::stage::{Stage, Way};
 use crate::verdict::judge;
-use crate::wire::Wire;
+use crate::wire::{Heard, Wire};
 
 /// How often a run says how far it is.
 const TELL: Duration = Duration::from_secs(10);
@@ -48,13 +48,6 @@ struct House {
     wires: JoinSet<Wire>,
     ready: watch::Receiver<usize>,
     tally: Arc<Tally>,
-}
-
-/// What clients were told, and what came from servers.
-struct Heard {
-    accounts: Vec<Account>,
-    wire: Vec<Recording>,
-    refusals: Vec<Incident>,
 }
 
 async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
@@ -134,12 +127,12 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let (read, compared) = (written.read, written.compared);
     drop(written);
     finale.send_replace(Some(Arc::clone(&history)));
-    let heard = close(house).await?;
+    let (accounts, heard) = close(house).await?;
 
     let verdict = judge(
         &history,
-        heard.accounts.iter().map(|account| &account.recording),
-        &heard.wire,
+        accounts.iter().map(|account| &account.recording),
+        &heard.recordings,
     );
     print!("{}", report::violations(&verdict));
     let report = Report {
@@ -147,7 +140,7 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         version: &stage.version(),
         seed,
         incidents: &incidents,
-        accounts: &heard.accounts,
+        accounts: &accounts,
         tally: &tally,
         counts: &counts,
         times: &times,
@@ -155,15 +148,14 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         read,
         compared,
         compactions: history.compactions().len(),
-        wire: heard.wire.len(),
-        refusals: heard.refusals.len(),
+        heard: &heard,
         verdict: &verdict,
     };
     println!("{report}");
     let kept = verdict.client.is_empty();
     let suspicious = !kept || !verdict.explained.is_empty();
     if let Some(folder) = folder(arguments, seed, suspicious) {
-        record(&folder, &history, incidents, heard)?;
+        record(&folder, &history, incidents, accounts, heard)?;
         println!("recorded to {}", folder.display());
     }
     Ok(kept)
@@ -215,29 +207,23 @@ async fn open(stage: &Stage, clock: Clock, finale: &Finale) -> io::Result<House>
 }
 
 /// Waits for the clients, which end by themselves, then for what listened to them.
-async fn close(mut house: House) -> io::Result<Heard> {
+async fn close(mut house: House) -> io::Result<(Vec<Account>, Heard)> {
     let mut accounts = Vec::new();
     while let Some(audience) = house.audiences.join_next().await {
         accounts.extend(audience.map_err(io::Error::other)?);
     }
     // The proxies end with their last owner, and the taps with them.
     drop(house.ways);
-    let mut heard = Heard {
-        accounts,
-        wire: Vec::new(),
-        refusals: Vec::new(),
-    };
+    let mut heard = Heard::default();
     while let Some(one) = house.wires.join_next().await {
         let one = one.map_err(io::Error::other)?;
         if one.broken > 0 {
             let what = format!("{} messages of watches could not be read", one.broken);
             return Err(io::Error::other(what));
         }
-        let (wire, refusals) = one.into_parts();
-        heard.wire.extend(wire);
-        heard.refusals.extend(refusals);
+        one.tell(&mut heard);
     }
-    Ok(heard)
+    Ok((accounts, heard))
 }
 
 /// Lets the history be written until something is done.
@@ -280,15 +266,15 @@ fn record(
     folder: &PathBuf,
     history: &History,
     mut incidents: Vec<Incident>,
+    accounts: Vec<Account>,
     heard: Heard,
 ) -> io::Result<()> {
     let archive = Archive::at(folder)?;
-    let accounts = heard.accounts.into_iter();
-    let recordings: Vec<Recording> = accounts.map(|one| one.recording).collect();
+    let recordings: Vec<Recording> = accounts.into_iter().map(|one| one.recording).collect();
     incidents.extend(heard.refusals);
     incidents.sort_by_key(|incident| incident.at);
     archive.write_history(history)?;
     archive.write_faults(&incidents)?;
     archive.write_watches(&recordings)?;
-    archive.write_wire(&heard.wire)
+    archive.write_wire(&heard.recordings)
 }

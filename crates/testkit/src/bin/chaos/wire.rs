@@ -21,6 +21,14 @@ use prost::Message as _;
 use crate::chronicle::text;
 use crate::clock::Clock;
 
+/// What was heard on all proxies.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) recordings: Vec<Recording>,
+    pub(crate) refusals: Vec<Incident>,
+    pub(crate) fragments: usize,
+}
+
 /// Listens to one proxy.
 pub(crate) struct Wire {
     name: String,
@@ -30,6 +38,8 @@ pub(crate) struct Wire {
     keys: HashMap<Bytes, Arc<str>>,
     /// Watches that a server did not create, or cancelled, and what it said.
     refusals: Vec<Incident>,
+    /// Messages that were followed by more of the same revision.
+    fragments: usize,
     /// Messages that are no messages of watches.
     pub(crate) broken: u64,
 }
@@ -52,6 +62,7 @@ impl Wire {
             streams: HashMap::new(),
             keys: HashMap::new(),
             refusals: Vec::new(),
+            fragments: 0,
             broken: 0,
         }
     }
@@ -64,9 +75,11 @@ impl Wire {
         self
     }
 
-    /// What came of each watch, and which were refused.
-    pub(crate) fn into_parts(self) -> (Vec<Recording>, Vec<Incident>) {
-        (self.recordings, self.refusals)
+    /// Adds what it has heard to what others have.
+    pub(crate) fn tell(self, all: &mut Heard) {
+        all.recordings.extend(self.recordings);
+        all.refusals.extend(self.refusals);
+        all.fragments += self.fragments;
     }
 
     fn hear(&mut self, passage: &Passage) {
@@ -102,6 +115,7 @@ impl Wire {
         if response.created {
             self.created(place, &response, at)?;
         }
+        self.fragments += usize::from(response.fragment);
         let events: Vec<Event> = response
             .events
             .iter()
@@ -110,6 +124,10 @@ impl Wire {
         // It may be gone from the map already: a watch that was cancelled says no more.
         let stream = self.streams.get_mut(&place)?;
         if response.watch_id == -1 {
+            // A watch that was refused, which is of no stream.
+            if response.created || response.canceled {
+                return Some(());
+            }
             for (number, _) in stream.watches.values() {
                 let body = Body::Progress { revision: header };
                 let messages = &mut self.recordings[*number].messages;
