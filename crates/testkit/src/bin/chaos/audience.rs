@@ -9,12 +9,14 @@ use etcdex::{Batch, Client, Error, WatchEnd, WatchMessage, WatchRef, WatchStream
 use etcdex_testkit::history::History;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use crate::clock::Clock;
 use crate::notes::{Account, Notes};
 use crate::plan::{Pace, Plan};
 
+/// How often a watcher asks how far the server has come.
+const ASK: Duration = Duration::from_secs(1);
 /// Before a watch that could not be had is asked for again.
 const RETRY: Duration = Duration::from_millis(100);
 /// A burst is over when nothing comes for so long.
@@ -218,8 +220,10 @@ impl Together {
 
     async fn read(mut self, mut finale: Finale) -> Vec<Account> {
         let mut deadline = None;
+        let mut ask = interval(ASK);
         loop {
             tokio::select! {
+                _ = ask.tick() => self.watcher.request_progress(),
                 message = self.watcher.next() => match message {
                     Some(message) => self.take(message),
                     None => return self.notes.close(),

@@ -21,6 +21,8 @@ use crate::stage::{Stage, WATCHER, Way};
 /// ways are connected and have heard how far the store is.
 const CALM: Duration = Duration::from_secs(4);
 const STORM: Duration = Duration::from_secs(2);
+/// How long they are left alone after it: idle ones are to hear of it before the next fault.
+const LULL: Duration = Duration::from_secs(4);
 
 /// The faults of a run.
 pub(crate) struct Faults {
@@ -343,7 +345,7 @@ impl Compactor {
 
     async fn now_and_then(mut self) -> io::Result<()> {
         loop {
-            let pause = between(&mut self.random, 8_000, 16_000);
+            let pause = between(&mut self.random, 10_000, 20_000);
             let mut goes_on = self.desk.pause(pause).await;
             self.desk.calm.store(true, Relaxed);
             goes_on &= self.desk.pause(CALM).await;
@@ -353,8 +355,7 @@ impl Compactor {
                 let pause = between(&mut self.random, 100, 200);
                 goes_on = self.desk.pause(pause).await;
             }
-            // Idle watches are to hear how far the store is before the next fault.
-            goes_on = goes_on && self.desk.pause(STORM).await;
+            goes_on = goes_on && self.desk.pause(LULL).await;
             self.desk.calm.store(false, Relaxed);
             if !goes_on {
                 return Ok(());

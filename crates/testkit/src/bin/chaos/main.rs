@@ -70,9 +70,9 @@ fn check(folder: &Path) -> io::Result<bool> {
         "{} watches, {} changes; violations: {}, of servers: {}, of these seen by a watch: {}",
         watches.len(),
         history.len(),
-        verdict.client.len(),
-        verdict.server.len(),
-        verdict.explained.len()
+        verdict.client,
+        verdict.server,
+        verdict.explained
     );
     Ok(verdict.client.is_empty())
 }

@@ -14,9 +14,6 @@ use crate::plan::Pace;
 use crate::verdict::Verdict;
 use crate::wire::Heard;
 
-/// How many violations are printed in full.
-const SHOWN: usize = 5;
-
 /// Everything that a summary says.
 pub(crate) struct Report<'a> {
     pub(crate) arguments: &'a Watch,
@@ -155,14 +152,14 @@ impl fmt::Display for Report<'_> {
             self.heard.recordings.len(),
             self.heard.fragments,
             self.heard.refusals.len(),
-            self.verdict.server.len(),
-            self.verdict.explained.len()
+            self.verdict.server,
+            self.verdict.explained
         )?;
-        write!(f, "  violations: {}", self.verdict.client.len())
+        write!(f, "  violations: {}", self.verdict.client)
     }
 }
 
-/// The violations themselves, the first of each kind of blame.
+/// The violations themselves, the first of each culprit.
 pub(crate) fn violations(verdict: &Verdict) -> String {
     let mut text = String::new();
     let groups = [
@@ -171,11 +168,12 @@ pub(crate) fn violations(verdict: &Verdict) -> String {
         ("violation of a server", &verdict.server),
     ];
     for (title, all) in groups {
-        for one in all.iter().take(SHOWN) {
+        for one in all.told() {
             text.push_str(&format!("{title}: {one}\n"));
         }
-        if all.len() > SHOWN {
-            text.push_str(&format!("{title}: and {} more\n", all.len() - SHOWN));
+        let more = all.len() - all.told().len();
+        if more > 0 {
+            text.push_str(&format!("{title}: and {more} more\n\n"));
         }
     }
     text

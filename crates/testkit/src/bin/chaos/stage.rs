@@ -145,11 +145,13 @@ fn binary(arguments: &Watch) -> io::Result<Binary> {
 }
 
 fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
-    // Ten minutes otherwise: no idle watch would ever be told anything in a run.
+    // Ten minutes otherwise: no idle watch would ever be told anything in a run. Each time, a
+    // stream gets as many notifications as its buffer in the server holds, 128, and the others
+    // are dropped: a thousand idle watches need many times.
     let progress = if binary.version().is_at_least(3, 6) {
-        "--watch-progress-notify-interval=500ms"
+        "--watch-progress-notify-interval=100ms"
     } else {
-        "--experimental-watch-progress-notify-interval=500ms"
+        "--experimental-watch-progress-notify-interval=100ms"
     };
     let mut arguments = vec![
         progress.to_owned(),

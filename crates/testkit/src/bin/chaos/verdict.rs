@@ -1,17 +1,65 @@
 //! Whether the watches of a run kept their promises, and if not, who is to blame.
 
-use etcdex_testkit::check::{Violation, check};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use etcdex_testkit::check::{Guarantee, Violation, check};
 use etcdex_testkit::history::{Body, History, Recording};
+
+/// How many violations are told in full.
+const TOLD: usize = 5;
+/// The same for those of servers.
+const TOLD_OF_SERVERS: usize = 2;
 
 /// What the checkers found.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     /// What the client did.
-    pub(crate) client: Vec<String>,
+    pub(crate) client: Findings,
     /// What watches of the client did as the server had sent it so.
-    pub(crate) explained: Vec<String>,
+    pub(crate) explained: Findings,
     /// What servers sent to the proxies, whether or not the client made it good.
-    pub(crate) server: Vec<String>,
+    pub(crate) server: Findings,
+}
+
+/// Violations of one culprit.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    counts: BTreeMap<Guarantee, usize>,
+    /// The first of them, for a person to judge.
+    told: Vec<String>,
+}
+
+impl Findings {
+    fn add(&mut self, violation: &Violation, most: usize, tell: impl FnOnce() -> String) {
+        *self.counts.entry(violation.guarantee).or_default() += 1;
+        if self.told.len() < most {
+            self.told.push(tell());
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.counts.values().sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    pub(crate) fn told(&self) -> &[String] {
+        &self.told
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.len())?;
+        for (number, (guarantee, count)) in self.counts.iter().enumerate() {
+            let before = if number == 0 { " (" } else { ", " };
+            write!(f, "{before}{count} {guarantee}")?;
+        }
+        f.write_str(if self.is_empty() { "" } else { ")" })
+    }
 }
 
 /// Judges what clients told, and what came from servers.
@@ -27,26 +75,27 @@ pub(crate) fn judge<'a>(
     let mut sent: Vec<(&Recording, Violation)> = Vec::new();
     for recording in wire {
         for violation in check(history, recording) {
-            verdict.server.push(violation.explain(history, recording));
+            let tell = || violation.explain(history, recording);
+            verdict.server.add(&violation, TOLD_OF_SERVERS, tell);
             sent.push((recording, violation));
         }
     }
     for recording in watches {
         for violation in check(history, recording) {
-            let text = violation.explain(history, recording);
+            let tell = || violation.explain(history, recording);
             let cause = sent.iter().find(|(other, theirs)| {
                 theirs.revision == violation.revision
                     && client(other) == client(recording)
                     && other.query.is_like(&recording.query)
             });
             match cause {
-                Some((other, theirs)) => verdict.explained.push(format!(
-                    "{text}  the server sent it so:\n{}",
-                    theirs.explain(history, other)
-                )),
-                None => verdict
-                    .client
-                    .push(format!("{text}{}", sent_about(recording, &violation, wire))),
+                Some((other, theirs)) => verdict.explained.add(&violation, TOLD, || {
+                    let theirs = theirs.explain(history, other);
+                    format!("{}  the server sent it so:\n{theirs}", tell())
+                }),
+                None => verdict.client.add(&violation, TOLD, || {
+                    tell() + &sent_about(recording, &violation, wire)
+                }),
             }
         }
     }
