@@ -58,6 +58,8 @@ pub(super) struct Entry {
     pub(super) place: u64,
     /// The server has called it compacted though it needs nothing so old.
     pub(super) contested: bool,
+    /// It asks for whole messages: its events are many and small.
+    pub(super) whole: bool,
 }
 
 impl Entry {
@@ -81,6 +83,7 @@ impl Entry {
             missing: false,
             place: 0,
             contested: false,
+            whole: false,
         }
     }
 
@@ -125,7 +128,7 @@ impl Entry {
             filters,
             prev_kv: self.spec.prev_kv,
             watch_id,
-            fragment: self.spec.fragment,
+            fragment: self.spec.fragment && !self.whole,
         }
     }
 }

@@ -121,6 +121,8 @@ pub(crate) struct Watches {
     failures: u32,
     /// Streams in a row that ended with a message over the limit.
     oversized: u32,
+    /// Whole messages have been too large.
+    only_pieces: bool,
     opened: Option<Instant>,
     tells: VecDeque<Tell>,
     random: fastrand::Rng,
@@ -150,6 +152,7 @@ impl Watches {
             newest: 0,
             failures: 0,
             oversized: 0,
+            only_pieces: false,
             opened: None,
             tells: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),

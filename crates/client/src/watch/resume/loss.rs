@@ -130,8 +130,10 @@ impl Watches {
             let reason = error.message().to_owned();
             return self.end_all(&WatchEnd::Cancelled { reason });
         }
+        self.only_pieces = true;
         for entry in self.entries.values_mut() {
             entry.spec.fragment = true;
+            entry.whole = false;
         }
     }
 
