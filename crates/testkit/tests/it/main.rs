@@ -1,5 +1,6 @@
 //! The testkit tested: a test is worth what its tools are.
 
+mod chaos;
 mod cluster;
 mod etcd;
 mod orphans;

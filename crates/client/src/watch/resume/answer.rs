@@ -141,7 +141,12 @@ impl Watches {
                 let revision = message.compact_revision;
                 self.end(number, WatchEnd::Compacted { revision });
             }
-            Refusal::Permission if self.has_credentials && number >= self.fresh => {
+            // A token that is not taken says nothing of the user, also when it was fresh: it may
+            // have been taken back since. What says "permission denied" is believed the second
+            // time, with a fresh token.
+            refusal @ (Refusal::Token | Refusal::Permission)
+                if self.has_credentials && (refusal == Refusal::Token || number >= self.fresh) =>
+            {
                 entry.phase = Phase::Waiting;
                 self.waiting.push_back(number);
                 self.wants_fresh = true;
@@ -151,7 +156,9 @@ impl Watches {
                 );
                 self.fail(error, now);
             }
-            Refusal::Permission => self.end(number, WatchEnd::PermissionDenied),
+            Refusal::Token | Refusal::Permission => {
+                self.end(number, WatchEnd::PermissionDenied);
+            }
             Refusal::DuplicateId => {
                 entry.phase = Phase::Waiting;
                 self.waiting.push_back(number);
