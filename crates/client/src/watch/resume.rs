@@ -252,6 +252,10 @@ impl Watches {
 
     /// All watches of an owner are cancelled.
     pub(crate) fn forget(&mut self, owner: u64) {
+        if let Some(state) = self.owners.get_mut(&owner) {
+            // Nobody is there to be told.
+            state.interrupted = false;
+        }
         let mut all: Vec<u64> = self.of(|entry| entry.owner == owner);
         all.drain(..).for_each(|number| self.cancel(number));
         self.progress.wanted.remove(&owner);
@@ -276,8 +280,8 @@ impl Watches {
 
     /// Ends all watches, now and later: the client is closed.
     pub(crate) fn shut(&mut self) {
-        self.end_all(&WatchEnd::ClientClosed);
         self.close_stream();
+        self.end_all(&WatchEnd::ClientClosed);
         self.stream = Stream::Over;
     }
 
@@ -550,8 +554,8 @@ impl Watches {
         }
         match self.cluster.replace(header.cluster_id) {
             Some(known) if known != header.cluster_id => {
-                self.end_all(&WatchEnd::ClusterChanged);
                 self.close_stream();
+                self.end_all(&WatchEnd::ClusterChanged);
                 false
             }
             _ => true,
@@ -588,28 +592,27 @@ impl Watches {
             self.doubted.push(number);
         }
         let owner = entry.owner;
-        if entry.told {
-            if std::mem::take(&mut entry.missing) {
-                self.found(owner, header.revision);
-            }
-            return;
+        let missing = std::mem::take(&mut entry.missing);
+        if !std::mem::replace(&mut entry.told, true) {
+            entry.backlog.reached(entry.start - 1);
+            let note = Note::Created {
+                watch: number,
+                revision: entry.start,
+                watch_id: message.watch_id,
+            };
+            self.tell(owner, note);
         }
-        entry.told = true;
-        entry.backlog.reached(entry.start - 1);
-        let note = Note::Created {
-            watch: number,
-            revision: entry.start,
-            watch_id: message.watch_id,
-        };
-        self.tell(owner, note);
+        if let Some(state) = self.owners.get_mut(&owner).filter(|_| missing) {
+            state.missing -= 1;
+        }
+        self.resumed(owner, header.revision);
     }
 
-    /// A watch of an owner is in force again.
-    fn found(&mut self, owner: u64, revision: i64) {
+    /// Tells an owner whose watches are all in force again, if it knows of an interruption.
+    fn resumed(&mut self, owner: u64, revision: i64) {
         let Some(state) = self.owners.get_mut(&owner) else {
             return;
         };
-        state.missing -= 1;
         if state.missing == 0 && std::mem::take(&mut state.interrupted) {
             self.tell(owner, Note::Resumed { revision });
         }
@@ -846,15 +849,15 @@ impl Watches {
     fn remove(&mut self, number: u64) -> Option<u64> {
         let entry = self.entries.remove(&number)?;
         let owner = entry.owner;
-        let left = self.owners.get_mut(&owner).map(|state| {
-            state.watches -= 1;
-            state.watches
-        });
-        if left == Some(0) {
+        let state = self.owners.get_mut(&owner)?;
+        state.watches -= 1;
+        state.missing -= usize::from(entry.missing);
+        if state.watches == 0 {
             self.owners.remove(&owner);
             self.progress.wanted.remove(&owner);
-        } else if entry.missing {
-            self.found(owner, entry.seen);
+        } else if matches!(self.stream, Stream::Open(_)) {
+            // Without a stream nothing is in force: whoever comes to be so first tells it.
+            self.resumed(owner, entry.seen);
         }
         Some(owner)
     }
