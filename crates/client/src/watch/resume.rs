@@ -424,6 +424,13 @@ impl Watches {
         if let Some(key) = self.pin_due(now) {
             return Step::Pin(key);
         }
+        // For those that are gone no stream is opened.
+        while let Some(gone) = self.waiting.front() {
+            if self.entries.contains_key(gone) {
+                break;
+            }
+            self.waiting.pop_front();
+        }
         match self.stream {
             Stream::Closed(until)
                 if !self.waiting.is_empty() && until.is_none_or(|until| until <= now) =>
