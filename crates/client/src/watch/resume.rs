@@ -157,8 +157,10 @@ pub(crate) struct Watches {
     unpinned: Vec<u64>,
     /// Those that wait for the revision that is being asked for.
     pinning: Vec<u64>,
-    /// In force, and maybe ahead of the store.
-    doubted: Vec<u64>,
+    /// In force, and maybe ahead of the store: these had come that far.
+    doubted: Vec<(u64, i64)>,
+    /// Of these, the ones about which the revision being asked for decides.
+    judged: Vec<(u64, i64)>,
     is_pinning: bool,
     pin_pause: Option<Instant>,
     stream: Stream,
@@ -195,6 +197,7 @@ impl Watches {
             unpinned: Vec::new(),
             pinning: Vec::new(),
             doubted: Vec::new(),
+            judged: Vec::new(),
             is_pinning: false,
             pin_pause: None,
             stream: Stream::Closed(None),
@@ -291,10 +294,12 @@ impl Watches {
     pub(crate) fn pinned(&mut self, header: ResponseHeader) {
         self.is_pinning = false;
         self.pin_pause = None;
+        let pinning = std::mem::take(&mut self.pinning);
+        let judged = std::mem::take(&mut self.judged);
         if !self.knows(&header) {
             return;
         }
-        for number in std::mem::take(&mut self.pinning) {
+        for number in pinning {
             if let Some(entry) = self.entries.get_mut(&number) {
                 if entry.phase == Phase::Unpinned {
                     entry.pin(header.revision);
@@ -303,12 +308,9 @@ impl Watches {
                 }
             }
         }
-        for number in std::mem::take(&mut self.doubted) {
-            let Some(watched) = self.entries.get(&number).map(|entry| entry.seen) else {
-                continue;
-            };
-            if watched > header.revision {
-                let store = header.revision;
+        for (number, watched) in judged {
+            let store = header.revision;
+            if watched > store {
                 self.stop(number);
                 self.end(number, WatchEnd::RolledBack { watched, store });
             }
@@ -327,7 +329,7 @@ impl Watches {
                     let entry = entries.get(number);
                     entry.is_some_and(|entry| entry.spec.range.start == *key)
                 };
-                self.doubted.retain(|number| !by_key(number));
+                self.judged.retain(|(number, _)| !by_key(number));
                 let denied: Vec<u64> = waited.iter().copied().filter(by_key).collect();
                 for number in denied {
                     self.end(number, WatchEnd::PermissionDenied);
@@ -342,6 +344,7 @@ impl Watches {
                 self.pin_pause = Some(now + self.pause());
             }
         }
+        self.doubted.append(&mut self.judged);
         waited.append(&mut self.unpinned);
         waited.retain(|number| self.entries.contains_key(number));
         self.unpinned = waited;
@@ -529,7 +532,8 @@ impl Watches {
 
     /// The key to ask for, for all that wait.
     // ORDER: who comes while it is being asked waits for the next time: what happened before a
-    // watch was asked for is not new to it.
+    // watch was asked for is not new to it, and what a watch is told meanwhile may be newer than
+    // the answer.
     fn pin_due(&mut self, now: Instant) -> Option<Bytes> {
         if !self.wants_pin() || self.pin_pause.is_some_and(|until| until > now) {
             return None;
@@ -537,9 +541,11 @@ impl Watches {
         self.pinning.append(&mut self.unpinned);
         self.pinning
             .retain(|number| self.entries.contains_key(number));
-        self.doubted
-            .retain(|number| self.entries.contains_key(number));
-        let first = self.pinning.first().or(self.doubted.first())?;
+        self.judged.append(&mut self.doubted);
+        self.judged
+            .retain(|(number, _)| self.entries.contains_key(number));
+        let doubted = self.judged.first().map(|(number, _)| number);
+        let first = self.pinning.first().or(doubted)?;
         let key = self.entries.get(first)?.spec.range.start.clone();
         self.is_pinning = true;
         Some(key)
@@ -596,7 +602,7 @@ impl Watches {
         entry.place = self.created;
         if header.revision > 0 && entry.seen > header.revision {
             // A member may lag behind; whether the store has gone back is for the leader to say.
-            self.doubted.push(number);
+            self.doubted.push((number, entry.seen));
         }
         let owner = entry.owner;
         let missing = std::mem::take(&mut entry.missing);
