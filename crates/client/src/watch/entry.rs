@@ -58,6 +58,8 @@ pub(super) struct Entry {
     pub(super) place: u64,
     /// The server has called it compacted though it needs nothing so old.
     pub(super) contested: bool,
+    /// It is asked for with a new token, for the one before it may have been refused.
+    pub(super) appealed: bool,
 }
 
 impl Entry {
@@ -81,6 +83,7 @@ impl Entry {
             missing: false,
             place: 0,
             contested: false,
+            appealed: false,
         }
     }
 

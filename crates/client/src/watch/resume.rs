@@ -173,10 +173,8 @@ pub(crate) struct Watches {
     cluster: Option<u64>,
     meter: Arc<Meter>,
     has_credentials: bool,
-    /// Watches below this number were there before the token of this stream.
-    fresh: u64,
+    /// A watch was refused: the next stream needs another token.
     wants_fresh: bool,
-    newest: u64,
     /// Streams in a row that did not last.
     failures: u32,
     oversized: u32,
@@ -209,9 +207,7 @@ impl Watches {
             cluster: None,
             meter,
             has_credentials,
-            fresh: 0,
             wants_fresh: false,
-            newest: 0,
             failures: 0,
             oversized: 0,
             opened: None,
@@ -239,7 +235,6 @@ impl Watches {
             Phase::Unpinned => self.unpinned.push(number),
             _ => self.waiting.push_back(number),
         }
-        self.newest = self.newest.max(number);
         self.owners.entry(owner).or_default().watches += 1;
         self.entries.insert(number, Box::new(entry));
         if matches!(self.stream, Stream::Over) {
@@ -552,9 +547,12 @@ impl Watches {
     }
 
     /// Whether the next stream needs another token.
+    // ORDER: what waits now is created before the token gets old; what comes later may not be.
     fn open_anew(&mut self) -> bool {
         let fresh = std::mem::take(&mut self.wants_fresh);
-        self.fresh = if fresh { self.newest + 1 } else { 0 };
+        for entry in self.entries.values_mut() {
+            entry.appealed = fresh && entry.phase == Phase::Waiting;
+        }
         fresh
     }
 
@@ -604,6 +602,7 @@ impl Watches {
             // A member may lag behind; whether the store has gone back is for the leader to say.
             self.doubted.push((number, entry.seen));
         }
+        entry.appealed = false;
         let owner = entry.owner;
         let missing = std::mem::take(&mut entry.missing);
         if !std::mem::replace(&mut entry.told, true) {
@@ -662,7 +661,7 @@ impl Watches {
                 let revision = message.compact_revision;
                 self.end(number, WatchEnd::Compacted { revision });
             }
-            Refusal::Permission if self.has_credentials && number >= self.fresh => {
+            Refusal::Permission if self.has_credentials && !entry.appealed => {
                 entry.phase = Phase::Waiting;
                 self.waiting.push_back(number);
                 self.wants_fresh = true;
