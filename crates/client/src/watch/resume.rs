@@ -981,3 +981,6 @@ fn is_hopeless(kind: ErrorKind) -> bool {
         ErrorKind::AuthenticationFailed | ErrorKind::Config | ErrorKind::Unimplemented
     )
 }
+
+#[cfg(test)]
+mod tests;
