@@ -54,8 +54,8 @@ pub(super) struct Entry {
     pub(super) told: bool,
     /// It was in force, and is not again yet.
     pub(super) missing: bool,
-    /// How many watches were in force on this stream when it came to be, itself included.
-    pub(super) place: u64,
+    /// How far the store had come, as far as is known, when the server last created it.
+    pub(super) created_at: i64,
     /// The server has called it compacted though it needs nothing so old.
     pub(super) contested: bool,
     /// It is asked for with a new token, for the one before it may have been refused.
@@ -81,7 +81,7 @@ impl Entry {
             seen: 0,
             told: false,
             missing: false,
-            place: 0,
+            created_at: 0,
             contested: false,
             appealed: false,
         }

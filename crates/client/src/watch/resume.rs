@@ -136,9 +136,8 @@ struct Progress {
     wanted: HashSet<u64>,
     /// When it was last asked for on this stream, or when that was opened.
     asked: Option<Instant>,
-    /// How many watches were in force when the oldest request without an answer was sent. The
-    /// answer is about these: others may have come into force on the way.
-    place: Option<u64>,
+    /// A request has no answer yet.
+    unanswered: bool,
     /// Whether the server answers only when all is delivered.
     exact: bool,
 }
@@ -168,7 +167,6 @@ pub(crate) struct Watches {
     last_id: i64,
     /// The server gives IDs of its own: one creation at a time.
     is_serial: bool,
-    created: u64,
     progress: Progress,
     cluster: Option<u64>,
     meter: Arc<Meter>,
@@ -202,7 +200,6 @@ impl Watches {
             close: false,
             last_id: 0,
             is_serial: false,
-            created: 0,
             progress: Progress::default(),
             cluster: None,
             meter,
@@ -487,7 +484,7 @@ impl Watches {
         }
         if self.progress_due().is_some_and(|due| due <= now) {
             self.progress.asked = Some(now);
-            self.progress.place.get_or_insert(self.created);
+            self.progress.unanswered = true;
             let progress = WatchProgressRequest {};
             return Some(request(RequestUnion::ProgressRequest(progress)));
         }
@@ -501,7 +498,7 @@ impl Watches {
         };
         if !self.progress.wanted.is_empty() {
             return Some(match self.progress.asked {
-                Some(asked) if self.progress.place.is_some() => asked + PROGRESS_AGAIN,
+                Some(asked) if self.progress.unanswered => asked + PROGRESS_AGAIN,
                 _ => opened,
             });
         }
@@ -587,7 +584,6 @@ impl Watches {
             self.is_serial = true;
             return self.violated("it gives watches other IDs than asked for", now);
         }
-        self.created += 1;
         let Some(entry) = self.entries.get_mut(&number) else {
             // It was cancelled meanwhile.
             self.cancels.push(message.watch_id);
@@ -597,7 +593,10 @@ impl Watches {
             return self.violated("it gives two watches one ID", now);
         }
         entry.phase = Phase::Live(message.watch_id);
-        entry.place = self.created;
+        entry.created_at = match header.revision {
+            0 => i64::MAX,
+            revision => revision,
+        };
         if header.revision > 0 && entry.seen > header.revision {
             // A member may lag behind; whether the store has gone back is for the leader to say.
             self.doubted.push((number, entry.seen));
@@ -706,16 +705,18 @@ impl Watches {
     /// The answer to a request for progress, for the whole stream.
     ///
     /// INVARIANT: it moves a resume point only where the server waits until all is delivered,
-    /// and only of what was in force when it was asked. What an owner is told is true of all its
-    /// watches, the paused ones included.
+    /// and only of what was in force when the server answered: of requests without answers any
+    /// may be the one that is answered, and a watch may have been created meanwhile. The server
+    /// takes creations and requests in order, so an answer with a later revision than the
+    /// creation's is younger than it. What an owner is told is true of all its watches, the
+    /// paused ones included.
     fn all_progressed(&mut self, header: ResponseHeader) {
-        let place = self.progress.place.take();
-        if let (Some(place), true) = (place, self.progress.exact) {
-            for number in self.ids.values() {
-                if let Some(entry) = self.entries.get_mut(number) {
-                    if entry.place <= place && entry.course.next <= header.revision {
-                        entry.passed(header.revision);
-                    }
+        self.progress.unanswered = false;
+        for number in self.ids.values().filter(|_| self.progress.exact) {
+            if let Some(entry) = self.entries.get_mut(number) {
+                let younger = entry.created_at < header.revision;
+                if younger && entry.course.next <= header.revision {
+                    entry.passed(header.revision);
                 }
             }
         }
@@ -912,13 +913,11 @@ impl Watches {
         self.cancels.clear();
         self.waiting.clear();
         self.last_id = 0;
-        self.created = 0;
-        self.progress.place = None;
+        self.progress.unanswered = false;
         self.progress.asked = None;
         self.progress.exact = false;
         for (number, entry) in &mut self.entries {
             entry.course.restart();
-            entry.place = 0;
             if let Phase::Live(_) | Phase::Asked | Phase::Waiting = entry.phase {
                 entry.phase = Phase::Waiting;
                 self.waiting.push_back(*number);
