@@ -2,6 +2,7 @@
 
 mod inspect;
 mod model;
+mod rules;
 mod world;
 
 use std::collections::BTreeMap;
