@@ -816,7 +816,9 @@ impl Watches {
         self.stop(number);
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.phase = Phase::Paused;
-            entry.backlog.pause();
+            if !entry.backlog.pause() {
+                self.go_on(number);
+            }
         }
     }
 
