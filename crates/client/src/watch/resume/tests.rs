@@ -48,7 +48,7 @@ fn whatever_happens_nothing_is_lost_and_nothing_comes_twice() {
         episode(seed, true);
         return;
     }
-    let steps = number("ETCDEX_STEPS").unwrap_or(600_000);
+    let steps = number("ETCDEX_STEPS").unwrap_or(400_000);
     let first = fastrand::u64(..1 << 48);
     let (mut delivered, mut resumed) = (0, 0);
     let mut ends: BTreeMap<&str, usize> = BTreeMap::new();

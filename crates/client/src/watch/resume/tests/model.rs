@@ -178,6 +178,8 @@ pub(super) struct Manner {
     pub(super) interleaves: bool,
     /// Compaction is told in the answer itself.
     pub(super) refuses_compacted: bool,
+    /// Now and then it finds an ID used that is not, or its revisions go back.
+    pub(super) errs: bool,
     /// Larger messages come in pieces of so many events.
     pub(super) piece: usize,
 }
@@ -248,11 +250,19 @@ impl Session {
     }
 
     /// Takes the next request.
-    pub(super) fn accept(&mut self, guard: &Guard<'_>) {
+    pub(super) fn accept(&mut self, guard: &Guard<'_>, rng: &mut Rng) {
         let Some((request, number)) = self.requests.pop_front() else {
             return;
         };
         match request.request_union {
+            Some(RequestUnion::CreateRequest(_)) if self.manner.errs && rng.u8(..50) == 0 => {
+                let mut refusal = self.response(guard.store, -1);
+                refusal.created = true;
+                refusal.canceled = true;
+                "mvcc: duplicate watch ID provided on the WatchStream"
+                    .clone_into(&mut refusal.cancel_reason);
+                self.control.push_back(refusal);
+            }
             Some(RequestUnion::CreateRequest(create)) => self.create(guard, create, number),
             Some(RequestUnion::CancelRequest(cancel)) => {
                 if self.watchers.remove(&cancel.watch_id).is_some() {
@@ -469,6 +479,12 @@ impl Session {
         }
         if response.canceled {
             self.told.remove(&id);
+        }
+        let first = response.events.first().and_then(|event| event.kv.as_ref());
+        let last = response.events.last().and_then(|event| event.kv.as_ref());
+        let several = first.map(|kv| kv.mod_revision) != last.map(|kv| kv.mod_revision);
+        if self.manner.errs && several && rng.u8(..20) == 0 {
+            response.events.reverse();
         }
         let fragments = self
             .watchers

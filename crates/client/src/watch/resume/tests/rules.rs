@@ -407,6 +407,21 @@ fn half_a_revision_is_forgotten_with_its_stream() {
     assert_eq!(bench.receive(events(1, 9, &[6, 6, 6])), ["1 got [6, 6, 6]"]);
 }
 
+/// What seemed whole in such a message may not have been.
+#[test]
+fn of_a_message_that_goes_back_nothing_is_delivered() {
+    for pieces in [false, true] {
+        let mut bench = Bench::live(5);
+        let mut back = events(1, 9, &[5, 6, 7, 6]);
+        back.fragment = pieces;
+        assert_eq!(bench.receive(back), ["disconnected", "close", "open"]);
+        assert_eq!(bench.open(), ["create 1 at 5"]);
+        bench.receive(created(1, 9));
+        let got = bench.receive(events(1, 9, &[5, 6, 6, 7]));
+        assert_eq!(got, ["1 got [5, 6, 6, 7]"]);
+    }
+}
+
 /// [h]
 #[test]
 fn a_watch_may_be_cancelled_twice() {

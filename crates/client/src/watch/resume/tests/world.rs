@@ -103,6 +103,7 @@ pub(super) struct World {
     /// When streams were opened, and how much the users have done since.
     openings: VecDeque<Instant>,
     deeds: VecDeque<Instant>,
+    creations: VecDeque<Instant>,
     pub(super) delivered: usize,
     pub(super) resumed: usize,
     pub(super) ends: BTreeMap<&'static str, usize>,
@@ -128,6 +129,7 @@ impl World {
             late_header: rng.bool(),
             interleaves: rng.bool(),
             refuses_compacted: rng.u8(..4) == 0,
+            errs: rng.u8(..4) == 0,
             piece: rng.usize(1..5),
         };
         let limits = WatchLimits {
@@ -172,6 +174,7 @@ impl World {
             cancelled_ids: BTreeSet::new(),
             openings: VecDeque::new(),
             deeds: VecDeque::new(),
+            creations: VecDeque::new(),
             delivered: 0,
             resumed: 0,
             ends: BTreeMap::new(),
@@ -220,6 +223,10 @@ impl World {
         self.faults = false;
         self.stalled = false;
         self.denied = None;
+        self.manner.errs = false;
+        if let Net::Open(session) = &mut self.net {
+            session.manner.errs = false;
+        }
         for round in 0.. {
             assert!(round < 3_000, "it does not settle: {:?}", self.unsettled());
             self.judge();
@@ -348,11 +355,12 @@ impl World {
 
     fn accept(&mut self) {
         if let (Net::Open(session), false) = (&mut self.net, self.stalled) {
-            session.accept(&Guard {
+            let guard = Guard {
                 store: &self.store,
                 denied: self.denied,
                 token: self.token,
-            });
+            };
+            session.accept(&guard, &mut self.rng);
         }
     }
 
@@ -740,6 +748,7 @@ impl World {
         match request.request_union.as_ref().expect("a request") {
             RequestUnion::CreateRequest(create) => {
                 number = self.machine.last_asked();
+                self.creations.push_back(self.now);
                 assert!(self.machine.is_asked(number));
                 let watch = &self.watches[&number];
                 assert!(watch.is_present(), "{number} is gone");

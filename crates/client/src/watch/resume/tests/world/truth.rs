@@ -85,6 +85,7 @@ impl World {
         assert_eq!(got, expected, "watch {number} from {}", watch.cursor);
         assert_eq!(got.last().map(|event| event.3), Some(batch.revision));
         watch.cursor = batch.revision + 1;
+        let watch = &self.watches[&number];
         self.delivered += got.len();
         let queue = self.owners.entry(owner).or_default();
         queue.push_back((number, batch.revision, held));
@@ -92,6 +93,14 @@ impl World {
         let (bytes, events) = heaviest(&batch.events);
         assert!(lag.bytes < watch.limit.bytes + bytes, "{lag:?}");
         assert!(lag.events < watch.limit.events + events, "{lag:?}");
+        let all = self
+            .watches
+            .values()
+            .map(|watch| watch.backlog.lag().events);
+        let before = all.sum::<usize>() - got.len();
+        let waits = lag.events > got.len();
+        let full = before >= self.meter.limits().client_events;
+        assert!(!(waits && full), "the client holds too much");
     }
 
     fn has_ended(&mut self, owner: u64, number: u64, end: &WatchEnd) {
@@ -181,12 +190,17 @@ impl World {
             .now
             .checked_sub(Duration::from_secs(1))
             .unwrap_or(self.start);
-        for times in [&mut self.openings, &mut self.deeds] {
+        for times in [&mut self.openings, &mut self.deeds, &mut self.creations] {
             while times.front().is_some_and(|time| *time < second) {
                 times.pop_front();
             }
         }
         let most = 12 + self.deeds.len();
+        let streams = self.openings.len() + 1;
+        assert!(
+            self.creations.len() <= 12 * streams + 2 * self.deeds.len(),
+            "too many creations"
+        );
         assert!(
             self.openings.len() <= most,
             "{} openings in a second",
