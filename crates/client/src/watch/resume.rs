@@ -252,9 +252,11 @@ impl Watches {
 
     /// All watches of an owner are cancelled.
     pub(crate) fn forget(&mut self, owner: u64) {
-        let mut all: Vec<u64> = self.of(|entry| entry.owner == owner);
-        all.drain(..).for_each(|number| self.cancel(number));
-        self.progress.wanted.remove(&owner);
+        // Ten thousand streams that are dropped have cancelled their watches before.
+        if self.owners.contains_key(&owner) {
+            let all = self.of(|entry| entry.owner == owner);
+            all.into_iter().for_each(|number| self.cancel(number));
+        }
     }
 
     /// The consumer of a paused watch has caught up.
@@ -331,7 +333,8 @@ impl Watches {
             }
             ErrorKind::Closed => self.shut(),
             kind => {
-                if is_hopeless(kind) {
+                // The call has tried other tokens itself.
+                if is_hopeless(kind) || wants_token(kind) {
                     self.refuse_new(error);
                 }
                 self.failures = self.failures.saturating_add(1);
@@ -964,5 +967,13 @@ fn is_hopeless(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::AuthenticationFailed | ErrorKind::Config | ErrorKind::Unimplemented
+    )
+}
+
+/// Errors of a call that has tried all the tokens there are.
+fn wants_token(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidToken | ErrorKind::StaleToken | ErrorKind::TokenMissing
     )
 }
