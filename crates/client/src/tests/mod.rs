@@ -16,3 +16,4 @@ mod retries;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 mod telemetry;
+mod watches;
