@@ -1,8 +1,10 @@
 //! Watches against a scripted server, in virtual time.
 
 mod auth;
+mod bytes;
 mod end;
 mod inbox;
+mod noise;
 mod resume;
 mod server;
 mod start;

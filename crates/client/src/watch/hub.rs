@@ -72,7 +72,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn meter(&self) -> &Arc<Meter> {
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 

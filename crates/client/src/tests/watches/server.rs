@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::super::peer::{Asked, Peers, framed, handshake, head, headers, read};
 
-const WATCH: &str = "/etcdserverpb.Watch/Watch";
+pub(super) const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 /// What becomes of a creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Server {
         }
     }
 
-    fn answer(&self, asked: Asked) {
+    pub(super) fn answer(&self, asked: Asked) {
         match asked.path.as_str() {
             "/etcdserverpb.KV/Range" => {
                 let range = pb::RangeRequest::decode(asked.message.clone()).expect("a range");
@@ -213,7 +213,11 @@ impl Server {
         }
     }
 
-    async fn stream(self, request: http::Request<h2::RecvStream>, mut reply: SendResponse<Bytes>) {
+    pub(super) async fn stream(
+        self,
+        request: http::Request<h2::RecvStream>,
+        mut reply: SendResponse<Bytes>,
+    ) {
         let text = |name: &str| {
             let value = request.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -295,7 +299,8 @@ impl Server {
                 let manner = if is_stale { *manner } else { Manner::Create };
                 let watch_id = match manner {
                     Manner::Silent | Manner::Refuse(..) => return,
-                    Manner::Serial => i64::try_from(stream.live.len()).expect("few"),
+                    Manner::Serial => stream.free_id(),
+                    Manner::Create if create.watch_id == 0 => stream.free_id(),
                     Manner::Create => create.watch_id,
                     Manner::Deny(reason) => {
                         return stream.send(&pb::WatchResponse {
@@ -340,6 +345,12 @@ impl Seen {
         }
     }
 
+    /// An ID that no watch of it has.
+    fn free_id(&self) -> i64 {
+        let is_free = |id: &i64| self.live.iter().all(|(taken, _)| taken != id);
+        (0..).find(is_free).expect("there are many")
+    }
+
     fn send(&self, message: &pb::WatchResponse) {
         self.act(Act::Send(framed(message)));
     }
@@ -362,7 +373,7 @@ impl Seen {
 }
 
 /// The first message of what has come, if it is all there.
-fn whole(bytes: &mut BytesMut) -> Option<Bytes> {
+pub(super) fn whole(bytes: &mut BytesMut) -> Option<Bytes> {
     let length = (bytes.get(1..5)?).get_u32() as usize;
     (bytes.len() >= 5 + length).then(|| bytes.split_to(5 + length).freeze().split_off(5))
 }
