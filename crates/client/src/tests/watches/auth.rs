@@ -20,7 +20,7 @@ async fn with_credentials(peers: &Peers) -> Client {
 fn tokens(server: &Server) -> Vec<String> {
     let state = server.state();
     let tokens = state.streams.iter().map(|stream| stream.token.clone());
-    tokens.map(|token| token.unwrap_or_default()).collect()
+    tokens.map(Option::unwrap_or_default).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,9 +76,9 @@ async fn a_watch_leaves_a_member_that_dies_or_stands_still() {
             let others = Client::builder().endpoints(others.map(|(_, url)| url));
             let direct = others.timeout(DEADLINE).connect().await.unwrap();
             if dies {
-                member.kill()
+                member.kill();
             } else {
-                member.pause().unwrap()
+                member.pause().unwrap();
             }
             let mut last = 0;
             for _ in 0..20 {
@@ -87,9 +87,9 @@ async fn a_watch_leaves_a_member_that_dies_or_stands_still() {
             told_up_to(&mut watcher, expected + 1, last).await;
             expected = last;
             if dies {
-                member.restart().await.unwrap()
+                member.restart().await.unwrap();
             } else {
-                member.resume().unwrap()
+                member.resume().unwrap();
             }
             cluster.leader().await.unwrap();
         }

@@ -38,9 +38,9 @@ async fn each_tells_exactly_the_history_of_its_key() {
                 while !over.load(Ordering::Relaxed) {
                     tokio::time::sleep(Duration::from_millis(rng.u64(20..200))).await;
                     if rng.bool() {
-                        proxy.reset()
+                        proxy.reset();
                     } else {
-                        proxy.cut()
+                        proxy.cut();
                     }
                     cuts += 1;
                 }
