@@ -77,6 +77,12 @@ impl Meter {
         self.newest.fetch_max(revision, SeqCst);
     }
 
+    /// Bytes that wait to be taken.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held.amount().bytes
+    }
+
     fn is_full(&self) -> bool {
         self.held.amount().reaches(Amount {
             bytes: self.limits.client_bytes,

@@ -159,3 +159,11 @@ pub(super) fn is_hopeless(kind: ErrorKind) -> bool {
         ErrorKind::AuthenticationFailed | ErrorKind::Config | ErrorKind::Unimplemented
     )
 }
+
+/// Errors of a call that has tried all the tokens there are.
+pub(super) fn wants_token(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidToken | ErrorKind::StaleToken | ErrorKind::TokenMissing
+    )
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::loss::is_hopeless;
+use super::loss::{is_hopeless, wants_token};
 use super::{Phase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
@@ -59,7 +59,8 @@ impl Watches {
             }
             ErrorKind::Closed => self.shut(),
             kind => {
-                if is_hopeless(kind) {
+                // The call has tried other tokens itself.
+                if is_hopeless(kind) || wants_token(kind) {
                     self.refuse_new(error);
                 }
                 self.failures = self.failures.saturating_add(1);
