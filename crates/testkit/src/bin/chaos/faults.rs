@@ -126,13 +126,18 @@ impl Desk {
         incidents.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, kind: &str, what: String) {
-        let at = self.clock.now();
-        self.incidents().push(Incident {
-            at,
+    fn note(&self, kind: &str, what: String) -> Incident {
+        let incident = Incident {
+            at: self.clock.now(),
             kind: kind.to_owned(),
             what,
-        });
+        };
+        self.incidents().push(incident.clone());
+        incident
+    }
+
+    fn take_back(&self, incident: &Incident) {
+        self.incidents().retain(|other| other != incident);
     }
 
     /// Waits; says whether to go on.
@@ -217,9 +222,8 @@ impl Connections {
         for proxy in proxies {
             proxy.inflict(fault);
         }
-        let at = self.desk.incidents().len();
         let what = format!("{} of {}: {fault:?}", proxies.len(), way.name);
-        self.desk.note(fault.name(), what);
+        let incident = self.desk.note(fault.name(), what);
         if fault.goes_on() {
             self.desk.hold(hold, way.lasting).await;
             for proxy in proxies {
@@ -230,13 +234,7 @@ impl Connections {
         let waits = matches!(fault, Fault::Trip(_) | Fault::ResetAfter(..));
         let mut now = proxies.iter().map(|proxy| traces(proxy));
         if waits && before.iter().all(|before| now.next() == Some(*before)) {
-            let mut incidents = self.desk.incidents();
-            let mine = incidents[at..]
-                .iter()
-                .position(|one| one.kind == fault.name() && one.what.contains(way.name));
-            if let Some(mine) = mine {
-                incidents.remove(at + mine);
-            }
+            self.desk.take_back(&incident);
         }
     }
 }
