@@ -26,7 +26,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// The layers of `crates/client/src` from the top down, with their modules.
 const LAYERS: &[(&str, &[&str])] = &[
     ("client", &["client"]),
-    ("recipes", &["recipes", "view"]),
+    ("recipes", &["recipes", "view", "discovery"]),
     (
         "services",
         &[
@@ -55,6 +55,7 @@ const LEAVES: &[&str] = &[
     "credentials",
     "method",
     "mode",
+    "srv",
     "telemetry",
     "tls",
 ];
@@ -87,6 +88,7 @@ const PURE_FILES: &[&str] = &[
     "retry.rs",
     "token.rs",
     "seal.rs",
+    "records.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

@@ -1,6 +1,8 @@
 //! The client: a handle to everything, cheap to clone.
 
 mod close;
+mod member;
+mod status;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
 
 pub use self::close::Closed;
+use self::member::Roster;
+pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 
 /// A client of an etcd cluster.
 ///
@@ -41,6 +45,7 @@ pub use self::close::Closed;
 pub struct Client {
     scope: Scope,
     leases: Arc<Hub>,
+    roster: Arc<Roster>,
     watches: Arc<watch::Hub>,
 }
 
@@ -64,6 +69,7 @@ impl Client {
         Ok(Self {
             scope: Scope::of(core),
             leases: Arc::default(),
+            roster: Arc::default(),
             watches: Arc::new(watch::Hub::new(config.options.watch_limits)),
         })
     }
@@ -93,7 +99,8 @@ impl Client {
         })
     }
 
-    /// A handle whose calls go to one of the client's endpoints and to no other.
+    /// A handle whose calls go to one of the client's endpoints and to no other. By the ID of a
+    /// member: [`member_with_id`](Self::member_with_id).
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when the client does not have the endpoint.
@@ -295,6 +302,7 @@ impl Client {
         Self {
             scope,
             leases: Arc::clone(&self.leases),
+            roster: Arc::clone(&self.roster),
             watches: Arc::clone(&self.watches),
         }
     }
@@ -320,7 +328,16 @@ impl Builder {
     /// [`ErrorKind::AuthenticationFailed`] when a server was reached and refused the
     /// credentials.
     pub async fn connect(self) -> Result<Client, Error> {
-        let client = self.connect_lazy()?;
+        #[cfg(feature = "srv")]
+        let client = match self.wanted_records() {
+            Some((srv, only_https)) => {
+                let found = crate::discovery::lookup(&srv, only_https).await?;
+                self.with_found(found).make()?
+            }
+            None => self.make()?,
+        };
+        #[cfg(not(feature = "srv"))]
+        let client = self.make()?;
         client.scope.core.transport.ready().await?;
         // A wrong password is told here, and not by the first call.
         client.scope.pass().await?;
@@ -333,7 +350,19 @@ impl Builder {
     /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
     /// of no use.
     pub fn connect_lazy(self) -> Result<Client, Error> {
-        Client::new(&self.into_config()?)
+        #[cfg(feature = "srv")]
+        if self.wanted_records().is_some() {
+            let message = "SRV records are looked up by connect, and not by connect_lazy";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.make()
+    }
+
+    fn make(self) -> Result<Client, Error> {
+        let config = self.into_config()?;
+        let client = Client::new(&config)?;
+        crate::discovery::start(&client.scope.core, &config)?;
+        Ok(client)
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) use self::budget::RetryBudget;
 pub(crate) use self::closing::{Closing, Stage};
 use self::flight::Flight;
 pub(crate) use self::messages::Messages;
+pub use self::token::TokenState;
 use crate::config::{Config, Options};
 use crate::endpoint::Endpoint;
 use crate::error::Error;

@@ -5,6 +5,7 @@ mod auth;
 mod close;
 mod credentials;
 mod death;
+mod discovery;
 mod endpoints;
 mod frames;
 mod keepalive;
@@ -13,8 +14,13 @@ mod leases;
 mod lies;
 mod load;
 mod locks;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod peer;
 mod retries;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+#[cfg(feature = "srv")]
+mod srv;
+mod status;
 mod telemetry;

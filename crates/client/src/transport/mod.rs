@@ -40,9 +40,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+pub(crate) use balance::Health;
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
-pub(crate) use hub::closed;
+pub(crate) use hub::{Seen, closed};
 pub(crate) use leader::{LeaderLoss, leader_loss};
 pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
@@ -133,6 +134,11 @@ impl Transport {
         async move { hub.occupy(want).await }
     }
 
+    /// What is known of each endpoint that is in use.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.hub.seen()
+    }
+
     /// Why no connection is up, in words, for a call that has waited in vain.
     pub(crate) fn trouble(&self, want: Want) -> Option<(Endpoint, Unreachable)> {
         self.hub.trouble(want)
@@ -148,13 +154,29 @@ impl Transport {
         self.hub.endpoints()
     }
 
+    /// Counts up whenever a connection or the list of endpoints changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.hub.changes()
+    }
+
+    /// The place of an endpoint for calls that go there and nowhere else. It need not be one of
+    /// the client's.
+    pub(crate) fn attach(&self, endpoint: &Endpoint) -> Result<usize, Error> {
+        self.check(endpoint)?;
+        Ok(self.hub.attach(endpoint))
+    }
+
     /// Uses one more endpoint from now on; says whether it is new.
     pub(crate) fn add(&self, endpoint: &Endpoint) -> Result<bool, Error> {
-        if let Some(why) = self.hub.refusal(endpoint) {
-            let message = format!("{endpoint}: {why}");
-            return Err(Error::new(ErrorKind::Config, message));
-        }
+        self.check(endpoint)?;
         Ok(self.hub.add(endpoint))
+    }
+
+    fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        match self.hub.refusal(endpoint) {
+            Some(why) => Err(Error::new(ErrorKind::Config, format!("{endpoint}: {why}"))),
+            None => Ok(()),
+        }
     }
 
     /// Uses an endpoint no more, unless it is the last; says whether it was in use. Calls that

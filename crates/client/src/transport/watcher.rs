@@ -78,7 +78,10 @@ impl<O: Overseer> Watcher<O> {
                 }
                 () = self.pulse.stir.notified() => {}
                 pong = poll_fn(|cx| self.ping_pong.poll_pong(cx)) => match pong {
-                    Ok(_) => self.keep_alive.pong(),
+                    Ok(_) => {
+                        self.pulse.pong();
+                        self.keep_alive.pong();
+                    }
                     // The connection is ending; its task will say how.
                     Err(_) => {
                         let ended = (&mut self.task.0).await;
@@ -94,6 +97,7 @@ impl<O: Overseer> Watcher<O> {
     /// Does what is due now; says until when to rest, or `None` to look again at once.
     fn step(&mut self, moment: Instant, used: Instant) -> Option<Instant> {
         self.keep_alive.heard(self.pulse.heard());
+        self.keep_alive.answered(self.pulse.is_answered());
         if self.pulse.take_doubt() {
             self.keep_alive.doubt();
         }

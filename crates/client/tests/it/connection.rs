@@ -135,9 +135,9 @@ async fn pings_find_the_server_patient() {
         .await;
         let (links, sent) = (proxy.connections(), proxy.forwarded(Direction::ToServer));
         tokio::time::sleep(Duration::from_secs(17)).await;
-        // A ping has 17 bytes: at least three went out and nothing else, on links that stay.
+        // A ping has 17 bytes: some went out and nothing else, on links that stay.
         let pings = proxy.forwarded(Direction::ToServer) - sent;
-        assert!((3 * 17..=12 * 17).contains(&pings), "{pings} bytes");
+        assert!((2 * 17..=8 * 17).contains(&pings), "{pings} bytes");
         assert_eq!(pings % 17, 0);
         assert_eq!((proxy.connections(), proxy.open()), (links, links));
         client.unlock(held.key).await.unwrap();
@@ -172,6 +172,36 @@ async fn a_call_that_waits_hears_of_a_dead_connection() {
         assert!(begun.elapsed() >= Duration::from_secs(1));
         proxy.heal();
         client.get("hush/").prefix().await.unwrap();
+    })
+    .await;
+}
+
+/// A network that takes now more and now less time brings two pings together that left well
+/// apart; etcd counts each that comes early, for as long as it has nothing else to send, and
+/// closes the connection at the third.
+#[tokio::test]
+async fn a_call_that_waits_long_survives_a_network_that_wavers() {
+    each(|stage| async move {
+        let (proxy, client) = behind_proxy(&stage, |builder| builder).await;
+        let lease = async || client.grant(Duration::from_secs(120)).await.unwrap().id;
+        let held = client.lock("hush", lease().await).await.unwrap();
+        let waiting = tokio::spawn(client.lock("hush", lease().await));
+        eventually("it waits", || async {
+            client.get("hush/").prefix().await.unwrap().count == 2
+        })
+        .await;
+        let links = proxy.connections();
+        let end = Instant::now() + Duration::from_secs(40);
+        while Instant::now() < end {
+            let delay = fastrand::u64(0..150);
+            proxy.delay(Duration::from_millis(delay));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(!waiting.is_finished(), "{:?}", waiting.await);
+        }
+        proxy.heal();
+        assert_eq!(proxy.connections(), links);
+        client.unlock(held.key).await.unwrap();
+        waiting.await.unwrap().unwrap();
     })
     .await;
 }

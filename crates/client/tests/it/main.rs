@@ -11,6 +11,7 @@ mod connection;
 mod credentials;
 mod ctl;
 mod delete;
+mod discovery;
 mod fault;
 mod futures;
 mod get;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use etcdex::{Client, Code, ErrorKind, Outcome};
-use etcdex_testkit::{Binary, Cluster, Etcd};
+use etcdex_testkit::{Binary, Cluster, Etcd, Proxy};
 
 use crate::stage::{DEADLINE, ends, eventually};
 
@@ -153,6 +153,27 @@ async fn a_lock_that_waits_hears_of_the_lost_leader() {
         client.unlock(held.key).timeout(DEADLINE).await.unwrap();
         let lock = tokio::time::timeout(DEADLINE, patient).await;
         lock.expect("it gets the lock").unwrap().unwrap();
+    })
+    .await;
+}
+
+/// A read that is not answered makes the client ping, and often if other calls are answered
+/// meanwhile: etcd then counts no ping as one too many.
+#[tokio::test]
+async fn pings_between_answers_offend_nobody() {
+    ends(|binary| async move {
+        let (cluster, _client) = alone(&binary).await;
+        let last = &cluster.members()[2];
+        let proxy = Proxy::start(last.client_address()).await.unwrap();
+        let client = Client::connect(proxy.endpoint()).await.unwrap();
+        let stuck = client.get("k").timeout(Duration::from_secs(12));
+        let stuck = tokio::spawn(stuck.into_future());
+        while !stuck.is_finished() {
+            client.get("k").serializable().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(stuck.await.unwrap().is_err());
+        assert_eq!(proxy.connections(), 1);
     })
     .await;
 }

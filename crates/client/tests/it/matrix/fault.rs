@@ -48,24 +48,22 @@ impl Fault {
 
     /// The fault, from its begin to its end.
     ///
-    /// `forgive`: the server may take leases away that are kept.
-    pub(super) async fn run(
-        self,
-        cluster: &Cluster,
-        clients: &[Traffic],
-        target: usize,
-        forgive: bool,
-    ) {
+    /// The leases live through all of it, with one exception: a leader that stood still may
+    /// revoke them in the moment in which it goes on and has not heard yet that another one
+    /// leads. Every etcd until 3.4.31 and 3.5.13 does, and later ones do on a busy machine.
+    ///
+    /// Source: <https://github.com/etcd-io/etcd/issues/15247>.
+    pub(super) async fn run(self, cluster: &Cluster, clients: &[Traffic], target: usize) {
         let member = &cluster.members()[target];
         match self {
             Self::Kill(_) => {
                 member.kill();
-                outage(clients, forgive).await;
+                outage(clients).await;
                 member.restart().await.unwrap();
             }
             Self::Stop(_) => {
                 member.pause().unwrap();
-                outage(clients, forgive).await;
+                outage(clients).await;
                 member.resume().unwrap();
                 member.ready().await.unwrap();
             }
@@ -73,7 +71,7 @@ impl Fault {
                 for client in clients {
                     client.proxies[target].black_hole();
                 }
-                outage(clients, forgive).await;
+                outage(clients).await;
                 for client in clients {
                     client.proxies[target].heal();
                 }
@@ -89,15 +87,17 @@ impl Fault {
     }
 }
 
-/// The leases are looked at all the time.
-async fn outage(clients: &[Traffic], forgive: bool) {
+/// The leases are looked at all the time, and live in the end.
+async fn outage(clients: &[Traffic]) {
     let end = tokio::time::Instant::now() + OUTAGE;
     while tokio::time::Instant::now() < end {
         for client in clients {
-            let is_lost = client.look_at_lease();
-            assert!(!is_lost || forgive, "{:?} lost its lease", client.mode);
+            client.look_at_lease();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for client in clients {
+        client.assert_lease_lives().await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use etcdex::{Client, LeaseKeeper, LeaseState, Mode};
+use etcdex::{Client, ErrorKind, LeaseId, LeaseKeeper, LeaseState, Mode};
 use etcdex_testkit::{Cluster, Direction, Proxy};
 use tokio::task::JoinSet;
 
@@ -15,8 +15,6 @@ use super::BOUND;
 use crate::stage::{DEADLINE, eventually};
 
 const TTL: Duration = Duration::from_secs(5);
-/// What holds the lease.
-const LEASED: &str = "hush/leased";
 
 /// A client, its way to each member, and what it does all the time.
 pub(super) struct Traffic {
@@ -119,40 +117,40 @@ impl Traffic {
         self.proxies.iter().map(sent).collect()
     }
 
-    /// Takes note of how much is left of the lease; gives whether it is lost.
-    pub(super) fn look_at_lease(&self) -> bool {
+    /// Takes note of how much is left of the lease, which is not lost.
+    pub(super) fn look_at_lease(&self) {
         let left = match self.keeper.state() {
             LeaseState::Alive { expires, .. } => expires.saturating_duration_since(Instant::now()),
             LeaseState::AtRisk { remaining, .. } => remaining,
             LeaseState::Doubtful => Duration::ZERO,
-            _ => {
-                self.gaps.revoked.store(true, Ordering::Relaxed);
-                return true;
-            }
+            other => panic!("{:?}: {other:?}", self.mode),
         };
         let left = u64::try_from(left.as_millis()).unwrap();
         self.gaps.lease.fetch_min(left, Ordering::Relaxed);
-        false
     }
 
-    /// Another lease, if the server has taken this one away.
-    pub(super) async fn regain_lease(&mut self) {
-        if self.look_at_lease() {
-            self.keeper = lease(&self.client).await;
+    /// Another lease in place of one that the server may have taken away.
+    pub(super) async fn change_lease(&mut self) {
+        let lease = lease(&self.client).await;
+        let before = std::mem::replace(&mut self.keeper, lease);
+        if let Err(error) = before.revoke().await {
+            assert_eq!(error.kind(), ErrorKind::LeaseNotFound, "{error:?}");
+            self.gaps.revoked.store(true, Ordering::Relaxed);
         }
     }
 
     /// The same lease, with the same key.
     pub(super) async fn assert_lease_lives(&self) {
         eventually("the lease is known to live", || async {
-            assert!(!self.look_at_lease(), "{:?}", self.mode);
+            self.look_at_lease();
             matches!(self.keeper.state(), LeaseState::Alive { .. })
         })
         .await;
         let ttl = self.client.ttl(self.keeper.id()).keys().await.unwrap();
         assert!(ttl.ttl.is_some(), "{:?}: {ttl:?}", self.mode);
-        assert_eq!(ttl.keys, [LEASED]);
-        let kv = self.client.get(LEASED).await.unwrap().into_kv().unwrap();
+        let key = leased(self.keeper.id());
+        assert_eq!(ttl.keys, [&*key]);
+        let kv = self.client.get(&key).await.unwrap().into_kv().unwrap();
         assert_eq!((kv.version, kv.lease), (1, Some(self.keeper.id())));
     }
 
@@ -169,10 +167,16 @@ impl Traffic {
     }
 }
 
+/// What holds the lease.
+fn leased(id: LeaseId) -> String {
+    format!("hush/leased/{id}")
+}
+
 /// A lease that is kept and holds a key.
 async fn lease(client: &Client) -> LeaseKeeper {
     let lease = client.grant(TTL).await.unwrap();
-    client.put(LEASED, "hush").lease(lease.id).await.unwrap();
+    let put = client.put(leased(lease.id), "hush");
+    put.lease(lease.id).await.unwrap();
     let mut keeper = client.keep(lease.id);
     let state = keeper.changed().await;
     assert!(matches!(state, LeaseState::Alive { .. }), "{state:?}");
@@ -202,8 +206,10 @@ pub(super) struct Gaps {
     /// Writes of which the client could not say whether they were applied.
     pub(super) unknown: u64,
     pub(super) applied: u64,
-    /// The least that was left of the lease, unless the server took it away.
-    pub(super) lease: Option<Duration>,
+    /// The least that was left of the lease.
+    pub(super) lease: Duration,
+    /// The server has taken it away.
+    pub(super) revoked: bool,
 }
 
 impl Watch {
@@ -223,8 +229,8 @@ impl Watch {
             write: time(&self.write),
             unknown: number(&self.unknown),
             applied: number(&self.applied),
-            lease: (!self.revoked.load(Ordering::Relaxed))
-                .then(|| Duration::from_millis(number(&self.lease))),
+            lease: Duration::from_millis(number(&self.lease)),
+            revoked: self.revoked.load(Ordering::Relaxed),
         }
     }
 }

@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_millis(10);
 /// What a leader had in hand when it died is lost, and nobody is told: etcd lets the caller
 /// wait until the time is over. Who wants a good answer within five seconds asks whether the
 /// write was applied before they are over, and writes again.
-const WRITE: Duration = Duration::from_secs(1);
+const WRITE: Duration = Duration::from_millis(500);
 
 /// What every task needs.
 #[derive(Clone)]
