@@ -6,10 +6,10 @@ use std::fmt;
 use etcdex_testkit::check::{Guarantee, Violation, check};
 use etcdex_testkit::history::{Body, Event, History, Recording};
 
-/// How many violations are told in full.
+/// How many violations of a guarantee are told in full.
 const TOLD: usize = 5;
 /// The same for those of servers.
-const TOLD_OF_SERVERS: usize = 2;
+const TOLD_OF_SERVERS: usize = 1;
 
 /// What the checkers found.
 #[derive(Debug, Default)]
@@ -26,14 +26,15 @@ pub(crate) struct Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     counts: BTreeMap<Guarantee, usize>,
-    /// The first of them, for a person to judge.
+    /// The first of each guarantee, for a person to judge.
     told: Vec<String>,
 }
 
 impl Findings {
     fn add(&mut self, violation: &Violation, most: usize, tell: impl FnOnce() -> String) {
-        *self.counts.entry(violation.guarantee).or_default() += 1;
-        if self.told.len() < most {
+        let count = self.counts.entry(violation.guarantee).or_default();
+        *count += 1;
+        if *count <= most {
             self.told.push(tell());
         }
     }

@@ -4,7 +4,7 @@
 //! revision to the end of the stream. The same checkers judge it: what they find here the
 //! servers have done, before any fault of a proxy and before the client had a part in it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,6 +51,8 @@ struct Stream {
     asked: VecDeque<WatchCreateRequest>,
     /// Where each is recorded, and what has come of a revision that is not whole.
     watches: HashMap<i64, (usize, Vec<Event>)>,
+    /// Those that the client has cancelled before it was told that they are in force.
+    cancelled: HashSet<i64>,
 }
 
 impl Wire {
@@ -99,9 +101,17 @@ impl Wire {
 
     fn asked(&mut self, place: (u64, u32), message: &Bytes) -> Option<()> {
         let request = WatchRequest::decode(message.clone()).ok()?;
-        if let Some(RequestUnion::CreateRequest(create)) = request.request_union {
-            let stream = self.streams.entry(place).or_default();
-            stream.asked.push_back(create);
+        let stream = self.streams.entry(place).or_default();
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(create)) => stream.asked.push_back(create),
+            // From here on nothing is promised: what was on its way may come, and etcd leaves
+            // out what was there before.
+            Some(RequestUnion::CancelRequest(cancel)) => {
+                if stream.watches.remove(&cancel.watch_id).is_none() {
+                    stream.cancelled.insert(cancel.watch_id);
+                }
+            }
+            Some(RequestUnion::ProgressRequest(_)) | None => {}
         }
         Some(())
     }
@@ -186,6 +196,9 @@ impl Wire {
     fn created(&mut self, place: (u64, u32), response: &WatchResponse, at: u64) -> Option<()> {
         let stream = self.streams.get_mut(&place)?;
         let create = stream.asked.pop_front()?;
+        if stream.cancelled.remove(&response.watch_id) {
+            return Some(());
+        }
         if response.watch_id == -1 || (response.canceled && response.compact_revision == 0) {
             return Some(());
         }
@@ -267,7 +280,7 @@ fn pair(kv: &mvccpb::KeyValue) -> Pair {
 mod tests {
     use std::time::Instant;
 
-    use etcdex_proto::etcdserverpb::ResponseHeader;
+    use etcdex_proto::etcdserverpb::{ResponseHeader, WatchCancelRequest};
 
     use super::*;
 
@@ -297,6 +310,13 @@ mod tests {
             };
             let request = WatchRequest {
                 request_union: Some(RequestUnion::CreateRequest(create)),
+            };
+            self.hear(Direction::ToServer, Some(request.encode_to_vec()));
+        }
+
+        fn cancel(&mut self, watch_id: i64) {
+            let request = WatchRequest {
+                request_union: Some(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })),
             };
             self.hear(Direction::ToServer, Some(request.encode_to_vec()));
         }
@@ -393,6 +413,22 @@ mod tests {
         assert_eq!(line.bodies(1), [&Body::Created { revision: 4 }, &progress]);
         assert_eq!(line.0.recordings.len(), 2);
         assert_eq!(line.0.refusals.len(), 1);
+    }
+
+    #[test]
+    fn what_comes_after_the_client_has_cancelled_is_nobodys() {
+        let mut line = Line::new();
+        line.ask(1, 2);
+        line.ask(2, 2);
+        line.answer(9, created(1));
+        line.cancel(1);
+        line.cancel(2);
+        line.answer(9, created(2));
+        for watch_id in [1, 2] {
+            line.answer(9, events(watch_id, 4, false));
+        }
+        assert_eq!(line.0.recordings.len(), 1);
+        assert_eq!(line.bodies(0).len(), 1);
     }
 
     #[test]
