@@ -24,3 +24,4 @@ mod snapshot;
 mod srv;
 mod status;
 mod telemetry;
+mod watches;

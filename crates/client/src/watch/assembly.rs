@@ -28,6 +28,16 @@ pub(super) struct Whole {
     pub(super) fault: Option<Fault>,
 }
 
+impl Whole {
+    /// Of a message that goes back nothing is whole for certain.
+    fn disorder() -> Self {
+        Self {
+            events: Vec::new(),
+            fault: Some(Fault::Disorder),
+        }
+    }
+}
+
 impl Assembly {
     pub(super) fn is_amid_revision(&self) -> bool {
         !self.partial.is_empty()
@@ -56,9 +66,8 @@ impl Assembly {
             let revision = event.kv.mod_revision;
             match self.partial.first().map(|event| event.kv.mod_revision) {
                 Some(open) if open > revision => {
-                    given.fault = Some(Fault::Disorder);
                     self.restart();
-                    return given;
+                    return Whole::disorder();
                 }
                 Some(open) if open < revision => {
                     given.events.append(&mut self.partial);
@@ -90,9 +99,7 @@ fn whole(mut events: Vec<Event>, limit: usize) -> Whole {
         let revision = events[place].kv.mod_revision;
         let open = events[start].kv.mod_revision;
         if revision < open {
-            events.truncate(start);
-            let fault = Some(Fault::Disorder);
-            return Whole { events, fault };
+            return Whole::disorder();
         }
         if revision > open {
             (start, weight) = (place, 0);

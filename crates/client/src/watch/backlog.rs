@@ -77,6 +77,12 @@ impl Meter {
         self.newest.fetch_max(revision, SeqCst);
     }
 
+    /// Bytes that wait to be taken.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held.amount().bytes
+    }
+
     fn is_full(&self) -> bool {
         self.held.amount().reaches(Amount {
             bytes: self.limits.client_bytes,
@@ -138,14 +144,25 @@ impl Backlog {
         }
     }
 
-    /// Notes that no more comes until [`Held::take`] says that it may.
-    // ORDER: what was added last is handed over after this, so that a consumer that takes it
-    // sees the pause.
-    pub(super) fn pause(&self) {
+    /// Notes that no more comes until [`Held::take`] says that it may. False when the consumer
+    /// has taken so much meanwhile that it may at once.
+    // ORDER: a consumer that took the last of it before the pause was noted did not see it, and
+    // would never say anything: so it is looked at once more after.
+    #[must_use]
+    pub(super) fn pause(&self) -> bool {
         let low = self.held.amount().half();
         self.low.bytes.store(low.bytes, SeqCst);
         self.low.events.store(low.events, SeqCst);
         self.paused.store(true, SeqCst);
+        !self.goes_on()
+    }
+
+    /// Ends the pause if little enough is left; true for one caller of each pause.
+    fn goes_on(&self) -> bool {
+        let held = self.held.amount();
+        let low = self.low.amount();
+        let drained = held.bytes <= low.bytes && held.events <= low.events;
+        drained && self.paused.swap(false, SeqCst)
     }
 
     /// The mean size of an event that it holds, in bytes.
@@ -191,10 +208,7 @@ impl Held {
         let backlog = Arc::clone(&self.backlog);
         drop(self);
         backlog.reached(revision);
-        let held = backlog.held.amount();
-        let low = backlog.low.amount();
-        let drained = held.bytes <= low.bytes && held.events <= low.events;
-        drained && backlog.paused.swap(false, SeqCst)
+        backlog.goes_on()
     }
 }
 
@@ -219,4 +233,69 @@ pub struct Lag {
     pub bytes: usize,
     /// Whether the watch was stopped at the server until more is taken.
     pub paused: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Amount = Amount {
+        bytes: 100,
+        events: 4,
+    };
+
+    fn some(events: usize) -> Amount {
+        let bytes = 10 * events;
+        Amount { bytes, events }
+    }
+
+    fn backlog(limits: WatchLimits) -> Arc<Backlog> {
+        Arc::new(Backlog::new(LIMIT, Arc::new(Meter::new(limits))))
+    }
+
+    /// The consumer takes the last of it just before the pause is noted: nobody would ever wake
+    /// the watch again.
+    #[test]
+    fn a_pause_that_comes_too_late_is_none() {
+        let backlog = backlog(WatchLimits::default());
+        let held = backlog.hold(some(4));
+        assert_eq!(backlog.room(), None);
+        assert!(!held.take(1), "it was not paused yet");
+        assert!(!backlog.pause(), "it would be paused for ever");
+        assert!(!backlog.lag().paused);
+    }
+
+    #[test]
+    fn a_paused_watch_goes_on_once_when_half_is_taken() {
+        let backlog = backlog(WatchLimits::default());
+        let mut all: Vec<Held> = (0..4).map(|_| backlog.hold(some(1))).collect();
+        assert!(backlog.pause());
+        let go: Vec<bool> = all.drain(..).map(|held| held.take(1)).collect();
+        assert_eq!(go, [false, true, false, false]);
+    }
+
+    #[test]
+    fn a_full_client_gives_room_only_to_who_has_read_all() {
+        let limits = WatchLimits {
+            client_events: 3,
+            ..WatchLimits::default()
+        };
+        let slow = backlog(limits);
+        let fast = Arc::new(Backlog::new(LIMIT, Arc::clone(&slow.meter)));
+        let kept = slow.hold(some(3));
+        assert_eq!(slow.room(), None);
+        assert_eq!(fast.room(), Some(LIMIT));
+        drop(kept);
+        assert_eq!(slow.room(), Some(LIMIT));
+    }
+
+    /// What is thrown away counts no more than what is taken.
+    #[test]
+    fn what_is_gone_is_not_counted() {
+        let backlog = backlog(WatchLimits::default());
+        drop(backlog.hold(some(2)));
+        backlog.hold(some(2)).take(7);
+        assert_eq!(backlog.lag(), Lag::default());
+        assert_eq!(backlog.meter.held.amount(), Amount::default());
+    }
 }

@@ -13,13 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::backlog::Backlog;
 use super::end::WatchEnd;
 use super::entry::Spec;
-use super::hub::{Hub, Route};
+use super::hub::{Hub, Route, Work};
 use super::inbox::Inbox;
 use super::message::{WatchMessage, WatchRef};
 use super::progress::is_exact;
 use super::resume::{Note, Step, Tell, Watches};
 use crate::call::{Call, Core, Scope};
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::kv::{Get, ResponseHeader, decode};
 use crate::maintenance::Status;
 use crate::method::Method;
@@ -49,7 +50,8 @@ pub(super) enum Command {
     Forget(u64),
     GoOn(u64),
     RequestProgress(u64),
-    Close,
+    /// With inboxes of those who have nothing watched now.
+    Close(Vec<Arc<Inbox>>),
 }
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
@@ -71,6 +73,8 @@ pub(super) async fn run(
         }
         let rest = driver.act();
         if driver.watches.is_idle() && hub.ends(route, &commands) {
+            // Their owners go on, and with the next watch there is another task.
+            driver.inboxes.clear();
             return;
         }
         let longest = now() + LOOK;
@@ -84,6 +88,7 @@ pub(super) async fn run(
 }
 
 struct Driver {
+    hub: Arc<Hub>,
     core: Weak<Core>,
     route: Route,
     watches: Watches,
@@ -100,6 +105,8 @@ struct Driver {
     avoided: Option<Avoided>,
     /// The token that the stream was opened with.
     pass: Option<Arc<Pass>>,
+    /// It is noted that streams fail.
+    troubled: bool,
 }
 
 enum Stream {
@@ -112,6 +119,7 @@ struct Open {
     outgoing: Outgoing,
     incoming: Incoming,
     link: Avoided,
+    endpoint: Endpoint,
     doubt: Box<dyn Fn() + Send>,
     /// It takes no more; the incoming side will say why.
     ended: bool,
@@ -126,11 +134,12 @@ enum Event {
 }
 
 impl Driver {
-    fn new(hub: &Hub, core: Weak<Core>, route: Route) -> Self {
+    fn new(hub: &Arc<Hub>, core: Weak<Core>, route: Route) -> Self {
         let has_credentials = core
             .upgrade()
             .is_some_and(|core| core.authentication.is_some());
         Self {
+            hub: Arc::clone(hub),
             core,
             route,
             watches: Watches::new(Arc::clone(hub.meter()), has_credentials, fastrand::u64(..)),
@@ -142,6 +151,7 @@ impl Driver {
             version: None,
             avoided: None,
             pass: None,
+            troubled: false,
         }
     }
 
@@ -170,7 +180,7 @@ impl Driver {
             }
             Command::GoOn(number) => self.watches.go_on(number),
             Command::RequestProgress(owner) => self.watches.request_progress(owner),
-            Command::Close => self.close(),
+            Command::Close(idle) => self.close(idle),
         }
     }
 
@@ -255,7 +265,12 @@ impl Driver {
             let Some(scope) = scope else {
                 return Err(Error::new(ErrorKind::Closed, "the client is gone"));
             };
-            let count = Call::new(&scope, Get::new(asked)).count_only();
+            let timeout = scope.timeout.of_a_call();
+            let mut count = Call::new(&scope, Get::new(asked)).count_only();
+            if let Some(timeout) = timeout {
+                // Somewhat less, so that who waits for the watch can be told what went wrong.
+                count = count.timeout(timeout / 5 * 4);
+            }
             Ok(count.await?.header)
         };
         self.pin = Some((key, Box::pin(pin)));
@@ -346,9 +361,12 @@ impl Driver {
                 let Some((key, _)) = self.pin.take() else {
                     return;
                 };
+                let outcome = outcome.map_err(Arc::new);
+                let trouble = outcome.as_ref().err().map(Arc::clone);
+                self.hub.note(self.route, Work::Pin, trouble);
                 match outcome {
                     Ok(header) => self.watches.pinned(header),
-                    Err(error) => self.watches.unpinned(&key, &Arc::new(error), now()),
+                    Err(error) => self.watches.unpinned(&key, &error, now()),
                 }
             }
             Event::Version(version) => {
@@ -377,6 +395,9 @@ impl Driver {
     }
 
     fn receive(&mut self, message: Bytes) {
+        if std::mem::take(&mut self.troubled) {
+            self.hub.note(self.route, Work::Stream, None);
+        }
         // A message that shares its buffer with others is copied: a watch that keeps it for long
         // must not keep what came around it.
         let message = if message.is_unique() {
@@ -393,7 +414,8 @@ impl Driver {
     fn start(&mut self, occupancy: Occupancy, pass: Option<Arc<Pass>>) -> Result<(), Failure> {
         self.pass = pass;
         let Some(core) = self.core.upgrade() else {
-            return Ok(());
+            let (kind, message) = (ErrorKind::Closed, "the client is gone");
+            return Err(Failure::not_sent(kind, message, Retry::Never));
         };
         let link = Arc::clone(occupancy.link());
         let limits = self.watches.limits();
@@ -404,7 +426,7 @@ impl Driver {
             pass: self.pass.as_deref(),
         };
         let (outgoing, incoming) = open(occupancy, Method::Watch, head, limit)?;
-        let place = link.place;
+        let (place, endpoint) = (link.place, link.endpoint.clone());
         self.stream = Stream::Open(Box::new(Open {
             outgoing,
             incoming,
@@ -412,6 +434,7 @@ impl Driver {
                 place,
                 link: link.id,
             },
+            endpoint,
             doubt: Box::new(move || link.pulse.doubt()),
             ended: false,
         }));
@@ -433,19 +456,24 @@ impl Driver {
     }
 
     fn fail(&mut self, error: Error) {
+        let error = match &self.stream {
+            Stream::Open(open) => error.with_endpoint(&open.endpoint),
+            _ => error,
+        };
         tracing::debug!(target: "etcdex", %error, "the stream of the watches has ended");
         self.drop_stream(false);
+        self.troubled = true;
+        let noted = Arc::new(error.again());
+        self.hub.note(self.route, Work::Stream, Some(noted));
         self.watches.failed(error, now());
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, idle: Vec<Arc<Inbox>>) {
         self.watches.shut();
+        // ORDER: each watch has ended for its owner before that is told that all is over.
         self.act();
-        for inbox in std::mem::take(&mut self.inboxes).into_values() {
-            let error = Error::new(ErrorKind::Closed, "the client was closed");
-            inbox.push(WatchMessage::Error(error), None);
-            inbox.end();
-        }
+        let inboxes = std::mem::take(&mut self.inboxes).into_values();
+        inboxes.chain(idle).for_each(|inbox| inbox.close());
     }
 }
 
@@ -465,8 +493,8 @@ impl Stream {
                     }
                     outgoing.send(Bytes::copy_from_slice(piece)).await
                 };
+                // Not biased: a server that never stops sending must not keep from being asked.
                 tokio::select! {
-                    biased;
                     message = incoming.message() => Event::Message(message),
                     sent = send => Event::Sent(sent),
                 }
@@ -479,7 +507,7 @@ impl Drop for Driver {
     // The runtime ends: nobody will ever tell more.
     fn drop(&mut self) {
         for inbox in self.inboxes.values() {
-            inbox.end();
+            inbox.close();
         }
     }
 }

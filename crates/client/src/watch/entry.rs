@@ -54,12 +54,14 @@ pub(super) struct Entry {
     pub(super) told: bool,
     /// It was in force, and is not again yet.
     pub(super) missing: bool,
-    /// How many watches were in force on this stream when it came to be, itself included.
-    pub(super) place: u64,
+    /// How far the store had come, as far as is known, when the server last created it.
+    pub(super) created_at: i64,
     /// The server has called it compacted though it needs nothing so old.
     pub(super) contested: bool,
     /// It asks for whole messages: its events are many and small.
     pub(super) whole: bool,
+    /// It is asked for with a new token, for the one before it may have been refused.
+    pub(super) appealed: bool,
 }
 
 impl Entry {
@@ -81,9 +83,10 @@ impl Entry {
             seen: 0,
             told: false,
             missing: false,
-            place: 0,
+            created_at: 0,
             contested: false,
             whole: false,
+            appealed: false,
         }
     }
 

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::mpsc;
 
 use super::backlog::Meter;
 use super::driver::{Command, run};
+use super::inbox::Inbox;
 use crate::call::{Core, Scope};
 use crate::config::WatchLimits;
+use crate::error::Error;
 
 /// What has to be the same for watches that share a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +40,27 @@ pub(crate) struct Hub {
 struct Lines {
     /// To the tasks that run.
     tasks: HashMap<Route, mpsc::UnboundedSender<Command>>,
+    /// Those of watchers, which are to hear of the client's end also while nothing is watched.
+    inboxes: HashMap<u64, (Route, Weak<Inbox>)>,
+    /// What keeps the tasks from their work.
+    troubles: HashMap<Route, Trouble>,
     closed: bool,
+}
+
+/// What keeps watches from being in force, each with the newest number there was.
+#[derive(Clone, Default)]
+struct Trouble {
+    stream: Option<(u64, Arc<Error>)>,
+    pin: Option<(u64, Arc<Error>)>,
+}
+
+/// What a task does for its watches.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// It has a stream.
+    Stream,
+    /// It learns which revision is now.
+    Pin,
 }
 
 impl Hub {
@@ -50,7 +72,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn meter(&self) -> &Arc<Meter> {
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 
@@ -72,7 +94,7 @@ impl Hub {
         // The receiver is in hand.
         let _ = task.send(command);
         if lines.closed {
-            let _ = task.send(Command::Close);
+            let _ = task.send(Command::Close(Vec::new()));
         }
         tokio::spawn(run(Arc::clone(self), Arc::downgrade(core), route, commands));
         lines.tasks.insert(route, task);
@@ -90,9 +112,56 @@ impl Hub {
     pub(crate) fn close(&self) {
         let mut lines = self.lines();
         lines.closed = true;
-        for task in lines.tasks.values() {
-            let _ = task.send(Command::Close);
+        let mut idle: HashMap<Route, Vec<Arc<Inbox>>> = HashMap::new();
+        for (route, inbox) in std::mem::take(&mut lines.inboxes).into_values() {
+            idle.entry(route).or_default().extend(inbox.upgrade());
         }
+        // ORDER: a task tells the ends of its watches before it closes their inboxes.
+        for (route, task) in &lines.tasks {
+            let inboxes = idle.remove(route).unwrap_or_default();
+            if let Err(refused) = task.send(Command::Close(inboxes)) {
+                if let Command::Close(inboxes) = refused.0 {
+                    idle.insert(*route, inboxes);
+                }
+            }
+        }
+        drop(lines);
+        idle.values().flatten().for_each(|inbox| inbox.close());
+    }
+
+    /// Somebody wants to hear when the client is closed.
+    pub(super) fn enter(&self, owner: u64, route: Route, inbox: &Arc<Inbox>) {
+        let mut lines = self.lines();
+        if lines.closed {
+            inbox.close();
+        } else {
+            let inbox = Arc::downgrade(inbox);
+            lines.inboxes.insert(owner, (route, inbox));
+        }
+    }
+
+    pub(super) fn leave(&self, owner: u64) {
+        self.lines().inboxes.remove(&owner);
+    }
+
+    /// A task tells how it fares.
+    pub(super) fn note(&self, route: Route, work: Work, trouble: Option<Arc<Error>>) {
+        let newest = self.numbers.load(Ordering::Relaxed);
+        let trouble = trouble.map(|trouble| (newest, trouble));
+        let mut lines = self.lines();
+        let noted = lines.troubles.entry(route).or_default();
+        match work {
+            Work::Stream => noted.stream = trouble,
+            Work::Pin => noted.pin = trouble,
+        }
+    }
+
+    /// Why a watch with this number does not come into force, as far as that is known.
+    pub(super) fn trouble(&self, route: Route, number: u64) -> Option<Arc<Error>> {
+        let noted = self.lines().troubles.get(&route)?.clone();
+        let since = |trouble: &(u64, Arc<Error>)| trouble.0 > number;
+        let trouble = noted.pin.filter(since).or(noted.stream.filter(since))?;
+        Some(trouble.1)
     }
 
     /// Whether a task may end: nobody has asked for anything meanwhile.
@@ -102,8 +171,15 @@ impl Hub {
         let ends = commands.is_empty();
         if ends {
             lines.tasks.remove(&route);
+            lines.troubles.remove(&route);
         }
         ends
+    }
+
+    /// How many tasks there are.
+    #[cfg(test)]
+    pub(crate) fn tasks(&self) -> usize {
+        self.lines().tasks.len()
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

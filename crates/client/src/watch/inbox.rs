@@ -1,13 +1,17 @@
 //! What waits for the owner of watches to take it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::backlog::Held;
 use super::message::{WatchMessage, WatchRef};
+use crate::error::{Error, ErrorKind};
 
-/// A queue with one consumer. Its length is bounded by the backlogs of the watches.
+/// A queue with one consumer.
+///
+/// INVARIANT: its length is bounded by the backlogs of the watches: of what is not an event,
+/// two of a kind never lie in it without an event between them.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -18,6 +22,10 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Item>,
+    /// How many items were taken, and so the number of the first one in the queue.
+    taken: u64,
+    /// The numbers of those that tell progress, as long as no event came after them.
+    progress: BTreeMap<Option<WatchRef>, u64>,
     waker: Option<Waker>,
     /// Nothing comes any more.
     over: bool,
@@ -54,35 +62,47 @@ impl Inbox {
             return;
         }
         let mut state = self.state();
-        state.queue.push_back(Item { message, held });
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
+        if !state.over {
+            state.put(Item { message, held });
         }
+        state.wake();
     }
 
-    /// After what is there, nothing comes.
-    pub(super) fn end(&self) {
+    /// Says that all is over; after that nothing comes.
+    pub(super) fn close(&self) {
         let mut state = self.state();
-        state.over = true;
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
+        if !std::mem::replace(&mut state.over, true) && !self.quiet {
+            let error = Error::new(ErrorKind::Closed, "the client was closed");
+            let message = WatchMessage::Error(error);
+            let held = None;
+            state.queue.push_back(Item { message, held });
         }
+        state.wake();
     }
 
-    /// Throws away what has come of a watch.
-    pub(super) fn purge(&self, watch: WatchRef) {
+    pub(super) fn is_over(&self) -> bool {
+        self.state().over
+    }
+
+    /// Throws away what has come of some watches.
+    pub(super) fn purge(&self, gone: impl Fn(WatchRef) -> bool) {
         let mut state = self.state();
-        state
-            .queue
-            .retain(|item| item.message.watch() != Some(watch));
+        let is_gone = |item: &Item| item.message.watch().is_some_and(&gone);
+        let all = std::mem::take(&mut state.queue);
+        state.progress.clear();
+        for item in all.into_iter().filter(|item| !is_gone(item)) {
+            state.put(item);
+        }
     }
 
     pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         let mut state = self.state();
         match state.queue.pop_front() {
             Some(item) => {
+                state.taken += 1;
+                if let WatchMessage::Progress { watch, .. } = &item.message {
+                    state.progress.remove(watch);
+                }
                 // After a burst, an idle watch is to hold nothing.
                 if state.queue.is_empty() && state.queue.capacity() > 64 {
                     state.queue = VecDeque::new();
@@ -94,6 +114,51 @@ impl Inbox {
                 state.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl State {
+    fn put(&mut self, item: Item) {
+        match &item.message {
+            WatchMessage::Progress { watch, revision } => {
+                if let Some(told) = self.progress_of(*watch) {
+                    *told = (*told).max(*revision);
+                    return;
+                }
+                let number = self.taken + self.queue.len() as u64;
+                self.progress.insert(*watch, number);
+            }
+            WatchMessage::Notify { watch, .. } => {
+                self.progress.remove(&Some(*watch));
+                self.progress.remove(&None);
+            }
+            // Who has not yet heard that it is over is disconnected still.
+            WatchMessage::Disconnected { .. } => {
+                let last = self.queue.back().map(|item| &item.message);
+                if matches!(last, Some(WatchMessage::Resumed { .. })) {
+                    self.queue.pop_back();
+                    return;
+                }
+            }
+            _ => {}
+        }
+        self.queue.push_back(item);
+    }
+
+    /// The progress that waits to be taken and may be moved on: no event came after it.
+    fn progress_of(&mut self, watch: Option<WatchRef>) -> Option<&mut i64> {
+        let place = self.progress.get(&watch)?.checked_sub(self.taken)?;
+        let item = self.queue.get_mut(usize::try_from(place).ok()?)?;
+        match &mut item.message {
+            WatchMessage::Progress { revision, .. } => Some(revision),
+            _ => None,
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 }

@@ -30,7 +30,20 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, inbox: Inbox) -> Self {
+    /// For the owner of one watch.
+    pub(super) fn of_one(scope: &Scope, hub: &Arc<Hub>) -> Self {
+        Self::new(scope, hub, Inbox::quiet())
+    }
+
+    /// For the owner of any number of watches, who is also told of the client's end while
+    /// there are none.
+    pub(super) fn of_many(scope: &Scope, hub: &Arc<Hub>) -> Self {
+        let desk = Self::new(scope, hub, Inbox::default());
+        hub.enter(desk.owner, desk.route, &desk.inbox);
+        desk
+    }
+
+    fn new(scope: &Scope, hub: &Arc<Hub>, inbox: Inbox) -> Self {
         Self {
             route: Route::of(scope),
             scope: scope.clone(),
@@ -61,6 +74,7 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
+        self.hub.leave(self.owner);
         self.tell(Command::Forget(self.owner));
     }
 }
@@ -84,6 +98,8 @@ struct Begun {
     deadline: Option<Pin<Box<Sleep>>>,
     /// The watch is somebody's, or gone.
     settled: bool,
+    /// It has given its result.
+    over: bool,
 }
 
 impl Opening {
@@ -103,6 +119,7 @@ impl Opening {
                 asked: None,
                 deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
                 settled: false,
+                over: false,
             }
         })
     }
@@ -112,14 +129,30 @@ impl Opening {
         WatchRef(self.begun().number)
     }
 
+    /// Whether it has given its result.
+    pub(super) fn is_over(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| begun.over)
+    }
+
+    /// Throws away what has come of the watch.
+    pub(super) fn purge(&self) {
+        if let Some(begun) = &self.begun {
+            self.inbox.purge(|watch| watch.0 == begun.number);
+        }
+    }
+
     pub(super) fn backlog(&mut self) -> Arc<Backlog> {
         Arc::clone(&self.begun().backlog)
     }
 
     /// The first revision that the watch delivers, when it is in force.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<i64, Error>> {
+        if self.is_over() {
+            return Poll::Ready(Err(polled_again()));
+        }
         let outcome = std::task::ready!(self.poll_outcome(cx));
         let begun = self.begun();
+        begun.over = true;
         // What has timed out is still being tried: it is cancelled when this is dropped.
         begun.settled = outcome.is_ok();
         Poll::Ready(outcome.map_err(|error| {
@@ -140,6 +173,10 @@ impl Opening {
 
     fn poll_begun(&self, begun: &mut Begun, cx: &mut Context<'_>) -> Poll<Result<i64, Error>> {
         if begun.asked.is_none() {
+            if self.inbox.is_over() {
+                let error = Error::new(ErrorKind::Closed, "the client was closed");
+                return Poll::Ready(Err(error));
+            }
             let spec = match self.watch.spec(self.scope.namespace.as_ref()) {
                 Ok(spec) => spec,
                 Err(failure) => return Poll::Ready(Err(failure.error)),
@@ -166,14 +203,14 @@ impl Opening {
         match &mut begun.deadline {
             Some(deadline) => {
                 std::task::ready!(deadline.as_mut().poll(cx));
-                Poll::Ready(Err(self.late()))
+                Poll::Ready(Err(self.late(begun.number)))
             }
             None => Poll::Pending,
         }
     }
 
     /// It took too long; why, as far as that is known.
-    fn late(&self) -> Error {
+    fn late(&self, number: u64) -> Error {
         let want = Want {
             lane: Method::Watch.lane(),
             member: self.route.member,
@@ -181,6 +218,14 @@ impl Opening {
             parting: false,
         };
         let message = "the watch was not in force in time";
+        if let Some(cause) = self.hub.trouble(self.route, number) {
+            let message = format!("{message}: {}", cause.message());
+            let error = Error::new(ErrorKind::Timeout, message).with_source(Arc::clone(&cause));
+            return match cause.endpoint() {
+                Some(endpoint) => error.with_endpoint(endpoint),
+                None => error,
+            };
+        }
         match self.scope.core.transport.trouble(want) {
             Some((endpoint, trouble)) => {
                 let error = Error::new(ErrorKind::Timeout, format!("{message}: {trouble}"));

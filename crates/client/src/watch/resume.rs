@@ -9,6 +9,8 @@ mod happening;
 mod loss;
 mod pin;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -66,9 +68,8 @@ struct Progress {
     wanted: HashSet<u64>,
     /// When it was last asked for on this stream, or when that was opened.
     asked: Option<Instant>,
-    /// How many watches were in force when the oldest request without an answer was sent. The
-    /// answer is about these: others may have come into force on the way.
-    place: Option<u64>,
+    /// A request has no answer yet.
+    unanswered: bool,
     /// Whether the server answers only when all is delivered.
     exact: bool,
 }
@@ -80,8 +81,10 @@ struct Pins {
     waiting: Vec<u64>,
     /// The same, for whom it is being asked.
     asked: Vec<u64>,
-    /// In force, and maybe ahead of the store.
-    doubted: Vec<u64>,
+    /// In force, and maybe ahead of the store: these had come that far.
+    doubted: Vec<(u64, i64)>,
+    /// Of these, the ones about which the revision being asked for decides.
+    judged: Vec<(u64, i64)>,
     is_asked: bool,
     /// Not to be asked again before.
     pause: Option<Instant>,
@@ -105,17 +108,11 @@ pub(crate) struct Watches {
     last_id: i64,
     /// The server gives IDs of its own: one creation at a time.
     is_serial: bool,
-    /// How many watches came to be in force on this stream.
-    created: u64,
     progress: Progress,
     cluster: Option<u64>,
     meter: Arc<Meter>,
     has_credentials: bool,
-    /// The largest number of a watch.
-    newest: u64,
-    /// Watches below this number were there before the token of this stream.
-    fresh: u64,
-    /// The next stream is to have another token.
+    /// A watch was refused: the next stream needs another token.
     wants_fresh: bool,
     /// Streams in a row that did not last.
     failures: u32,
@@ -142,14 +139,11 @@ impl Watches {
             close: false,
             last_id: 0,
             is_serial: false,
-            created: 0,
             progress: Progress::default(),
             cluster: None,
             meter,
             has_credentials,
-            fresh: 0,
             wants_fresh: false,
-            newest: 0,
             failures: 0,
             oversized: 0,
             only_pieces: false,
@@ -176,7 +170,6 @@ impl Watches {
             Phase::Unpinned => self.pins.waiting.push(number),
             _ => self.waiting.push_back(number),
         }
-        self.newest = self.newest.max(number);
         self.owners.entry(owner).or_default().watches += 1;
         self.entries.insert(number, Box::new(entry));
         if matches!(self.stream, Stream::Over) {
@@ -192,9 +185,15 @@ impl Watches {
 
     /// All watches of an owner are cancelled.
     pub(crate) fn forget(&mut self, owner: u64) {
-        let mut all: Vec<u64> = self.of(|entry| entry.owner == owner);
-        all.drain(..).for_each(|number| self.cancel(number));
-        self.progress.wanted.remove(&owner);
+        if let Some(state) = self.owners.get_mut(&owner) {
+            // Nobody is there to be told.
+            state.interrupted = false;
+        }
+        // Ten thousand streams that are dropped have cancelled their watches before.
+        if self.owners.contains_key(&owner) {
+            let all = self.of(|entry| entry.owner == owner);
+            all.into_iter().for_each(|number| self.cancel(number));
+        }
     }
 
     /// The consumer of a paused watch has caught up.
@@ -216,8 +215,8 @@ impl Watches {
 
     /// Ends all watches, now and later: the client is closed.
     pub(crate) fn shut(&mut self) {
-        self.end_all(&WatchEnd::ClientClosed);
         self.close_stream();
+        self.end_all(&WatchEnd::ClientClosed);
         self.stream = Stream::Over;
     }
 
@@ -231,6 +230,13 @@ impl Watches {
         }
         if let Some(key) = self.pin_due(now) {
             return Step::Pin(key);
+        }
+        // For those that are gone no stream is opened.
+        while let Some(gone) = self.waiting.front() {
+            if self.entries.contains_key(gone) {
+                break;
+            }
+            self.waiting.pop_front();
         }
         match self.stream {
             Stream::Closed(until)
@@ -290,7 +296,7 @@ impl Watches {
         }
         if self.progress_due().is_some_and(|due| due <= now) {
             self.progress.asked = Some(now);
-            self.progress.place.get_or_insert(self.created);
+            self.progress.unanswered = true;
             let progress = WatchProgressRequest {};
             return Some(request(RequestUnion::ProgressRequest(progress)));
         }
@@ -304,7 +310,7 @@ impl Watches {
         };
         if !self.progress.wanted.is_empty() {
             return Some(match self.progress.asked {
-                Some(asked) if self.progress.place.is_some() => asked + PROGRESS_AGAIN,
+                Some(asked) if self.progress.unanswered => asked + PROGRESS_AGAIN,
                 _ => opened,
             });
         }
@@ -352,15 +358,15 @@ impl Watches {
     fn remove(&mut self, number: u64) -> Option<u64> {
         let entry = self.entries.remove(&number)?;
         let owner = entry.owner;
-        let left = self.owners.get_mut(&owner).map(|state| {
-            state.watches -= 1;
-            state.watches
-        });
-        if left == Some(0) {
+        let state = self.owners.get_mut(&owner)?;
+        state.watches -= 1;
+        state.missing -= usize::from(entry.missing);
+        if state.watches == 0 {
             self.owners.remove(&owner);
             self.progress.wanted.remove(&owner);
-        } else if entry.missing {
-            self.found(owner, entry.seen);
+        } else if matches!(self.stream, Stream::Open(_)) {
+            // Without a stream nothing is in force: whoever comes to be so first tells it.
+            self.resumed(owner, entry.seen);
         }
         Some(owner)
     }

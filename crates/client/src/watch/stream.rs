@@ -14,7 +14,7 @@ use super::driver::Command;
 use super::end::WatchEnd;
 use super::event::Batch;
 use super::hub::Hub;
-use super::inbox::{Inbox, Item};
+use super::inbox::Item;
 use super::message::WatchMessage;
 use super::opening::{Desk, Opening, polled_again};
 use super::request::{Watch, watch_options};
@@ -90,6 +90,7 @@ impl WatchStream {
     pub fn cancel(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
             self.desk.tell(Command::Cancel(self.number));
+            self.desk.inbox.purge(|_| true);
         }
     }
 
@@ -137,6 +138,13 @@ impl Stream for WatchStream {
     }
 }
 
+impl Drop for WatchStream {
+    // ORDER: before its owner is forgotten, which would look for its watches among all.
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
 impl fmt::Debug for WatchStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchStream")
@@ -157,7 +165,7 @@ watch_options! { OpenWatch }
 
 impl OpenWatch {
     pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, watch: Watch) -> Self {
-        let desk = Desk::new(scope, hub, Inbox::quiet());
+        let desk = Desk::of_one(scope, hub);
         Self {
             opening: desk.open(watch),
             desk: Some(desk),

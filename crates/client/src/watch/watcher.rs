@@ -13,9 +13,9 @@ use futures_core::Stream;
 use super::backlog::{Backlog, Lag};
 use super::driver::Command;
 use super::hub::Hub;
-use super::inbox::{Inbox, Item};
+use super::inbox::Item;
 use super::message::{WatchMessage, WatchRef};
-use super::opening::{Desk, Opening};
+use super::opening::{Desk, Opening, polled_again};
 use super::request::{Watch, watch_options};
 use crate::call::Scope;
 use crate::error::Error;
@@ -64,7 +64,7 @@ pub struct Watcher {
 impl Watcher {
     pub(super) fn new(scope: &Scope, hub: &Arc<Hub>) -> Self {
         Self {
-            desk: Desk::new(scope, hub, Inbox::default()),
+            desk: Desk::of_many(scope, hub),
             present: Present::default(),
         }
     }
@@ -121,15 +121,19 @@ impl Watcher {
         let was = self.present().remove(&watch).is_some();
         if was {
             self.desk.tell(Command::Cancel(watch.0));
-            self.desk.inbox.purge(watch);
+            self.desk.inbox.purge(|other| other == watch);
         }
         was
     }
 
     /// Cancels all watches; says how many there were.
     pub fn cancel_all(&mut self) -> usize {
-        let all: Vec<WatchRef> = self.present().keys().copied().collect();
-        all.iter().filter(|watch| self.cancel(**watch)).count()
+        let all = std::mem::take(&mut *self.present());
+        for watch in all.keys() {
+            self.desk.tell(Command::Cancel(watch.0));
+        }
+        self.desk.inbox.purge(|watch| all.contains_key(&watch));
+        all.len()
     }
 
     /// Asks the server how far it has come. The answer is a [`WatchMessage::Progress`] without
@@ -249,6 +253,9 @@ impl Future for AddWatch {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if this.opening.is_over() {
+            return Poll::Ready(Err(polled_again()));
+        }
         if this.named.is_none() {
             // ORDER: it is on the list before anything can come of it.
             let watch = this.opening.name();
@@ -258,7 +265,7 @@ impl Future for AddWatch {
         }
         let in_force = std::task::ready!(this.opening.poll(cx));
         match in_force {
-            Ok(_) => Poll::Ready(this.named.take().ok_or_else(super::opening::polled_again)),
+            Ok(_) => Poll::Ready(this.named.take().ok_or_else(polled_again)),
             Err(error) => {
                 this.forget();
                 Poll::Ready(Err(error))
@@ -271,6 +278,7 @@ impl AddWatch {
     fn forget(&mut self) {
         if let Some(watch) = self.named.take() {
             lock(&self.present).remove(&watch);
+            self.opening.purge();
         }
     }
 }

@@ -90,6 +90,15 @@ pub(crate) fn all() -> &'static [Binary] {
     binaries().all()
 }
 
+/// Runs a test for each version, which starts what it needs.
+pub(crate) async fn each_binary<T>(test: fn(Binary) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    let all = binaries().all().iter();
+    run(all.map(move |binary| (binary.version(), test(binary.clone())))).await;
+}
+
 /// The newest version, if there is one at all.
 pub(crate) fn newest() -> Option<&'static Binary> {
     binaries().newest()

@@ -1,4 +1,12 @@
-//! Watches on real servers.
+//! Watches on real servers: <https://etcd.io/docs/v3.6/learning/api/#watch-api>.
+
+mod auth;
+mod cluster;
+mod history;
+mod large;
+mod many;
+mod options;
+mod progress;
 
 use std::time::Duration;
 
@@ -16,6 +24,28 @@ async fn next(watch: &mut WatchStream) -> Batch {
 async fn message(watcher: &mut Watcher) -> WatchMessage {
     let message = timeout(DEADLINE, watcher.next()).await.expect("in time");
     message.expect("a message")
+}
+
+/// The next end, or whatever a watch of one tells until then.
+async fn end(watch: &mut WatchStream) -> WatchEnd {
+    loop {
+        match timeout(DEADLINE, watch.next()).await.expect("in time") {
+            Ok(batch) => assert!(batch.is_some(), "it was told before"),
+            Err(end) => return end,
+        }
+    }
+}
+
+/// What happened to which key at which revision, up to and including that one.
+async fn up_to(watch: &mut WatchStream, revision: i64) -> Vec<(i64, EventKind, String)> {
+    let mut all: Vec<(i64, EventKind, String)> = Vec::new();
+    while all.last().is_none_or(|(last, ..)| *last < revision) {
+        for event in next(watch).await.events {
+            let key = String::from_utf8_lossy(&event.kv.key).into_owned();
+            all.push((event.kv.mod_revision, event.kind, key));
+        }
+    }
+    all
 }
 
 /// Keys and values of a batch's puts.

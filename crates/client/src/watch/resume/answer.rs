@@ -40,8 +40,8 @@ impl Watches {
         }
         match self.cluster.replace(header.cluster_id) {
             Some(known) if known != header.cluster_id => {
-                self.end_all(&WatchEnd::ClusterChanged);
                 self.close_stream();
+                self.end_all(&WatchEnd::ClusterChanged);
                 false
             }
             _ => true,
@@ -67,7 +67,6 @@ impl Watches {
             self.is_serial = true;
             return self.violated("it gives watches other IDs than asked for", now);
         }
-        self.created += 1;
         let Some(entry) = self.entries.get_mut(&number) else {
             // It was cancelled meanwhile.
             self.cancels.push(message.watch_id);
@@ -77,34 +76,37 @@ impl Watches {
             return self.violated("it gives two watches one ID", now);
         }
         entry.phase = Phase::Live(message.watch_id);
-        entry.place = self.created;
+        entry.created_at = match header.revision {
+            0 => i64::MAX,
+            revision => revision,
+        };
         if header.revision > 0 && entry.seen > header.revision {
             // A member may lag behind; whether the store has gone back is for the leader to say.
-            self.pins.doubted.push(number);
+            self.pins.doubted.push((number, entry.seen));
         }
+        entry.appealed = false;
         let owner = entry.owner;
-        if entry.told {
-            if std::mem::take(&mut entry.missing) {
-                self.found(owner, header.revision);
-            }
-            return;
+        let missing = std::mem::take(&mut entry.missing);
+        if !std::mem::replace(&mut entry.told, true) {
+            entry.backlog.reached(entry.start - 1);
+            let note = Note::Created {
+                watch: number,
+                revision: entry.start,
+                watch_id: message.watch_id,
+            };
+            self.tell(owner, note);
         }
-        entry.told = true;
-        entry.backlog.reached(entry.start - 1);
-        let note = Note::Created {
-            watch: number,
-            revision: entry.start,
-            watch_id: message.watch_id,
-        };
-        self.tell(owner, note);
+        if let Some(state) = self.owners.get_mut(&owner).filter(|_| missing) {
+            state.missing -= 1;
+        }
+        self.resumed(owner, header.revision);
     }
 
-    /// A watch of an owner is in force again.
-    pub(super) fn found(&mut self, owner: u64, revision: i64) {
+    /// Tells an owner whose watches are all in force again, if it knows of an interruption.
+    pub(super) fn resumed(&mut self, owner: u64, revision: i64) {
         let Some(state) = self.owners.get_mut(&owner) else {
             return;
         };
-        state.missing -= 1;
         if state.missing == 0 && std::mem::take(&mut state.interrupted) {
             self.tell(owner, Note::Resumed { revision });
         }
@@ -145,7 +147,7 @@ impl Watches {
             // have been taken back since. What says "permission denied" is believed the second
             // time, with a fresh token.
             refusal @ (Refusal::Token | Refusal::Permission)
-                if self.has_credentials && (refusal == Refusal::Token || number >= self.fresh) =>
+                if self.has_credentials && (refusal == Refusal::Token || !entry.appealed) =>
             {
                 entry.phase = Phase::Waiting;
                 self.waiting.push_back(number);

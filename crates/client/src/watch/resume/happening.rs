@@ -48,16 +48,18 @@ impl Watches {
     /// The answer to a request for progress, for the whole stream.
     ///
     /// INVARIANT: it moves a resume point only where the server waits until all is delivered,
-    /// and only of what was in force when it was asked. What an owner is told is true of all its
-    /// watches, the paused ones included.
+    /// and only of what was in force when the server answered: of requests without answers any
+    /// may be the one that is answered, and a watch may have been created meanwhile. The server
+    /// takes creations and requests in order, so an answer with a later revision than the
+    /// creation's is younger than it. What an owner is told is true of all its watches, the
+    /// paused ones included.
     pub(super) fn all_progressed(&mut self, header: ResponseHeader) {
-        let place = self.progress.place.take();
-        if let (Some(place), true) = (place, self.progress.exact) {
-            for number in self.ids.values() {
-                if let Some(entry) = self.entries.get_mut(number) {
-                    if entry.place <= place && entry.course.next <= header.revision {
-                        entry.passed(header.revision);
-                    }
+        self.progress.unanswered = false;
+        for number in self.ids.values().filter(|_| self.progress.exact) {
+            if let Some(entry) = self.entries.get_mut(number) {
+                let younger = entry.created_at < header.revision;
+                if younger && entry.course.next <= header.revision {
+                    entry.passed(header.revision);
                 }
             }
         }
@@ -170,9 +172,11 @@ impl Watches {
         self.stop(number);
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.phase = Phase::Paused;
-            entry.backlog.pause();
             // What it will be sent when it goes on is a long history, and likely of the same size.
             entry.whole |= !self.only_pieces && entry.backlog.average() < SMALL;
+            if !entry.backlog.pause() {
+                self.go_on(number);
+            }
         }
     }
 

@@ -86,13 +86,11 @@ impl Watches {
         self.cancels.clear();
         self.waiting.clear();
         self.last_id = 0;
-        self.created = 0;
-        self.progress.place = None;
+        self.progress.unanswered = false;
         self.progress.asked = None;
         self.progress.exact = false;
         for (number, entry) in &mut self.entries {
             entry.course.restart();
-            entry.place = 0;
             if let Phase::Live(_) | Phase::Asked | Phase::Waiting = entry.phase {
                 entry.phase = Phase::Waiting;
                 self.waiting.push_back(*number);
@@ -144,9 +142,12 @@ impl Watches {
     }
 
     /// Whether the next stream needs another token.
+    // ORDER: what waits now is created before the token gets old; what comes later may not be.
     pub(super) fn open_anew(&mut self) -> bool {
         let fresh = std::mem::take(&mut self.wants_fresh);
-        self.fresh = if fresh { self.newest + 1 } else { 0 };
+        for entry in self.entries.values_mut() {
+            entry.appealed = fresh && entry.phase == Phase::Waiting;
+        }
         fresh
     }
 }
@@ -156,5 +157,13 @@ pub(super) fn is_hopeless(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::AuthenticationFailed | ErrorKind::Config | ErrorKind::Unimplemented
+    )
+}
+
+/// Errors of a call that has tried all the tokens there are.
+pub(super) fn wants_token(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidToken | ErrorKind::StaleToken | ErrorKind::TokenMissing
     )
 }

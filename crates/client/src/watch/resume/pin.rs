@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::loss::is_hopeless;
+use super::loss::{is_hopeless, wants_token};
 use super::{Phase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
@@ -16,10 +16,12 @@ impl Watches {
     pub(crate) fn pinned(&mut self, header: ResponseHeader) {
         self.pins.is_asked = false;
         self.pins.pause = None;
+        let pinning = std::mem::take(&mut self.pins.asked);
+        let judged = std::mem::take(&mut self.pins.judged);
         if !self.knows(&header) {
             return;
         }
-        for number in std::mem::take(&mut self.pins.asked) {
+        for number in pinning {
             if let Some(entry) = self.entries.get_mut(&number) {
                 if entry.phase == Phase::Unpinned {
                     entry.pin(header.revision);
@@ -28,12 +30,9 @@ impl Watches {
                 }
             }
         }
-        for number in std::mem::take(&mut self.pins.doubted) {
-            let Some(watched) = self.entries.get(&number).map(|entry| entry.seen) else {
-                continue;
-            };
-            if watched > header.revision {
-                let store = header.revision;
+        for (number, watched) in judged {
+            let store = header.revision;
+            if watched > store {
                 self.stop(number);
                 self.end(number, WatchEnd::RolledBack { watched, store });
             }
@@ -52,7 +51,7 @@ impl Watches {
                     let entry = entries.get(number);
                     entry.is_some_and(|entry| entry.spec.range.start == *key)
                 };
-                self.pins.doubted.retain(|number| !by_key(number));
+                self.pins.judged.retain(|(number, _)| !by_key(number));
                 let denied: Vec<u64> = waited.iter().copied().filter(by_key).collect();
                 for number in denied {
                     self.end(number, WatchEnd::PermissionDenied);
@@ -60,13 +59,15 @@ impl Watches {
             }
             ErrorKind::Closed => self.shut(),
             kind => {
-                if is_hopeless(kind) {
+                // The call has tried other tokens itself.
+                if is_hopeless(kind) || wants_token(kind) {
                     self.refuse_new(error);
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.pins.pause = Some(now + self.pause());
             }
         }
+        self.pins.doubted.append(&mut self.pins.judged);
         waited.append(&mut self.pins.waiting);
         waited.retain(|number| self.entries.contains_key(number));
         self.pins.waiting = waited;
@@ -78,7 +79,8 @@ impl Watches {
 
     /// The key to ask for, for all that wait.
     // ORDER: who comes while it is being asked waits for the next time: what happened before a
-    // watch was asked for is not new to it.
+    // watch was asked for is not new to it, and what a watch is told meanwhile may be newer than
+    // the answer.
     pub(super) fn pin_due(&mut self, now: Instant) -> Option<Bytes> {
         if !self.wants_pin() || self.pins.pause.is_some_and(|until| until > now) {
             return None;
@@ -87,10 +89,12 @@ impl Watches {
         self.pins
             .asked
             .retain(|number| self.entries.contains_key(number));
+        self.pins.judged.append(&mut self.pins.doubted);
         self.pins
-            .doubted
-            .retain(|number| self.entries.contains_key(number));
-        let first = self.pins.asked.first().or(self.pins.doubted.first())?;
+            .judged
+            .retain(|(number, _)| self.entries.contains_key(number));
+        let doubted = self.pins.judged.first().map(|(number, _)| number);
+        let first = self.pins.asked.first().or(doubted)?;
         let key = self.entries.get(first)?.spec.range.start.clone();
         self.pins.is_asked = true;
         Some(key)

@@ -1,0 +1,142 @@
+//! What waits for somebody who does not read.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::server::Server;
+use super::{MOMENT, message, next, values};
+use crate::{Lag, WatchMessage};
+
+#[tokio::test(start_paused = true)]
+async fn who_is_behind_is_paused_and_nobody_else() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut slow = client.watch("k").buffer(2_000).await.expect("in force");
+    let mut quick = client.watch("k").await.expect("in force");
+    let expected: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    for value in &expected {
+        server.put("k", value);
+        assert_eq!(values(&next(&mut quick).await), [value.as_str()]);
+    }
+    let lag = slow.lag();
+    assert!(
+        lag.paused && lag.bytes < 3_000 && lag.events < 20,
+        "{lag:?}"
+    );
+    assert!(lag.revisions > 80, "{lag:?}");
+    assert_eq!(server.live(), 1, "the server was told to stop it");
+    let mut seen = Vec::new();
+    while seen.len() < expected.len() {
+        seen.extend(
+            values(&next(&mut slow).await)
+                .into_iter()
+                .map(str::to_owned),
+        );
+    }
+    assert_eq!(seen, expected);
+    assert!(timeout(MOMENT, slow.next()).await.is_err());
+    assert_eq!(slow.lag(), Lag::default());
+    assert_eq!(server.opened(), 1);
+}
+
+/// What is told besides events is bounded as well.
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_is_not_read_holds_no_pile_of_notes() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut watcher = client.watcher();
+    let one = watcher
+        .watch("k")
+        .progress_notify()
+        .await
+        .expect("in force");
+    let two = watcher
+        .watch("l")
+        .progress_notify()
+        .await
+        .expect("in force");
+    for round in 0..1_000 {
+        server.state().revision = 11 + round;
+        for watch_id in server.ids() {
+            let mut progress = super::server::notify(watch_id, 11 + round, &[]);
+            progress.watch_id = watch_id;
+            server.send(&progress);
+        }
+        watcher.request_progress();
+        if round % 10 == 0 {
+            server.end_streams("14", "gone");
+            sleep(Duration::from_secs(2)).await;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    let mut all = Vec::new();
+    while let Ok(Some(message)) = timeout(MOMENT, watcher.next()).await {
+        all.push(message);
+    }
+    assert!(all.len() < 12, "{}", all.len());
+    for watch in [one, two] {
+        let told = all.iter().filter_map(|message| match message {
+            WatchMessage::Progress {
+                watch: of,
+                revision,
+            } if *of == Some(watch) => Some(*revision),
+            _ => None,
+        });
+        assert_eq!(told.max(), Some(1_010), "the newest of them is told");
+    }
+}
+
+/// Order is kept: progress never overtakes events.
+#[tokio::test(start_paused = true)]
+async fn progress_stays_behind_the_events_before_it() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut watcher = client.watcher();
+    watcher
+        .watch("k")
+        .progress_notify()
+        .await
+        .expect("in force");
+    message(&mut watcher).await;
+    let watch_id = server.ids()[0];
+    let progress = |revision| super::server::notify(watch_id, revision, &[]);
+    server.send(&progress(10));
+    for _ in 0..3 {
+        let revision = server.put("k", "v");
+        server.send(&progress(revision));
+        server.send(&progress(revision));
+    }
+    sleep(MOMENT).await;
+    let mut told = Vec::new();
+    while let Ok(Some(message)) = timeout(MOMENT, watcher.next()).await {
+        told.push(match message {
+            WatchMessage::Notify { batch, .. } => ('e', batch.revision),
+            WatchMessage::Progress { revision, .. } => ('p', revision),
+            other => panic!("{other:?}"),
+        });
+    }
+    let expected = [
+        ('p', 10),
+        ('e', 11),
+        ('p', 11),
+        ('e', 12),
+        ('p', 12),
+        ('e', 13),
+        ('p', 13),
+    ];
+    assert_eq!(told, expected);
+}
+
+/// What a cancelled stream held counts for nobody any more.
+#[tokio::test(start_paused = true)]
+async fn what_is_cancelled_makes_room() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut stream = client.watch("k").await.expect("in force");
+    server.put("k", "v");
+    sleep(MOMENT).await;
+    assert_eq!(stream.lag().events, 1);
+    stream.cancel();
+    assert_eq!(stream.lag(), Lag::default());
+}

@@ -1,0 +1,425 @@
+//! A scripted server of watches: it keeps a history, and does to its streams what a test says.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::{Buf, Bytes, BytesMut};
+use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
+use etcdex_proto::{etcdserverpb as pb, mvccpb};
+use h2::server::SendResponse;
+use prost::Message;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+
+use super::super::peer::{Asked, Peers, framed, handshake, head, headers, read};
+
+pub(super) const WATCH: &str = "/etcdserverpb.Watch/Watch";
+
+/// What becomes of a creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// What etcd does.
+    #[default]
+    Create,
+    /// It gives IDs of its own, and takes none.
+    Serial,
+    /// Nothing is answered.
+    Silent,
+    /// The stream ends as soon as it opens, with this status.
+    Refuse(&'static str, &'static str),
+    /// The creation is refused, for this reason.
+    Deny(&'static str),
+}
+
+/// One stream, as the server saw it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) requests: Vec<RequestUnion>,
+    pub(super) token: Option<String>,
+    pub(super) wants_leader: bool,
+    /// It has not ended.
+    pub(super) open: bool,
+    /// The watches, by their IDs.
+    live: Vec<(i64, pb::WatchCreateRequest)>,
+    acts: Option<mpsc::UnboundedSender<Act>>,
+}
+
+enum Act {
+    Send(Bytes),
+    End(&'static str, &'static str),
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) manner: Manner,
+    /// From this many answers on, `manner` is what it is for those that have this token.
+    pub(super) stale: Option<String>,
+    pub(super) revision: i64,
+    history: Vec<(i64, Bytes, Bytes)>,
+    pub(super) streams: Vec<Seen>,
+    pub(super) ranges: Vec<pb::RangeRequest>,
+    pub(super) logins: usize,
+    /// What a Range is answered with instead.
+    pub(super) range_fails: Option<(&'static str, &'static str)>,
+    /// Ranges wait while this is set.
+    pub(super) holds_ranges: bool,
+    held: Vec<Asked>,
+    pub(super) login_fails: bool,
+}
+
+/// A server; clones are the same one.
+#[derive(Clone)]
+pub(super) struct Server(Arc<Mutex<State>>);
+
+impl Server {
+    pub(super) fn new() -> Self {
+        let state = State {
+            revision: 10,
+            ..State::default()
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no test panics while it holds this")
+    }
+
+    pub(super) fn peers(&self) -> Peers {
+        let this = self.clone();
+        Peers::one(move |_, stream| this.clone().serve(stream))
+    }
+
+    pub(super) fn become_(&self, manner: Manner) {
+        self.state().manner = manner;
+    }
+
+    /// Writes a key and tells those who watch it.
+    pub(super) fn put(&self, key: &str, value: &str) -> i64 {
+        let mut state = self.state();
+        state.revision += 1;
+        let revision = state.revision;
+        let entry = (revision, key.to_owned().into(), value.to_owned().into());
+        for stream in state.streams.iter().filter(|stream| stream.open) {
+            for (id, request) in &stream.live {
+                if wants(request, &entry) {
+                    stream.send(&notify(*id, revision, &[&entry]));
+                }
+            }
+        }
+        state.history.push(entry);
+        revision
+    }
+
+    /// Ends all streams with a status.
+    pub(super) fn end_streams(&self, status: &'static str, message: &'static str) {
+        for stream in self.state().streams.iter().filter(|stream| stream.open) {
+            stream.act(Act::End(status, message));
+        }
+    }
+
+    /// Sends something on each stream that is open.
+    pub(super) fn send(&self, message: &pb::WatchResponse) {
+        for stream in self.state().streams.iter().filter(|stream| stream.open) {
+            stream.send(message);
+        }
+    }
+
+    pub(super) fn opened(&self) -> usize {
+        self.state().streams.len()
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.state().streams.iter().filter(|s| s.open).count()
+    }
+
+    /// The watches that the server has now.
+    pub(super) fn live(&self) -> usize {
+        let state = self.state();
+        let open = state.streams.iter().filter(|stream| stream.open);
+        open.map(|stream| stream.live.len()).sum()
+    }
+
+    /// The IDs of the watches of the newest stream, in the order of their creation.
+    pub(super) fn ids(&self) -> Vec<i64> {
+        let state = self.state();
+        let last = state.streams.last().expect("a stream");
+        last.live.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// Answers the Ranges that wait, and those that come.
+    pub(super) fn release_ranges(&self) {
+        let held = {
+            let mut state = self.state();
+            state.holds_ranges = false;
+            std::mem::take(&mut state.held)
+        };
+        held.into_iter().for_each(|asked| self.answer_range(asked));
+    }
+
+    pub(super) async fn serve(self, stream: DuplexStream) {
+        let mut connection = handshake(stream).await;
+        while let Some(Ok((request, reply))) = connection.accept().await {
+            let this = self.clone();
+            tokio::spawn(async move {
+                if request.uri().path() == WATCH {
+                    this.stream(request, reply).await;
+                } else if let Some(asked) = read(request, reply).await {
+                    this.answer(asked);
+                }
+            });
+        }
+    }
+
+    pub(super) fn answer(&self, asked: Asked) {
+        match asked.path.as_str() {
+            "/etcdserverpb.KV/Range" => {
+                let range = pb::RangeRequest::decode(asked.message.clone()).expect("a range");
+                let mut state = self.state();
+                state.ranges.push(range);
+                if state.holds_ranges {
+                    state.held.push(asked);
+                } else {
+                    drop(state);
+                    self.answer_range(asked);
+                }
+            }
+            "/etcdserverpb.Auth/Authenticate" => {
+                let mut state = self.state();
+                state.logins += 1;
+                if state.login_fails {
+                    let text = "etcdserver: authentication failed, invalid user ID or password";
+                    return asked.fail("3", text);
+                }
+                let token = format!("token-{}", state.logins);
+                let header = header(state.revision);
+                asked.answer(framed(&pb::AuthenticateResponse { header, token }));
+            }
+            "/etcdserverpb.Maintenance/Status" => asked.answer(framed(&pb::StatusResponse {
+                header: header(self.state().revision),
+                version: "3.6.0".to_owned(),
+                ..pb::StatusResponse::default()
+            })),
+            _ => asked.answer_well(),
+        }
+    }
+
+    fn answer_range(&self, asked: Asked) {
+        let state = self.state();
+        match state.range_fails {
+            Some((status, message)) => asked.fail(status, message),
+            None => asked.answer(framed(&pb::RangeResponse {
+                header: header(state.revision),
+                ..pb::RangeResponse::default()
+            })),
+        }
+    }
+
+    pub(super) async fn stream(
+        self,
+        request: http::Request<h2::RecvStream>,
+        mut reply: SendResponse<Bytes>,
+    ) {
+        let text = |name: &str| {
+            let value = request.headers().get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let (sender, mut acts) = mpsc::unbounded_channel();
+        let (place, manner) = {
+            let mut state = self.state();
+            let refused = matches!(state.manner, Manner::Refuse(..));
+            state.streams.push(Seen {
+                token: text("token"),
+                wants_leader: text("hasleader").is_some(),
+                open: !refused,
+                acts: Some(sender),
+                ..Seen::default()
+            });
+            (state.streams.len() - 1, state.manner)
+        };
+        if let Manner::Refuse(status, message) = manner {
+            let mut head = head("application/grpc");
+            head.headers_mut().extend(headers(&[
+                ("grpc-status", status),
+                ("grpc-message", message),
+            ]));
+            let _ = reply.send_response(head, true);
+            return;
+        }
+        let Ok(mut stream) = reply.send_response(head("application/grpc"), false) else {
+            return;
+        };
+        let mut body = request.into_body();
+        let mut bytes = BytesMut::new();
+        loop {
+            tokio::select! {
+                act = acts.recv() => match act {
+                    Some(Act::Send(frame)) => {
+                        let _ = stream.send_data(frame, false);
+                    }
+                    Some(Act::End(status, message)) => {
+                        let pairs = [("grpc-status", status), ("grpc-message", message)];
+                        let _ = stream.send_trailers(headers(&pairs));
+                        break;
+                    }
+                    None => break,
+                },
+                frame = body.data() => {
+                    let Some(Ok(frame)) = frame else { break };
+                    let _ = body.flow_control().release_capacity(frame.len());
+                    bytes.extend_from_slice(&frame);
+                    while let Some(message) = whole(&mut bytes) {
+                        let message = pb::WatchRequest::decode(message).expect("a request");
+                        self.take(place, message.request_union.expect("one of them"));
+                    }
+                }
+            }
+        }
+        let mut state = self.state();
+        state.streams[place].open = false;
+    }
+
+    fn take(&self, place: usize, request: RequestUnion) {
+        let mut state = self.state();
+        let State {
+            streams,
+            manner,
+            stale,
+            history,
+            revision,
+            ..
+        } = &mut *state;
+        let stream = &mut streams[place];
+        stream.requests.push(request.clone());
+        let answer = pb::WatchResponse {
+            header: header(*revision),
+            ..pb::WatchResponse::default()
+        };
+        match request {
+            RequestUnion::CreateRequest(create) => {
+                let is_stale = stale.is_none() || *stale == stream.token;
+                let manner = if is_stale { *manner } else { Manner::Create };
+                let watch_id = match manner {
+                    Manner::Silent | Manner::Refuse(..) => return,
+                    Manner::Serial => stream.free_id(),
+                    Manner::Create if create.watch_id == 0 => stream.free_id(),
+                    Manner::Create => create.watch_id,
+                    Manner::Deny(reason) => {
+                        return stream.send(&pb::WatchResponse {
+                            watch_id: -1,
+                            created: true,
+                            canceled: true,
+                            cancel_reason: reason.to_owned(),
+                            ..answer
+                        });
+                    }
+                };
+                stream.send(&pb::WatchResponse {
+                    watch_id,
+                    created: true,
+                    ..answer
+                });
+                for entry in history.iter().filter(|entry| wants(&create, entry)) {
+                    stream.send(&notify(watch_id, *revision, &[entry]));
+                }
+                stream.live.push((watch_id, create));
+            }
+            RequestUnion::CancelRequest(cancel) => {
+                stream.live.retain(|(id, _)| *id != cancel.watch_id);
+                stream.send(&pb::WatchResponse {
+                    watch_id: cancel.watch_id,
+                    canceled: true,
+                    ..answer
+                });
+            }
+            RequestUnion::ProgressRequest(_) => stream.send(&pb::WatchResponse {
+                watch_id: -1,
+                ..answer
+            }),
+        }
+    }
+}
+
+impl Seen {
+    fn act(&self, act: Act) {
+        if let Some(acts) = &self.acts {
+            let _ = acts.send(act);
+        }
+    }
+
+    /// An ID that no watch of it has.
+    fn free_id(&self) -> i64 {
+        let is_free = |id: &i64| self.live.iter().all(|(taken, _)| taken != id);
+        (0..).find(is_free).expect("there are many")
+    }
+
+    fn send(&self, message: &pb::WatchResponse) {
+        self.act(Act::Send(framed(message)));
+    }
+
+    pub(super) fn creations(&self) -> Vec<&pb::WatchCreateRequest> {
+        let creations = self.requests.iter().filter_map(|request| match request {
+            RequestUnion::CreateRequest(create) => Some(create),
+            _ => None,
+        });
+        creations.collect()
+    }
+
+    pub(super) fn cancels(&self) -> Vec<i64> {
+        let cancels = self.requests.iter().filter_map(|request| match request {
+            RequestUnion::CancelRequest(cancel) => Some(cancel.watch_id),
+            _ => None,
+        });
+        cancels.collect()
+    }
+}
+
+/// The first message of what has come, if it is all there.
+pub(super) fn whole(bytes: &mut BytesMut) -> Option<Bytes> {
+    let length = (bytes.get(1..5)?).get_u32() as usize;
+    (bytes.len() >= 5 + length).then(|| bytes.split_to(5 + length).freeze().split_off(5))
+}
+
+fn header(revision: i64) -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader {
+        cluster_id: 7,
+        member_id: 1,
+        revision,
+        raft_term: 2,
+    })
+}
+
+fn wants(request: &pb::WatchCreateRequest, entry: &(i64, Bytes, Bytes)) -> bool {
+    let (revision, key, _) = entry;
+    let end = &request.range_end;
+    let inside = match &end[..] {
+        [] => *key == request.key,
+        [0] => *key >= request.key,
+        _ => *key >= request.key && key < end,
+    };
+    inside && *revision >= request.start_revision
+}
+
+/// Events as etcd tells them, put by put.
+pub(super) fn notify(
+    watch_id: i64,
+    revision: i64,
+    entries: &[&(i64, Bytes, Bytes)],
+) -> pb::WatchResponse {
+    let events = entries.iter().map(|(revision, key, value)| mvccpb::Event {
+        r#type: 0,
+        kv: Some(mvccpb::KeyValue {
+            key: key.clone(),
+            value: value.clone(),
+            create_revision: *revision,
+            mod_revision: *revision,
+            version: 1,
+            lease: 0,
+        }),
+        prev_kv: None,
+    });
+    pb::WatchResponse {
+        header: header(revision),
+        watch_id,
+        events: events.collect(),
+        ..pb::WatchResponse::default()
+    }
+}

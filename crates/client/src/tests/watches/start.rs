@@ -1,0 +1,313 @@
+//! How watches come to be in force, or do not.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::super::peer::{poll_once, serve_well};
+use super::server::{Manner, Server};
+use super::{MOMENT, message, next, nothing_left, silence, values};
+use crate::{ErrorKind, Outcome, Watch, WatchMessage};
+
+#[tokio::test(start_paused = true)]
+async fn all_handles_share_one_stream_that_asks_for_a_leader() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut first = client.watch("a").await.expect("in force");
+    let watcher = client.clone().watcher();
+    watcher.watch("b").await.expect("in force");
+    let inside = client.namespace("n/").with_timeout(MOMENT);
+    let mut second = inside.watch("").prefix().await.expect("in force");
+    assert_eq!((server.opened(), server.live()), (1, 3));
+    assert!(server.state().streams[0].wants_leader);
+
+    server.put("a", "1");
+    server.put("n/k", "2");
+    server.put("n0", "outside");
+    assert_eq!(values(&next(&mut first).await), ["1"]);
+    let batch = next(&mut second).await;
+    assert_eq!(batch.events[0].kv.key, "k", "the namespace is stripped");
+    assert_eq!(batch.events.len(), 1);
+    {
+        let state = server.state();
+        let creations = state.streams[0].creations();
+        assert_eq!(
+            (&creations[2].key[..], &creations[2].range_end[..]),
+            (&b"n/\0"[..], &b"n0"[..])
+        );
+        assert!(
+            creations
+                .iter()
+                .all(|create| create.progress_notify && create.fragment)
+        );
+        assert!(creations.iter().all(|create| create.watch_id > 0));
+    }
+    drop((first, watcher));
+    sleep(MOMENT).await;
+    assert_eq!((server.open(), server.live()), (1, 1));
+    drop(second);
+    nothing_left(&server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn now_is_asked_for_once_for_all_and_again_for_who_comes_later() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    server.state().holds_ranges = true;
+    let watcher = client.watcher();
+    let early: Vec<_> = (0..50)
+        .map(|number| tokio::spawn(watcher.watch(format!("k{number}")).prefix()))
+        .collect();
+    sleep(MOMENT).await;
+    let late = tokio::spawn(watcher.watch("late").prefix());
+    sleep(MOMENT).await;
+    assert_eq!(
+        server.state().ranges.len(),
+        1,
+        "the later one waits for its own"
+    );
+    server.state().revision = 20;
+    server.release_ranges();
+    for start in early {
+        start.await.expect("no panic").expect("in force");
+    }
+    late.await.expect("no panic").expect("in force");
+    let state = server.state();
+    assert_eq!(state.ranges.len(), 2);
+    for range in &state.ranges {
+        // One key: a count of the watched prefix could cost a hundred milliseconds.
+        assert!(
+            range.range_end.is_empty() && range.count_only && !range.serializable,
+            "{range:?}"
+        );
+    }
+    let creations = state.streams[0].creations();
+    assert!(creations.iter().all(|create| create.start_revision == 21));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_takes_too_long_leaves_nothing_behind() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    server.become_(Manner::Silent);
+    let mut watcher = client.watcher();
+    let error = watcher
+        .watch("k")
+        .timeout(MOMENT)
+        .await
+        .expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(watcher.list().is_empty());
+    nothing_left(&server).await;
+
+    // Where there is another watch, the stream goes on.
+    server.become_(Manner::Create);
+    let kept = watcher.watch("kept").await.expect("in force");
+    assert!(
+        matches!(message(&mut watcher).await, WatchMessage::Created { watch, .. } if watch == kept)
+    );
+    server.become_(Manner::Silent);
+    watcher
+        .watch("k")
+        .timeout(MOMENT)
+        .await
+        .expect_err("too long");
+    let dropped = timeout(MOMENT, watcher.watch("k")).await;
+    assert!(dropped.is_err());
+    assert_eq!(watcher.list().len(), 1);
+    server.become_(Manner::Create);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(server.live(), 1);
+    server.put("k", "unwanted");
+    server.put("kept", "wanted");
+    loop {
+        match message(&mut watcher).await {
+            WatchMessage::Notify { watch, batch } => {
+                assert_eq!((watch, values(&batch)), (kept, vec!["wanted"]));
+                break;
+            }
+            WatchMessage::Disconnected { .. } | WatchMessage::Resumed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_a_start_from_succeeding_is_told() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    server.become_(Manner::Refuse("14", "etcdserver: no leader"));
+    let start = client.watch("k").start_revision(5);
+    let error = start.timeout(MOMENT).await.expect_err("there is no leader");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("no leader"), "{error}");
+
+    server.become_(Manner::Create);
+    server.state().range_fails = Some(("14", "etcdserver: not enough started members"));
+    let error = client.watch("k").await.expect_err("no quorum");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("not enough"), "{error}");
+    assert_eq!(error.endpoint().expect("it is known").url(), "http://one:1");
+    nothing_left(&server).await;
+
+    // What is over is not told later.
+    server.state().range_fails = None;
+    server.become_(Manner::Silent);
+    let error = client
+        .watch("k")
+        .timeout(MOMENT)
+        .await
+        .expect_err("silence");
+    assert!(!error.to_string().contains("members"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_start_cancels() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let kept = client.watch("kept").await.expect("in force");
+    let mut start = Box::pin(client.watch("k"));
+    assert!(poll_once(&mut start).is_pending());
+    drop(start);
+    let mut start = client.watch("k");
+    assert!(poll_once(&mut start).is_pending());
+    // It comes into force, and nobody polls it any more.
+    sleep(MOMENT).await;
+    assert_eq!(server.live(), 2);
+    drop(start);
+    sleep(MOMENT).await;
+    assert_eq!(server.live(), 1);
+    drop(kept);
+    nothing_left(&server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_polled_again_is_an_error() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut watcher = client.watcher();
+    let mut add = watcher.watch("k");
+    let watch = (&mut add).await.expect("in force");
+    let error = (&mut add).await.expect_err("it was ready");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    drop(add);
+    assert_eq!(watcher.list().len(), 1);
+    let mut open = client.watch("k");
+    let stream = (&mut open).await.expect("in force");
+    (&mut open).await.expect_err("it was ready");
+    drop((open, stream));
+    let mut refused = client.watch("k").no_put().no_delete();
+    for _ in 0..2 {
+        let error = (&mut refused).await.expect_err("it makes no sense");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+    // It changed nothing of the one that is in force.
+    assert!(matches!(
+        message(&mut watcher).await,
+        WatchMessage::Created { .. }
+    ));
+    server.put("k", "1");
+    assert!(
+        matches!(message(&mut watcher).await, WatchMessage::Notify { watch: of, .. } if of == watch)
+    );
+    assert!(watcher.cancel(watch));
+    nothing_left(&server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_that_make_no_sense_ask_nobody() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    for watch in [
+        Watch::new(""),
+        Watch::new("k").start_revision(-1),
+        Watch::new("k").no_put().no_delete(),
+        Watch::new("k").range_end("k"),
+        Watch::new("k").range_end("a"),
+        Watch::new("k").prefix().from_key(),
+    ] {
+        let watcher = client.watcher();
+        let error = watcher.add(watch).await.expect_err("it makes no sense");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(error.outcome(), Outcome::NotSent);
+        assert!(watcher.list().is_empty());
+    }
+    assert_eq!((server.opened(), server.state().ranges.len()), (0, 0));
+}
+
+/// Pipelined: a window of 1,024, so ten round trips and not ten thousand.
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_watches_are_created_in_few_round_trips() {
+    const COUNT: usize = 10_000;
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let watcher = client.watcher();
+    let starts: Vec<_> = (0..COUNT)
+        .map(|number| tokio::spawn(watcher.watch(format!("k{number}"))))
+        .collect();
+    for start in starts {
+        start.await.expect("no panic").expect("in force");
+    }
+    assert_eq!((server.opened(), server.live()), (1, COUNT));
+    assert!(server.state().ranges.len() <= 2);
+    {
+        let state = server.state();
+        let mut ids: Vec<i64> = state.streams[0]
+            .creations()
+            .iter()
+            .map(|c| c.watch_id)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!((ids.len(), ids[0] > 0), (COUNT, true));
+    }
+    server.end_streams("14", "gone");
+    sleep(MOMENT).await;
+    assert_eq!((server.opened(), server.live()), (2, COUNT));
+    drop(watcher);
+    nothing_left(&server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_ids_of_its_own_is_asked_one_by_one() {
+    let server = Server::new();
+    server.become_(Manner::Serial);
+    let client = server.peers().client().await;
+    let mut watcher = client.watcher();
+    let starts: Vec<_> = (0..20)
+        .map(|number| tokio::spawn(watcher.watch(format!("k{number}"))))
+        .collect();
+    let mut names = Vec::new();
+    for start in starts {
+        names.push(start.await.expect("no panic").expect("in force"));
+    }
+    assert_eq!((server.opened(), server.live()), (2, 20));
+    for (number, name) in names.iter().enumerate() {
+        server.put(&format!("k{number}"), "v");
+        loop {
+            match message(&mut watcher).await {
+                WatchMessage::Notify { watch, .. } => break assert_eq!(watch, *name),
+                WatchMessage::Created { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    silence(&mut watcher).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_watches_is_told_apart() {
+    let peers = super::super::peer::Peers::one(|_, stream| serve_well(stream));
+    let client = peers.client().await;
+    let error = client
+        .watch("k")
+        .timeout(MOMENT)
+        .await
+        .expect_err("no answer");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let server = Server::new();
+    server.become_(Manner::Refuse("12", "unknown service etcdserverpb.Watch"));
+    let client = server.peers().client().await;
+    let error = client.watch("k").await.expect_err("it cannot");
+    assert_eq!(error.kind(), ErrorKind::Unimplemented);
+}

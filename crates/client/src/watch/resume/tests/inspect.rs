@@ -1,0 +1,67 @@
+//! What the tests look at inside of the machine.
+
+use super::super::{Stream, Watches};
+use crate::watch::entry::Phase;
+
+impl Watches {
+    /// A watch that the machine has, the revision it goes on with, and the last one that it
+    /// knows the store to have reached.
+    pub(super) fn points(&self) -> Vec<(u64, i64, i64)> {
+        let all = self.entries.iter();
+        all.map(|(number, entry)| (*number, entry.course.next, entry.seen))
+            .collect()
+    }
+
+    pub(super) fn is_live(&self, number: u64) -> bool {
+        let entry = self.entries.get(&number);
+        entry.is_some_and(|entry| matches!(entry.phase, Phase::Live(_)))
+    }
+
+    pub(super) fn is_asked(&self, number: u64) -> bool {
+        let entry = self.entries.get(&number);
+        entry.is_some_and(|entry| entry.phase == Phase::Asked)
+    }
+
+    pub(super) fn is_told(&self, number: u64) -> bool {
+        self.entries.get(&number).is_some_and(|entry| entry.told)
+    }
+
+    /// The watch whose creation was sent last.
+    pub(super) fn last_asked(&self) -> u64 {
+        self.asked.back().map_or(0, |(_, number)| *number)
+    }
+
+    /// How many creations have no answer.
+    pub(super) fn outstanding(&self) -> usize {
+        self.asked.len()
+    }
+
+    pub(super) fn is_serial(&self) -> bool {
+        self.is_serial
+    }
+
+    pub(super) fn cluster(&self) -> Option<u64> {
+        self.cluster
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || !self.asked.is_empty() || self.wants_fresh
+    }
+
+    /// Nothing is left of watches that are gone; what waits for an answer that is under way may
+    /// still be there.
+    pub(super) fn assert_empty(&self) {
+        assert!(self.is_idle(), "there is something to do");
+        assert!(matches!(self.stream, Stream::Closed(_) | Stream::Over));
+        assert!(self.entries.is_empty() && self.owners.is_empty() && self.ids.is_empty());
+        assert!(self.waiting.is_empty() && self.asked.is_empty() && self.cancels.is_empty());
+        assert!(
+            self.pins.waiting.is_empty()
+                && self.pins.asked.is_empty()
+                && self.pins.doubted.is_empty()
+        );
+        assert!(self.pins.judged.is_empty());
+        assert!(self.pins.judged.is_empty());
+        assert!(self.progress.wanted.is_empty() && self.tells.is_empty());
+    }
+}

@@ -1,0 +1,939 @@
+//! The rules one by one, each of them broken by some client: the numbers in brackets are those
+//! of the survey of etcd's own client.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
+use etcdex_proto::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
+use etcdex_proto::mvccpb;
+
+use super::super::{Note, Step, Watches};
+use crate::config::WatchLimits;
+use crate::error::{Error, ErrorKind};
+use crate::key::KeyRange;
+use crate::kv;
+use crate::watch::backlog::{Amount, Backlog, Held, Meter};
+use crate::watch::end::WatchEnd;
+use crate::watch::entry::Spec;
+
+/// A machine whose steps are told in words.
+pub(super) struct Bench {
+    pub(super) machine: Watches,
+    pub(super) meter: Arc<Meter>,
+    pub(super) now: Instant,
+    /// What was delivered and is not taken.
+    pub(super) held: VecDeque<(Held, i64)>,
+    pub(super) until: Option<Instant>,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self::with(WatchLimits::default())
+    }
+
+    pub(super) fn with(limits: WatchLimits) -> Self {
+        let meter = Arc::new(Meter::new(limits));
+        Self {
+            machine: Watches::new(Arc::clone(&meter), true, 1),
+            meter,
+            now: Instant::now(),
+            held: VecDeque::new(),
+            until: None,
+        }
+    }
+
+    /// A watch of owner 1 on the key `k`.
+    pub(super) fn add(&mut self, number: u64, start: i64) {
+        self.add_spec(number, 1, spec(start));
+    }
+
+    pub(super) fn add_spec(&mut self, number: u64, owner: u64, spec: Spec) {
+        let limits = self.meter.limits();
+        let limit = Amount {
+            bytes: limits.watch_bytes,
+            events: limits.watch_events,
+        };
+        let backlog = Arc::new(Backlog::new(limit, Arc::clone(&self.meter)));
+        self.machine.add(number, owner, spec, backlog);
+    }
+
+    /// All that it does until it rests.
+    pub(super) fn run(&mut self) -> Vec<String> {
+        let mut done = Vec::new();
+        loop {
+            assert!(done.len() < 10_000, "it spins");
+            done.push(match self.machine.next(self.now, true) {
+                Step::Tell(tell) => self.told(tell.note),
+                Step::Pin(_) => "pin".to_owned(),
+                Step::Open { fresh: false } => "open".to_owned(),
+                Step::Open { fresh: true } => "open with a fresh token".to_owned(),
+                Step::Close => "close".to_owned(),
+                Step::Send(request) => sent(&request),
+                Step::Rest(until) => {
+                    self.until = until;
+                    return done;
+                }
+            });
+        }
+    }
+
+    fn told(&mut self, note: Note) -> String {
+        match note {
+            Note::Created {
+                watch, revision, ..
+            } => format!("{watch} created from {revision}"),
+            Note::Batch { watch, batch, held } => {
+                self.held.push_back((held, batch.revision));
+                let events = batch.events.iter();
+                let revisions: Vec<i64> = events.map(|event| event.kv.mod_revision).collect();
+                format!("{watch} got {revisions:?}")
+            }
+            Note::Progress {
+                watch: Some(watch),
+                header,
+            } => format!("{watch} progress {}", header.revision),
+            Note::Progress { header, .. } => format!("progress {}", header.revision),
+            Note::End { watch, end } => format!("{watch} ended: {end:?}"),
+            Note::Refused { watch, error } => format!("{watch} refused: {:?}", error.kind()),
+            Note::Disconnected { .. } => "disconnected".to_owned(),
+            Note::Resumed { .. } => "resumed".to_owned(),
+        }
+    }
+
+    /// The stream opens; what is done then.
+    pub(super) fn open(&mut self) -> Vec<String> {
+        self.machine.opened(self.now);
+        self.run()
+    }
+
+    pub(super) fn pinned(&mut self, revision: i64) -> Vec<String> {
+        self.machine.pinned(kv::ResponseHeader {
+            cluster_id: 7,
+            revision,
+            ..Default::default()
+        });
+        self.run()
+    }
+
+    pub(super) fn receive(&mut self, message: WatchResponse) -> Vec<String> {
+        self.machine.received(message, self.now);
+        self.run()
+    }
+
+    /// The stream is lost; what is done then, with the time that has to pass before.
+    pub(super) fn cut(&mut self) -> Vec<String> {
+        self.fail(ErrorKind::Unavailable)
+    }
+
+    pub(super) fn fail(&mut self, kind: ErrorKind) -> Vec<String> {
+        self.machine.failed(Error::new(kind, "cut"), self.now);
+        let mut done = self.run();
+        self.wait(Duration::from_secs(1));
+        done.append(&mut self.run());
+        done
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// A watch that is in force under the ID 1, from this revision on.
+    pub(super) fn live(start: i64) -> Self {
+        let mut bench = Self::new();
+        bench.add(1, start);
+        assert_eq!(bench.run(), ["open"]);
+        assert_eq!(bench.open(), [format!("create 1 at {start}")]);
+        let created = bench.receive(created(1, start - 1));
+        assert_eq!(created, [format!("1 created from {start}")]);
+        bench
+    }
+}
+
+pub(super) fn spec(start: i64) -> Spec {
+    Spec {
+        range: KeyRange::single(Bytes::from_static(b"k")),
+        namespace: None,
+        start,
+        no_put: false,
+        no_delete: false,
+        prev_kv: false,
+        progress: true,
+        fragment: true,
+    }
+}
+
+fn sent(request: &WatchRequest) -> String {
+    match request.request_union.as_ref().expect("a request") {
+        RequestUnion::CreateRequest(create) => {
+            format!("create {} at {}", create.watch_id, create.start_revision)
+        }
+        RequestUnion::CancelRequest(cancel) => format!("cancel {}", cancel.watch_id),
+        RequestUnion::ProgressRequest(_) => "progress?".to_owned(),
+    }
+}
+
+pub(super) fn message(watch_id: i64, revision: i64) -> WatchResponse {
+    WatchResponse {
+        header: Some(ResponseHeader {
+            cluster_id: 7,
+            revision,
+            ..Default::default()
+        }),
+        watch_id,
+        ..Default::default()
+    }
+}
+
+pub(super) fn created(watch_id: i64, revision: i64) -> WatchResponse {
+    WatchResponse {
+        created: true,
+        ..message(watch_id, revision)
+    }
+}
+
+pub(super) fn canceled(watch_id: i64, reason: &str) -> WatchResponse {
+    WatchResponse {
+        canceled: true,
+        cancel_reason: reason.to_owned(),
+        ..message(watch_id, 9)
+    }
+}
+
+/// As etcd refuses to create a watch.
+pub(super) fn refused(reason: &str) -> WatchResponse {
+    WatchResponse {
+        created: true,
+        ..canceled(-1, reason)
+    }
+}
+
+/// As etcd tells of compaction: the header has no revision.
+pub(super) fn compacted(watch_id: i64, revision: i64) -> WatchResponse {
+    WatchResponse {
+        canceled: true,
+        compact_revision: revision,
+        ..message(watch_id, 0)
+    }
+}
+
+/// Events of these revisions, with the store's revision in the header.
+pub(super) fn events(watch_id: i64, header: i64, revisions: &[i64]) -> WatchResponse {
+    let event = |revision: &i64| mvccpb::Event {
+        kv: Some(mvccpb::KeyValue {
+            key: Bytes::from_static(b"k"),
+            mod_revision: *revision,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    WatchResponse {
+        events: revisions.iter().map(event).collect(),
+        ..message(watch_id, header)
+    }
+}
+
+/// The same, with more to come.
+pub(super) fn piece(watch_id: i64, revisions: &[i64]) -> WatchResponse {
+    WatchResponse {
+        fragment: true,
+        ..events(watch_id, 9, revisions)
+    }
+}
+
+const DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+
+// Known bugs of EtcdEx.
+
+#[test]
+fn an_idle_watch_from_now_resumes_where_it_began() {
+    let mut bench = Bench::new();
+    bench.add(1, 0);
+    assert_eq!(bench.run(), ["pin"]);
+    assert_eq!(bench.pinned(10), ["open"]);
+    assert_eq!(bench.open(), ["create 1 at 11"]);
+    // A later header says nothing of what was delivered, nor does a progress that is none.
+    assert_eq!(bench.receive(created(1, 15)), ["1 created from 11"]);
+    assert_eq!(bench.cut(), ["disconnected", "open"]);
+    assert_eq!(bench.open(), ["create 1 at 11"]);
+    assert_eq!(bench.receive(created(1, 20)), ["resumed"]);
+    assert_eq!(bench.receive(events(1, 20, &[13])), ["1 got [13]"]);
+}
+
+#[test]
+fn the_revision_of_a_header_is_no_point_to_resume_from() {
+    let mut bench = Bench::live(5);
+    assert_eq!(
+        bench.receive(events(1, 1_000, &[5, 6, 7])),
+        ["1 got [5, 6, 7]"]
+    );
+    assert_eq!(bench.cut(), ["disconnected", "open"]);
+    assert_eq!(bench.open(), ["create 1 at 8"]);
+}
+
+#[test]
+fn a_server_that_ends_the_stream_ends_no_watch() {
+    for kind in [
+        ErrorKind::Unavailable,
+        ErrorKind::NoLeader,
+        ErrorKind::Protocol,
+    ] {
+        let mut bench = Bench::live(5);
+        assert_eq!(bench.fail(kind), ["disconnected", "open"]);
+        assert_eq!(bench.open(), ["create 1 at 5"]);
+        assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
+    }
+}
+
+#[test]
+fn broadcast_progress_is_of_no_watch() {
+    let mut bench = Bench::live(5);
+    assert!(bench.receive(message(-1, 50)).is_empty());
+    assert_eq!(bench.receive(events(1, 50, &[6])), ["1 got [6]"]);
+}
+
+#[test]
+fn a_prefix_of_high_bytes_is_watched_to_its_end() {
+    for (prefix, end) in [(&b"a\xff\xff"[..], &b"b"[..]), (b"\xff\xff", b"\0")] {
+        let mut bench = Bench::new();
+        let range = KeyRange::prefix(Bytes::from_static(prefix));
+        bench.add_spec(1, 1, Spec { range, ..spec(5) });
+        assert_eq!(bench.run(), ["open"]);
+        bench.machine.opened(bench.now);
+        let Step::Send(request) = bench.machine.next(bench.now, true) else {
+            panic!("nothing is sent");
+        };
+        let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
+            panic!("nothing is created");
+        };
+        assert_eq!((&create.key[..], &create.range_end[..]), (prefix, end));
+    }
+}
+
+/// [f] All leave at once, within a window, each with an ID of its own, none with 0.
+#[test]
+fn watches_are_created_without_waiting_for_one_another() {
+    let mut bench = Bench::new();
+    for number in 1..=1_030 {
+        bench.add(number, 5);
+    }
+    assert_eq!(bench.run(), ["open"]);
+    let sent = bench.open();
+    assert_eq!(sent.len(), 1_024);
+    assert_eq!(
+        (&sent[0][..], &sent[1_023][..]),
+        ("create 1 at 5", "create 1024 at 5")
+    );
+    let next = bench.receive(created(1, 9));
+    assert_eq!(next, ["1 created from 5", "create 1025 at 5"]);
+}
+
+// Known bugs of Go's client.
+
+/// [a]
+#[test]
+fn nothing_from_before_the_watch_comes_after_a_reconnect() {
+    let mut bench = Bench::new();
+    bench.add(1, 0);
+    bench.run();
+    bench.pinned(10);
+    assert_eq!(bench.open(), ["create 1 at 11"]);
+    bench.receive(created(1, 10));
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 11"]);
+    bench.receive(created(1, 12));
+    assert_eq!(bench.receive(events(1, 12, &[10, 11])), ["1 got [11]"]);
+}
+
+/// [b]
+#[test]
+fn what_came_before_a_cancellation_is_delivered_before_the_end() {
+    let mut bench = Bench::live(5);
+    bench.machine.received(events(1, 9, &[5]), bench.now);
+    bench.machine.received(events(1, 9, &[6]), bench.now);
+    let told = bench.receive(canceled(1, ""));
+    let end = "1 ended: Cancelled { reason: \"\" }";
+    assert_eq!(told, ["1 got [5]", "1 got [6]", end, "close"]);
+}
+
+/// [c]
+#[test]
+fn an_end_is_told_however_late_it_is_asked_for() {
+    let mut bench = Bench::live(5);
+    bench.machine.received(compacted(1, 8), bench.now);
+    bench.wait(Duration::from_secs(3_600));
+    assert_eq!(bench.run(), ["1 ended: Compacted { revision: 8 }", "close"]);
+}
+
+/// [d]
+#[test]
+fn the_reason_of_one_watch_is_not_told_to_another() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    assert_eq!(bench.run(), ["create 2 at 5"]);
+    let end = "2 ended: Cancelled { reason: \"mvcc: watcher range is empty\" }";
+    assert_eq!(
+        bench.receive(refused("mvcc: watcher range is empty")),
+        [end]
+    );
+    let end = "1 ended: Cancelled { reason: \"\" }";
+    assert_eq!(bench.receive(canceled(1, "")), [end, "close"]);
+}
+
+/// [e] The pieces of one watch's message are put together whatever comes between them.
+#[test]
+fn pieces_of_two_watches_may_be_mixed() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    bench.run();
+    bench.receive(created(2, 9));
+    assert!(bench.receive(piece(1, &[5, 5])).is_empty());
+    assert!(bench.receive(piece(2, &[6])).is_empty());
+    // Neither other watches nor progress complete it.
+    assert!(bench.receive(message(1, 9)).is_empty());
+    assert_eq!(bench.receive(events(2, 9, &[6])), ["2 got [6, 6]"]);
+    assert_eq!(bench.receive(events(1, 9, &[5, 7])), ["1 got [5, 5, 5, 7]"]);
+}
+
+#[test]
+fn half_a_revision_is_forgotten_with_its_stream() {
+    let mut bench = Bench::live(5);
+    assert_eq!(bench.receive(piece(1, &[5, 6, 6])), ["1 got [5]"]);
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 6"]);
+    bench.receive(created(1, 9));
+    assert_eq!(bench.receive(events(1, 9, &[6, 6, 6])), ["1 got [6, 6, 6]"]);
+}
+
+/// What seemed whole in such a message may not have been.
+#[test]
+fn of_a_message_that_goes_back_nothing_is_delivered() {
+    for pieces in [false, true] {
+        let mut bench = Bench::live(5);
+        let mut back = events(1, 9, &[5, 6, 7, 6]);
+        back.fragment = pieces;
+        assert_eq!(bench.receive(back), ["disconnected", "close", "open"]);
+        assert_eq!(bench.open(), ["create 1 at 5"]);
+        bench.receive(created(1, 9));
+        let got = bench.receive(events(1, 9, &[5, 6, 6, 7]));
+        assert_eq!(got, ["1 got [5, 6, 6, 7]"]);
+    }
+}
+
+/// [h]
+#[test]
+fn a_watch_may_be_cancelled_twice() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    bench.run();
+    bench.receive(created(2, 9));
+    let end = "1 ended: Cancelled { reason: \"gone\" }";
+    assert_eq!(bench.receive(canceled(1, "gone")), [end]);
+    assert!(bench.receive(canceled(1, "gone")).is_empty());
+    bench.machine.cancel(2);
+    bench.machine.cancel(2);
+    assert_eq!(bench.run(), ["close"]);
+}
+
+/// A server that is slow to hear of it sends on.
+#[test]
+fn what_comes_of_a_cancelled_watch_is_nobodys() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    bench.add(3, 5);
+    assert_eq!(bench.run(), ["create 2 at 5", "create 3 at 5"]);
+    bench.machine.cancel(1);
+    bench.machine.cancel(2);
+    assert_eq!(bench.run(), ["cancel 1"]);
+    assert!(bench.receive(events(1, 9, &[5])).is_empty());
+    // It is cancelled when it is there, and does not take the place of the next.
+    assert_eq!(bench.receive(created(2, 9)), ["cancel 2"]);
+    assert_eq!(bench.receive(created(3, 9)), ["3 created from 5"]);
+    assert!(bench.receive(events(2, 9, &[5])).is_empty());
+    assert_eq!(bench.receive(events(3, 9, &[5])), ["3 got [5]"]);
+}
+
+// How far a watch has come.
+
+/// An hour of nothing, then compaction, then a cut: nothing was missed.
+#[test]
+fn progress_of_a_watch_moves_its_resume_point() {
+    let mut bench = Bench::live(5);
+    assert_eq!(bench.receive(message(1, 100)), ["1 progress 100"]);
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 101"]);
+}
+
+#[test]
+fn progress_never_moves_a_watch_back_nor_one_of_the_future_on() {
+    let mut bench = Bench::live(5);
+    bench.receive(events(1, 9, &[7]));
+    assert!(bench.receive(message(1, 5)).is_empty());
+    bench.add(2, 500);
+    bench.run();
+    bench.receive(created(2, 9));
+    assert!(bench.receive(message(2, 9)).is_empty());
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 8", "create 2 at 500"]);
+}
+
+/// etcd issue 15220.
+#[test]
+fn broadcast_progress_of_an_old_server_moves_nothing() {
+    let mut bench = Bench::live(5);
+    bench.machine.judged(false);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(message(-1, 100)), ["progress 4"]);
+    assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 51"]);
+}
+
+#[test]
+fn broadcast_progress_of_a_new_server_moves_what_was_in_force() {
+    let mut bench = Bench::live(5);
+    bench.machine.judged(true);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["progress?"]);
+    bench.add(2, 7);
+    assert_eq!(bench.run(), ["create 2 at 7"]);
+    // The second came to be while the answer was under way.
+    assert_eq!(bench.receive(created(2, 100)), ["2 created from 7"]);
+    assert_eq!(bench.receive(message(-1, 100)), ["progress 6"]);
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 101", "create 2 at 7"]);
+}
+
+/// Two requests, of which the first seemed lost: its answer comes, a watch is created, a third
+/// is made, and then the answer to the second comes, which knows nothing of that watch.
+#[test]
+fn a_late_answer_does_not_speak_for_younger_watches() {
+    let mut bench = Bench::live(5);
+    bench.machine.judged(true);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["progress?"]);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(message(-1, 100)), ["progress 100"]);
+    bench.add(2, 7);
+    assert_eq!(bench.run(), ["create 2 at 7"]);
+    assert_eq!(bench.receive(created(2, 100)), ["2 created from 7"]);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(message(-1, 100)), ["progress 6"]);
+    assert_eq!(bench.receive(events(2, 100, &[8])), ["2 got [8]"]);
+}
+
+/// [g, 2.7] Servers that can be believed are asked every minute, the others never.
+#[test]
+fn idle_watches_are_moved_on_every_minute() {
+    for (exact, asked) in [(true, vec!["progress?"]), (false, vec![])] {
+        let mut bench = Bench::live(5);
+        bench.machine.judged(exact);
+        assert!(bench.run().is_empty());
+        bench.wait(Duration::from_secs(59));
+        assert!(bench.run().is_empty());
+        bench.wait(Duration::from_secs(1));
+        assert_eq!(bench.run(), asked);
+        bench.receive(message(-1, 100));
+        bench.cut();
+        let next = if exact { 101 } else { 5 };
+        assert_eq!(bench.open(), [format!("create 1 at {next}")]);
+    }
+}
+
+/// Servers drop the request while one of the stream's watches is behind.
+#[test]
+fn progress_is_asked_for_again_until_it_is_told() {
+    let mut bench = Bench::live(5);
+    bench.machine.request_progress(1);
+    for _ in 0..3 {
+        assert_eq!(bench.run(), ["progress?"]);
+        assert!(bench.run().is_empty());
+        bench.wait(Duration::from_secs(1));
+    }
+    assert_eq!(bench.receive(message(-1, 100)), ["progress 4"]);
+    bench.wait(Duration::from_secs(1));
+    assert!(bench.run().is_empty());
+}
+
+// Compaction.
+
+#[test]
+fn a_watch_ends_with_compaction_only_if_it_needs_what_is_gone() {
+    let mut bench = Bench::live(5);
+    bench.receive(events(1, 9, &[7]));
+    // Its next revision is 8, which the store still has.
+    assert_eq!(bench.receive(compacted(1, 8)), ["create 2 at 8"]);
+    bench.receive(created(2, 9));
+    assert_eq!(
+        bench.receive(compacted(2, 9)),
+        ["1 ended: Compacted { revision: 9 }", "close"]
+    );
+}
+
+/// A server that says so for ever is not asked for ever.
+#[test]
+fn a_server_that_insists_on_compaction_is_believed() {
+    let mut bench = Bench::live(5);
+    assert_eq!(bench.receive(compacted(1, 5)), ["create 2 at 5"]);
+    bench.receive(created(2, 9));
+    assert_eq!(
+        bench.receive(compacted(2, 5)),
+        ["1 ended: Compacted { revision: 5 }", "close"]
+    );
+}
+
+#[test]
+fn now_is_learned_again_when_it_was_compacted_before_it_was_told() {
+    let mut bench = Bench::new();
+    bench.add(1, 0);
+    bench.run();
+    bench.pinned(10);
+    assert_eq!(bench.open(), ["create 1 at 11"]);
+    let mut answer = compacted(-1, 20);
+    answer.created = true;
+    assert_eq!(bench.receive(answer), ["pin"]);
+    assert_eq!(bench.pinned(25), ["create 2 at 26"]);
+    assert_eq!(bench.receive(created(2, 25)), ["1 created from 26"]);
+    assert_eq!(
+        bench.receive(compacted(2, 30)),
+        ["1 ended: Compacted { revision: 30 }", "close"]
+    );
+}
+
+#[test]
+fn who_comes_while_now_is_asked_for_waits_for_the_next_answer() {
+    let mut bench = Bench::new();
+    bench.add(1, 0);
+    bench.add(2, 0);
+    assert_eq!(bench.run(), ["pin"]);
+    bench.add(3, 0);
+    assert!(bench.run().is_empty());
+    assert_eq!(bench.pinned(10), ["pin", "open"]);
+    assert_eq!(bench.open(), ["create 1 at 11", "create 2 at 11"]);
+    assert_eq!(bench.pinned(12), ["create 3 at 13"]);
+}
+
+// Refusals.
+
+#[test]
+fn a_refusal_is_appealed_with_a_fresh_token_once() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    assert_eq!(bench.run(), ["create 2 at 5"]);
+    assert_eq!(
+        bench.receive(refused(DENIED)),
+        ["disconnected", "close", "open with a fresh token"]
+    );
+    assert_eq!(bench.open(), ["create 1 at 5", "create 2 at 5"]);
+    assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
+    assert_eq!(
+        bench.receive(refused(DENIED)),
+        ["2 ended: PermissionDenied"]
+    );
+}
+
+/// The token of a stream that was fresh gets old, too.
+#[test]
+fn a_watch_that_goes_on_later_has_an_appeal_of_its_own() {
+    let mut bench = Bench::with(WatchLimits {
+        watch_events: 1,
+        ..Default::default()
+    });
+    bench.add(1, 5);
+    bench.run();
+    bench.open();
+    assert_eq!(
+        bench.receive(refused(DENIED)),
+        ["close", "open with a fresh token"]
+    );
+    bench.open();
+    bench.receive(created(1, 9));
+    assert_eq!(
+        bench.receive(events(1, 9, &[5, 6])),
+        ["1 got [5]", "cancel 1"]
+    );
+    bench.wait(Duration::from_secs(3_600));
+    assert!(bench.take());
+    bench.machine.go_on(1);
+    assert_eq!(bench.run(), ["create 2 at 6"]);
+    let appeal = ["disconnected", "close", "open with a fresh token"];
+    assert_eq!(bench.receive(refused(DENIED)), appeal);
+}
+
+/// Without a name there is no other token.
+#[test]
+fn without_credentials_a_refusal_is_the_end() {
+    let mut bench = Bench::new();
+    bench.machine = Watches::new(Arc::clone(&bench.meter), false, 1);
+    bench.add(1, 5);
+    bench.run();
+    bench.open();
+    assert_eq!(
+        bench.receive(refused(DENIED)),
+        ["1 ended: PermissionDenied", "close"]
+    );
+}
+
+#[test]
+fn a_server_without_ids_of_ours_gets_one_watch_after_the_other() {
+    let mut bench = Bench::new();
+    bench.add(1, 5);
+    bench.add(2, 5);
+    bench.run();
+    assert_eq!(bench.open(), ["create 1 at 5", "create 2 at 5"]);
+    assert_eq!(bench.receive(created(0, 9)), ["close", "open"]);
+    assert_eq!(bench.open(), ["create 0 at 5"]);
+    assert_eq!(
+        bench.receive(created(0, 9)),
+        ["1 created from 5", "create 0 at 5"]
+    );
+    assert_eq!(bench.receive(created(1, 9)), ["2 created from 5"]);
+    assert_eq!(bench.receive(events(0, 9, &[5])), ["1 got [5]"]);
+}
+
+#[test]
+fn an_id_that_the_server_finds_used_starts_the_stream_over() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    bench.run();
+    let refusal = refused("mvcc: duplicate watch ID provided on the WatchStream");
+    assert_eq!(bench.receive(refusal), ["disconnected", "close", "open"]);
+    assert_eq!(bench.open(), ["create 1 at 5", "create 2 at 5"]);
+}
+
+/// The user learns it from the first call, not after a time-out; who was in force waits.
+#[test]
+fn what_cannot_be_mended_is_told_to_new_watches_only() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    let told = bench.fail(ErrorKind::AuthenticationFailed);
+    assert_eq!(
+        told,
+        ["2 refused: AuthenticationFailed", "disconnected", "open"]
+    );
+}
+
+// Whose revisions they are.
+
+#[test]
+fn another_cluster_ends_all_watches() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 0);
+    bench.run();
+    let mut foreign = events(1, 9, &[5]);
+    foreign.header = Some(ResponseHeader {
+        cluster_id: 8,
+        ..Default::default()
+    });
+    let told = [
+        "1 ended: ClusterChanged",
+        "2 ended: ClusterChanged",
+        "close",
+    ];
+    assert_eq!(bench.receive(foreign), told);
+}
+
+#[test]
+fn a_store_that_went_back_ends_what_was_further() {
+    let mut bench = Bench::live(5);
+    bench.receive(events(1, 20, &[20]));
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 21"]);
+    // A member may lag behind: the leader is asked.
+    assert_eq!(bench.receive(created(1, 15)), ["resumed", "pin"]);
+    let end = "1 ended: RolledBack { watched: 20, store: 15 }";
+    assert_eq!(bench.pinned(15), [end, "close"]);
+}
+
+#[test]
+fn a_member_that_lags_ends_nothing() {
+    let mut bench = Bench::live(5);
+    bench.receive(events(1, 20, &[20]));
+    bench.cut();
+    bench.open();
+    assert_eq!(bench.receive(created(1, 15)), ["resumed", "pin"]);
+    // What comes before the answer may be newer than it.
+    assert_eq!(bench.receive(events(1, 30, &[30])), ["1 got [30]"]);
+    assert!(bench.pinned(25).is_empty());
+    assert_eq!(bench.receive(events(1, 31, &[31])), ["1 got [31]"]);
+}
+
+#[test]
+fn an_answer_from_before_a_doubt_does_not_decide_it() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 0);
+    assert_eq!(bench.run(), ["pin"]);
+    bench.receive(events(1, 20, &[20]));
+    bench.cut();
+    bench.open();
+    assert_eq!(bench.receive(created(1, 15)), ["resumed"]);
+    // It was asked for before the twentieth revision.
+    assert_eq!(bench.pinned(10), ["pin", "create 2 at 11"]);
+    assert!(bench.pinned(20).is_empty());
+}
+
+// What owners are told.
+
+#[test]
+fn an_owner_hears_of_a_resumption_when_all_are_in_force_again() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    bench.run();
+    bench.receive(created(2, 9));
+    assert_eq!(bench.cut(), ["disconnected", "open"]);
+    assert!(bench.cut().contains(&"open".to_owned()), "it is told once");
+    bench.open();
+    assert!(bench.receive(created(1, 9)).is_empty());
+    assert_eq!(bench.receive(created(2, 9)), ["resumed"]);
+}
+
+#[test]
+fn without_a_stream_nothing_is_told_to_be_resumed() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    bench.run();
+    assert_eq!(bench.cut(), ["disconnected", "open"]);
+    bench.machine.cancel(1);
+    assert!(bench.run().is_empty());
+    bench.open();
+    assert_eq!(
+        bench.receive(created(1, 9)),
+        ["2 created from 5", "resumed"]
+    );
+}
+
+#[test]
+fn for_a_watch_that_is_gone_no_stream_is_opened() {
+    let mut bench = Bench::new();
+    bench.add(1, 5);
+    bench.machine.cancel(1);
+    assert!(bench.run().is_empty());
+    bench.machine.assert_empty();
+}
+
+// Slow consumers.
+
+#[test]
+fn a_slow_consumer_pauses_its_own_watch_only() {
+    let limits = WatchLimits {
+        watch_events: 2,
+        ..Default::default()
+    };
+    let mut bench = Bench::with(limits);
+    bench.add(1, 5);
+    bench.add(2, 5);
+    bench.run();
+    bench.open();
+    bench.receive(created(1, 9));
+    bench.receive(created(2, 9));
+    // One revision is never split, and what is over is not kept.
+    let got = bench.receive(events(1, 9, &[5, 6, 6, 6, 7]));
+    assert_eq!(got, ["1 got [5, 6, 6, 6]", "cancel 1"]);
+    assert!(bench.receive(events(1, 9, &[8])).is_empty());
+    assert_eq!(bench.receive(events(2, 9, &[5])), ["2 got [5]"]);
+    assert!(bench.take());
+    bench.machine.go_on(1);
+    assert_eq!(bench.run(), ["create 3 at 7"]);
+    bench.receive(created(3, 9));
+    assert_eq!(bench.receive(events(3, 9, &[7])), ["1 got [7]"]);
+}
+
+#[test]
+fn a_revision_over_the_limit_ends_its_watch_after_what_was_before() {
+    let limits = WatchLimits {
+        revision_bytes: 1_000,
+        ..Default::default()
+    };
+    for pieces in [false, true] {
+        let mut bench = Bench::with(limits);
+        bench.add(1, 5);
+        bench.run();
+        bench.open();
+        bench.receive(created(1, 9));
+        let mut large = events(1, 9, &[[5].as_slice(), &[6; 12]].concat());
+        large.fragment = pieces;
+        let end = "1 ended: TooLarge { revision: 6 }";
+        assert_eq!(bench.receive(large), ["1 got [5]", end, "close"]);
+    }
+}
+
+#[test]
+fn after_a_message_that_is_too_large_pieces_are_asked_for() {
+    let mut bench = Bench::new();
+    let whole = Spec {
+        fragment: false,
+        ..spec(5)
+    };
+    bench.add_spec(1, 1, whole);
+    bench.run();
+    bench.open();
+    bench.receive(created(1, 9));
+    bench.fail(ErrorKind::MessageTooLarge);
+    bench.machine.opened(bench.now);
+    let Step::Send(request) = bench.machine.next(bench.now, true) else {
+        panic!("nothing is sent");
+    };
+    let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
+        panic!("nothing is created");
+    };
+    assert!(create.fragment);
+}
+
+// Time.
+
+#[test]
+fn a_creation_without_an_answer_gives_the_stream_up() {
+    let mut bench = Bench::new();
+    bench.add(1, 5);
+    bench.run();
+    assert_eq!(bench.open(), ["create 1 at 5"]);
+    bench.wait(Duration::from_secs(5));
+    assert_eq!(bench.run(), ["close", "open"]);
+}
+
+#[test]
+fn streams_that_do_not_last_are_opened_less_and_less_often() {
+    let mut bench = Bench::live(5);
+    let begin = bench.now;
+    let mut openings = 0;
+    while bench.now < begin + Duration::from_secs(10) {
+        bench
+            .machine
+            .failed(Error::new(ErrorKind::Unavailable, "cut"), bench.now);
+        bench.run();
+        bench.now = bench.until.unwrap_or(bench.now);
+        bench.run();
+        bench.machine.opened(bench.now);
+        openings += 1;
+    }
+    assert!(openings < 30, "{openings} in ten seconds");
+}
+
+#[test]
+fn closing_ends_all_watches_also_later_ones() {
+    let mut bench = Bench::live(5);
+    bench.machine.shut();
+    bench.add(2, 0);
+    let closed = WatchEnd::ClientClosed;
+    let told = [
+        format!("1 ended: {closed:?}"),
+        format!("2 ended: {closed:?}"),
+        "close".to_owned(),
+    ];
+    assert_eq!(bench.run(), told);
+    bench.wait(Duration::from_secs(60));
+    assert!(bench.run().is_empty());
+}
+
+impl Bench {
+    /// The consumer takes the oldest batch; says whether its watch goes on.
+    fn take(&mut self) -> bool {
+        let (held, revision) = self.held.pop_front().expect("something came");
+        held.take(revision)
+    }
+}

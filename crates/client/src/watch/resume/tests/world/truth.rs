@@ -1,0 +1,236 @@
+//! What has to be true of everything that the machine tells.
+
+use super::*;
+
+impl World {
+    pub(super) fn told(&mut self, tell: Tell) {
+        let Tell { owner, note } = tell;
+        log!(self, "tell {owner}: {note:?}");
+        match note {
+            Note::Created {
+                watch, revision, ..
+            } => self.is_created(owner, watch, revision),
+            Note::Batch { watch, batch, held } => self.is_delivered(owner, watch, &batch, held),
+            Note::Progress { watch, header } => {
+                assert!(header.revision <= self.store.revision(), "from the future");
+                for (number, known) in &mut self.watches {
+                    let meant = watch.is_none_or(|watch| watch == *number);
+                    if known.owner == owner && meant && known.created && known.is_present() {
+                        let view = &known.view;
+                        let left = self.store.history(view, known.cursor, header.revision);
+                        assert!(
+                            left.is_empty(),
+                            "progress lies: {number} has not got {left:?}"
+                        );
+                        assert!(!known.foreign, "it is for another cluster");
+                        known.cursor = known.cursor.max(header.revision + 1);
+                    }
+                }
+                if let Some(number) = watch {
+                    assert!(self.watches[&number].spec.progress, "not asked for");
+                }
+            }
+            Note::End { watch, end } => self.has_ended(owner, watch, &end),
+            Note::Refused { watch, .. } => {
+                assert!(!self.watches[&watch].created, "it was in force");
+                *self.ends.entry("Refused").or_default() += 1;
+                self.is_over(owner, watch);
+            }
+            Note::Disconnected { .. } => {
+                assert!(self.interrupted.insert(owner), "told twice");
+            }
+            Note::Resumed { .. } => {
+                self.resumed += 1;
+                assert!(self.interrupted.remove(&owner), "it was not interrupted");
+            }
+        }
+    }
+
+    fn is_created(&mut self, owner: u64, number: u64, revision: i64) {
+        let store = self.store.revision();
+        let watch = self.watches.get_mut(&number).expect("a watch");
+        assert_eq!(watch.owner, owner);
+        assert!(!watch.created && !watch.over, "twice, or too late");
+        assert!(!watch.foreign, "it is for another cluster");
+        watch.created = true;
+        if watch.spec.start == 0 {
+            assert!(revision > watch.called, "now is before it was asked for");
+            let put_back = self.rolled_back.iter().map(|(from, _)| *from).max();
+            assert!(
+                revision <= store.max(put_back.unwrap_or(0)) + 1,
+                "now is in the future"
+            );
+            watch.cursor = revision;
+        } else {
+            assert_eq!(revision, watch.spec.start);
+        }
+    }
+
+    fn is_delivered(&mut self, owner: u64, number: u64, batch: &Batch, held: Held) {
+        let watch = self.watches.get_mut(&number).expect("a watch");
+        assert_eq!(watch.owner, owner);
+        assert!(watch.created && !watch.over, "too early, or too late");
+        assert!(!watch.foreign, "it is for another cluster");
+        let expected = self
+            .store
+            .history(&watch.view, watch.cursor, batch.revision);
+        let got: Vec<_> = batch.events.iter().map(seen).collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|change| {
+                let key = change.key.as_bytes();
+                (key, &change.value[..], change.delete, change.revision)
+            })
+            .collect();
+        assert_eq!(got, expected, "watch {number} from {}", watch.cursor);
+        assert_eq!(got.last().map(|event| event.3), Some(batch.revision));
+        watch.cursor = batch.revision + 1;
+        let watch = &self.watches[&number];
+        self.delivered += got.len();
+        let queue = self.owners.entry(owner).or_default();
+        queue.push_back((number, batch.revision, held));
+        let lag = watch.backlog.lag();
+        let (bytes, events) = heaviest(&batch.events);
+        assert!(lag.bytes < watch.limit.bytes + bytes, "{lag:?}");
+        assert!(lag.events < watch.limit.events + events, "{lag:?}");
+        let all = self
+            .watches
+            .values()
+            .map(|watch| watch.backlog.lag().events);
+        let before = all.sum::<usize>() - got.len();
+        let waits = lag.events > got.len();
+        let full = before >= self.meter.limits().client_events;
+        assert!(!(waits && full), "the client holds too much");
+    }
+
+    fn has_ended(&mut self, owner: u64, number: u64, end: &WatchEnd) {
+        let store = self.store.revision();
+        let watch = &self.watches[&number];
+        let name = match end {
+            WatchEnd::Compacted { revision } => {
+                assert!(*revision > watch.cursor, "{number} needs nothing so old");
+                assert!(
+                    *revision <= self.store.compacted(store),
+                    "it was not compacted"
+                );
+                let left = self.store.history(&watch.view, watch.cursor, *revision);
+                log!(self, "lost: {left:?}");
+                "Compacted"
+            }
+            WatchEnd::Cancelled { reason } => {
+                let given = self
+                    .reasons
+                    .iter()
+                    .any(|given| given.0 == *reason && given.1 == number);
+                assert!(given || reason == "cut", "not its reason: {reason}");
+                "Cancelled"
+            }
+            WatchEnd::PermissionDenied => {
+                let denied = self.was_denied.iter().any(|key| watch.view.holds(key));
+                let stale = !self.has_credentials && self.token != self.own_token;
+                assert!(denied || stale, "it is allowed");
+                "PermissionDenied"
+            }
+            WatchEnd::TooLarge { revision } => {
+                let limit = self.meter.limits().revision_bytes;
+                let all = self.store.history(&watch.view, watch.cursor, *revision);
+                assert!(
+                    all.iter().all(|change| change.revision == *revision),
+                    "more is left"
+                );
+                let weight = |change: &&crate::watch::resume::tests::model::Change| {
+                    size_of::<Event>() + change.key.len() + change.value.len()
+                };
+                assert!(all.iter().map(weight).sum::<usize>() > limit, "it is not");
+                "TooLarge"
+            }
+            WatchEnd::ClusterChanged => {
+                assert!(watch.foreign, "it is the same");
+                "ClusterChanged"
+            }
+            WatchEnd::RolledBack { watched, store } => {
+                let mut all = self.rolled_back.iter();
+                let was = all.any(|(from, to)| to <= store && store < watched && watched <= from);
+                assert!(was, "it has not gone back");
+                "RolledBack"
+            }
+            WatchEnd::ClientClosed => {
+                assert!(self.shut, "it is open");
+                "ClientClosed"
+            }
+        };
+        *self.ends.entry(name).or_default() += 1;
+        self.is_over(owner, number);
+    }
+
+    fn is_over(&mut self, owner: u64, number: u64) {
+        let watch = self.watches.get_mut(&number).expect("a watch");
+        assert_eq!(watch.owner, owner);
+        assert!(!watch.over, "it ends twice");
+        watch.over = true;
+        self.deeds.push_back(self.now);
+        self.leave(owner);
+    }
+
+    /// What has to be true at any time.
+    pub(super) fn check(&mut self) {
+        for (number, next, _) in self.machine.points() {
+            let watch = &self.watches[&number];
+            assert!(watch.is_present(), "{number} is kept for ever");
+            if watch.cursor == 0 || watch.foreign {
+                continue;
+            }
+            assert!(next >= watch.cursor, "{number} would get something twice");
+            let lost = self.store.history(&watch.view, watch.cursor, next - 1);
+            assert!(lost.is_empty(), "{number} would lose {lost:?}");
+            assert_eq!(self.machine.is_told(number), watch.created);
+        }
+        // Streams are opened at a bounded rate, whatever happens.
+        let second = self
+            .now
+            .checked_sub(Duration::from_secs(1))
+            .unwrap_or(self.start);
+        for times in [&mut self.openings, &mut self.deeds, &mut self.creations] {
+            while times.front().is_some_and(|time| *time < second) {
+                times.pop_front();
+            }
+        }
+        let most = 12 + self.deeds.len();
+        let streams = self.openings.len() + 1;
+        assert!(
+            self.creations.len() <= 12 * streams + 2 * self.deeds.len(),
+            "too many creations"
+        );
+        assert!(
+            self.openings.len() <= most,
+            "{} openings in a second",
+            self.openings.len()
+        );
+    }
+
+    pub(super) fn meter_held(&self) -> usize {
+        self.watches
+            .values()
+            .map(|watch| watch.backlog.lag().bytes)
+            .sum()
+    }
+}
+
+fn seen(event: &Event) -> (&[u8], &[u8], bool, i64) {
+    let delete = event.kind == crate::watch::event::EventKind::Delete;
+    (
+        &event.kv.key,
+        &event.kv.value,
+        delete,
+        event.kv.mod_revision,
+    )
+}
+
+/// The bytes and events of the largest revision.
+fn heaviest(events: &[Event]) -> (usize, usize) {
+    let revisions = events.chunk_by(|one, next| one.kv.mod_revision == next.kv.mod_revision);
+    let weights = revisions.map(|all| (all.iter().map(Event::weight).sum(), all.len()));
+    weights.fold((0, 0), |most: (usize, usize), next: (usize, usize)| {
+        (most.0.max(next.0), most.1.max(next.1))
+    })
+}

@@ -1,0 +1,121 @@
+//! Who may watch what, and tokens that expire meanwhile.
+
+use std::time::Duration;
+
+use etcdex::auth::PermissionType;
+use etcdex::{Builder, Client, ErrorKind};
+use etcdex_testkit::{Etcd, Proxy};
+
+use super::{end, next};
+use crate::stage::{DEADLINE, connect, each_alone, each_binary};
+
+const PASSWORD: &str = "hunter2";
+
+/// Turns authentication on, with a user that has the keys that begin with `own/`.
+async fn enable(etcd: &Etcd) {
+    let auth = connect(etcd).await.auth();
+    // Some versions have the role from the start.
+    let _ = auth.role_add("root").await;
+    auth.user_add("root", PASSWORD).await.unwrap();
+    auth.user_grant_role("root", "root").await.unwrap();
+    auth.role_add("own").await.unwrap();
+    let grant = auth.role_grant_permission("own", PermissionType::ReadWrite, "own/");
+    grant.prefix().await.unwrap();
+    auth.user_add("ann", PASSWORD).await.unwrap();
+    auth.user_grant_role("ann", "own").await.unwrap();
+    auth.enable().await.unwrap();
+}
+
+fn builder(endpoint: String, user: &'static str) -> Builder {
+    let builder = Client::builder().endpoint(endpoint).timeout(DEADLINE);
+    builder.credentials(user, PASSWORD)
+}
+
+#[tokio::test]
+async fn who_may_not_read_may_not_watch() {
+    each_alone(&[], |etcd| async move {
+        enable(&etcd).await;
+        let root = builder(etcd.endpoint(), "root").connect().await.unwrap();
+        let ann = builder(etcd.endpoint(), "ann").connect().await.unwrap();
+        // Not here: `from_key`. etcd (3.4.23 to 3.7.3) asks for the first key only, and lets who
+        // may read that one watch all that follow.
+        let mut own = ann.watch("own/").prefix().await.unwrap();
+        let mut one = ann.namespace("own/").watch("k").await.unwrap();
+        for denied in [
+            ann.watch("k"),
+            ann.watch("k").start_revision(1),
+            ann.watch("").all_keys(),
+            ann.watch("own/").range_end("own2"),
+        ] {
+            let text = format!("{denied:?}");
+            let error = denied.await.expect_err(&text);
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{text}: {error}");
+        }
+        // Nobody else was harmed.
+        let put = root.put("own/k", "v").await.unwrap().header.revision;
+        assert_eq!(next(&mut own).await.revision, put);
+        assert_eq!(next(&mut one).await.events[0].kv.key, "k");
+
+        // What is taken away is seen at the next reconnect at the latest; nothing is told that
+        // may not be.
+        root.auth()
+            .role_revoke_permission("own", "own/")
+            .prefix()
+            .await
+            .unwrap();
+        etcd.restart().await.unwrap();
+        assert_eq!(end(&mut own).await, etcdex::WatchEnd::PermissionDenied);
+    })
+    .await;
+}
+
+/// The watch lives longer than its tokens: a reconnect takes a new one.
+async fn outlives(etcd: &Etcd, changes_users: bool) {
+    enable(etcd).await;
+    let root = builder(etcd.endpoint(), "root").connect().await.unwrap();
+    let proxy = Proxy::start(etcd.client_address()).await.unwrap();
+    let ann = builder(proxy.endpoint(), "ann").connect().await.unwrap();
+    let mut watch = ann.watch("own/").prefix().await.unwrap();
+    for round in 0..3 {
+        if changes_users {
+            // Tokens know the revision of users and roles that they were made at.
+            let name = format!("user-{round}");
+            root.auth().user_add(name, "pw").await.unwrap();
+        } else {
+            // A simple token of one second is forgotten after it.
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+        proxy.refuse();
+        proxy.reset();
+        let put = root.put("own/k", "gap").await.unwrap().header.revision;
+        proxy.heal();
+        assert_eq!(next(&mut watch).await.revision, put);
+        let put = root.put("own/k", "live").await.unwrap().header.revision;
+        assert_eq!(next(&mut watch).await.revision, put);
+        let mut fresh = ann.watch("own/new").start_revision(put).await.unwrap();
+        let put = root.put("own/new", "v").await.unwrap().header.revision;
+        assert_eq!(next(&mut fresh).await.revision, put);
+        assert_eq!(next(&mut watch).await.revision, put);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_outlives_its_simple_token() {
+    each_alone(&["--auth-token-ttl=1"], |etcd| async move {
+        outlives(&etcd, false).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_outlives_changes_of_users() {
+    each_binary(|binary| async move {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "a secret that signs tokens").unwrap();
+        let path = secret.path().display();
+        let token = format!("--auth-token=jwt,sign-method=HS256,priv-key={path},ttl=10m");
+        let builder = Etcd::builder().binary(&binary).args([token]);
+        outlives(&builder.start().await.unwrap(), true).await;
+    })
+    .await;
+}

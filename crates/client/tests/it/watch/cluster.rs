@@ -1,0 +1,191 @@
+//! Members that die, stand still and lose their leader, and a store that goes back.
+
+use std::time::Duration;
+
+use etcdex::{Client, ErrorKind, WatchEnd, WatchMessage, Watcher};
+use etcdex_testkit::{Binary, Cluster, Etcd};
+
+use super::{end, message, next};
+use crate::stage::{DEADLINE, connect, each_alone, ends};
+
+async fn three(binary: &Binary) -> Cluster {
+    let builder = Etcd::builder().binary(binary);
+    let builder = builder.args(["--heartbeat-interval=50", "--election-timeout=500"]);
+    builder.start_cluster(3).await.unwrap()
+}
+
+/// The member that holds watches, by etcd's own count.
+async fn holder(cluster: &Cluster) -> usize {
+    for (place, member) in cluster.members().iter().enumerate() {
+        let metrics = member.metrics().await.unwrap_or_default();
+        let is_it = metrics
+            .lines()
+            .filter_map(|line| line.strip_prefix("etcd_debugging_mvcc_watcher_total "))
+            .any(|count| count != "0");
+        if is_it {
+            return place;
+        }
+    }
+    panic!("nobody has the watch");
+}
+
+/// Writes until it succeeds; the revision of the write.
+async fn put(client: &Client, value: &str) -> i64 {
+    loop {
+        if let Ok(put) = client.put("k", value).await {
+            return put.header.revision;
+        }
+    }
+}
+
+/// Events up to the revision, which must be exactly one after the other.
+async fn told_up_to(watcher: &mut Watcher, from: i64, to: i64) {
+    let mut next = from;
+    while next <= to {
+        match message(watcher).await {
+            WatchMessage::Notify { batch, .. } => {
+                for event in batch.events {
+                    assert_eq!(event.kv.mod_revision, next);
+                    next += 1;
+                }
+            }
+            WatchMessage::Canceled { end, .. } => panic!("{end}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_leaves_a_member_that_dies_or_stands_still() {
+    ends(|binary| async move {
+        let cluster = three(&binary).await;
+        let builder = Client::builder().endpoints(cluster.endpoints());
+        let client = builder.timeout(DEADLINE).connect().await.unwrap();
+        let mut watcher = client.watcher();
+        watcher.watch("k").await.unwrap();
+        let mut expected = put(&client, "first").await;
+        told_up_to(&mut watcher, expected, expected).await;
+        for dies in [true, false] {
+            let place = holder(&cluster).await;
+            let member = &cluster.members()[place];
+            let others = cluster.endpoints();
+            let others = others
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != place);
+            let others = Client::builder().endpoints(others.map(|(_, url)| url));
+            let direct = others.timeout(DEADLINE).connect().await.unwrap();
+            if dies {
+                member.kill();
+            } else {
+                member.pause().unwrap();
+            }
+            let mut last = 0;
+            for _ in 0..20 {
+                last = put(&direct, "meanwhile").await;
+            }
+            told_up_to(&mut watcher, expected + 1, last).await;
+            expected = last;
+            if dies {
+                member.restart().await.unwrap();
+            } else {
+                member.resume().unwrap();
+            }
+            cluster.leader().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_leader_ends_no_watch() {
+    ends(|binary| async move {
+        let cluster = three(&binary).await;
+        let builder = Client::builder().endpoints(cluster.endpoints());
+        let client = builder.timeout(DEADLINE).connect().await.unwrap();
+        let mut watcher = client.watcher();
+        watcher.watch("k").await.unwrap();
+        let first = put(&client, "first").await;
+        told_up_to(&mut watcher, first, first).await;
+        let place = holder(&cluster).await;
+        for (other, member) in cluster.members().iter().enumerate() {
+            if other != place {
+                member.kill();
+            }
+        }
+        match message(&mut watcher).await {
+            WatchMessage::Disconnected { error, .. } => {
+                assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
+                let url = &cluster.endpoints()[place];
+                assert_eq!(error.endpoint().unwrap().url(), url);
+            }
+            other => panic!("{other:?}"),
+        }
+        let start = client.watch("other").start_revision(1);
+        let error = start.timeout(Duration::from_secs(2)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(error.to_string().contains(": "), "it says why: {error}");
+        for (other, member) in cluster.members().iter().enumerate() {
+            if other != place {
+                member.launch().unwrap();
+            }
+        }
+        cluster.leader().await.unwrap();
+        let last = put(&client, "last").await;
+        told_up_to(&mut watcher, first + 1, last).await;
+    })
+    .await;
+}
+
+/// Runs etcd's offline tool: `etcdutl`, or before 3.5 what was in `etcdctl`.
+async fn tool(etcd: &Etcd, arguments: &[&str]) {
+    let binary = etcd.binary();
+    let path = binary.etcdutl().or_else(|| binary.etcdctl()).unwrap();
+    let mut command = tokio::process::Command::new(path);
+    command.args(arguments).env("ETCDCTL_API", "3");
+    let output = command.output().await.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {told}");
+}
+
+/// Revisions of a restored store mean something else from the snapshot on: silence, or events
+/// of another history, would be lies.
+#[tokio::test]
+async fn a_store_that_was_restored_ends_the_watches() {
+    each_alone(&[], |etcd| async move {
+        let client = connect(&etcd).await;
+        client.put("k", "1").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let path = path.to_str().unwrap();
+        etcd.etcdctl(["snapshot", "save", path]).await.unwrap();
+        let mut watch = client.watch("k").await.unwrap();
+        for _ in 0..20 {
+            client.put("k", "2").await.unwrap();
+            next(&mut watch).await;
+        }
+        etcd.kill();
+        std::fs::remove_dir_all(etcd.data_dir()).unwrap();
+        let restore = [
+            "snapshot",
+            "restore",
+            path,
+            &format!("--data-dir={}", etcd.data_dir().display()),
+            &format!("--name={}", etcd.name()),
+            &format!("--initial-cluster={}={}", etcd.name(), etcd.peer_url()),
+            &format!("--initial-advertise-peer-urls={}", etcd.peer_url()),
+        ];
+        tool(&etcd, &restore).await;
+        etcd.restart().await.unwrap();
+        let end = end(&mut watch).await;
+        assert!(
+            matches!(end, WatchEnd::RolledBack { .. } | WatchEnd::ClusterChanged),
+            "{end}"
+        );
+        // The client itself goes on, with what is there now.
+        let mut again = client.watch("k").await.unwrap();
+        let put = client.put("k", "3").await.unwrap().header.revision;
+        assert_eq!(next(&mut again).await.revision, put);
+    })
+    .await;
+}
