@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Case, Guarantee, Violation};
-use crate::history::Body;
+use crate::history::{Body, Event};
 
 /// Revisions never go back.
 pub(super) fn ordered(case: &Case<'_>) -> Vec<Violation> {
@@ -72,7 +72,7 @@ pub(super) fn atomic(case: &Case<'_>) -> Vec<Violation> {
         else {
             continue;
         };
-        let last = events.iter().map(|event| event.revision()).max();
+        let last = events.iter().map(Event::revision).max();
         if let Some(last) = last.filter(|last| last > revision) {
             violations.push(Violation::new(
                 Guarantee::Atomic,

@@ -48,7 +48,7 @@ fn frontier(case: &Case<'_>) -> (i64, usize) {
                 revision, events, ..
             } => events
                 .iter()
-                .map(|event| event.revision())
+                .map(Event::revision)
                 .max()
                 .max(Some(*revision)),
             Body::Progress { revision } | Body::Drained { revision } => Some(*revision),
@@ -78,12 +78,12 @@ pub(super) fn resumable(case: &Case<'_>) -> Vec<Violation> {
             )),
             Body::Resumed => begin = Some(next),
             Body::Batch { events, .. } => {
-                let first = events.iter().map(|event| event.revision()).min();
+                let first = events.iter().map(Event::revision).min();
                 if let (Some(from), Some(first)) = (begin, first) {
                     begin = None;
                     violations.extend(goes_on(case, number, from, first));
                 }
-                let last = events.iter().map(|event| event.revision()).max();
+                let last = events.iter().map(Event::revision).max();
                 next = next.max(last.map_or(next, |last| last + 1));
             }
             Body::Progress { revision } => next = next.max(revision + 1),
@@ -159,7 +159,7 @@ pub(super) fn ended(case: &Case<'_>) -> Vec<Violation> {
     for (number, message) in case.messages() {
         let what = match &message.body {
             Body::Batch { events, .. } => {
-                let last = events.iter().map(|event| event.revision()).max();
+                let last = events.iter().map(Event::revision).max();
                 next = next.max(last.map_or(next, |last| last + 1));
                 continue;
             }

@@ -47,10 +47,7 @@ fn faithful(history: &History, query: &Query, random: &mut fastrand::Rng) -> Rec
         // Some revisions in a message, each whole.
         let last = first.revision() + random.i64(0..4);
         let count = rest.partition_point(|event| event.revision() <= last);
-        let events: Vec<Event> = rest[..count]
-            .iter()
-            .map(|event| Event::clone(event))
-            .collect();
+        let events: Vec<Event> = rest[..count].iter().copied().cloned().collect();
         rest = &rest[count..];
         let revision = events.last().map_or(0, Event::revision);
         bodies.push(Body::Batch {

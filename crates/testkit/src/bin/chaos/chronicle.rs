@@ -50,7 +50,7 @@ struct Inner {
 }
 
 /// What is known so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) history: History,
     /// When each revision was known to have happened, from the first on.
@@ -107,6 +107,11 @@ impl Chronicle {
     pub(crate) fn written(&self) -> MutexGuard<'_, Written> {
         let written = self.0.written.lock();
         written.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that is known, taken out: nothing is added any more.
+    pub(crate) fn close(&self) -> Written {
+        std::mem::take(&mut *self.written())
     }
 
     /// Notes a compaction that will be asked for now. No revision above what is settled may

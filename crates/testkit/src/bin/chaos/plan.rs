@@ -88,7 +88,7 @@ impl Plan {
     }
 
     /// Delivers this revision first.
-    fn from_revision(mut self, revision: i64) -> Self {
+    fn starting_at(mut self, revision: i64) -> Self {
         self.start_revision = revision;
         self
     }
@@ -122,7 +122,7 @@ impl Plan {
 
     /// The same from now on.
     pub(crate) fn anew(&self) -> Self {
-        self.clone().from_revision(0)
+        self.clone().starting_at(0)
     }
 
     /// As a watcher takes it.
@@ -201,9 +201,9 @@ pub(crate) fn mixed(first: i64, then: i64) -> Vec<Plan> {
         Plan::new("one key, before", "busy/01", Range::Key).prev_kv(),
         Plan::new("leases", "lease/", Range::Prefix).prev_kv(),
         Plan::new("bulk", "bulk/", Range::Prefix).prev_kv(),
-        Plan::new("from the past", "busy/1", Range::Prefix).from_revision(first),
+        Plan::new("from the past", "busy/1", Range::Prefix).starting_at(first),
         Plan::new("from the past, before", "busy/2", Range::Prefix)
-            .from_revision(then)
+            .starting_at(then)
             .prev_kv(),
         Plan::new("idle", "idle/key", Range::Key),
         Plan::new("idle prefix", "idle-too/", Range::Prefix).progress_notify(),
@@ -215,7 +215,7 @@ pub(crate) fn mixed(first: i64, then: i64) -> Vec<Plan> {
 pub(crate) fn streams(first: i64) -> Vec<Plan> {
     let second = Duration::from_secs(1);
     vec![
-        Plan::new("everything", "\0", Range::From).from_revision(first),
+        Plan::new("everything", "\0", Range::From).starting_at(first),
         Plan::new("slow", "busy/", Range::Prefix).slow(second),
         Plan::new("slower, before", "busy/", Range::Prefix)
             .prev_kv()

@@ -26,6 +26,8 @@ use crate::wire::{Heard, Wire};
 
 /// How often a run says how far it is.
 const TELL: Duration = Duration::from_secs(10);
+/// The watches of the past have so many revisions to tell.
+const PAST: i64 = 300;
 /// How long the watches may take to be in force, with no fault about.
 const SET_UP: Duration = Duration::from_secs(30);
 
@@ -58,30 +60,23 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let mut scribe = Scribe::new(&chronicle, acks, client.clone());
     let load = Load::start(&client, &chronicle, arguments.rate, seed);
     let counts = load.counts();
-    // So that there is a past.
-    scribe_until(&mut scribe, async {
-        while chronicle.settled() < 300 {
+    let past = async {
+        while chronicle.settled() < PAST {
             sleep(Duration::from_millis(20)).await;
         }
-    })
-    .await?;
+    };
+    scribe_until(&mut scribe, past).await?;
 
     let (finale, end) = watch::channel(None);
-    let mut house = open(&stage, clock, &end).await?;
-    let count = house.audiences.len();
-    let in_force = house.ready.wait_for(|ready| *ready == count);
-    let in_force = async { timeout(SET_UP, in_force).await.is_ok() };
-    if !scribe_until(&mut scribe, in_force).await? {
-        return Err(io::Error::other("the watches were not in force in time"));
-    }
+    let house = open(&stage, clock, &end).await?;
+    scribe_until(&mut scribe, in_force(&house)).await??;
     println!(
         "etcd {}, {} node(s), profile {}: {} clients watch; faults begin",
         stage.version(),
         arguments.nodes,
         arguments.profile,
-        count
+        house.audiences.len()
     );
-
     let mut faults = Faults::begin(
         arguments.profile,
         seed,
@@ -91,49 +86,21 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         &client,
         &chronicle,
     );
-    let deadline = Instant::now() + arguments.duration();
-    let tally = Arc::clone(&house.tally);
-    let going = async {
-        let mut told = Instant::now();
-        while Instant::now() < deadline {
-            sleep(Duration::from_millis(100)).await;
-            if let Some(error) = faults.trouble() {
-                return Err(error);
-            }
-            if told.elapsed() >= TELL {
-                told = Instant::now();
-                println!(
-                    "{:>5} s: {} faults, revision {}, {} events, {} resumes, {} ended as compacted",
-                    clock.now() / 1_000_000,
-                    faults.count(),
-                    chronicle.settled(),
-                    tally.events.load(Relaxed),
-                    tally.resumes.load(Relaxed),
-                    tally.compacted.load(Relaxed)
-                );
-            }
-        }
-        Ok(())
-    };
+    let going = go_on(arguments, clock, &mut faults, &chronicle, &house.tally);
     scribe_until(&mut scribe, going).await??;
 
     println!("faults end; watches catch up");
     let incidents = scribe_until(&mut scribe, faults.end()).await??;
     scribe_until(&mut scribe, load.stop()).await?;
     finish(&mut scribe).await?;
-    let written = chronicle.written();
-    let history = Arc::new(written.history.clone());
-    let times = written.times.clone();
-    let (read, compared) = (written.read, written.compared);
-    drop(written);
+    let written = chronicle.close();
+    let history = Arc::new(written.history);
     finale.send_replace(Some(Arc::clone(&history)));
+    let tally = Arc::clone(&house.tally);
     let (accounts, heard) = close(house).await?;
 
-    let verdict = judge(
-        &history,
-        accounts.iter().map(|account| &account.recording),
-        &heard.recordings,
-    );
+    let recordings = accounts.iter().map(|account| &account.recording);
+    let verdict = judge(&history, recordings, &heard.recordings);
     print!("{}", report::violations(&verdict));
     let report = Report {
         arguments,
@@ -143,10 +110,10 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         accounts: &accounts,
         tally: &tally,
         counts: &counts,
-        times: &times,
+        times: &written.times,
         changes: history.len(),
-        read,
-        compared,
+        read: written.read,
+        compared: written.compared,
         compactions: history.compactions().len(),
         heard: &heard,
         verdict: &verdict,
@@ -159,6 +126,50 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         println!("recorded to {}", folder.display());
     }
     Ok(kept)
+}
+
+/// Waits until all clients have their watches.
+async fn in_force(house: &House) -> io::Result<()> {
+    let count = house.audiences.len();
+    let mut ready = house.ready.clone();
+    match timeout(SET_UP, ready.wait_for(|ready| *ready == count)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(io::Error::other(
+            "a client has ended before all watches were there",
+        )),
+        Err(_) => Err(io::Error::other("the watches were not in force in time")),
+    }
+}
+
+/// Tells how far it is, until the time is over.
+async fn go_on(
+    arguments: &Watch,
+    clock: Clock,
+    faults: &mut Faults,
+    chronicle: &Chronicle,
+    tally: &Tally,
+) -> io::Result<()> {
+    let deadline = Instant::now() + arguments.duration();
+    let mut tell = Instant::now() + TELL;
+    while Instant::now() < deadline {
+        sleep(Duration::from_millis(100)).await;
+        if let Some(error) = faults.trouble() {
+            return Err(error);
+        }
+        if Instant::now() >= tell {
+            tell += TELL;
+            println!(
+                "{:>5} s: {} faults, revision {}, {} events, {} resumes, {} ended as compacted",
+                clock.now() / 1_000_000,
+                faults.count(),
+                chronicle.settled(),
+                tally.events.load(Relaxed),
+                tally.resumes.load(Relaxed),
+                tally.compacted.load(Relaxed)
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Starts the clients and what listens to them.

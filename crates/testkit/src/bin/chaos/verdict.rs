@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use etcdex_testkit::check::{Guarantee, Violation, check};
-use etcdex_testkit::history::{Body, History, Recording};
+use etcdex_testkit::history::{Body, Event, History, Recording};
 
-/// How many violations are told in full.
+/// How many violations of a guarantee are told in full.
 const TOLD: usize = 5;
 /// The same for those of servers.
-const TOLD_OF_SERVERS: usize = 2;
+const TOLD_OF_SERVERS: usize = 1;
 
 /// What the checkers found.
 #[derive(Debug, Default)]
@@ -26,14 +26,15 @@ pub(crate) struct Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     counts: BTreeMap<Guarantee, usize>,
-    /// The first of them, for a person to judge.
+    /// The first of each guarantee, for a person to judge.
     told: Vec<String>,
 }
 
 impl Findings {
     fn add(&mut self, violation: &Violation, most: usize, tell: impl FnOnce() -> String) {
-        *self.counts.entry(violation.guarantee).or_default() += 1;
-        if self.told.len() < most {
+        let count = self.counts.entry(violation.guarantee).or_default();
+        *count += 1;
+        if *count <= most {
             self.told.push(tell());
         }
     }
@@ -118,7 +119,7 @@ fn sent_about(recording: &Recording, violation: &Violation, wire: &[Recording]) 
             let Body::Batch { events, .. } = &message.body else {
                 return false;
             };
-            let mut revisions = events.iter().map(|event| event.revision());
+            let mut revisions = events.iter().map(Event::revision);
             revisions.any(|revision| revision == violation.revision)
         });
         for (number, message) in about {
@@ -132,4 +133,52 @@ fn sent_about(recording: &Recording, violation: &Violation, wire: &[Recording]) 
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use etcdex_testkit::history::{Message, Op, Query};
+
+    use super::*;
+
+    /// A watch that was told of these revisions of a key that changed at each.
+    fn recording(history: &History, name: &str, key: &str, revisions: &[i64]) -> Recording {
+        let bodies = revisions.iter().map(|revision| Body::Batch {
+            header: *revision,
+            revision: *revision,
+            events: history.find(key, *revision).cloned().into_iter().collect(),
+        });
+        Recording {
+            name: name.to_owned(),
+            query: Query {
+                prev_kv: true,
+                ..Query::key(key, 2)
+            },
+            messages: bodies.map(|body| Message { at: 0, body }).collect(),
+        }
+    }
+
+    #[test]
+    fn only_what_the_same_client_was_sent_wrong_is_the_servers() {
+        let mut history = History::since(1);
+        for _ in 0..4 {
+            history.append([Op::Put("a".into(), 1), Op::Put("b".into(), 1)]);
+        }
+        let lossy = |name: &str, key: &str| recording(&history, name, key, &[2, 4, 5]);
+        let whole = recording(&history, "one n1 link 1", "a", &[2, 3, 4, 5]);
+        let watch = lossy("one/watch#1", "a");
+        let counts = |wire: &[Recording]| {
+            let verdict = judge(&history, [&watch], wire);
+            let all = [&verdict.client, &verdict.explained, &verdict.server];
+            all.map(Findings::len)
+        };
+        assert_eq!(counts(std::slice::from_ref(&whole)), [1, 0, 0]);
+        assert_eq!(counts(&[whole, lossy("one n2 link 3", "a")]), [0, 1, 1]);
+        assert_eq!(counts(&[lossy("other n1 link 1", "a")]), [1, 0, 1]);
+        assert_eq!(counts(&[lossy("one n1 link 1", "b")]), [1, 0, 1]);
+
+        let verdict = judge(&history, [&watch], &[]);
+        assert_eq!(verdict.client.to_string(), "1 (1 Reliable)");
+        assert_eq!(verdict.server.to_string(), "0");
+    }
 }

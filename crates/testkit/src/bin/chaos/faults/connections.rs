@@ -1,0 +1,90 @@
+//! What is done to the connections of a client.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use etcdex_proto::method::watch::WATCH;
+use etcdex_testkit::{Fault, Proxy};
+
+use super::{Desk, between};
+use crate::args::Profile;
+use crate::stage::Way;
+
+/// The faults of one client's connections.
+pub(super) struct Connections {
+    pub(super) desk: Desk,
+    pub(super) ways: Arc<Vec<Way>>,
+    pub(super) number: usize,
+    pub(super) profile: Profile,
+    pub(super) random: fastrand::Rng,
+}
+
+impl Connections {
+    pub(super) async fn disturb(mut self) -> io::Result<()> {
+        let ways = Arc::clone(&self.ways);
+        let way = &ways[self.number];
+        loop {
+            let pause = between(&mut self.random, 300, 2_500);
+            if !self.desk.pause(pause).await {
+                return Ok(());
+            }
+            let flow = match self.profile {
+                Profile::Cuts => false,
+                Profile::Slow => true,
+                Profile::Compaction => self.random.u8(..4) == 0,
+                Profile::All => self.random.u8(..3) == 0,
+            };
+            let fault = if flow {
+                Fault::random_flow(&mut self.random)
+            } else {
+                Fault::random_break(&mut self.random, WATCH)
+            };
+            let all = self.random.bool();
+            let one = self.random.usize(..way.proxies.len());
+            let hold = match fault {
+                // Long enough for the client to give the connection up, now and then.
+                Fault::Stall | Fault::BlackHole => between(&mut self.random, 100, 6_000),
+                _ => between(&mut self.random, 100, 1_500),
+            };
+            if way.lasting && self.desk.calm.load(Relaxed) {
+                continue;
+            }
+            let chosen: Vec<&Proxy> = way
+                .proxies
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| all || *number == one)
+                .map(|(_, proxy)| proxy)
+                .collect();
+            self.inflict(way, &chosen, &fault, hold).await;
+        }
+    }
+
+    async fn inflict(&self, way: &Way, proxies: &[&Proxy], fault: &Fault, hold: Duration) {
+        let before: Vec<_> = proxies.iter().map(|proxy| traces(proxy)).collect();
+        for proxy in proxies {
+            proxy.inflict(fault);
+        }
+        let what = format!("{} of {}: {fault:?}", proxies.len(), way.name);
+        let incident = self.desk.note(fault.name(), what);
+        if fault.goes_on() {
+            self.desk.hold(hold, way.lasting).await;
+            for proxy in proxies {
+                proxy.heal();
+            }
+        }
+        // One that waits for bytes or frames that did not come was none.
+        let waits = matches!(fault, Fault::Trip(_) | Fault::ResetAfter(..));
+        let mut now = proxies.iter().map(|proxy| traces(proxy));
+        if waits && before.iter().all(|before| now.next() == Some(*before)) {
+            self.desk.take_back(&incident);
+        }
+    }
+}
+
+/// What a link that was ended leaves behind.
+fn traces(proxy: &Proxy) -> (u64, u64) {
+    (proxy.tripped(), proxy.connections() - proxy.open())
+}

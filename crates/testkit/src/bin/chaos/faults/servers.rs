@@ -1,0 +1,102 @@
+//! What is done to servers, and to the tokens that they gave.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use etcdex::Client;
+use etcdex_testkit::Etcd;
+
+use super::{Desk, between};
+use crate::args::Profile;
+use crate::stage::{Stage, WATCHER};
+
+/// The faults of servers.
+pub(super) struct Servers {
+    pub(super) desk: Desk,
+    pub(super) stage: Arc<Stage>,
+    pub(super) client: Client,
+    pub(super) profile: Profile,
+    pub(super) random: fastrand::Rng,
+}
+
+impl Servers {
+    pub(super) async fn disturb(mut self) -> io::Result<()> {
+        let stage = Arc::clone(&self.stage);
+        let members = stage.members();
+        loop {
+            let pause = between(&mut self.random, 2_000, 6_000);
+            if !self.desk.pause(pause).await {
+                return Ok(());
+            }
+            let choice = self.random.u8(..3);
+            let member = &members[self.random.usize(..members.len())];
+            let hold = between(&mut self.random, 50, 2_500);
+            if self.desk.calm.load(Relaxed) {
+                continue;
+            }
+            match (self.profile, choice) {
+                (Profile::Slow, _) | (Profile::All, 0) => self.stop(member, hold).await?,
+                (_, 1) if members.len() > 1 => self.move_leader(members).await,
+                _ => self.kill(member, hold).await?,
+            }
+        }
+    }
+
+    /// SIGSTOP, then SIGCONT.
+    async fn stop(&self, member: &Etcd, hold: Duration) -> io::Result<()> {
+        let what = format!("{} for {hold:?}", member.name());
+        self.desk.note("stopped server", what);
+        member.pause()?;
+        self.desk.hold(hold, true).await;
+        member.resume()
+    }
+
+    /// SIGKILL, then the same server with the same data again.
+    async fn kill(&self, member: &Etcd, hold: Duration) -> io::Result<()> {
+        let what = format!("{} for {hold:?}", member.name());
+        self.desk.note("killed server", what);
+        member.kill();
+        self.desk.hold(hold, true).await;
+        member.restart().await
+    }
+
+    async fn move_leader(&mut self, members: &[Etcd]) {
+        let first = self.random.usize(..members.len());
+        let mut leader = None;
+        let mut others = Vec::new();
+        for step in 0..members.len() {
+            let url = members[(first + step) % members.len()].endpoint();
+            let Ok(handle) = self.client.member(&url) else {
+                continue;
+            };
+            let Ok(status) = handle.maintenance().status().await else {
+                continue;
+            };
+            if status.header.member_id == status.leader {
+                leader = Some(handle);
+            } else {
+                others.push(status.header.member_id);
+            }
+        }
+        // Without a leader, or somebody to follow it, there is nothing to move.
+        if let (Some(leader), Some(next)) = (leader, others.first()) {
+            if leader.maintenance().move_leader(*next).await.is_ok() {
+                self.desk.note("moved leader", format!("to {next:x}"));
+            }
+        }
+    }
+}
+
+/// Takes the tokens of the watching user away: whoever changes a password ends all of them.
+/// That they also end by themselves, 3 s after their last use, is not counted.
+pub(super) async fn revoke(desk: Desk, client: Client) -> io::Result<()> {
+    while desk.pause(Duration::from_secs(5)).await {
+        let changed = client.auth().user_change_password(WATCHER, WATCHER).await;
+        if changed.is_ok() {
+            desk.note("revoked tokens", String::new());
+        }
+    }
+    Ok(())
+}
