@@ -16,7 +16,7 @@ etcd that cannot be got is a failure; else its tests are left out, and said so.
 /// The client's features but two: `tls-aws-lc`, a second cryptography that takes longer to build
 /// than everything else, for the same code; and `metrics`, whose labels cost each call
 /// allocations that the tests count.
-const FEATURES: &str = "etcdex/serde,etcdex/tls,etcdex/snapshot";
+const FEATURES: &str = "etcdex/serde,etcdex/tls,etcdex/snapshot,etcdex/srv";
 
 /// Runs the chore.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {

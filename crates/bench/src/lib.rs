@@ -11,6 +11,7 @@ pub mod null_server;
 pub mod peer;
 pub mod reading;
 pub mod unary;
+pub mod watch;
 
 /// Here and not in the binary, so that the tests count too.
 #[global_allocator]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
-use etcdex_bench::{null_server, unary};
+use etcdex_bench::{null_server, unary, watch};
 
 /// Measures etcdex beside its peers, in one run.
 #[derive(Debug, Parser)]
@@ -17,6 +17,8 @@ struct Arguments {
 enum Workload {
     /// Puts and gets against a server that does nothing, peers taking turns
     Unary(unary::Options),
+    /// Watches on a real etcd: resuming, memory, slow consumers
+    Watch(watch::Options),
     /// The server of the other workloads; it ends when its standard input does
     #[command(hide = true)]
     NullServer(null_server::Options),
@@ -25,6 +27,7 @@ enum Workload {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().workload {
         Workload::Unary(options) => unary::run(&options),
+        Workload::Watch(options) => watch::run(&options),
         Workload::NullServer(options) => null_server::run(&options),
     };
     match outcome {

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::command_line::parse;
 pub(crate) use self::endpoint::{Endpoint, EndpointVerb};
 pub(crate) use self::global::Global;
-pub(crate) use self::kv::{Consistency, Del, Get, Order, Put, Target};
+pub(crate) use self::kv::{Consistency, Del, Get, Order, Put, Range, Target};
 pub(crate) use self::tour::Tour;
 use crate::failure::EXIT_CODES;
 

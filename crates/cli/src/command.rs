@@ -4,6 +4,7 @@ mod del;
 mod endpoint;
 mod get;
 mod put;
+mod range;
 mod tour;
 mod version;
 
@@ -27,16 +28,4 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 /// The bytes of a word of the command line, which need not be text.
 fn bytes(word: OsString) -> Vec<u8> {
     word.into_encoded_bytes()
-}
-
-/// Refuses what says twice, and differently, which keys are meant.
-fn check_range(range_end: Option<&OsString>, prefix: bool, from_key: bool) -> Result<(), Failure> {
-    let refusal = if prefix && from_key {
-        "--prefix and --from-key exclude each other: give one of them"
-    } else if (prefix || from_key) && range_end.is_some() {
-        "with --prefix or --from-key there is one argument, the key, and no range end"
-    } else {
-        return Ok(());
-    };
-    Err(Failure::Usage(refusal.to_owned()))
 }

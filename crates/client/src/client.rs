@@ -1,5 +1,9 @@
 //! The client: a handle to everything, cheap to clone.
 
+mod close;
+mod member;
+mod status;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +20,10 @@ use crate::lease::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
+
+pub use self::close::Closed;
+use self::member::Roster;
+pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 
 /// A client of an etcd cluster.
 ///
@@ -37,6 +45,7 @@ use crate::watch;
 pub struct Client {
     scope: Scope,
     leases: Arc<Hub>,
+    roster: Arc<Roster>,
     watches: Arc<watch::Hub>,
 }
 
@@ -60,6 +69,7 @@ impl Client {
         Ok(Self {
             scope: Scope::of(core),
             leases: Arc::default(),
+            roster: Arc::default(),
             watches: Arc::new(watch::Hub::new(config.options.watch_limits)),
         })
     }
@@ -89,7 +99,8 @@ impl Client {
         })
     }
 
-    /// A handle whose calls go to one of the client's endpoints and to no other.
+    /// A handle whose calls go to one of the client's endpoints and to no other. By the ID of a
+    /// member: [`member_with_id`](Self::member_with_id).
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when the client does not have the endpoint.
@@ -105,11 +116,17 @@ impl Client {
         Ok(self.with(|scope| scope.member = Some(place)))
     }
 
-    /// A handle whose calls fail with [`ErrorKind::NoLeader`] at once on a member that sees no
-    /// leader, instead of waiting for one.
+    /// A handle whose calls go only to members that see a leader (`true`), or to any (`false`).
+    ///
+    /// With `true`, a member without a leader refuses the call at once, instead of waiting for
+    /// one. The call, a write too, is then tried once at each other endpoint, and ends with
+    /// [`ErrorKind::NoLeader`].
+    ///
+    /// Unless told otherwise, only a [`lock`](Self::lock) wants a leader: see there. The renewals
+    /// of kept leases want one in any case.
     #[must_use]
     pub fn require_leader(&self, require: bool) -> Self {
-        self.with(|scope| scope.require_leader = require)
+        self.with(|scope| scope.require_leader = Some(require))
     }
 
     /// The endpoints that are in use, in the order in which they were given.
@@ -139,14 +156,6 @@ impl Client {
     /// [`ErrorKind::Config`] when the URL is none.
     pub fn remove_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
         Ok(self.scope.core.transport.remove(&url.as_ref().parse()?))
-    }
-
-    /// Takes no new calls from now on, on this handle and all others. Calls that were sent go
-    /// on; those that still wait for a connection end with [`ErrorKind::Closed`]. The
-    /// connections close when the last handle and the last call are gone.
-    pub fn close(&self) {
-        self.watches.close();
-        self.scope.core.transport.close();
     }
 
     /// Gets a key, or with options a range: see [`Get`].
@@ -293,6 +302,7 @@ impl Client {
         Self {
             scope,
             leases: Arc::clone(&self.leases),
+            roster: Arc::clone(&self.roster),
             watches: Arc::clone(&self.watches),
         }
     }
@@ -318,7 +328,16 @@ impl Builder {
     /// [`ErrorKind::AuthenticationFailed`] when a server was reached and refused the
     /// credentials.
     pub async fn connect(self) -> Result<Client, Error> {
-        let client = self.connect_lazy()?;
+        #[cfg(feature = "srv")]
+        let client = match self.wanted_records() {
+            Some((srv, only_https)) => {
+                let found = crate::discovery::lookup(&srv, only_https).await?;
+                self.with_found(found).make()?
+            }
+            None => self.make()?,
+        };
+        #[cfg(not(feature = "srv"))]
+        let client = self.make()?;
         client.scope.core.transport.ready().await?;
         // A wrong password is told here, and not by the first call.
         client.scope.pass().await?;
@@ -331,7 +350,19 @@ impl Builder {
     /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
     /// of no use.
     pub fn connect_lazy(self) -> Result<Client, Error> {
-        Client::new(&self.into_config()?)
+        #[cfg(feature = "srv")]
+        if self.wanted_records().is_some() {
+            let message = "SRV records are looked up by connect, and not by connect_lazy";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.make()
+    }
+
+    fn make(self) -> Result<Client, Error> {
+        let config = self.into_config()?;
+        let client = Client::new(&config)?;
+        crate::discovery::start(&client.scope.core, &config)?;
+        Ok(client)
     }
 }
 

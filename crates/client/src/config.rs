@@ -10,6 +10,8 @@ use crate::credentials::{Credentials, Secret, TokenProvider};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::mode::Mode;
+#[cfg(feature = "srv")]
+use crate::srv::Srv;
 #[cfg(feature = "_tls")]
 use crate::tls::TlsConfig;
 
@@ -79,9 +81,13 @@ pub(crate) struct Options {
     #[cfg(feature = "_tls")]
     pub(crate) tls: Option<TlsConfig>,
     pub(crate) namespace: bytes::Bytes,
-    pub(crate) require_leader: bool,
+    /// `None`: calls that wait for others do, others do not.
+    pub(crate) require_leader: Option<bool>,
     pub(crate) mode: Mode,
     pub(crate) max_connection_age: Option<Duration>,
+    pub(crate) auto_sync_interval: Option<Duration>,
+    #[cfg(feature = "srv")]
+    pub(crate) srv: Option<Srv>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) watch_limits: WatchLimits,
 }
@@ -107,9 +113,12 @@ impl Default for Options {
             #[cfg(feature = "_tls")]
             tls: None,
             namespace: bytes::Bytes::new(),
-            require_leader: false,
+            require_leader: None,
             mode: Mode::PickFirst,
             max_connection_age: Some(Duration::from_secs(30 * 60)),
+            auto_sync_interval: None,
+            #[cfg(feature = "srv")]
+            srv: None,
             credentials: None,
             watch_limits: WatchLimits::default(),
         }
@@ -167,7 +176,8 @@ impl Builder {
     }
 
     /// How long a connection with calls under way may be silent before a ping is sent.
-    /// Default: 10 s. Below 5 s it is refused: etcd closes connections that ping faster.
+    /// Default: 10 s. Below 5 s it is refused: etcd closes connections that ping faster. No two
+    /// pings go out within 6 s, as some networks bring them closer together.
     pub fn keep_alive_interval(mut self, interval: Duration) -> Self {
         if interval < MIN_KEEP_ALIVE_INTERVAL {
             self.refuse("keep_alive_interval is under 5 s, which etcd answers with a GOAWAY");
@@ -280,6 +290,36 @@ impl Builder {
         self
     }
 
+    /// How often the client asks the cluster for its members, to have their advertised client
+    /// URLs as endpoints. A tenth is added or taken off at random. Default: never.
+    ///
+    /// It looks for the first time when the first connection is up. What members with a vote
+    /// advertise is used once a member of the same cluster has answered there; what no member
+    /// advertises any more is then given up, endpoints that the client was given included. When
+    /// nothing that is advertised answers (it is an address that is only known inside of the
+    /// cluster's own network, say), nothing is changed. When no endpoint in use can be reached,
+    /// those that the client was given are back at once. A client with an https endpoint learns
+    /// only https URLs, and others only http ones. What
+    /// [`add_endpoint`](crate::Client::add_endpoint) has added is left alone.
+    ///
+    /// The client has to be made within a tokio runtime.
+    pub fn auto_sync_interval(mut self, interval: Duration) -> Self {
+        if interval.is_zero() {
+            self.refuse("auto_sync_interval is zero");
+        }
+        self.options.auto_sync_interval = Some(interval);
+        self
+    }
+
+    /// Finds endpoints by DNS SRV records, when the client is [connected](Self::connect), and
+    /// again when no endpoint in use can be reached: what is found then is added. See
+    /// [`Srv`](crate::Srv). Endpoints that are given besides are used, too.
+    #[cfg(feature = "srv")]
+    pub fn srv(mut self, srv: Srv) -> Self {
+        self.options.srv = Some(srv);
+        self
+    }
+
     /// What opens the byte streams instead of the client's own TCP and unix sockets.
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.options.connector = Some(Arc::new(connector));
@@ -325,9 +365,11 @@ impl Builder {
         self
     }
 
-    /// Whether calls fail at once on a member that sees no leader. Default: false for calls.
+    /// Whether calls go only to members that see a leader: see
+    /// [`Client::require_leader`](crate::Client::require_leader). Default: those that wait for a
+    /// lock do, others do not. The renewals of leases always do.
     pub fn require_leader(mut self, require: bool) -> Self {
-        self.options.require_leader = require;
+        self.options.require_leader = Some(require);
         self
     }
 
@@ -347,6 +389,24 @@ impl Builder {
             _ => return Ok(self.accepted()),
         };
         Err(Error::new(ErrorKind::Config, refusal))
+    }
+
+    /// The same with the endpoints that DNS tells, if it is to be asked.
+    #[cfg(feature = "srv")]
+    pub(crate) fn with_found(mut self, endpoints: Vec<Endpoint>) -> Self {
+        for endpoint in endpoints {
+            if !self.endpoints.contains(&endpoint) {
+                self.endpoints.push(endpoint);
+            }
+        }
+        self
+    }
+
+    /// Where DNS is to be asked for endpoints, if anywhere, and whether only for https.
+    #[cfg(feature = "srv")]
+    pub(crate) fn wanted_records(&self) -> Option<(Srv, bool)> {
+        let only_https = self.has_tls() || self.endpoints.iter().any(Endpoint::is_secure);
+        Some((self.options.srv.clone()?, only_https))
     }
 
     fn accepted(self) -> Config {
@@ -419,6 +479,7 @@ mod tests {
         let seconds = Duration::from_secs;
         assert!(refusal(new().keep_alive_interval(seconds(4))).contains("keep_alive_interval"));
         assert!(refusal(new().keep_alive_timeout(seconds(0))).contains("keep_alive_timeout"));
+        assert!(refusal(new().auto_sync_interval(seconds(0))).contains("auto_sync_interval"));
         assert!(refusal(new().stream_window(1)).contains("stream_window"));
         assert!(refusal(new().connection_window(u32::MAX)).contains("connection_window"));
     }

@@ -41,21 +41,29 @@
 //!
 //! # Telemetry
 //! Events of `tracing` with the target `etcdex`: `request started` and `request stopped` (with
-//! `client`, `request`, `endpoint`, `outcome` (ok, not_sent, unknown, rejected), `kind`,
-//! `attempts`, `duration`), `connect started` and `connect stopped` (`endpoint`, `outcome`,
-//! `cause`, `duration`), `disconnected` (`endpoint`, `reason`). All are at `debug`; a `warn` is a
+//! `client`, `request`, `endpoint`, `outcome` (ok, not_sent, unknown, rejected, or dropped by its
+//! caller), `kind`, `attempts`, `duration`), `connect started` and `connect stopped` (`endpoint`,
+//! `outcome`, `cause`, `duration`), `disconnected` (`endpoint`, `reason`). All are at `debug`; a `warn` is a
 //! connection that was lost, a server that finds our pings too many, and credentials that go over
 //! a network in plain text. With the feature `metrics` the same goes to the `metrics`
-//! facade: the counters `etcdex_requests_total`, `etcdex_connects_total` and
-//! `etcdex_disconnects_total`, the histograms `etcdex_request_duration_seconds` and
-//! `etcdex_connect_duration_seconds`, with the labels `client`, `endpoint`, and `request` and
-//! `outcome`, or `planned`. These names are stable.
+//! facade, under names that are stable:
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `etcdex_requests_total` | counter | `client`, `endpoint`, `request`, `outcome` (ok, not_sent, unknown, rejected, dropped) |
+//! | `etcdex_request_duration_seconds` | histogram | the same |
+//! | `etcdex_connects_total` | counter | `client`, `endpoint`, `outcome` (ok, failed) |
+//! | `etcdex_connect_duration_seconds` | histogram | the same |
+//! | `etcdex_disconnects_total` | counter | `client`, `endpoint`, `planned` (true, false) |
+//!
+//! A label without a value (a client without a name, a request that reached no endpoint) is empty.
 //!
 //! # Features
 //! - `metrics`: see above. Its labels cost a call some ten allocations.
 //! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
 //! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
 //! - `serde`: `.json::<T>()` on a get, and `Value::json`.
+//! - `srv`: `Builder::srv`, endpoints by DNS SRV records.
 //! - `snapshot`: `client.maintenance().snapshot_to(path)`, which checks what it writes.
 
 pub mod auth;
@@ -65,6 +73,7 @@ pub mod cluster;
 mod config;
 mod connector;
 mod credentials;
+mod discovery;
 mod endpoint;
 mod error;
 mod key;
@@ -74,6 +83,8 @@ mod lock;
 pub mod maintenance;
 mod method;
 mod mode;
+#[cfg(feature = "srv")]
+mod srv;
 mod telemetry;
 #[cfg(feature = "_tls")]
 mod tls;
@@ -82,7 +93,7 @@ mod txn;
 mod watch;
 
 pub use call::{Call, Request};
-pub use client::Client;
+pub use client::{Client, ClientStatus, Closed, EndpointState, EndpointStatus, TokenState};
 pub use config::{Builder, WatchLimits};
 pub use connector::{ByteStream, Connecting, Connector};
 pub use credentials::{Token, TokenFuture, TokenProvider};
@@ -99,6 +110,8 @@ pub use lease::{
 };
 pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
 pub use mode::Mode;
+#[cfg(feature = "srv")]
+pub use srv::Srv;
 #[cfg(feature = "_tls")]
 pub use tls::TlsConfig;
 pub use txn::{
@@ -106,8 +119,8 @@ pub use txn::{
     TxnResponse,
 };
 pub use watch::{
-    AddWatch, Batch, Event, EventKind, Lag, OpenWatch, Watch, WatchEnd, WatchMessage, WatchRef,
-    WatchStream, Watcher,
+    AddWatch, Batch, Event, EventKind, Lag, ListMessage, OpenWatch, Watch, WatchEnd, WatchList,
+    WatchMessage, WatchRef, WatchStream, Watcher,
 };
 
 #[cfg(test)]

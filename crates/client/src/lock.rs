@@ -42,6 +42,19 @@ impl Client {
     /// [`Server`](crate::ErrorKind::Server) (from etcd 3.5 on) when it was lost while waiting.
     /// The lock service does not tell how far it had got: the outcome of its errors is unknown.
     ///
+    /// [`NoLeader`](crate::ErrorKind::NoLeader) when the member loses its leader (is cut off from
+    /// the others, say) for more than three of its election time-outs. An election of the usual
+    /// length ends no wait.
+    /// - With the outcome [`Rejected`](crate::Outcome::Rejected) no member had a leader when it was
+    ///   asked, for some seconds.
+    /// - With [`Unknown`](crate::Outcome::Unknown) the call was waiting. Its key may stay, and with
+    ///   it the place in the queue; but a member that finds its leader again within a few seconds
+    ///   may still delete the key. So do not ask again with the same lease: revoke it, and ask with
+    ///   another one.
+    ///
+    /// With [`require_leader(false)`](crate::Client::require_leader) it waits on, until the member
+    /// has a leader again.
+    ///
     /// # Cancel safety
     /// Dropping the future leaves the queue: the server is told, and deletes the key. When the
     /// lock was being taken in that moment the key may stay, until [`unlock`](Self::unlock) or
@@ -51,7 +64,8 @@ impl Client {
     /// stuck over it, until it is restarted (seen on 3.6.16 and 3.7.3).
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// It is sent again only when it provably was not applied: also when a member refused it
+    /// because it sees no leader, elsewhere if there is another endpoint.
     pub fn lock(&self, name: impl Into<Key>, lease: LeaseId) -> Call<Lock> {
         self.run(Lock::new(name, lease))
     }
@@ -146,6 +160,10 @@ impl Wire for Lock {
     }
 
     fn is_long(&self) -> bool {
+        true
+    }
+
+    fn wants_leader(&self) -> bool {
         true
     }
 

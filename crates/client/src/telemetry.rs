@@ -18,7 +18,16 @@ pub(crate) struct Stopped<'a> {
     pub(crate) request: &'static str,
     pub(crate) endpoint: Option<&'a Endpoint>,
     pub(crate) attempts: u32,
-    pub(crate) error: Option<&'a Error>,
+    pub(crate) end: End<'a>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy)]
+pub(crate) enum End<'a> {
+    Ok,
+    Failed(&'a Error),
+    /// Its caller gave it up.
+    Dropped,
 }
 
 /// Whether anybody wants to know of calls; if not, they need not look at the clock.
@@ -31,9 +40,10 @@ pub(crate) fn request_started(client: Option<&Arc<str>>, request: &'static str) 
 }
 
 pub(crate) fn request_stopped(stopped: Stopped<'_>, duration: Duration) {
-    let outcome = match stopped.error {
-        None => "ok",
-        Some(error) => error.outcome().name(),
+    let (outcome, kind) = match stopped.end {
+        End::Ok => ("ok", None),
+        End::Failed(error) => (error.outcome().name(), Some(error.kind())),
+        End::Dropped => ("dropped", None),
     };
     tracing::debug!(
         target: "etcdex",
@@ -41,7 +51,7 @@ pub(crate) fn request_stopped(stopped: Stopped<'_>, duration: Duration) {
         request = stopped.request,
         endpoint = stopped.endpoint.map(Endpoint::url),
         outcome,
-        kind = stopped.error.map(|error| tracing::field::debug(error.kind())),
+        kind = kind.map(tracing::field::debug),
         attempts = stopped.attempts,
         ?duration,
         "request stopped"

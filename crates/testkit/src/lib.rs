@@ -3,6 +3,7 @@
 //! * [`Binaries`] finds the etcd versions that `cargo xtask etcd` has put on this machine;
 //! * [`Etcd`] is one running server, [`Cluster`] several that are one cluster;
 //! * [`Proxy`] stands between a client and a server and does what bad networks do;
+//! * [`history`] records what happened and what watches said of it, and [`check`] compares;
 //! * [`until`] waits for a condition with a deadline, in place of a sleep.
 //!
 //! Nothing outlives a test: what is dropped is killed, and a watchdog kills the servers of
@@ -23,9 +24,11 @@
 //! ```
 
 mod binaries;
+pub mod check;
 mod cluster;
 mod etcd;
 mod health;
+pub mod history;
 mod launch;
 mod ports;
 mod process;
@@ -38,6 +41,6 @@ pub use binaries::{Binaries, Binary};
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use launch::Builder;
-pub use proxy::{Direction, Proxy};
+pub use proxy::{Direction, Fault, FrameKind, Passage, Proxy, Tap, Trip};
 pub use version::{ParseVersionError, Version};
 pub use wait::until;

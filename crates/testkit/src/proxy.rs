@@ -1,9 +1,15 @@
 //! A TCP proxy that does what bad networks do.
 
 mod counters;
+mod fault;
+mod frames;
 mod link;
+mod meter;
 mod pump;
 mod queue;
+mod tap;
+mod trip;
+mod view;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +20,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use counters::Counters;
+pub use fault::Fault;
+pub use frames::FrameKind;
+pub use tap::{Passage, Tap};
+pub use trip::Trip;
+use view::Sight;
 
 /// One of the two ways that bytes go through a [`Proxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,10 +41,18 @@ pub enum Direction {
 /// once:
 ///
 /// * what happens once, to the links that are open: [`cut`](Self::cut),
-///   [`reset`](Self::reset), [`half_close`](Self::half_close). New links are as before;
+///   [`reset`](Self::reset), [`half_close`](Self::half_close). New links are as before. At a
+///   given frame of HTTP/2, once, to the link that has it: [`trip`](Self::trip);
 /// * what goes on, for present and new links, until another of them or
 ///   [`heal`](Self::heal): [`stall`](Self::stall), [`black_hole`](Self::black_hole). Beside
-///   these [`delay`](Self::delay) and [`refuse`](Self::refuse) go on until `heal`, too.
+///   these [`delay`](Self::delay), [`refuse`](Self::refuse), [`throttle`](Self::throttle),
+///   [`slice`](Self::slice) and [`reset_after`](Self::reset_after) go on until `heal`, too.
+///
+/// All of them are values as well, which can be drawn by lot: [`Fault`]. What goes through
+/// can be listened to, message by message: [`tap`](Self::tap).
+///
+/// It follows the HTTP/2 of links in plain text. Behind TLS, and before anything that is not
+/// HTTP/2, trips do not happen and taps hear nothing.
 ///
 /// Dropping it closes the listener and all links. It needs the tokio runtime that it was
 /// started on.
@@ -42,6 +61,7 @@ pub struct Proxy {
     address: SocketAddr,
     state: watch::Sender<State>,
     counters: Arc<Counters>,
+    sight: Sight,
 }
 
 /// What the links follow. The counts go up by one with each command, so that a link sees
@@ -51,6 +71,11 @@ struct State {
     flow: Flow,
     delay: Duration,
     refuse: bool,
+    throttle: Option<u64>,
+    slice: Option<usize>,
+    reset_after: Option<(Direction, u64)>,
+    limits: u64,
+    heals: u64,
     cuts: u64,
     resets: u64,
     closes_to_server: u64,
@@ -81,11 +106,20 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (state, follower) = watch::channel(State::default());
         let counters = Arc::new(Counters::default());
-        tokio::spawn(accept(listener, target, follower, Arc::clone(&counters)));
+        let sight = Sight::default();
+        let accepting = accept(
+            listener,
+            target,
+            follower,
+            Arc::clone(&counters),
+            sight.clone(),
+        );
+        tokio::spawn(accepting);
         Ok(Self {
             address,
             state,
             counters,
+            sight,
         })
     }
 
@@ -144,13 +178,80 @@ impl Proxy {
         self.state.send_modify(|state| state.refuse = true);
     }
 
-    /// Ends what goes on: everything is forwarded again, without delay.
+    /// Delivers no more bytes in a second than this, each way and for each link.
+    pub fn throttle(&self, bytes_per_second: u64) {
+        let rate = bytes_per_second.max(1);
+        self.state.send_modify(|state| state.throttle = Some(rate));
+    }
+
+    /// Delivers at most so many bytes at once: with 1, each byte by itself.
+    ///
+    /// The receiver's system may put together again what it is slow to read.
+    pub fn slice(&self, bytes: usize) {
+        self.state
+            .send_modify(|state| state.slice = Some(bytes.max(1)));
+    }
+
+    /// Resets each link once it has forwarded so many bytes more in this direction: present
+    /// links from now on, new ones from their start.
+    pub fn reset_after(&self, direction: Direction, bytes: u64) {
+        self.state.send_modify(|state| {
+            state.reset_after = Some((direction, bytes));
+            state.limits += 1;
+        });
+    }
+
+    /// Ends a link at a given place of its HTTP/2, once; see [`Trip`].
+    pub fn trip(&self, trip: Trip) {
+        self.sight.trips().arm(trip);
+    }
+
+    /// How many trips have happened: the frame came, and its link is ended there.
+    pub fn tripped(&self) -> u64 {
+        self.sight.trips().happened()
+    }
+
+    /// Does what the fault says.
+    pub fn inflict(&self, fault: &Fault) {
+        match fault {
+            Fault::Cut => self.cut(),
+            Fault::Reset => self.reset(),
+            Fault::HalfClose(direction) => self.half_close(*direction),
+            Fault::Stall => self.stall(),
+            Fault::BlackHole => self.black_hole(),
+            Fault::Delay(delay) => self.delay(*delay),
+            Fault::Outage => {
+                self.refuse();
+                self.reset();
+            }
+            Fault::ResetAfter(direction, bytes) => self.reset_after(*direction, *bytes),
+            Fault::Throttle(rate) => self.throttle(*rate),
+            Fault::Slice(bytes) => self.slice(*bytes),
+            Fault::Trip(trip) => self.trip(trip.clone()),
+        }
+    }
+
+    /// Ends what goes on: everything is forwarded again, without delay or limit, and trips
+    /// that have not happened are forgotten.
     pub fn heal(&self) {
+        self.sight.trips().disarm();
         self.state.send_modify(|state| {
             state.flow = Flow::Pass;
             state.delay = Duration::ZERO;
             state.refuse = false;
+            state.throttle = None;
+            state.slice = None;
+            state.reset_after = None;
+            state.heals += 1;
         });
+    }
+
+    /// Listens to the messages of all calls of this method, as in
+    /// `/etcdserverpb.Watch/Watch`, on links that come from now on; see [`Tap`].
+    ///
+    /// It takes the place of the last one.
+    pub fn tap(&self, method: impl Into<String>) -> Tap {
+        self.sight.tap(method.into())
     }
 
     /// How many connections were accepted since the start, refused ones too.
@@ -175,6 +276,7 @@ async fn accept(
     target: SocketAddr,
     mut state: watch::Receiver<State>,
     counters: Arc<Counters>,
+    sight: Sight,
 ) {
     loop {
         tokio::select! {
@@ -192,7 +294,8 @@ async fn accept(
                     continue;
                 }
                 let place = counters::Place::new(&counters);
-                tokio::spawn(link::run(client, target, follower, born, place));
+                let sight = sight.clone();
+                tokio::spawn(link::run(client, target, follower, born, place, sight));
             }
         }
     }

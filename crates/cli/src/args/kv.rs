@@ -31,14 +31,12 @@ pub(crate) struct Put {
     pub(crate) ignore_lease: bool,
 }
 
-/// Gets a key or a range of keys
-///
-/// With RANGE_END: all keys from KEY up to it, which is not included.
+// No documentation of its own: clap would take it for that of the command.
 #[derive(Args, Debug)]
-pub(crate) struct Get {
+pub(crate) struct Range {
     /// The key
     pub(crate) key: OsString,
-    /// The first key that is no longer asked for
+    /// The first key behind the range
     pub(crate) range_end: Option<OsString>,
     /// All keys that start with KEY; with an empty one, all keys
     #[arg(long)]
@@ -46,6 +44,15 @@ pub(crate) struct Get {
     /// All keys from KEY on
     #[arg(long)]
     pub(crate) from_key: bool,
+}
+
+/// Gets a key or a range of keys
+///
+/// With RANGE_END: all keys from KEY up to it, which is not included.
+#[derive(Args, Debug)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) keys: Range,
     /// At most so many pairs; 0 is no limit
     #[arg(long, value_name = "NUMBER", default_value = "0", hide_default_value = true,
         value_parser = number::integer, allow_hyphen_values = true)]
@@ -96,16 +103,8 @@ pub(crate) struct Get {
 /// done by mistake, it then waits two seconds, unless --range says that it is meant.
 #[derive(Args, Debug)]
 pub(crate) struct Del {
-    /// The key
-    pub(crate) key: OsString,
-    /// The first key that is kept
-    pub(crate) range_end: Option<OsString>,
-    /// All keys that start with KEY; with an empty one, all keys
-    #[arg(long)]
-    pub(crate) prefix: bool,
-    /// All keys from KEY on
-    #[arg(long)]
-    pub(crate) from_key: bool,
+    #[command(flatten)]
+    pub(crate) keys: Range,
     /// A range is meant: do not wait
     #[arg(long)]
     pub(crate) range: bool,

@@ -2,7 +2,8 @@
 
 use etcdex::{GetResponse, SortOrder, SortTarget};
 
-use super::{bytes, check_range};
+use super::bytes;
+use super::range::Reach;
 use crate::args::{self, Consistency, Global, Order, Target};
 use crate::failure::Failure;
 use crate::output::{self, Format, Render};
@@ -32,18 +33,14 @@ fn render(global: &Global, get: &args::Get) -> Result<Render<GetResponse>, Failu
 }
 
 fn request(get: args::Get) -> Result<etcdex::Get, Failure> {
-    check_range(get.range_end.as_ref(), get.prefix, get.from_key)?;
-    let mut request = etcdex::Get::new(bytes(get.key));
-    // An empty end means the key alone, as on the wire.
-    if let Some(end) = get.range_end.filter(|end| !end.is_empty()) {
-        request = request.range_end(bytes(end));
-    }
-    if get.prefix {
-        request = request.prefix();
-    }
-    if get.from_key {
-        request = request.from_key();
-    }
+    let reach = get.keys.reach()?;
+    let request = etcdex::Get::new(bytes(get.keys.key));
+    let mut request = match reach {
+        Reach::Key => request,
+        Reach::End(end) => request.range_end(end),
+        Reach::Prefix => request.prefix(),
+        Reach::FromKey => request.from_key(),
+    };
     if get.order.is_some() || get.sort_by.is_some() {
         let target = get.sort_by.unwrap_or(Target::Key);
         let order = get.order.unwrap_or(Order::Ascend);

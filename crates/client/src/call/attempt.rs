@@ -1,9 +1,12 @@
 //! One attempt of a call: what was sent, how long it is waited for, and what its end means.
 
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Outcome};
-use crate::transport::{Avoided, Exchange, Failure, Want};
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Outcome, Retry};
+use crate::transport::{Avoided, Exchange, Failure, LeaderLoss, Want};
 
 /// An answer that takes longer than this makes somebody ping the connection.
 pub(super) const DOUBT: Duration = Duration::from_secs(1);
@@ -18,9 +21,22 @@ pub(super) struct Sent {
     /// Until when the server has to begin to answer, where another endpoint could be tried.
     pub(super) until: Option<Instant>,
     pub(super) doubt: Instant,
+    /// Of a call that waits for others and wants a leader.
+    pub(super) leader_loss: Option<LeaderLoss>,
 }
 
 impl Sent {
+    /// The reply, or the loss of the leader without which it would never come.
+    pub(super) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
+        if let Poll::Ready(reply) = self.exchange.poll_reply(cx) {
+            return Poll::Ready(reply);
+        }
+        match &mut self.leader_loss {
+            Some(loss) => loss.as_mut().poll(cx).map(|()| Err(leader_lost())),
+            None => Poll::Pending,
+        }
+    }
+
     /// When to look at it next.
     pub(super) fn wake(&self, deadline: Option<Instant>) -> Option<Instant> {
         let next = self.until.map_or(self.doubt, |until| until.min(self.doubt));
@@ -33,12 +49,23 @@ impl Sent {
         Want {
             lane: self.want.lane,
             member,
+            parting: self.want.parting,
             avoided: Some(Avoided {
                 place: link.place,
                 link: link.id,
             }),
         }
     }
+}
+
+/// It had a leader when the call came, so the call may have been applied.
+fn leader_lost() -> Failure {
+    Failure::new(
+        ErrorKind::NoLeader,
+        Outcome::Unknown,
+        "the member has lost its leader while the call was waiting",
+        Retry::Never,
+    )
 }
 
 /// A server whose clock for the call is ahead of ours resets the stream, and says no more.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 use prost::Message;
 
-use super::token::{Advice, TokenLife};
+use super::token::{Advice, TokenLife, TokenState};
 use super::wire::Wire;
 use super::{Call, Request, Scope};
 use crate::credentials::{Credentials, Token};
@@ -57,6 +57,11 @@ impl Authentication {
             Advice::Fetch => Ok(Entry::Fetch),
             Advice::Refused(why) => Err(refused(why)),
         }
+    }
+
+    /// What is known of the token, without it.
+    pub(crate) fn state(&self) -> TokenState {
+        self.life().state()
     }
 
     /// A call was refused for the token that it had, or for having none.

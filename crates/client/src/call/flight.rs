@@ -11,14 +11,15 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use super::attempt::{DOUBT, LOOK, Sent, is_servers_deadline, settle};
+use super::closing::UnderWay;
 use super::retry::{Situation, Verdict, patience, verdict};
 use super::wire::Wire;
 use super::{Entry, Scope, Timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
-use crate::method::Method;
-use crate::telemetry::{self, Stopped};
-use crate::transport::{Exchange, Failure, Head, Occupancy, Pass, Want, now};
+use crate::method::{Lane, Method};
+use crate::telemetry::{self, End, Stopped};
+use crate::transport::{Exchange, Failure, Head, Occupancy, Pass, Want, closed, leader_loss, now};
 
 /// How many tokens a call tries: one that has expired, and one that a change of users made
 /// stale before it was used.
@@ -42,11 +43,21 @@ pin_project! {
         // The token that the attempt brings, and how often one was refused.
         pass: Option<Arc<Pass>>,
         refused_passes: u32,
+        // Counted among the calls of the client until it ends.
+        under_way: Option<UnderWay>,
         // An attempt before this one may have reached a server.
         uncertain: bool,
         last: Option<Error>,
         #[pin]
         timer: Option<Sleep>,
+    }
+
+    impl PinnedDrop for Flight {
+        fn drop(this: Pin<&mut Self>) {
+            if !matches!(this.stage, Stage::New | Stage::Done) {
+                this.tell(End::Dropped);
+            }
+        }
     }
 }
 
@@ -81,6 +92,7 @@ impl Flight {
             pauses: 0,
             pass: None,
             refused_passes: 0,
+            under_way: None,
             uncertain: false,
             last: None,
             timer: None,
@@ -101,7 +113,7 @@ impl Flight {
     }
 
     pub(crate) fn into_scope(self) -> Scope {
-        self.scope
+        self.scope.clone()
     }
 
     /// Adds to an error what is known of the call.
@@ -133,19 +145,26 @@ impl Flight {
     }
 
     fn end(mut self: Pin<&mut Self>, outcome: Result<Bytes, Error>) -> Result<Bytes, Error> {
-        *self.as_mut().project().stage = Stage::Done;
+        let this = self.as_mut().project();
+        *this.stage = Stage::Done;
+        *this.under_way = None;
         let outcome = outcome.map_err(|error| self.describe(settle(error, self.uncertain)));
+        self.tell(outcome.as_ref().map_or_else(End::Failed, |_| End::Ok));
+        outcome
+    }
+
+    /// Tells of its end, if anybody has heard of its beginning.
+    fn tell(&self, end: End<'_>) {
         if let (Some(started), Some(method)) = (self.started, self.method) {
             let stopped = Stopped {
                 client: self.scope.core.options.name.as_ref(),
                 request: method.name(),
                 endpoint: self.endpoint.as_ref(),
                 attempts: self.attempts,
-                error: outcome.as_ref().err(),
+                end,
             };
             telemetry::request_stopped(stopped, now().saturating_duration_since(started));
         }
-        outcome
     }
 
     /// Goes as far as it can; `Pending` has registered with what the stage waits for.
@@ -159,7 +178,7 @@ impl Flight {
             match this.stage {
                 Stage::New => {
                     let moment = now();
-                    let want = self.as_mut().start(moment, request);
+                    let want = self.as_mut().start(moment, request)?;
                     self.as_mut().enter(want, moment, request)?;
                 }
                 Stage::Entering(pass, want) => {
@@ -174,7 +193,7 @@ impl Flight {
                     let occupancy = ready!(place.as_mut().poll(cx))?;
                     self.as_mut().send(occupancy, want, now(), request)?;
                 }
-                Stage::Sent(sent) => match ready!(sent.exchange.poll_reply(cx)) {
+                Stage::Sent(sent) => match ready!(sent.poll_reply(cx)) {
                     Ok(reply) => {
                         this.scope.core.budget.earn();
                         return Poll::Ready(Ok(reply));
@@ -187,7 +206,7 @@ impl Flight {
     }
 
     /// The first poll: from here on the clock runs.
-    fn start<W: Wire>(self: Pin<&mut Self>, moment: Instant, request: &W) -> Want {
+    fn start<W: Wire>(self: Pin<&mut Self>, moment: Instant, request: &W) -> Result<Want, Error> {
         let this = self.project();
         let method = request.method();
         *this.method = Some(method);
@@ -201,11 +220,15 @@ impl Flight {
         };
         // A time-out beyond what a clock can tell is none.
         *this.deadline = this.timeout.and_then(|timeout| moment.checked_add(timeout));
-        Want {
+        if !this.scope.parting {
+            *this.under_way = Some(this.scope.core.closing.enter().ok_or_else(closed)?);
+        }
+        Ok(Want {
             lane: method.lane(),
             member: this.scope.member,
             avoided: None,
-        }
+            parting: this.scope.parting,
+        })
     }
 
     /// Takes the client's token along, if calls need one.
@@ -279,9 +302,12 @@ impl Flight {
             .map(|deadline| deadline.saturating_duration_since(moment));
         *this.endpoint = Some(occupancy.link().endpoint.clone());
         *this.attempts += 1;
+        let leader = wants_leader(this.scope, request);
+        let waits = leader && want.lane == Lane::Wait;
+        let link = waits.then(|| Arc::clone(occupancy.link()));
         let head = Head {
             timeout: left,
-            require_leader: this.scope.require_leader,
+            require_leader: leader,
             pass: this.pass.as_deref(),
         };
         let begun = Exchange::begin(
@@ -304,6 +330,7 @@ impl Flight {
             want,
             until: left.filter(|_| hurry).map(|left| moment + patience(left)),
             doubt: moment + DOUBT,
+            leader_loss: link.map(|link| leader_loss(&link, this.pass.as_ref())),
         };
         *this.wake = sent.wake(*this.deadline);
         *this.stage = Stage::Sent(sent);
@@ -321,6 +348,7 @@ impl Flight {
                 lane: request.method().lane(),
                 member: this.scope.member,
                 avoided: None,
+                parting: this.scope.parting,
             },
         };
         let left = this
@@ -342,15 +370,20 @@ impl Flight {
             }
         }
         let core = &this.scope.core;
-        if failure.error.kind() == ErrorKind::NoLeader && this.scope.require_leader {
+        let leaderless =
+            failure.error.kind() == ErrorKind::NoLeader && wants_leader(this.scope, request);
+        if leaderless && this.scope.require_leader == Some(true) {
             // To be told at once is what was asked for, once every endpoint was.
             let others = core.transport.endpoints().len().saturating_sub(1);
             if want.member.is_some() || *this.retries as usize >= others {
                 return Err(failure.error);
             }
         }
+        // A member that was to have a leader looks for it first of all: it has not acted, so that
+        // a write is safe too.
+        let untouched = leaderless && outcome == Outcome::Rejected;
         let verdict = verdict(Situation {
-            repeatable: request.is_repeatable(),
+            repeatable: request.is_repeatable() || untouched,
             outcome,
             retry: failure.retry,
             retries_left: core.options.retries.saturating_sub(*this.retries),
@@ -413,6 +446,10 @@ impl Flight {
         let moment = now();
         let this = self.as_mut().project();
         if this.deadline.is_some_and(|deadline| deadline <= moment) {
+            if let Stage::Sent(sent) = this.stage {
+                // Calls with less time than a doubt takes must find a dead connection, too.
+                sent.exchange.link().pulse.doubt();
+            }
             return Some(self.too_late());
         }
         match this.stage {
@@ -422,14 +459,14 @@ impl Flight {
             }
             Stage::Sent(sent) => {
                 let link = sent.exchange.link();
-                if sent.doubt <= moment {
+                let over = sent.until.is_some_and(|until| until <= moment);
+                if sent.doubt <= moment || over {
                     link.pulse.doubt();
                     sent.doubt = moment + LOOK;
                 }
                 let waits = request.is_repeatable()
                     && !sent.exchange.is_answering()
                     && *this.retries < this.scope.core.options.retries;
-                let over = sent.until.is_some_and(|until| until <= moment);
                 if waits && (over || link.pulse.is_suspect()) {
                     let failure = Failure::new(
                         ErrorKind::Unavailable,
@@ -491,4 +528,11 @@ impl Flight {
             }
         }
     }
+}
+
+/// Whether the call goes only to a member that sees a leader.
+fn wants_leader<W: Wire>(scope: &Scope, request: &W) -> bool {
+    scope
+        .require_leader
+        .unwrap_or_else(|| request.wants_leader())
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Scope;
+use super::closing::UnderWay;
 use super::retry::{Situation, Verdict, verdict};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
 use crate::transport::stream::{Incoming, open};
-use crate::transport::{Failure, Head, Pass, Want};
+use crate::transport::{Failure, Head, Pass, Want, closed};
 
 /// A call whose answer is many messages. It is sent when the first one is asked for, and sent
 /// again, where that may help, as long as none has come.
@@ -26,6 +27,8 @@ pub(crate) struct Messages {
     attempts: u32,
     retries: u32,
     begun: bool,
+    /// Counted among the calls of the client until it ends.
+    under_way: Option<UnderWay>,
 }
 
 enum Stage {
@@ -45,6 +48,7 @@ impl Messages {
             attempts: 0,
             retries: 0,
             begun: false,
+            under_way: None,
         }
     }
 
@@ -78,7 +82,7 @@ impl Messages {
                     return Ok(Some(message));
                 }
                 Ok(None) => {
-                    self.stage = Stage::Over;
+                    self.over();
                     return Ok(None);
                 }
                 Err(failure) => failure,
@@ -104,9 +108,14 @@ impl Messages {
 
     /// Gives the call up because of an error, to which it adds what is known of the call.
     pub(crate) fn end(&mut self, error: Error) -> Error {
-        self.stage = Stage::Over;
+        self.over();
         self.scope
             .describe(error, self.method, self.endpoint.as_ref(), self.attempts)
+    }
+
+    fn over(&mut self) {
+        self.stage = Stage::Over;
+        self.under_way = None;
     }
 
     /// Opens the stream if need be, and waits for a message.
@@ -120,6 +129,10 @@ impl Messages {
                 Stage::Open(incoming) => return incoming.message().await,
                 Stage::New => {
                     let request = encode(&self.scope)?;
+                    if self.under_way.is_none() {
+                        let entered = self.scope.core.closing.enter();
+                        self.under_way = Some(entered.ok_or_else(|| final_error(closed()))?);
+                    }
                     let incoming = self.open(request).await?;
                     self.stage = Stage::Open(Box::new(incoming));
                 }
@@ -132,6 +145,7 @@ impl Messages {
             lane: self.method.lane(),
             member: self.scope.member,
             avoided: None,
+            parting: self.scope.parting,
         };
         self.pass = self.scope.pass().await.map_err(final_error)?;
         let occupancy = self.scope.core.transport.occupy(want).await;
@@ -140,7 +154,7 @@ impl Messages {
         self.endpoint = Some(occupancy.link().endpoint.clone());
         let head = Head {
             timeout: None,
-            require_leader: self.scope.require_leader,
+            require_leader: self.scope.require_leader == Some(true),
             pass: self.pass.as_deref(),
         };
         let limit = self.scope.core.options.max_receive_size;

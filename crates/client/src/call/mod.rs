@@ -3,6 +3,7 @@
 mod attempt;
 mod authentication;
 mod budget;
+mod closing;
 mod flight;
 mod messages;
 mod retry;
@@ -20,8 +21,10 @@ use pin_project_lite::pin_project;
 
 pub(crate) use self::authentication::{Authentication, Entry};
 pub(crate) use self::budget::RetryBudget;
+pub(crate) use self::closing::{Closing, Stage};
 use self::flight::Flight;
 pub(crate) use self::messages::Messages;
+pub use self::token::TokenState;
 use crate::config::{Config, Options};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -35,6 +38,7 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) budget: RetryBudget,
     pub(crate) authentication: Option<Authentication>,
+    pub(crate) closing: Arc<Closing>,
 }
 
 impl Core {
@@ -44,6 +48,7 @@ impl Core {
             options: config.options.clone(),
             budget: RetryBudget::new(),
             authentication: config.options.credentials.clone().map(Authentication::new),
+            closing: Closing::new(),
         })
     }
 }
@@ -55,9 +60,11 @@ pub(crate) struct Scope {
     pub(crate) timeout: Timeout,
     pub(crate) namespace: Option<Namespace>,
     pub(crate) member: Option<usize>,
-    pub(crate) require_leader: bool,
+    pub(crate) require_leader: Option<bool>,
     /// A call that brings no token: the login itself.
     pub(crate) anonymous: bool,
+    /// A call that belongs to the end of the client, and is let through although it is closing.
+    pub(crate) parting: bool,
 }
 
 /// How long a call may take.
@@ -88,6 +95,7 @@ impl Scope {
             member: None,
             require_leader: options.require_leader,
             anonymous: false,
+            parting: false,
             core,
         }
     }
@@ -187,6 +195,13 @@ pub(crate) mod wire {
             false
         }
 
+        /// Whether it waits for others, and so wants a leader unless told otherwise: without
+        /// one it would wait for nothing.
+        #[doc(hidden)]
+        fn wants_leader(&self) -> bool {
+            false
+        }
+
         /// The framed message, with the namespace applied.
         #[doc(hidden)]
         #[allow(private_interfaces)]
@@ -254,6 +269,13 @@ impl<R: Request> Call<R> {
     /// This call waits as long as it takes.
     pub fn no_timeout(mut self) -> Self {
         self.flight.scope_mut().timeout = Timeout::Chosen(None);
+        self
+    }
+
+    /// Whether this call goes only to a member that sees a leader: see
+    /// [`Client::require_leader`](crate::Client::require_leader).
+    pub fn require_leader(mut self, require: bool) -> Self {
+        self.flight.scope_mut().require_leader = Some(require);
         self
     }
 

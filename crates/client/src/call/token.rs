@@ -33,6 +33,27 @@ enum State<T> {
     },
 }
 
+/// Whether a client has what it needs to log in. Tokens and passwords are not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenState {
+    /// The client has no credentials.
+    NoCredentials,
+    /// There is no token yet, or the last one was refused: the next call fetches one.
+    Missing,
+    /// There is a token.
+    Held,
+    /// The server has authentication switched off.
+    NotNeeded,
+    /// The credentials were refused. For up to 30 seconds, calls fail with that; then it is tried
+    /// again.
+    #[non_exhaustive]
+    Refused {
+        /// What the server said.
+        reason: String,
+    },
+}
+
 /// What a call has to do about its token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Advice<T> {
@@ -71,6 +92,18 @@ impl<T: Clone> TokenLife<T> {
                     _ => Advice::Send { token, generation },
                 }
             }
+        }
+    }
+
+    /// What is known of it, without the token.
+    pub(crate) fn state(&self) -> TokenState {
+        match &self.state {
+            State::Missing => TokenState::Missing,
+            State::Held { .. } => TokenState::Held,
+            State::Needless => TokenState::NotNeeded,
+            State::Refused { why, .. } => TokenState::Refused {
+                reason: why.clone(),
+            },
         }
     }
 

@@ -8,7 +8,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchLimits {
-    /// Bytes of one watch: keys, values and what holds them. Default: 4 MiB.
+    /// Bytes of one watch: keys, values and what holds them. Default: 16 MiB.
     pub watch_bytes: usize,
     /// Events of one watch. Default: 65,536.
     pub watch_events: usize,
@@ -25,7 +25,7 @@ pub struct WatchLimits {
 impl Default for WatchLimits {
     fn default() -> Self {
         Self {
-            watch_bytes: 4 << 20,
+            watch_bytes: 16 << 20,
             watch_events: 1 << 16,
             client_bytes: 256 << 20,
             client_events: 1 << 22,

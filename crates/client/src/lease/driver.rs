@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use etcdex_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::renewal::Standing;
 use super::state::{Leases, Step};
-use crate::call::{Core, Scope};
+use crate::call::{Core, Scope, Stage};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{LeaseId, decode};
 use crate::method::Method;
@@ -41,6 +41,8 @@ enum Command {
     Keep(LeaseId, u64, watch::Sender<Standing>),
     Release(LeaseId, u64),
     Revoked(LeaseId),
+    /// Asks which leases are kept.
+    Kept(oneshot::Sender<Vec<LeaseId>>),
 }
 
 /// One keeper's hold on a lease; dropping it lets go.
@@ -94,12 +96,39 @@ impl Hub {
         let (commands, receiver) = mpsc::unbounded_channel();
         // The receiver is in hand.
         let _ = commands.send(command);
-        tokio::spawn(run(Arc::clone(self), Arc::downgrade(core), receiver));
+        let closing = core.closing.stages();
+        tokio::spawn(run(
+            Arc::clone(self),
+            Arc::downgrade(core),
+            receiver,
+            closing,
+        ));
         *slot = Some(commands.clone());
         Ticket {
             id,
             number,
             commands,
+        }
+    }
+
+    /// The leases that somebody keeps.
+    pub(crate) async fn kept(&self) -> Vec<LeaseId> {
+        let (answer, kept) = oneshot::channel();
+        let told = match &*self.commands() {
+            Some(commands) => commands.send(Command::Kept(answer)).is_ok(),
+            None => false,
+        };
+        match told {
+            true => kept.await.unwrap_or_default(),
+            false => Vec::new(),
+        }
+    }
+
+    /// A lease was revoked by the client.
+    pub(crate) fn revoked(&self, id: LeaseId) {
+        if let Some(commands) = &*self.commands() {
+            // Without the task, nobody keeps it.
+            let _ = commands.send(Command::Revoked(id));
         }
     }
 
@@ -122,7 +151,13 @@ impl Hub {
 
 /// Runs until nobody keeps a lease any more. It holds no connection by itself but the stream's:
 /// keepers hold the client.
-async fn run(hub: Arc<Hub>, core: Weak<Core>, mut commands: mpsc::UnboundedReceiver<Command>) {
+async fn run(
+    hub: Arc<Hub>,
+    core: Weak<Core>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    mut closing: watch::Receiver<Stage>,
+) {
+    let mut closed = false;
     let mut driver = Driver {
         core,
         leases: Leases::new(fastrand::u64(..)),
@@ -145,8 +180,24 @@ async fn run(hub: Arc<Hub>, core: Weak<Core>, mut commands: mpsc::UnboundedRecei
         tokio::select! {
             Some(command) = commands.recv() => driver.command(command),
             event = driver.event() => driver.take(event),
+            () = over(&mut closing), if !closed => {
+                closed = true;
+                driver.fail(&crate::transport::closed());
+            }
             () = tokio::time::sleep_until(rest.into()) => {}
         }
+    }
+}
+
+/// Ready when the client is closed for good.
+async fn over(closing: &mut watch::Receiver<Stage>) {
+    if closing
+        .wait_for(|stage| *stage == Stage::Over)
+        .await
+        .is_err()
+    {
+        // Nobody has closed it; it was dropped.
+        pending::<()>().await;
     }
 }
 
@@ -215,6 +266,10 @@ impl Driver {
                 }
             }
             Command::Revoked(id) => self.leases.revoked(id),
+            Command::Kept(answer) => {
+                // Who has asked may have gone.
+                let _ = answer.send(self.keepers.keys().copied().collect());
+            }
         }
     }
 
@@ -260,8 +315,11 @@ impl Driver {
             lane: Method::LeaseKeepAlive.lane(),
             member: None,
             avoided: self.avoided,
+            // Leases are renewed until the calls under way are answered.
+            parting: true,
         };
-        let scope = Scope::of(core);
+        let mut scope = Scope::of(core);
+        scope.parting = true;
         self.stream = Stream::Opening(Box::pin(async move {
             let pass = scope.pass().await?;
             Ok((scope.core.transport.occupy(want).await?, pass))

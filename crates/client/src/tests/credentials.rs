@@ -15,7 +15,7 @@ const PASSWORD: &str = "hunter2";
 
 /// A server with authentication: it counts logins, and takes only the newest token.
 #[derive(Clone, Default)]
-struct Guarded {
+pub(super) struct Guarded {
     logins: Arc<AtomicUsize>,
     /// Tokens up to this one have expired.
     expired: Arc<AtomicUsize>,
@@ -23,7 +23,7 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn peers(&self) -> Peers {
+    pub(super) fn peers(&self) -> Peers {
         let this = self.clone();
         Peers::one(move |_, stream: DuplexStream| {
             let this = this.clone();

@@ -230,6 +230,7 @@ async fn choosing_and_adding_at_once_do_not_stand_still() {
                 lane: Lane::Unary,
                 member: None,
                 avoided: None,
+                parting: false,
             };
             for _ in 0..50_000 {
                 drop(caller.core().transport.occupy_now(want));

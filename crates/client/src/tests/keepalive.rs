@@ -54,6 +54,20 @@ async fn a_read_on_a_dead_connection_gets_its_answer_from_the_next_one() {
         .expect("it is read over the next connection");
 }
 
+/// Their time is over before a doubt would arise.
+#[tokio::test(start_paused = true)]
+async fn calls_with_little_time_find_a_dead_connection_too() {
+    let peers = silent_once();
+    let client = peers.client().await;
+    let client = client.with_timeout(Duration::from_millis(300));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let start = Instant::now();
+    while let Err(error) = client.put("k", "v").await {
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        assert!(start.elapsed() < Duration::from_secs(4), "{error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_the_timeout_only_the_call_ends() {
     let peers = silent_once();

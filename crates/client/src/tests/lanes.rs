@@ -68,6 +68,7 @@ async fn keep_alive_stream(client: &Client) -> (stream::Outgoing, stream::Incomi
         lane: Lane::Stream,
         member: None,
         avoided: None,
+        parting: false,
     };
     let transport = &client.core().transport;
     let occupancy = transport.occupy(want).await.expect("a place");

@@ -233,7 +233,8 @@ async fn a_closed_client_takes_no_new_calls() {
     let peers = Peers::one(|_, stream| serve_well(stream));
     let client = patient(&peers).await;
     client.get("k").await.expect("an answer");
-    client.clone().close();
+    let left = client.clone().close(Duration::ZERO).await;
+    assert!(left.is_clean());
     let error = client.get("k").await.expect_err("it is closed");
     assert_eq!(error.kind(), crate::ErrorKind::Closed);
 }

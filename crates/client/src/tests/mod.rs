@@ -2,8 +2,10 @@
 //! the wrong thing included. Time is virtual where a test says `start_paused`.
 
 mod auth;
+mod close;
 mod credentials;
 mod death;
+mod discovery;
 mod endpoints;
 mod frames;
 mod keepalive;
@@ -11,8 +13,14 @@ mod lanes;
 mod leases;
 mod lies;
 mod load;
+mod locks;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod peer;
 mod retries;
 #[cfg(feature = "snapshot")]
 mod snapshot;
+#[cfg(feature = "srv")]
+mod srv;
+mod status;
 mod telemetry;

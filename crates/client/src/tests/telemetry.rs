@@ -2,10 +2,13 @@
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+
+use crate::LeaseId;
 
 use super::peer::{Asked, Peers, framed, handshake, header, read, serve};
 
@@ -83,6 +86,13 @@ async fn guarded(number: usize, stream: tokio::io::DuplexStream) {
 }
 
 fn answer(asked: Asked) {
+    if asked.path.ends_with("/Lock") {
+        tokio::spawn(async move {
+            let _open = asked;
+            std::future::pending::<()>().await;
+        });
+        return;
+    }
     if asked.path.ends_with("/Authenticate") {
         return asked.answer(framed(&etcdex_proto::etcdserverpb::AuthenticateResponse {
             header: header(1),
@@ -111,8 +121,13 @@ async fn scenario() {
         .txn()
         .when(crate::Compare::value("the-key").equal("the-value"));
     let _ = txn.then(crate::Put::new("the-key", "the-value")).await;
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     client.put("the-key", "the-value").await.expect("an answer");
+    // One that nobody waits for any more, and one that nobody began to wait for.
+    let dropped = client.lock("the-key", LeaseId::new(9).expect("not 0"));
+    let dropped = tokio::time::timeout(Duration::from_secs(1), dropped);
+    dropped.await.expect_err("it is not answered");
+    drop(client.unlock("the-key"));
 }
 
 /// One thread, so that the subscriber of this thread sees the connection's task too.
@@ -132,11 +147,14 @@ async fn events_tell_what_happened_and_no_secret() {
         "DEBUG etcdex message=request started client=\"orders\" request=\"put\"",
         "message=request stopped client=\"orders\" request=\"put\" endpoint=\"http://one:1\" outcome=\"ok\" attempts=1",
         "request=\"get\" endpoint=\"http://one:1\" outcome=\"rejected\" kind=Compacted",
+        "message=request stopped client=\"orders\" request=\"lock\" endpoint=\"http://one:1\" outcome=\"dropped\" attempts=1 duration=1s",
         "message=connect started",
         "message=connect stopped client=\"orders\" endpoint=http://one:1 outcome=\"ok\"",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
+    let count = |what: &str| text.matches(what).count();
+    assert_eq!(count("request started"), count("request stopped"));
     let warned = text
         .lines()
         .filter(|line| line.starts_with("WARN") || line.starts_with("ERROR"));

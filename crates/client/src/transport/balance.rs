@@ -48,6 +48,11 @@ impl Balance {
         self.chosen
     }
 
+    /// What is known of the endpoint.
+    pub(crate) fn health(&self, endpoint: usize) -> Health {
+        self.endpoints[endpoint]
+    }
+
     /// Whether the endpoint should have a connection, or try to get one.
     pub(crate) fn wants(&self, endpoint: usize) -> bool {
         match self.endpoints[endpoint] {

@@ -50,10 +50,7 @@ impl Dialer {
         let options = &config.options;
         let connector: Arc<dyn Connector> = match &options.connector {
             Some(own) => Arc::clone(own),
-            None => Arc::new(SocketConnector {
-                bind_address: options.bind_address,
-                nodelay: options.nodelay,
-            }),
+            None => Arc::new(SocketConnector::new(options.bind_address, options.nodelay)),
         };
         Ok(Self {
             connector,

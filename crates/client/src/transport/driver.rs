@@ -270,6 +270,7 @@ fn launch(
         overseer: Arc::clone(desk),
         retire_at: desk.retire_at(),
         fate: Some(fate),
+        cut: desk.hub.upgrade().map(|hub| hub.cuts()),
     };
     tokio::spawn(watcher.run());
     Ok((ending, Arc::new(link)))

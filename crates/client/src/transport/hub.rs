@@ -37,6 +37,18 @@ pub(crate) struct Hub {
     changes: watch::Sender<u64>,
     closing: watch::Receiver<()>,
     closed: AtomicBool,
+    /// Connections end, with the calls on them.
+    cut: watch::Sender<bool>,
+}
+
+/// What is known of an endpoint.
+pub(crate) struct Seen {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) health: Health,
+    /// Why the last attempt failed, or the connection was lost.
+    pub(crate) trouble: Option<Unreachable>,
+    /// Calls under way on its unary connection.
+    pub(crate) calls: usize,
 }
 
 /// What connections are made with.
@@ -54,7 +66,10 @@ struct Peer {
     waiting: AtomicUsize,
     streams: Lanes,
     waits: Lanes,
+    /// It is none of the client's endpoints.
     retired: AtomicBool,
+    /// Calls may go there all the same, if they want this endpoint and no other.
+    attached: AtomicBool,
 }
 
 impl Peer {
@@ -80,11 +95,17 @@ impl Peer {
             streams: Lanes::new(move || for_streams(Lane::Stream)),
             waits: Lanes::new(move || for_waits(Lane::Wait)),
             retired: AtomicBool::new(false),
+            attached: AtomicBool::new(false),
         })
     }
 
     fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Whether no call may go there.
+    fn is_gone(&self) -> bool {
+        self.is_retired() && !self.attached.load(Ordering::Relaxed)
     }
 
     fn lanes(&self, lane: Lane) -> Option<&Lanes> {
@@ -128,6 +149,7 @@ impl Hub {
             changes: watch::Sender::new(0),
             closing,
             closed: AtomicBool::new(false),
+            cut: watch::Sender::new(false),
         })
     }
 
@@ -180,6 +202,13 @@ impl Hub {
         let new = match known {
             Some(place) => {
                 balance.reinstate(place);
+                // Its driver has told of the connection when nobody listened, and has no reason
+                // to tell again.
+                let live = peers[place].unary.live();
+                if live.is_some_and(|link| !link.pulse.is_draining()) {
+                    balance.note(place, Health::Up);
+                }
+                peers[place].attached.store(false, Ordering::Relaxed);
                 peers[place].retired.swap(false, Ordering::Relaxed)
             }
             None => {
@@ -193,12 +222,32 @@ impl Hub {
         new
     }
 
+    /// Gives an endpoint a place without using it for calls that could go elsewhere.
+    pub(crate) fn attach(&self, endpoint: &Endpoint) -> usize {
+        let mut balance = self.balance();
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
+        let place = known.unwrap_or_else(|| {
+            let place = peers.len();
+            let peer = Peer::new(place, endpoint, &self.workshop, &self.this);
+            peer.retired.store(true, Ordering::Relaxed);
+            peers.push(peer);
+            balance.add();
+            balance.retire(place);
+            self.chosen.store(balance.chosen(), Ordering::Relaxed);
+            place
+        });
+        peers[place].attached.store(true, Ordering::Relaxed);
+        place
+    }
+
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
         // ORDER: under the lock, so that two at once cannot remove the last two.
         let mut balance = self.balance();
         let Some(place) = self.place_of(endpoint).filter(|_| self.count() > 1) else {
             return false;
         };
+        self.peer(place).attached.store(false, Ordering::Relaxed);
         self.peer(place).retired.store(true, Ordering::Relaxed);
         balance.retire(place);
         self.publish(balance.chosen());
@@ -290,14 +339,14 @@ impl Hub {
     }
 
     fn unary(&self, want: Want) -> Option<Occupancy> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed_to(want) {
             return None;
         }
         if let Some(member) = want.member {
             let peer = self.peer(member);
             return peer
                 .link(want)
-                .filter(|_| !peer.is_retired())
+                .filter(|_| !peer.is_gone())
                 .map(Occupancy::of);
         }
         let Some(avoided) = want.avoided else {
@@ -346,10 +395,10 @@ impl Hub {
         let _waiting = member.as_ref().map(|member| Waiting::on(&member.waiting));
         loop {
             changes.borrow_and_update();
-            if self.closed.load(Ordering::Relaxed) {
+            if self.is_closed_to(want) {
                 return Err(closed());
             }
-            if member.as_ref().is_some_and(|member| member.is_retired()) {
+            if member.as_ref().is_some_and(|member| member.is_gone()) {
                 let message = "the endpoint is none of the client's any more";
                 return Err(Error::new(ErrorKind::Config, message));
             }
@@ -386,6 +435,23 @@ impl Hub {
         })
     }
 
+    /// What is known of each endpoint that is in use.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        let balance = self.balance();
+        let peers = self.peers();
+        let in_use = peers
+            .iter()
+            .enumerate()
+            .filter(|(_, peer)| !peer.is_retired());
+        let seen = in_use.map(|(place, peer)| Seen {
+            endpoint: peer.endpoint.clone(),
+            health: balance.health(place),
+            trouble: peer.unary.trouble(),
+            calls: peer.unary.live().map_or(0, |link| link.pulse.open()),
+        });
+        seen.collect()
+    }
+
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -393,6 +459,20 @@ impl Hub {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn is_closed_to(&self, want: Want) -> bool {
+        self.closed.load(Ordering::Relaxed) && !want.parting
+    }
+
+    /// Ends all connections, with the calls on them.
+    pub(crate) fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Whether connections are to end, with the calls on them.
+    pub(crate) fn cuts(&self) -> watch::Receiver<bool> {
+        self.cut.subscribe()
     }
 
     /// The error of the first endpoint, if all have failed.
@@ -416,6 +496,7 @@ impl Hub {
     }
 }
 
-fn closed() -> Error {
+/// The error of a call that came too late.
+pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the client was closed")
 }

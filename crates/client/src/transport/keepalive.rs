@@ -7,6 +7,20 @@ use crate::config::MIN_KEEP_ALIVE_INTERVAL;
 /// A ping that stays unanswered this long makes a connection suspect.
 const SUSPICION: Duration = Duration::from_secs(2);
 
+/// The shortest time between two pings with nothing but a pong between them: what etcd asks for, and a second for networks that take
+/// now more and now less time.
+///
+/// etcd counts each ping that *arrives* early and closes the connection at the third. The count
+/// starts over only when it has something to send, so that over the hours that a lock may be
+/// waited for three in all are too many.
+///
+/// Source: `handlePing` in grpc-go's `internal/transport/http2_server.go`.
+const DISTANCE: Duration = Duration::from_secs(1).saturating_add(MIN_KEEP_ALIVE_INTERVAL);
+
+/// The same where the server has answered a call since the last pong, and so has begun to count
+/// anew: a member that falls silent is found out soon, whenever it was pinged last.
+const DISTANCE_AFTER_ANSWER: Duration = Duration::from_secs(1);
+
 /// The time between the two looks that find a connection dead.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -36,6 +50,8 @@ pub(crate) struct KeepAlive {
     outstanding: Option<Instant>,
     /// A call has waited too long for its answer.
     doubted: bool,
+    /// A call was answered since the last pong.
+    answered: bool,
     /// When the time-out was found to be over.
     condemned: Option<Instant>,
 }
@@ -50,6 +66,7 @@ impl KeepAlive {
             pinged: None,
             outstanding: None,
             doubted: false,
+            answered: false,
             condemned: None,
         }
     }
@@ -65,6 +82,11 @@ impl KeepAlive {
     /// A call has been unanswered for a second.
     pub(crate) fn doubt(&mut self) {
         self.doubted = true;
+    }
+
+    /// Whether a call was answered since the last pong.
+    pub(crate) fn answered(&mut self, answered: bool) {
+        self.answered = answered;
     }
 
     /// A ping went out.
@@ -106,18 +128,28 @@ impl KeepAlive {
         if self.outstanding.is_some() {
             return Beat::Rest(now + SUSPICION.min(interval));
         }
-        let due = if self.doubted {
-            // A server that was offended once gets fewer of these too.
-            let distance = MIN_KEEP_ALIVE_INTERVAL.max(interval / 2);
-            self.pinged.map_or(now, |then| then + distance)
-        } else {
-            self.heard.max(self.pinged.unwrap_or(self.heard)) + interval
+        let due = match (self.doubted, self.pinged) {
+            (true, None) => now,
+            (true, Some(then)) => then + self.doubt_distance(interval),
+            (false, None) => self.heard + interval,
+            (false, Some(then)) => (self.heard + interval).max(then + DISTANCE),
         };
         match (due <= now, open) {
             (true, true) => Beat::Ping,
             // No pings without open streams: etcd counts them as abuse.
             (true, false) => Beat::Rest(now + interval),
             (false, _) => Beat::Rest(due),
+        }
+    }
+
+    /// A server that was offended once gets fewer pings for doubts too, without exception.
+    fn doubt_distance(&self, interval: Duration) -> Duration {
+        if interval / 2 > DISTANCE {
+            interval / 2
+        } else if self.answered {
+            DISTANCE_AFTER_ANSWER
+        } else {
+            DISTANCE
         }
     }
 
@@ -226,15 +258,50 @@ mod tests {
     }
 
     #[test]
-    fn a_doubt_pings_at_once_but_not_twice_in_5_s() {
+    fn a_doubt_pings_at_once_but_not_twice_in_6_s() {
         let (mut pulse, t) = started();
         pulse.doubt();
         assert_eq!(pulse.next(t + seconds(1), true), Beat::Ping);
         pulse.pinged(t + seconds(1));
         pulse.pong();
         pulse.doubt();
-        assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(6)));
-        assert_eq!(pulse.next(t + seconds(6), true), Beat::Ping);
+        assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(7)));
+        assert_eq!(pulse.next(t + seconds(7), true), Beat::Ping);
+    }
+
+    #[test]
+    fn after_an_answer_a_doubt_need_not_wait() {
+        let (mut pulse, t) = started();
+        pulse.pinged(t);
+        pulse.pong();
+        pulse.answered(true);
+        assert_eq!(
+            pulse.next(t + seconds(2), true),
+            Beat::Rest(t + seconds(10))
+        );
+        pulse.doubt();
+        assert_eq!(pulse.next(t, true), Beat::Rest(t + seconds(1)));
+        assert_eq!(pulse.next(t + seconds(2), true), Beat::Ping);
+        // The pong alone is no answer.
+        pulse.pinged(t + seconds(2));
+        pulse.pong();
+        pulse.answered(false);
+        pulse.doubt();
+        assert_eq!(pulse.next(t + seconds(4), true), Beat::Rest(t + seconds(8)));
+    }
+
+    #[test]
+    fn the_shortest_interval_leaves_room_for_a_network_that_wavers() {
+        let t = Instant::now();
+        let mut pulse = KeepAlive::new(Some(MIN_KEEP_ALIVE_INTERVAL), None, t);
+        assert_eq!(pulse.next(t + seconds(5), true), Beat::Ping);
+        pulse.pinged(t + seconds(5));
+        pulse.heard(t + seconds(5));
+        pulse.pong();
+        assert_eq!(
+            pulse.next(t + seconds(10), true),
+            Beat::Rest(t + seconds(11))
+        );
     }
 
     #[test]
@@ -252,6 +319,7 @@ mod tests {
         let mut pulse = KeepAlive::new(Some(seconds(40)), Some(seconds(3)), t);
         pulse.pinged(t);
         pulse.pong();
+        pulse.answered(true);
         pulse.doubt();
         assert_eq!(
             pulse.next(t + seconds(6), true),

@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 
 use super::failure::Failure;
+use super::leader::Sentinel;
 use super::pulse::Pulse;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
@@ -30,6 +31,7 @@ pub(crate) struct Link {
     pub(crate) pulse: Arc<Pulse>,
     sender: SendRequest<Bytes>,
     heads: Heads,
+    pub(crate) sentinel: Sentinel,
 }
 
 /// What is the same in every request over a connection, made once.
@@ -84,6 +86,7 @@ impl Link {
             pulse,
             sender,
             heads,
+            sentinel: Sentinel::default(),
         })
     }
 
@@ -150,7 +153,7 @@ impl Link {
         }
         self.pulse.note_broken();
         let error = match self.pulse.ending.get() {
-            Some(ending) => Error::new(failure.error.kind(), *ending),
+            Some((kind, ending)) => Error::new(*kind, *ending),
             None => failure.error,
         };
         let outcome = if mark == self.pulse.mark() {

@@ -12,6 +12,7 @@
 //! backoff.rs     pauses                       PURE     handshake.rs endpoint -> answering connection
 //! tls.rs    TLS around a byte stream               dial.rs      endpoint -> byte stream
 //! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
+//! leader.rs      whether the member behind it sees a leader
 //! ```
 
 mod backoff;
@@ -24,6 +25,7 @@ mod handshake;
 mod hub;
 mod keepalive;
 mod lane;
+mod leader;
 mod link;
 mod pulse;
 mod state;
@@ -34,12 +36,15 @@ mod tls;
 mod unary;
 mod watcher;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+pub(crate) use balance::Health;
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
+pub(crate) use hub::{Seen, closed};
+pub(crate) use leader::{LeaderLoss, leader_loss};
 pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
@@ -55,8 +60,8 @@ use crate::method::Lane;
 /// All connections of a client. Dropping it closes them.
 pub(crate) struct Transport {
     hub: Arc<Hub>,
-    /// Dropped with the transport: every driver then comes to its end.
-    _closing: watch::Sender<()>,
+    /// Dropped with the transport, or before: every driver then comes to its end.
+    closing: Mutex<Option<watch::Sender<()>>>,
 }
 
 /// Where a call wants to go.
@@ -67,6 +72,8 @@ pub(crate) struct Want {
     pub(crate) member: Option<usize>,
     /// Not over this link, and if possible not to its endpoint.
     pub(crate) avoided: Option<Avoided>,
+    /// Also when the client takes no new calls.
+    pub(crate) parting: bool,
 }
 
 /// A link that a call has failed on.
@@ -85,7 +92,7 @@ impl Transport {
         let hub = Hub::new(&config.endpoints, workshop, closing);
         Ok(Self {
             hub,
-            _closing: closing_sender,
+            closing: Mutex::new(Some(closing_sender)),
         })
     }
 
@@ -95,6 +102,7 @@ impl Transport {
             lane: Lane::Unary,
             member: None,
             avoided: None,
+            parting: false,
         };
         let mut changes = self.hub.changes();
         loop {
@@ -126,6 +134,11 @@ impl Transport {
         async move { hub.occupy(want).await }
     }
 
+    /// What is known of each endpoint that is in use.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.hub.seen()
+    }
+
     /// Why no connection is up, in words, for a call that has waited in vain.
     pub(crate) fn trouble(&self, want: Want) -> Option<(Endpoint, Unreachable)> {
         self.hub.trouble(want)
@@ -141,13 +154,29 @@ impl Transport {
         self.hub.endpoints()
     }
 
+    /// Counts up whenever a connection or the list of endpoints changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.hub.changes()
+    }
+
+    /// The place of an endpoint for calls that go there and nowhere else. It need not be one of
+    /// the client's.
+    pub(crate) fn attach(&self, endpoint: &Endpoint) -> Result<usize, Error> {
+        self.check(endpoint)?;
+        Ok(self.hub.attach(endpoint))
+    }
+
     /// Uses one more endpoint from now on; says whether it is new.
     pub(crate) fn add(&self, endpoint: &Endpoint) -> Result<bool, Error> {
-        if let Some(why) = self.hub.refusal(endpoint) {
-            let message = format!("{endpoint}: {why}");
-            return Err(Error::new(ErrorKind::Config, message));
-        }
+        self.check(endpoint)?;
         Ok(self.hub.add(endpoint))
+    }
+
+    fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        match self.hub.refusal(endpoint) {
+            Some(why) => Err(Error::new(ErrorKind::Config, format!("{endpoint}: {why}"))),
+            None => Ok(()),
+        }
     }
 
     /// Uses an endpoint no more, unless it is the last; says whether it was in use. Calls that
@@ -159,6 +188,18 @@ impl Transport {
     /// Takes no new calls from now on.
     pub(crate) fn close(&self) {
         self.hub.close();
+    }
+
+    /// Closes the connections: `hard` ends the calls that are still under way; without it, each
+    /// connection is closed once they are answered.
+    pub(crate) fn shut(&self, hard: bool) {
+        self.hub.close();
+        // Nothing panics while it is held.
+        let closing = self.closing.lock();
+        drop(closing.unwrap_or_else(PoisonError::into_inner).take());
+        if hard {
+            self.hub.cut();
+        }
     }
 
     /// Whether another endpoint than that could be tried.

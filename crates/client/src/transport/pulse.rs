@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use crate::connector::ByteStream;
+use crate::error::ErrorKind;
 
 /// The signs of life of a connection, written by calls, by the byte stream and by the
 /// connection's watcher.
@@ -26,7 +27,7 @@ pub(crate) struct Pulse {
     /// Something happened that the watcher has to look at.
     pub(crate) stir: Notify,
     /// Why we ended the connection, if it was us.
-    pub(crate) ending: OnceLock<&'static str>,
+    pub(crate) ending: OnceLock<(ErrorKind, &'static str)>,
 }
 
 /// A good reply came over it.
@@ -39,6 +40,8 @@ const DRAINING: u8 = 4;
 const DOUBTED: u8 = 8;
 /// It broke under a call.
 const BROKEN: u8 = 16;
+/// A good reply came over it since the last pong.
+const ANSWERED: u8 = 32;
 
 impl Pulse {
     pub(crate) fn new() -> Self {
@@ -74,10 +77,22 @@ impl Pulse {
         self.has(PROVEN)
     }
 
+    /// A good reply came over it.
     pub(crate) fn prove(&self) {
-        if !self.has(PROVEN) {
-            self.flags.fetch_or(PROVEN, Ordering::Relaxed);
+        const BOTH: u8 = PROVEN | ANSWERED;
+        if self.flags.load(Ordering::Relaxed) & BOTH != BOTH {
+            self.flags.fetch_or(BOTH, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a good reply came over it since the last pong.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.has(ANSWERED)
+    }
+
+    /// A pong came over it.
+    pub(crate) fn pong(&self) {
+        self.flags.fetch_and(!ANSWERED, Ordering::Relaxed);
     }
 
     pub(crate) fn set_suspect(&self, suspect: bool) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h2::{Ping, PingPong, Reason};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::handshake::Task;
 use super::keepalive::{Beat, KeepAlive};
 use super::pulse::{Pulse, now};
 use super::state::Loss;
+use crate::error::ErrorKind;
 
 /// A connection that nobody wants and nobody has used for this long is closed.
 const UNUSED: Duration = Duration::from_secs(30);
@@ -47,6 +48,8 @@ pub(crate) struct Watcher<O> {
     pub(crate) retire_at: Option<Instant>,
     /// Told once, as soon as the connection takes no more calls.
     pub(crate) fate: Option<oneshot::Sender<Ending>>,
+    /// Becomes true when the connection is to end, with the calls on it.
+    pub(crate) cut: Option<watch::Receiver<bool>>,
 }
 
 impl<O: Overseer> Watcher<O> {
@@ -67,9 +70,18 @@ impl<O: Overseer> Watcher<O> {
                     self.ended(ended);
                     return;
                 }
+                () = cut(&mut self.cut) => {
+                    // ORDER: calls read the reason when the end of the task fails them.
+                    let _ = self.pulse.ending.set((ErrorKind::Closed, "the client was closed"));
+                    self.cut = None;
+                    self.task.0.abort();
+                }
                 () = self.pulse.stir.notified() => {}
                 pong = poll_fn(|cx| self.ping_pong.poll_pong(cx)) => match pong {
-                    Ok(_) => self.keep_alive.pong(),
+                    Ok(_) => {
+                        self.pulse.pong();
+                        self.keep_alive.pong();
+                    }
                     // The connection is ending; its task will say how.
                     Err(_) => {
                         let ended = (&mut self.task.0).await;
@@ -85,6 +97,7 @@ impl<O: Overseer> Watcher<O> {
     /// Does what is due now; says until when to rest, or `None` to look again at once.
     fn step(&mut self, moment: Instant, used: Instant) -> Option<Instant> {
         self.keep_alive.heard(self.pulse.heard());
+        self.keep_alive.answered(self.pulse.is_answered());
         if self.pulse.take_doubt() {
             self.keep_alive.doubt();
         }
@@ -132,7 +145,7 @@ impl<O: Overseer> Watcher<O> {
             Beat::Dead => {
                 let cause = "no answer to a keep-alive ping: the connection is taken for dead";
                 // ORDER: calls read the reason when the end of the task fails them.
-                let _ = self.pulse.ending.set(cause);
+                let _ = self.pulse.ending.set((ErrorKind::Unavailable, cause));
                 self.tell(Loss::Abrupt, cause.into(), false);
                 self.task.0.abort();
                 Some(moment + UNUSED)
@@ -176,4 +189,15 @@ impl<O: Overseer> Watcher<O> {
             });
         }
     }
+}
+
+/// Ready when the connection is to end, with the calls on it.
+async fn cut(signal: &mut Option<watch::Receiver<bool>>) {
+    if let Some(signal) = signal {
+        if signal.wait_for(|cut| *cut).await.is_ok() {
+            return;
+        }
+    }
+    // The client is gone, and was not closed.
+    std::future::pending::<()>().await;
 }

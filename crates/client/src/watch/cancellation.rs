@@ -10,6 +10,8 @@ pub(super) enum Refusal {
     Compacted(i64),
     /// The same is said of a watch that needs none: it is to be created again.
     Behind,
+    /// For the token: it has expired or was taken back, maybe just after it was given.
+    Token,
     /// For what the user may do, or for the token; older servers do not tell these apart.
     Permission,
     DuplicateId,
@@ -31,13 +33,32 @@ impl Refusal {
         // "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
         let text = reason.split(" desc = ").last().unwrap_or(reason);
         match kind_of(text) {
-            Some(
-                ErrorKind::PermissionDenied
-                | ErrorKind::InvalidToken
-                | ErrorKind::StaleToken
-                | ErrorKind::TokenMissing,
-            ) => Self::Permission,
+            Some(ErrorKind::InvalidToken | ErrorKind::StaleToken) => Self::Token,
+            Some(ErrorKind::PermissionDenied | ErrorKind::TokenMissing) => Self::Permission,
             _ => Self::Other(reason.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reasons are those of etcd 3.5.35 and 3.7.3, as they stand in what they send.
+    #[test]
+    fn a_token_that_is_not_taken_is_not_a_permission_that_is_not_there() {
+        let refusal = |reason: &str| {
+            let message = WatchResponse {
+                created: true,
+                canceled: true,
+                cancel_reason: reason.to_owned(),
+                ..WatchResponse::default()
+            };
+            Refusal::of(&message, 1)
+        };
+        let token = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
+        assert_eq!(refusal(token), Refusal::Token);
+        let denied = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+        assert_eq!(refusal(denied), Refusal::Permission);
     }
 }

@@ -274,6 +274,7 @@ impl Driver {
             lane: Method::Watch.lane(),
             member: self.route.member,
             avoided: self.avoided,
+            parting: false,
         };
         let scope = self.scope();
         let stale = self.pass.take();

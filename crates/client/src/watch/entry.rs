@@ -60,6 +60,8 @@ pub(super) struct Entry {
     pub(super) contested: bool,
     /// It is asked for with a new token, for the one before it may have been refused.
     pub(super) appealed: bool,
+    /// It asks for whole messages: its events are many and small.
+    pub(super) whole: bool,
 }
 
 impl Entry {
@@ -84,6 +86,7 @@ impl Entry {
             created_at: 0,
             contested: false,
             appealed: false,
+            whole: false,
         }
     }
 
@@ -128,7 +131,7 @@ impl Entry {
             filters,
             prev_kv: self.spec.prev_kv,
             watch_id,
-            fragment: self.spec.fragment,
+            fragment: self.spec.fragment && !self.whole,
         }
     }
 }

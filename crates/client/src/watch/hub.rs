@@ -23,7 +23,7 @@ impl Route {
         Self {
             member: scope.member,
             // A member without a leader would keep the stream open and tell nothing.
-            require_leader: true,
+            require_leader: scope.require_leader.unwrap_or(true),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! hub.rs        where watchers and tasks meet   driver.rs    the task with the stream
 //! resume.rs     what to ask, to deliver, and where to go on                  PURE
 //! entry.rs      one watch of it                                              PURE
+//! list.rs       a prefix that stays true        difference.rs  what a copy lacks     PURE
 //! assembly.rs   messages to whole revisions                                  PURE
 //! cancellation.rs progress.rs   what a server means, when it is believed     PURE
 //! ```
@@ -14,12 +15,14 @@
 mod assembly;
 mod backlog;
 mod cancellation;
+mod difference;
 mod driver;
 mod end;
 mod entry;
 mod event;
 mod hub;
 mod inbox;
+mod list;
 mod message;
 mod opening;
 mod progress;
@@ -32,6 +35,7 @@ pub use self::backlog::Lag;
 pub use self::end::WatchEnd;
 pub use self::event::{Batch, Event, EventKind};
 pub(crate) use self::hub::Hub;
+pub use self::list::{ListMessage, WatchList};
 pub use self::message::{WatchMessage, WatchRef};
 pub use self::request::Watch;
 pub use self::stream::{OpenWatch, WatchStream};
@@ -64,6 +68,17 @@ impl Client {
     /// It goes on trying until its time-out. Once in force, it never gives up.
     pub fn watch(&self, key: impl Into<Key>) -> OpenWatch {
         OpenWatch::new(self.scope(), self.watches(), Watch::new(key))
+    }
+
+    /// The present state of a prefix and then every change, as one stream: see [`WatchList`].
+    ///
+    /// # Errors
+    /// Nothing is asked before the first poll; [`WatchList::next`] tells.
+    ///
+    /// # Retries
+    /// Whatever waiting mends is tried again for as long as it takes.
+    pub fn watch_list(&self, prefix: impl Into<Key>) -> WatchList {
+        WatchList::new(self.scope(), self.watches(), prefix.into())
     }
 
     /// Many watches with one inbox: see [`Watcher`].

@@ -178,6 +178,7 @@ impl Opening {
             lane: Method::Watch.lane(),
             member: self.route.member,
             avoided: None,
+            parting: false,
         };
         let message = "the watch was not in force in time";
         match self.scope.core.transport.trouble(want) {

@@ -4,41 +4,31 @@
 //! The driver tells what came and asks [`next`](Watches::next) what to do; all rules are here.
 //! The words are etcd's: a watch is *created*, *canceled*, and makes *progress*.
 
+mod answer;
+mod happening;
+mod loss;
+mod pin;
+mod step;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
-use etcdex_proto::etcdserverpb::{
-    WatchCancelRequest, WatchProgressRequest, WatchRequest, WatchResponse,
-};
+use etcdex_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, WatchRequest};
 
-use super::assembly::{Fault, Whole, fitting};
-use super::backlog::{Amount, Backlog, Held, Meter};
-use super::cancellation::Refusal;
+pub(crate) use self::step::{Note, Step, Tell};
+use super::backlog::{Backlog, Meter};
 use super::end::WatchEnd;
 use super::entry::{Entry, Phase, Spec};
-use super::event::{Batch, Event, events};
 use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
-use crate::kv::{ResponseHeader, header};
 
 /// How many creations may wait for their answers.
 const WINDOW: usize = 1_024;
 
 /// A stream on which nothing comes for so long, while an answer is due, is given up.
 const SILENCE: Duration = Duration::from_secs(5);
-
-/// Pauses between two streams of which the first did not last.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// A stream that has lasted so long may be followed by another one at once.
-const STEADY: Duration = Duration::from_secs(1);
-
-/// How often in a row a stream may end because a message is too large.
-const OVERSIZED: u32 = 3;
 
 /// A request for progress that is not answered is made again: servers drop it while a watch of
 /// the stream is behind.
@@ -47,66 +37,6 @@ const PROGRESS_AGAIN: Duration = Duration::from_secs(1);
 /// How often the resume points of idle watches are moved on, on servers where that is exact.
 /// etcd itself tells an idle watch only every ten minutes.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
-
-/// What the driver has to do now.
-#[derive(Debug)]
-pub(crate) enum Step {
-    Tell(Tell),
-    /// Learn the store's revision, by a linearizable count of this key, and tell what came of it.
-    Pin(Bytes),
-    /// Open a stream and tell what came of it; with a new token, if the last one was refused.
-    Open {
-        fresh: bool,
-    },
-    /// Drop the stream, or the attempt to open one.
-    Close,
-    /// It counts as sent.
-    Send(WatchRequest),
-    /// Nothing until then, unless something comes.
-    Rest(Option<Instant>),
-}
-
-/// Something for the owner of watches.
-#[derive(Debug)]
-pub(crate) struct Tell {
-    pub(crate) owner: u64,
-    pub(crate) note: Note,
-}
-
-#[derive(Debug)]
-pub(crate) enum Note {
-    /// It is in force for the first time.
-    Created {
-        watch: u64,
-        revision: i64,
-        watch_id: i64,
-    },
-    Batch {
-        watch: u64,
-        batch: Batch,
-        held: Held,
-    },
-    Progress {
-        watch: Option<u64>,
-        header: ResponseHeader,
-    },
-    End {
-        watch: u64,
-        end: WatchEnd,
-    },
-    /// It never came to be in force, and never will.
-    Refused {
-        watch: u64,
-        error: Arc<Error>,
-    },
-    Disconnected {
-        since: Instant,
-        error: Arc<Error>,
-    },
-    Resumed {
-        revision: i64,
-    },
-}
 
 /// Whoever has watches: a watcher.
 #[derive(Debug, Default)]
@@ -142,6 +72,22 @@ struct Progress {
     exact: bool,
 }
 
+/// Watches that wait to learn how far the store has come.
+#[derive(Debug, Default)]
+struct Pins {
+    /// Those that are to begin now.
+    waiting: Vec<u64>,
+    /// The same, for whom it is being asked.
+    asked: Vec<u64>,
+    /// In force, and maybe ahead of the store: these had come that far.
+    doubted: Vec<(u64, i64)>,
+    /// Of these, the ones about which the revision being asked for decides.
+    judged: Vec<(u64, i64)>,
+    is_asked: bool,
+    /// Not to be asked again before.
+    pause: Option<Instant>,
+}
+
 /// All watches that share a stream.
 #[derive(Debug)]
 pub(crate) struct Watches {
@@ -153,16 +99,9 @@ pub(crate) struct Watches {
     /// Creations without answers, in the order in which they were sent.
     asked: VecDeque<(i64, u64)>,
     cancels: Vec<i64>,
-    unpinned: Vec<u64>,
-    /// Those that wait for the revision that is being asked for.
-    pinning: Vec<u64>,
-    /// In force, and maybe ahead of the store: these had come that far.
-    doubted: Vec<(u64, i64)>,
-    /// Of these, the ones about which the revision being asked for decides.
-    judged: Vec<(u64, i64)>,
-    is_pinning: bool,
-    pin_pause: Option<Instant>,
+    pins: Pins,
     stream: Stream,
+    /// The driver is to drop what it has.
     close: bool,
     last_id: i64,
     /// The server gives IDs of its own: one creation at a time.
@@ -171,11 +110,14 @@ pub(crate) struct Watches {
     cluster: Option<u64>,
     meter: Arc<Meter>,
     has_credentials: bool,
-    /// A watch was refused: the next stream needs another token.
+    /// A watch was refused: the next stream is to have another token.
     wants_fresh: bool,
     /// Streams in a row that did not last.
     failures: u32,
+    /// Streams in a row that ended with a message over the limit.
     oversized: u32,
+    /// Whole messages have been too large.
+    only_pieces: bool,
     opened: Option<Instant>,
     tells: VecDeque<Tell>,
     random: fastrand::Rng,
@@ -190,12 +132,7 @@ impl Watches {
             waiting: VecDeque::new(),
             asked: VecDeque::new(),
             cancels: Vec::new(),
-            unpinned: Vec::new(),
-            pinning: Vec::new(),
-            doubted: Vec::new(),
-            judged: Vec::new(),
-            is_pinning: false,
-            pin_pause: None,
+            pins: Pins::default(),
             stream: Stream::Closed(None),
             close: false,
             last_id: 0,
@@ -207,6 +144,7 @@ impl Watches {
             wants_fresh: false,
             failures: 0,
             oversized: 0,
+            only_pieces: false,
             opened: None,
             tells: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -223,13 +161,11 @@ impl Watches {
         self.entries.is_empty() && self.tells.is_empty() && closed && !self.close
     }
 
-    // What the users want.
-
     /// One more watch. Numbers grow, and none comes twice.
     pub(crate) fn add(&mut self, number: u64, owner: u64, spec: Spec, backlog: Arc<Backlog>) {
         let entry = Entry::new(owner, spec, backlog);
         match entry.phase {
-            Phase::Unpinned => self.unpinned.push(number),
+            Phase::Unpinned => self.pins.waiting.push(number),
             _ => self.waiting.push_back(number),
         }
         self.owners.entry(owner).or_default().watches += 1;
@@ -279,134 +215,6 @@ impl Watches {
         self.end_all(&WatchEnd::ClientClosed);
         self.stream = Stream::Over;
     }
-
-    // What came.
-
-    /// The revision of the store is known, as it was after it had been asked for.
-    pub(crate) fn pinned(&mut self, header: ResponseHeader) {
-        self.is_pinning = false;
-        self.pin_pause = None;
-        let pinning = std::mem::take(&mut self.pinning);
-        let judged = std::mem::take(&mut self.judged);
-        if !self.knows(&header) {
-            return;
-        }
-        for number in pinning {
-            if let Some(entry) = self.entries.get_mut(&number) {
-                if entry.phase == Phase::Unpinned {
-                    entry.pin(header.revision);
-                    entry.phase = Phase::Waiting;
-                    self.waiting.push_back(number);
-                }
-            }
-        }
-        for (number, watched) in judged {
-            let store = header.revision;
-            if watched > store {
-                self.stop(number);
-                self.end(number, WatchEnd::RolledBack { watched, store });
-            }
-        }
-    }
-
-    /// The revision could not be learned, by that key.
-    pub(crate) fn unpinned(&mut self, key: &Bytes, error: &Arc<Error>, now: Instant) {
-        self.is_pinning = false;
-        let mut waited = std::mem::take(&mut self.pinning);
-        match error.kind() {
-            ErrorKind::PermissionDenied => {
-                // Who may not read the key may not watch it; the others ask by another one.
-                let entries = &self.entries;
-                let by_key = |number: &u64| {
-                    let entry = entries.get(number);
-                    entry.is_some_and(|entry| entry.spec.range.start == *key)
-                };
-                self.judged.retain(|(number, _)| !by_key(number));
-                let denied: Vec<u64> = waited.iter().copied().filter(by_key).collect();
-                for number in denied {
-                    self.end(number, WatchEnd::PermissionDenied);
-                }
-            }
-            ErrorKind::Closed => self.shut(),
-            kind => {
-                if is_hopeless(kind) {
-                    self.refuse_new(error);
-                }
-                self.failures = self.failures.saturating_add(1);
-                self.pin_pause = Some(now + self.pause());
-            }
-        }
-        self.doubted.append(&mut self.judged);
-        waited.append(&mut self.unpinned);
-        waited.retain(|number| self.entries.contains_key(number));
-        self.unpinned = waited;
-    }
-
-    /// A stream is there; the one before it is gone.
-    pub(crate) fn opened(&mut self, now: Instant) {
-        self.stream = Stream::Open(now);
-        self.opened = Some(now);
-        self.progress.asked = Some(now);
-    }
-
-    /// Whether this stream's server tells progress only when everything is delivered.
-    pub(crate) fn judged(&mut self, exact: bool) {
-        self.progress.exact = exact;
-    }
-
-    /// The stream is gone, or could not be opened.
-    pub(crate) fn failed(&mut self, error: Error, now: Instant) {
-        if matches!(self.stream, Stream::Over) {
-            return;
-        }
-        self.drop_stream();
-        self.close = false;
-        match error.kind() {
-            ErrorKind::Closed => return self.shut(),
-            // Pieces of a message are smaller than a whole one.
-            ErrorKind::MessageTooLarge => self.split_messages(&error),
-            _ => {}
-        }
-        let error = Arc::new(error);
-        let lasted = self
-            .opened
-            .take()
-            .is_some_and(|since| since + STEADY <= now);
-        if lasted {
-            self.failures = 0;
-        }
-        if is_hopeless(error.kind()) {
-            self.refuse_new(&error);
-        }
-        self.interrupt(&error, now);
-        self.failures = self.failures.saturating_add(1);
-        let pause = (self.failures > 1).then(|| now + self.pause());
-        self.stream = Stream::Closed(pause);
-    }
-
-    /// A message of the present stream.
-    pub(crate) fn received(&mut self, message: WatchResponse, now: Instant) {
-        if !matches!(self.stream, Stream::Open(_)) {
-            return;
-        }
-        self.stream = Stream::Open(now);
-        let header = header(message.header);
-        if !self.knows(&header) {
-            return;
-        }
-        self.meter.saw(header.revision);
-        if message.created {
-            self.answered(&message, header, now);
-        } else if message.canceled {
-            self.canceled(message, now);
-        } else if message.events.is_empty() && !message.fragment {
-            self.progressed(message.watch_id, header);
-        } else {
-            self.happened(message, header, now);
-        }
-    }
-
-    // What to do.
 
     /// What to do now; `ready` says whether the stream takes another message.
     pub(crate) fn next(&mut self, now: Instant, ready: bool) -> Step {
@@ -513,328 +321,10 @@ impl Watches {
             Stream::Open(since) if !self.asked.is_empty() => Some(since + SILENCE),
             _ => None,
         };
-        let pin = self.pin_pause.filter(|_| self.wants_pin());
+        let pin = self.pins.pause.filter(|_| self.wants_pin());
         let progress = self.progress_due().filter(|due| *due > now);
         [silence, pin, progress].into_iter().flatten().min()
     }
-
-    fn wants_pin(&self) -> bool {
-        !self.is_pinning && (!self.unpinned.is_empty() || !self.doubted.is_empty())
-    }
-
-    /// The key to ask for, for all that wait.
-    // ORDER: who comes while it is being asked waits for the next time: what happened before a
-    // watch was asked for is not new to it, and what a watch is told meanwhile may be newer than
-    // the answer.
-    fn pin_due(&mut self, now: Instant) -> Option<Bytes> {
-        if !self.wants_pin() || self.pin_pause.is_some_and(|until| until > now) {
-            return None;
-        }
-        self.pinning.append(&mut self.unpinned);
-        self.pinning
-            .retain(|number| self.entries.contains_key(number));
-        self.judged.append(&mut self.doubted);
-        self.judged
-            .retain(|(number, _)| self.entries.contains_key(number));
-        let doubted = self.judged.first().map(|(number, _)| number);
-        let first = self.pinning.first().or(doubted)?;
-        let key = self.entries.get(first)?.spec.range.start.clone();
-        self.is_pinning = true;
-        Some(key)
-    }
-
-    /// Whether the next stream needs another token.
-    // ORDER: what waits now is created before the token gets old; what comes later may not be.
-    fn open_anew(&mut self) -> bool {
-        let fresh = std::mem::take(&mut self.wants_fresh);
-        for entry in self.entries.values_mut() {
-            entry.appealed = fresh && entry.phase == Phase::Waiting;
-        }
-        fresh
-    }
-
-    // How messages are taken.
-
-    /// Checks who answers; all watches end when it is somebody else.
-    fn knows(&mut self, header: &ResponseHeader) -> bool {
-        if header.cluster_id == 0 {
-            return true;
-        }
-        match self.cluster.replace(header.cluster_id) {
-            Some(known) if known != header.cluster_id => {
-                self.close_stream();
-                self.end_all(&WatchEnd::ClusterChanged);
-                false
-            }
-            _ => true,
-        }
-    }
-
-    /// The answer to a creation: they come in the order in which they were asked for.
-    fn answered(&mut self, message: &WatchResponse, header: ResponseHeader, now: Instant) {
-        let Some((watch_id, number)) = self.asked.pop_front() else {
-            return self.violated("it tells of a watch that nobody asked for", now);
-        };
-        let refused = message.canceled || message.watch_id == -1;
-        if refused {
-            return self.refused(number, message, now);
-        }
-        if message.watch_id != watch_id && !self.is_serial {
-            // It does not take our IDs: then one after the other, under its own.
-            self.is_serial = true;
-            return self.violated("it gives watches other IDs than asked for", now);
-        }
-        let Some(entry) = self.entries.get_mut(&number) else {
-            // It was cancelled meanwhile.
-            self.cancels.push(message.watch_id);
-            return;
-        };
-        if self.ids.insert(message.watch_id, number).is_some() {
-            return self.violated("it gives two watches one ID", now);
-        }
-        entry.phase = Phase::Live(message.watch_id);
-        entry.created_at = match header.revision {
-            0 => i64::MAX,
-            revision => revision,
-        };
-        if header.revision > 0 && entry.seen > header.revision {
-            // A member may lag behind; whether the store has gone back is for the leader to say.
-            self.doubted.push((number, entry.seen));
-        }
-        entry.appealed = false;
-        let owner = entry.owner;
-        let missing = std::mem::take(&mut entry.missing);
-        if !std::mem::replace(&mut entry.told, true) {
-            entry.backlog.reached(entry.start - 1);
-            let note = Note::Created {
-                watch: number,
-                revision: entry.start,
-                watch_id: message.watch_id,
-            };
-            self.tell(owner, note);
-        }
-        if let Some(state) = self.owners.get_mut(&owner).filter(|_| missing) {
-            state.missing -= 1;
-        }
-        self.resumed(owner, header.revision);
-    }
-
-    /// Tells an owner whose watches are all in force again, if it knows of an interruption.
-    fn resumed(&mut self, owner: u64, revision: i64) {
-        let Some(state) = self.owners.get_mut(&owner) else {
-            return;
-        };
-        if state.missing == 0 && std::mem::take(&mut state.interrupted) {
-            self.tell(owner, Note::Resumed { revision });
-        }
-    }
-
-    fn canceled(&mut self, message: WatchResponse, now: Instant) {
-        // Of what we have cancelled ourselves, nothing is known any more.
-        let Some(number) = self.ids.remove(&message.watch_id) else {
-            return;
-        };
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.course.restart();
-            entry.phase = Phase::Waiting;
-        }
-        self.refused(number, &message, now);
-    }
-
-    /// The server does not want a watch, or no longer; it is on no list.
-    fn refused(&mut self, number: u64, message: &WatchResponse, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&number) else {
-            return;
-        };
-        match Refusal::of(message, entry.course.next) {
-            Refusal::Compacted(_) if entry.is_movable() => {
-                entry.phase = Phase::Unpinned;
-                self.unpinned.push(number);
-            }
-            Refusal::Compacted(revision) => self.end(number, WatchEnd::Compacted { revision }),
-            Refusal::Behind if !std::mem::replace(&mut entry.contested, true) => {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(number);
-            }
-            Refusal::Behind => {
-                let revision = message.compact_revision;
-                self.end(number, WatchEnd::Compacted { revision });
-            }
-            Refusal::Permission if self.has_credentials && !entry.appealed => {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(number);
-                self.wants_fresh = true;
-                let error = Error::new(
-                    ErrorKind::PermissionDenied,
-                    "a watch was refused; the stream starts over with a new token",
-                );
-                self.fail(error, now);
-            }
-            Refusal::Permission => self.end(number, WatchEnd::PermissionDenied),
-            Refusal::DuplicateId => {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(number);
-                self.violated("it finds an ID used twice", now);
-            }
-            Refusal::Other(reason) => self.end(number, WatchEnd::Cancelled { reason }),
-        }
-    }
-
-    fn progressed(&mut self, watch_id: i64, header: ResponseHeader) {
-        if watch_id == -1 {
-            return self.all_progressed(header);
-        }
-        let Some(&number) = self.ids.get(&watch_id) else {
-            return;
-        };
-        let Some(entry) = self.entries.get_mut(&number) else {
-            return;
-        };
-        // A watch that starts in the future, or amid a revision, has not come that far.
-        let reached = header.revision.saturating_add(1) >= entry.course.next;
-        if !reached || entry.course.is_amid_revision() {
-            return;
-        }
-        entry.passed(header.revision);
-        if entry.spec.progress {
-            let (owner, watch) = (entry.owner, Some(number));
-            self.tell(owner, Note::Progress { watch, header });
-        }
-    }
-
-    /// The answer to a request for progress, for the whole stream.
-    ///
-    /// INVARIANT: it moves a resume point only where the server waits until all is delivered,
-    /// and only of what was in force when the server answered: of requests without answers any
-    /// may be the one that is answered, and a watch may have been created meanwhile. The server
-    /// takes creations and requests in order, so an answer with a later revision than the
-    /// creation's is younger than it. What an owner is told is true of all its watches, the
-    /// paused ones included.
-    fn all_progressed(&mut self, header: ResponseHeader) {
-        self.progress.unanswered = false;
-        for number in self.ids.values().filter(|_| self.progress.exact) {
-            if let Some(entry) = self.entries.get_mut(number) {
-                let younger = entry.created_at < header.revision;
-                if younger && entry.course.next <= header.revision {
-                    entry.passed(header.revision);
-                }
-            }
-        }
-        let mut owners: Vec<u64> = self.progress.wanted.drain().collect();
-        owners.sort_unstable();
-        for owner in owners {
-            let all = self.entries.values();
-            let theirs = all.filter(|entry| entry.owner == owner && entry.told);
-            let reached = theirs
-                .map(|entry| entry.course.next.saturating_sub(1))
-                .min();
-            let revision = reached.unwrap_or(0).min(header.revision);
-            if revision > 0 {
-                let header = ResponseHeader { revision, ..header };
-                self.tell(
-                    owner,
-                    Note::Progress {
-                        watch: None,
-                        header,
-                    },
-                );
-            }
-        }
-    }
-
-    fn happened(&mut self, message: WatchResponse, header: ResponseHeader, now: Instant) {
-        let Some(&number) = self.ids.get(&message.watch_id) else {
-            return;
-        };
-        let Some(entry) = self.entries.get_mut(&number) else {
-            return;
-        };
-        let Some(room) = entry.backlog.room() else {
-            return self.pause_watch(number);
-        };
-        let Ok(events) = events(message.events, entry.spec.namespace.as_ref()) else {
-            return self.violated("it sends events that are none of this watch", now);
-        };
-        let limit = self.meter.limits().revision_bytes;
-        let whole = entry.course.take(events, message.fragment, limit);
-        self.deliver(number, whole, room, header, now);
-    }
-
-    /// Hands over what there is room for, and pauses the watch if that is not all.
-    fn deliver(
-        &mut self,
-        number: u64,
-        whole: Whole,
-        room: Amount,
-        header: ResponseHeader,
-        now: Instant,
-    ) {
-        let Whole { mut events, fault } = whole;
-        let fits = fitting(&events, room);
-        let full = fits < events.len();
-        if full {
-            events.truncate(fits);
-            events.shrink_to_fit();
-            // What is kept is not to hold on to what is not.
-            events.iter_mut().for_each(Event::detach);
-        }
-        let amount = Amount {
-            bytes: events.iter().map(Event::weight).sum(),
-            events: events.len(),
-        };
-        if let (Some(last), Some(entry)) = (events.last(), self.entries.get_mut(&number)) {
-            let revision = last.kv.mod_revision;
-            // INVARIANT: the resume point is behind what was delivered, and never a header's.
-            entry.course.next = revision.saturating_add(1);
-            entry.contested = false;
-            self.oversized = 0;
-            entry.seen = entry.seen.max(revision);
-            let held = entry.backlog.hold(amount);
-            let batch = Batch {
-                header,
-                revision,
-                events,
-            };
-            let owner = entry.owner;
-            let watch = number;
-            let note = Note::Batch { watch, batch, held };
-            self.tell(owner, note);
-        }
-        match fault {
-            _ if full => self.pause_watch(number),
-            None => {}
-            Some(Fault::Disorder) => self.violated("its revisions go back", now),
-            Some(Fault::TooLarge(revision)) => {
-                self.stop(number);
-                self.end(number, WatchEnd::TooLarge { revision });
-            }
-        }
-    }
-
-    /// Stops a watch until its consumer has caught up.
-    fn pause_watch(&mut self, number: u64) {
-        self.stop(number);
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.phase = Phase::Paused;
-            if !entry.backlog.pause() {
-                self.go_on(number);
-            }
-        }
-    }
-
-    /// Takes a watch off this stream; the server is told.
-    fn stop(&mut self, number: u64) {
-        let Some(entry) = self.entries.get_mut(&number) else {
-            return;
-        };
-        if let Phase::Live(watch_id) = entry.phase {
-            self.ids.remove(&watch_id);
-            self.cancels.push(watch_id);
-        }
-        entry.course.restart();
-    }
-
-    // How things end.
 
     fn end(&mut self, number: u64, end: WatchEnd) {
         if let Some(owner) = self.remove(number) {
@@ -888,99 +378,12 @@ impl Watches {
     fn tell(&mut self, owner: u64, note: Note) {
         self.tells.push_back(Tell { owner, note });
     }
-
-    /// The server has broken a rule: the stream starts over.
-    fn violated(&mut self, what: &'static str, now: Instant) {
-        self.fail(Error::new(ErrorKind::Protocol, what), now);
-    }
-
-    /// Gives the stream up.
-    fn fail(&mut self, error: Error, now: Instant) {
-        self.failed(error, now);
-        self.close = true;
-    }
-
-    fn close_stream(&mut self) {
-        self.drop_stream();
-        self.close = true;
-        self.stream = Stream::Closed(None);
-    }
-
-    /// Forgets the stream; its watches are to be created again, each from where it was.
-    ///
-    /// INVARIANT: nothing of a stream outlives it: neither IDs nor half a revision.
-    fn drop_stream(&mut self) {
-        self.ids.clear();
-        self.asked.clear();
-        self.cancels.clear();
-        self.waiting.clear();
-        self.last_id = 0;
-        self.progress.unanswered = false;
-        self.progress.asked = None;
-        self.progress.exact = false;
-        for (number, entry) in &mut self.entries {
-            entry.course.restart();
-            if let Phase::Live(_) | Phase::Asked | Phase::Waiting = entry.phase {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(*number);
-            }
-        }
-        self.waiting.make_contiguous().sort_unstable();
-    }
-
-    /// Tells the owners that their watches wait to be in force again.
-    fn interrupt(&mut self, error: &Arc<Error>, now: Instant) {
-        let mut owners = Vec::new();
-        for entry in self.entries.values_mut() {
-            let lost = entry.told && entry.phase == Phase::Waiting && !entry.missing;
-            let Some(owner) = self.owners.get_mut(&entry.owner).filter(|_| lost) else {
-                continue;
-            };
-            entry.missing = true;
-            owner.missing += 1;
-            if !std::mem::replace(&mut owner.interrupted, true) {
-                owners.push(entry.owner);
-            }
-        }
-        owners.sort_unstable();
-        for owner in owners {
-            let (since, error) = (now, Arc::clone(error));
-            self.tell(owner, Note::Disconnected { since, error });
-        }
-    }
-
-    /// From now on messages come in pieces, for those who wanted them whole. Whose message it
-    /// was is not known: when pieces are too large as well, all watches end.
-    fn split_messages(&mut self, error: &Error) {
-        self.oversized += 1;
-        if self.oversized >= OVERSIZED {
-            let reason = error.message().to_owned();
-            return self.end_all(&WatchEnd::Cancelled { reason });
-        }
-        for entry in self.entries.values_mut() {
-            entry.spec.fragment = true;
-        }
-    }
-
-    fn pause(&mut self) -> Duration {
-        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10));
-        let longest = doubled.min(LONGEST_PAUSE);
-        longest.mul_f64(0.5 + self.random.f64() / 2.0)
-    }
 }
 
 fn request(union: RequestUnion) -> WatchRequest {
     WatchRequest {
         request_union: Some(union),
     }
-}
-
-/// Errors that trying again does not mend: who waits for a watch is told.
-fn is_hopeless(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::AuthenticationFailed | ErrorKind::Config | ErrorKind::Unimplemented
-    )
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ async fn users() {
     each_alone(&[], |etcd| async move {
         let auth = connect(&etcd).await.auth();
         assert!(auth.user_list().await.unwrap().users.is_empty());
-        auth.user_add("ann", "pw").await.unwrap();
+        auth.user_add("ann", "hush-pw").await.unwrap();
         auth.user_add("bob", "").no_password().await.unwrap();
         assert_rejected(auth.user_add("ann", "other").await, ErrorKind::UserExists);
         let users = auth.user_list().await.unwrap().users;
@@ -59,7 +59,10 @@ async fn absent(auth: &Auth) {
     use ErrorKind::{RoleNotFound, UserNotFound};
     assert_rejected(auth.user_delete("bob").await, UserNotFound);
     assert_rejected(auth.user_get("bob").await, UserNotFound);
-    assert_rejected(auth.user_change_password("bob", "pw").await, UserNotFound);
+    assert_rejected(
+        auth.user_change_password("bob", "hush-pw").await,
+        UserNotFound,
+    );
     assert_rejected(auth.user_grant_role("bob", "writer").await, UserNotFound);
     assert_rejected(auth.user_revoke_role("bob", "writer").await, UserNotFound);
     assert_rejected(auth.user_grant_role("ann", "none").await, RoleNotFound);
@@ -72,11 +75,11 @@ async fn absent(auth: &Auth) {
 }
 
 async fn nonsense(auth: &Auth) {
-    assert_refused(auth.user_add("", "pw").await);
-    assert_refused(auth.user_add("carl", "pw").no_password().await);
+    assert_refused(auth.user_add("", "hush-pw").await);
+    assert_refused(auth.user_add("carl", "hush-pw").no_password().await);
     assert_refused(auth.user_delete("").await);
     assert_refused(auth.user_get("").await);
-    assert_refused(auth.user_change_password("", "pw").await);
+    assert_refused(auth.user_change_password("", "hush-pw").await);
     assert_refused(auth.user_grant_role("ann", "").await);
     assert_refused(auth.user_revoke_role("", "writer").await);
     assert_refused(auth.role_add("").await);
@@ -217,7 +220,7 @@ async fn authentication_goes_on_and_off() {
         assert_status(&client, modern, false).await;
         // Without a user root, nobody could switch it off again.
         assert_rejected(auth.enable().await, ErrorKind::AuthRefused);
-        auth.user_add("root", "old").await.unwrap();
+        auth.user_add("root", "hush-old").await.unwrap();
         assert_rejected(auth.enable().await, ErrorKind::AuthRefused);
         // Whether there is a role of that name at first differs between versions.
         let role = auth.role_add("root").await;
@@ -225,8 +228,10 @@ async fn authentication_goes_on_and_off() {
             assert_eq!(error.kind(), ErrorKind::RoleExists);
         }
         auth.user_grant_role("root", "root").await.unwrap();
-        auth.user_change_password("root", "secret").await.unwrap();
-        auth.user_add("ann", "pw").await.unwrap();
+        auth.user_change_password("root", "hush-secret")
+            .await
+            .unwrap();
+        auth.user_add("ann", "hush-pw").await.unwrap();
         auth.role_add("r").await.unwrap();
         let grant = auth.role_grant_permission("r", PermissionType::Read, "k");
         grant.await.unwrap();
@@ -238,11 +243,14 @@ async fn authentication_goes_on_and_off() {
         assert_rejected(client.put("k", "w").await, ErrorKind::TokenMissing);
         assert_rejected(auth.user_list().await, ErrorKind::TokenMissing);
         assert_rejected(auth.disable().await, ErrorKind::TokenMissing);
-        let told = etcd.etcdctl(["--user=ann:pw", "get", "k"]).await.unwrap();
+        let told = etcd
+            .etcdctl(["--user=ann:hush-pw", "get", "k"])
+            .await
+            .unwrap();
         assert_eq!(told, "k\nv\n");
-        let put = etcd.etcdctl(["--user=ann:pw", "put", "k", "w"]).await;
+        let put = etcd.etcdctl(["--user=ann:hush-pw", "put", "k", "w"]).await;
         assert!(put.unwrap_err().to_string().contains("permission denied"));
-        let old = etcd.etcdctl(["--user=root:old", "get", "k"]).await;
+        let old = etcd.etcdctl(["--user=root:hush-old", "get", "k"]).await;
         assert!(
             old.unwrap_err()
                 .to_string()
@@ -266,7 +274,7 @@ async fn as_root(etcd: &Etcd, modern: bool) {
         let builder = builder.credentials(name, password).timeout(DEADLINE);
         builder.connect().await.unwrap()
     };
-    let ann = login("ann", "pw").await;
+    let ann = login("ann", "hush-pw").await;
     assert_eq!(ann.get("k").string().await.unwrap().unwrap(), "v");
     assert_rejected(ann.put("k", "w").await, ErrorKind::PermissionDenied);
     assert_rejected(ann.auth().user_list().await, ErrorKind::PermissionDenied);
@@ -275,7 +283,7 @@ async fn as_root(etcd: &Etcd, modern: bool) {
     assert_upkeep(&ann, ErrorKind::PermissionDenied).await;
     assert_upkeep(&connect(etcd).await, ErrorKind::TokenMissing).await;
 
-    let root = login("root", "secret").await;
+    let root = login("root", "hush-secret").await;
     assert_status(&root, modern, true).await;
     assert_eq!(
         root.auth().user_list().await.unwrap().users,

@@ -50,24 +50,24 @@ async fn a_black_hole_before_one_member() {
             .connect()
             .await
             .unwrap();
-        client.put("k", "v").await.unwrap();
+        client.put("hush-k", "hush-v").await.unwrap();
         // Both are in use.
         let member = client.member(proxy.endpoint()).unwrap();
-        member.get("k").await.unwrap();
+        member.get("hush-k").await.unwrap();
         client
             .member(second.endpoint())
             .unwrap()
-            .get("k")
+            .get("hush-k")
             .await
             .unwrap();
         proxy.black_hole();
 
         let mut reads = tokio::task::JoinSet::new();
         for _ in 0..100 {
-            reads.spawn(client.get("k").string().into_future());
+            reads.spawn(client.get("hush-k").string().into_future());
         }
         while let Some(read) = reads.join_next().await {
-            assert_eq!(read.unwrap().unwrap().as_deref(), Some("v"));
+            assert_eq!(read.unwrap().unwrap().as_deref(), Some("hush-v"));
         }
         let (begun, mut in_a_row) = (Instant::now(), 0);
         while in_a_row < 10 {
@@ -75,7 +75,11 @@ async fn a_black_hole_before_one_member() {
                 begun.elapsed() < Duration::from_secs(10),
                 "{in_a_row} in a row"
             );
-            match client.put("k", "v").timeout(Duration::from_secs(1)).await {
+            match client
+                .put("hush-k", "hush-v")
+                .timeout(Duration::from_secs(1))
+                .await
+            {
                 Ok(_) => in_a_row += 1,
                 Err(_) => in_a_row = 0,
             }
@@ -83,7 +87,7 @@ async fn a_black_hole_before_one_member() {
 
         // The member comes back into use.
         proxy.heal();
-        member.get("k").await.unwrap();
+        member.get("hush-k").await.unwrap();
     })
     .await;
 }

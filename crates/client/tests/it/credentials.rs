@@ -7,9 +7,9 @@ use etcdex_testkit::{Binary, Etcd};
 
 use crate::stage::{DEADLINE, each_alone, ends};
 
-const PASSWORD: &str = "hunter2";
+pub(crate) const PASSWORD: &str = "hush-hunter2";
 
-async fn enable(etcd: &Etcd) {
+pub(crate) async fn enable(etcd: &Etcd) {
     let user = format!("root:{PASSWORD}");
     // 3.4 has no role root until auth is enabled, others refuse the grant of one that is missing.
     let _ = etcd.etcdctl(["role", "add", "root"]).await;
@@ -20,7 +20,7 @@ async fn enable(etcd: &Etcd) {
     etcd.etcdctl(["auth", "enable"]).await.unwrap();
 }
 
-fn builder(etcd: &Etcd) -> Builder {
+pub(crate) fn builder(etcd: &Etcd) -> Builder {
     Client::builder()
         .endpoint(etcd.endpoint())
         .timeout(DEADLINE)
@@ -35,11 +35,11 @@ async fn a_token_that_a_restart_forgot_fails_no_call() {
             .connect()
             .await
             .unwrap();
-        client.put("k", "1").await.unwrap();
+        client.put("hush-k", "1").await.unwrap();
         // Simple tokens live in the server's memory.
         etcd.restart().await.unwrap();
-        client.put("k", "2").await.unwrap();
-        let kv = client.get("k").await.unwrap().into_kv().unwrap();
+        client.put("hush-k", "2").await.unwrap();
+        let kv = client.get("hush-k").await.unwrap().into_kv().unwrap();
         assert_eq!((&kv.value[..], kv.version), (&b"2"[..], 2));
     })
     .await;
@@ -50,15 +50,15 @@ async fn who_is_refused_is_told_why() {
     each_alone(&[], |etcd| async move {
         enable(&etcd).await;
         let error = builder(&etcd)
-            .credentials("root", "guess")
+            .credentials("root", "hush-guess")
             .connect()
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error}");
-        assert!(!format!("{error} {error:?}").contains("guess"));
+        assert!(!format!("{error} {error:?}").contains("hush-guess"));
 
         let nobody = builder(&etcd).connect().await.unwrap();
-        let error = nobody.put("k", "v").await.unwrap_err();
+        let error = nobody.put("hush-k", "hush-v").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TokenMissing, "{error}");
         assert_eq!(error.outcome(), Outcome::Rejected);
 
@@ -67,7 +67,7 @@ async fn who_is_refused_is_told_why() {
             .connect()
             .await
             .unwrap();
-        let error = error.put("k", "v").await.unwrap_err();
+        let error = error.put("hush-k", "hush-v").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidToken, "{error}");
         assert_eq!(error.attempts(), 3);
     })
@@ -82,10 +82,10 @@ async fn credentials_do_no_harm_where_none_are_needed() {
             .connect()
             .await
             .unwrap();
-        client.put("k", "v").await.unwrap();
+        client.put("hush-k", "hush-v").await.unwrap();
         // And when they are needed from now on, no call notices.
         enable(&etcd).await;
-        client.put("k", "v").await.unwrap();
+        client.put("hush-k", "hush-v").await.unwrap();
     })
     .await;
 }
@@ -120,8 +120,11 @@ async fn load_with_short_tokens(binary: Binary) {
             tokio::spawn(async move {
                 let mut puts = 0;
                 while Instant::now() < end {
-                    client.put(format!("k{caller}"), "v").await.unwrap();
-                    client.get(format!("k{caller}")).await.unwrap();
+                    client
+                        .put(format!("hush-{caller}"), "hush-v")
+                        .await
+                        .unwrap();
+                    client.get(format!("hush-{caller}")).await.unwrap();
                     puts += 1;
                 }
                 (caller, puts)
@@ -131,7 +134,7 @@ async fn load_with_short_tokens(binary: Binary) {
     for caller in callers {
         let (caller, puts) = caller.await.unwrap();
         let kv = client
-            .get(format!("k{caller}"))
+            .get(format!("hush-{caller}"))
             .await
             .unwrap()
             .into_kv()

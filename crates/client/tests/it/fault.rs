@@ -11,7 +11,11 @@ use crate::stage::{DEADLINE, Stage, each, eventually, keys};
 /// Long enough to look at what is under way.
 const DELAY: Duration = Duration::from_millis(150);
 /// Larger than all that the client sends by itself.
-const VALUE: [u8; 5_000] = [b'v'; 5_000];
+const VALUE: [u8; 5_000] = {
+    let mut value = [b'v'; 5_000];
+    (value[0], value[1], value[2], value[3]) = (b'h', b'u', b's', b'h');
+    value
+};
 
 struct Network {
     proxy: Proxy,
@@ -31,7 +35,7 @@ impl Network {
             .await
             .unwrap();
         let direct = stage.inside();
-        direct.put("present", "1").await.unwrap();
+        direct.put("hush-present", "1").await.unwrap();
         Self {
             proxy,
             client,
@@ -61,7 +65,7 @@ impl Network {
     async fn assert_well(&self) {
         self.proxy.heal();
         // Reads succeed at once. A write may still be lost with a link that heals by a reset.
-        self.client.get("present").await.unwrap();
+        self.client.get("hush-present").await.unwrap();
         eventually("writes succeed", || async {
             self.client.put("well", "1").await.is_ok()
         })
@@ -94,7 +98,7 @@ async fn lose_the_link(stage: Stage, fault: fn(&Proxy)) {
     // A read is sent again, and nobody notices.
     network.proxy.delay(DELAY);
     let before = network.proxy.forwarded(Direction::ToServer);
-    let get = tokio::spawn(network.client.get("present").string());
+    let get = tokio::spawn(network.client.get("hush-present").string());
     until("the get goes to the server", || {
         network.proxy.forwarded(Direction::ToServer) > before
     })
@@ -143,7 +147,7 @@ async fn stall_that_ends_in_time() {
         let network = Network::new(&stage).await;
         network.proxy.stall();
         let mut put = tokio::spawn(network.client.put("k", "v"));
-        let mut get = tokio::spawn(network.client.get("present").string());
+        let mut get = tokio::spawn(network.client.get("hush-present").string());
         let both = async { tokio::join!(&mut put, &mut get) };
         let early = tokio::time::timeout(DELAY, both).await;
         assert!(early.is_err(), "nothing comes through");
@@ -165,7 +169,7 @@ async fn silence_longer_than_the_timeout() {
             fault(&network.proxy);
             let (begun, limit) = (Instant::now(), Duration::from_millis(200));
             let put = network.client.put("k", "v").timeout(limit);
-            let get = network.client.get("present").timeout(limit);
+            let get = network.client.get("hush-present").timeout(limit);
             let (put, get) = tokio::join!(put, get);
             let took = begun.elapsed();
             assert!(took >= limit && took < limit + DEADLINE / 6, "{took:?}");
@@ -188,7 +192,7 @@ async fn delay() {
         let calls = tokio::join!(
             network.client.put("a", "1"),
             network.client.put("b", "1"),
-            network.client.get("present"),
+            network.client.get("hush-present"),
         );
         let took = begun.elapsed();
         assert!(calls.0.is_ok() && calls.1.is_ok() && calls.2.is_ok());
@@ -210,7 +214,7 @@ async fn outage() {
         until("the link is gone", || network.proxy.open() == 0).await;
         // The client hears of it a moment later; before that, a call may still be handed over.
         eventually("the client knows", || async {
-            let get = network.client.get("present");
+            let get = network.client.get("hush-present");
             let limit = Duration::from_millis(20);
             get.timeout(limit).await.unwrap_err().attempts() == 0
         })
@@ -244,7 +248,7 @@ async fn links_that_break_under_load() {
         let reads = tokio::spawn(async move {
             let mut reads = 0;
             loop {
-                reader.get("present").await.unwrap();
+                reader.get("hush-present").await.unwrap();
                 reads += 1;
                 if reader.get("over").await.unwrap().count == 1 {
                     return reads;

@@ -118,7 +118,7 @@ async fn handles() {
         assert_eq!(endpoints, [stage.etcd.endpoint()]);
         assert!(inside.member("http://127.0.0.1:1").is_err());
 
-        member.close();
+        assert!(member.close(Duration::from_secs(5)).await.is_clean());
         let error = inside.get("0").await.unwrap_err();
         assert_eq!(error.kind(), etcdex::ErrorKind::Closed);
         assert_eq!(error.outcome(), etcdex::Outcome::NotSent);

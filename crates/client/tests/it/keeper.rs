@@ -16,7 +16,11 @@ async fn kept(client: &Client) -> LeaseKeeper {
 
 async fn kept_for(client: &Client, ttl: Duration) -> LeaseKeeper {
     let lease = client.grant(ttl).await.unwrap();
-    client.put("k", "v").lease(lease.id).await.unwrap();
+    client
+        .put("hush-k", "hush-v")
+        .lease(lease.id)
+        .await
+        .unwrap();
     let mut keeper = client.keep(lease.id);
     let state = keeper.changed().await;
     assert!(is_alive(state), "{state:?}");
@@ -43,7 +47,7 @@ async fn goes_on(client: &Client, keeper: &LeaseKeeper) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(is_alive(keeper.state()), "{:?}", keeper.state());
-    assert!(client.get("k").string().await.unwrap().is_some());
+    assert!(client.get("hush-k").string().await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -54,7 +58,7 @@ async fn a_lease_is_kept_and_then_given_back() {
         goes_on(&client, &keeper).await;
         let second = client.keep(keeper.id());
         keeper.revoke().await.unwrap();
-        assert!(client.get("k").string().await.unwrap().is_none());
+        assert!(client.get("hush-k").string().await.unwrap().is_none());
         assert_eq!(lost(&second).await, LeaseEnd::Revoked);
         assert_eq!(second.state(), LeaseState::Lost(LeaseEnd::Revoked));
     })
@@ -69,14 +73,14 @@ async fn a_dropped_keeper_renews_no_more() {
         let (id, second) = (keeper.id(), client.keep(keeper.id()));
         drop(keeper);
         tokio::time::sleep(TTL + Duration::from_secs(1)).await;
-        assert!(client.get("k").string().await.unwrap().is_some());
+        assert!(client.get("hush-k").string().await.unwrap().is_some());
         drop(second);
         let dropped = Instant::now();
         while client.ttl(id).await.unwrap().ttl.is_some() {
             assert!(dropped.elapsed() < TTL + Duration::from_secs(3));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert!(client.get("k").string().await.unwrap().is_none());
+        assert!(client.get("hush-k").string().await.unwrap().is_none());
         // The next keeper starts anew.
         let keeper = kept(&client).await;
         assert!(is_alive(keeper.state()));
@@ -221,7 +225,7 @@ async fn a_lease_survives_the_loss_of_its_member() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(is_alive(keeper.state()), "{:?}", keeper.state());
-        assert!(client.get("k").string().await.unwrap().is_some());
+        assert!(client.get("hush-k").string().await.unwrap().is_some());
 
         // One that stands still is left, too.
         cluster.members()[used].restart().await.unwrap();
@@ -309,4 +313,25 @@ fn cpu() -> f64 {
         .filter_map(|field| field.parse::<f64>().ok())
         .sum();
     ticks / 100.0
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_gives_its_leases_back() {
+    each(|stage| async move {
+        let other = stage.inside();
+        let builder = Client::builder().endpoint(stage.etcd.endpoint());
+        let builder = builder.namespace(stage.prefix.as_str()).timeout(DEADLINE);
+        let client = builder.connect().await.unwrap();
+        let keeper = kept_for(&client, Duration::from_secs(600)).await;
+        let unkept = client.grant(Duration::from_secs(600)).await.unwrap().id;
+        let left = client.close(DEADLINE).await;
+        assert!(left.is_clean(), "{left:?}");
+        assert_eq!(keeper.state(), LeaseState::Lost(LeaseEnd::Revoked));
+        assert!(other.get("k").string().await.unwrap().is_none());
+        assert!(other.ttl(keeper.id()).await.unwrap().ttl.is_none());
+        assert!(other.ttl(unkept).await.unwrap().ttl.is_some());
+        let error = client.get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    })
+    .await;
 }

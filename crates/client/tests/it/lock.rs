@@ -32,18 +32,18 @@ async fn a_lock_is_held_by_one_and_given_on_in_order() {
         let client = stage.inside();
         let mut waiting = Vec::new();
         for place in 0..4 {
-            let lock = client.lock("lock", lease(&client).await);
+            let lock = client.lock("hush-lock", lease(&client).await);
             waiting.push(tokio::spawn(lock));
             // In the queue before the next one comes.
             eventually("it is in the queue", || async {
-                queue(&client, "lock").await == place + 1
+                queue(&client, "hush-lock").await == place + 1
             })
             .await;
         }
         waiting.reverse();
         while let Some(first) = waiting.pop() {
             let lock = taken(first).await;
-            assert!(lock.key.starts_with(b"lock/"), "the namespace is off");
+            assert!(lock.key.starts_with(b"hush-lock/"), "the namespace is off");
             tokio::time::sleep(Duration::from_millis(20)).await;
             assert!(waiting.iter().all(|lock| !lock.is_finished()));
             let fenced = client
@@ -55,7 +55,7 @@ async fn a_lock_is_held_by_one_and_given_on_in_order() {
             let again = client.unlock(lock.key).await.unwrap();
             assert_ne!(again.header.revision, 0);
         }
-        assert_eq!(queue(&client, "lock").await, 0);
+        assert_eq!(queue(&client, "hush-lock").await, 0);
     })
     .await;
 }
@@ -71,11 +71,11 @@ async fn a_lock_waits_without_a_time_out_and_with_one() {
             .unwrap();
         let client = client.namespace(stage.prefix.as_str());
         let (one, other) = (lease(&client).await, lease(&client).await);
-        let held = client.lock("lock", one).await.unwrap();
-        let waiting = tokio::spawn(client.lock("lock", other));
+        let held = client.lock("hush-lock", one).await.unwrap();
+        let waiting = tokio::spawn(client.lock("hush-lock", other));
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         assert!(!waiting.is_finished());
-        let short = client.lock("lock", lease(&client).await);
+        let short = client.lock("hush-lock", lease(&client).await);
         let error = short.timeout(Duration::from_millis(100)).await.unwrap_err();
         // The server has the same time-out, and may be first.
         let kinds = [etcdex::ErrorKind::Timeout, etcdex::ErrorKind::Cancelled];
@@ -83,7 +83,7 @@ async fn a_lock_waits_without_a_time_out_and_with_one() {
         client.unlock(held.key).await.unwrap();
         taken(waiting).await;
         // The same lease has it already.
-        client.lock("lock", other).await.unwrap();
+        client.lock("hush-lock", other).await.unwrap();
     })
     .await;
 }
@@ -92,14 +92,23 @@ async fn a_lock_waits_without_a_time_out_and_with_one() {
 async fn one_that_waits_no_more_leaves_the_queue() {
     each(|stage| async move {
         let client = stage.inside();
-        let held = client.lock("lock", lease(&client).await).await.unwrap();
-        let dropped = tokio::spawn(client.lock("lock", lease(&client).await));
-        eventually("it waits", || async { queue(&client, "lock").await == 2 }).await;
-        let last = tokio::spawn(client.lock("lock", lease(&client).await));
-        eventually("it waits", || async { queue(&client, "lock").await == 3 }).await;
+        let held = client
+            .lock("hush-lock", lease(&client).await)
+            .await
+            .unwrap();
+        let dropped = tokio::spawn(client.lock("hush-lock", lease(&client).await));
+        eventually("it waits", || async {
+            queue(&client, "hush-lock").await == 2
+        })
+        .await;
+        let last = tokio::spawn(client.lock("hush-lock", lease(&client).await));
+        eventually("it waits", || async {
+            queue(&client, "hush-lock").await == 3
+        })
+        .await;
         dropped.abort();
         eventually("it is forgotten", || async {
-            queue(&client, "lock").await == 2
+            queue(&client, "hush-lock").await == 2
         })
         .await;
         assert!(!last.is_finished());
@@ -113,10 +122,16 @@ async fn one_that_waits_no_more_leaves_the_queue() {
 async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
     each(|stage| async move {
         let client = stage.inside();
-        let held = client.lock("lock", lease(&client).await).await.unwrap();
+        let held = client
+            .lock("hush-lock", lease(&client).await)
+            .await
+            .unwrap();
         let short = lease(&client).await;
-        let waiting = tokio::spawn(client.lock("lock", short));
-        eventually("it waits", || async { queue(&client, "lock").await == 2 }).await;
+        let waiting = tokio::spawn(client.lock("hush-lock", short));
+        eventually("it waits", || async {
+            queue(&client, "hush-lock").await == 2
+        })
+        .await;
         client.revoke(short).await.unwrap();
         client.unlock(held.key).await.unwrap();
         let reply = tokio::time::timeout(DEADLINE, waiting)
@@ -132,7 +147,7 @@ async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
             Ok(_) => panic!("it has a lock without a key"),
             Err(error) => assert_eq!(error.kind(), etcdex::ErrorKind::Server, "{error:?}"),
         }
-        let gone = client.lock("lock", short).await.unwrap_err();
+        let gone = client.lock("hush-lock", short).await.unwrap_err();
         assert_eq!(gone.kind(), etcdex::ErrorKind::LeaseNotFound, "{gone:?}");
     })
     .await;
@@ -144,27 +159,43 @@ async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
 async fn five_hundred_that_wait_starve_nobody() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
-        let _held = client.lock("lock", lease(&client).await).await.unwrap();
-        let lease = client.grant(Duration::from_secs(3)).await.unwrap().id;
-        let mut keeper = client.keep(lease);
-        keeper.changed().await;
-        let mut waiting = tokio::task::JoinSet::new();
-        for _ in 0..500 {
-            let lease = self::lease(&client).await;
-            waiting.spawn(client.lock("lock", lease));
-        }
-        eventually("all wait", || async { queue(&client, "lock").await == 501 }).await;
-        for _ in 0..50 {
-            client.put("k", "v").await.unwrap();
-            client.get("k").await.unwrap();
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        let state = keeper.state();
-        assert!(
-            matches!(state, etcdex::LeaseState::Alive { .. }),
-            "{state:?}"
-        );
-        assert_eq!(waiting.len(), 500);
+        five_hundred_wait(&client).await;
     })
     .await;
+}
+
+/// While five hundred wait for a lock, calls are answered, and a lease is kept for four times its
+/// time-to-live.
+pub(crate) async fn five_hundred_wait(client: &Client) {
+    let ttl = Duration::from_secs(2);
+    client.lock("hush-lock", lease(client).await).await.unwrap();
+    let kept = client.grant(ttl).await.unwrap().id;
+    client.put("hush-kept", "hush").lease(kept).await.unwrap();
+    let mut keeper = client.keep(kept);
+    keeper.changed().await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        let lease = lease(client).await;
+        waiting.spawn(client.lock("hush-lock", lease));
+    }
+    eventually("all wait", || async {
+        queue(client, "hush-lock").await == 501
+    })
+    .await;
+    let end = tokio::time::Instant::now() + ttl * 4;
+    while tokio::time::Instant::now() < end {
+        let call = Duration::from_secs(5);
+        client.put("hush-k", "hush").timeout(call).await.unwrap();
+        client.get("hush-k").timeout(call).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let state = keeper.state();
+    assert!(
+        matches!(state, etcdex::LeaseState::Alive { .. }),
+        "{state:?}"
+    );
+    let kv = client.get("hush-kept").await.unwrap().into_kv().unwrap();
+    assert_eq!((kv.version, kv.lease), (1, Some(kept)));
+    assert_eq!(waiting.len(), 500);
+    assert!(waiting.try_join_next().is_none());
 }

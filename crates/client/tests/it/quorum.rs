@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use etcdex::{Client, Code, ErrorKind, Outcome};
-use etcdex_testkit::{Binary, Cluster, Etcd};
+use etcdex_testkit::{Binary, Cluster, Etcd, Proxy};
 
-use crate::stage::{ends, eventually};
+use crate::stage::{DEADLINE, ends, eventually};
 
 /// Three members of which the last is alone and knows it, and a client of that one.
 async fn alone(binary: &Binary) -> (Cluster, Client) {
@@ -104,6 +104,76 @@ async fn the_kind_of_a_timeout_is_timeout() {
                 assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
             }
         }
+    })
+    .await;
+}
+
+/// Who waits for a lock on a member that is cut off would wait until it is back.
+#[tokio::test]
+async fn a_lock_that_waits_hears_of_the_lost_leader() {
+    ends(|binary| async move {
+        let builder = Etcd::builder().binary(&binary);
+        let builder = builder.args(["--heartbeat-interval=50", "--election-timeout=500"]);
+        let cluster = builder.start_cluster(3).await.unwrap();
+        let [first, second, last] = cluster.members() else {
+            panic!("three members")
+        };
+        let client = Client::connect(last.endpoint()).await.unwrap();
+        let mut leases = Vec::new();
+        for _ in 0..3 {
+            leases.push(client.grant(Duration::from_secs(600)).await.unwrap().id);
+        }
+        let held = client.lock("lock", leases[0]).await.unwrap();
+        let waiting = tokio::spawn(client.lock("lock", leases[1]));
+        let patient = tokio::spawn(client.require_leader(false).lock("lock", leases[2]));
+        eventually("both are in the queue", || async {
+            let queue = client.get("lock/").prefix().count_only().await;
+            queue.unwrap().count == 3
+        })
+        .await;
+        first.kill();
+        second.kill();
+
+        let lost = tokio::time::timeout(DEADLINE, waiting).await;
+        let error = lost.expect("it does not wait").unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoLeader, "{error:?}");
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+        let refused = client.lock("lock", leases[1]).timeout(DEADLINE);
+        let refused = refused.await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NoLeader, "{refused:?}");
+        assert_eq!(refused.outcome(), Outcome::Rejected, "{refused:?}");
+        assert!(!patient.is_finished());
+
+        for member in [first, second] {
+            member.launch().unwrap();
+        }
+        last.ready().await.unwrap();
+        // As the documentation says: another lease, and not the same.
+        client.revoke(leases[1]).timeout(DEADLINE).await.unwrap();
+        client.unlock(held.key).timeout(DEADLINE).await.unwrap();
+        let lock = tokio::time::timeout(DEADLINE, patient).await;
+        lock.expect("it gets the lock").unwrap().unwrap();
+    })
+    .await;
+}
+
+/// A read that is not answered makes the client ping, and often if other calls are answered
+/// meanwhile: etcd then counts no ping as one too many.
+#[tokio::test]
+async fn pings_between_answers_offend_nobody() {
+    ends(|binary| async move {
+        let (cluster, _client) = alone(&binary).await;
+        let last = &cluster.members()[2];
+        let proxy = Proxy::start(last.client_address()).await.unwrap();
+        let client = Client::connect(proxy.endpoint()).await.unwrap();
+        let stuck = client.get("k").timeout(Duration::from_secs(12));
+        let stuck = tokio::spawn(stuck.into_future());
+        while !stuck.is_finished() {
+            client.get("k").serializable().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(stuck.await.unwrap().is_err());
+        assert_eq!(proxy.connections(), 1);
     })
     .await;
 }

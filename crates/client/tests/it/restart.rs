@@ -28,7 +28,7 @@ pub(crate) struct Write {
 impl Load {
     /// Three readers and three writers.
     pub(crate) async fn start(client: &Client) -> Self {
-        client.put("present", "1").await.unwrap();
+        client.put("hush-present", "1").await.unwrap();
         let mut load = Self {
             client: client.clone(),
             over: Arc::default(),
@@ -42,7 +42,7 @@ impl Load {
             load.tasks.spawn(async move {
                 while !over.load(Ordering::Relaxed) {
                     // Reads never fail.
-                    let get = client.get("present").string().await.unwrap();
+                    let get = client.get("hush-present").string().await.unwrap();
                     assert_eq!(get.as_deref(), Some("1"));
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
@@ -53,8 +53,8 @@ impl Load {
             load.tasks.spawn(async move {
                 let mut told = Vec::new();
                 while !over.load(Ordering::Relaxed) {
-                    let key = format!("write/{task}/{}", told.len());
-                    let put = client.put(&key, "1").await;
+                    let key = format!("hush-write/{task}/{}", told.len());
+                    let put = client.put(&key, "hush").await;
                     if put.is_ok() {
                         writes.fetch_add(1, Ordering::Relaxed);
                     }
@@ -88,7 +88,7 @@ impl Load {
         while let Some(task) = self.tasks.join_next().await {
             told.extend(task.unwrap());
         }
-        let all = self.client.get("write/").prefix().await.unwrap();
+        let all = self.client.get("hush-write/").prefix().await.unwrap();
         // Nothing was applied twice.
         assert!(all.kvs.iter().all(|kv| kv.version == 1));
         let there: std::collections::HashSet<&str> = keys(&all.kvs).into_iter().collect();
@@ -120,15 +120,19 @@ async fn a_server_is_killed_and_restarted_under_load() {
 async fn a_server_stands_still_for_a_while() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
-        client.put("present", "1").await.unwrap();
+        client.put("hush-present", "1").await.unwrap();
         etcd.pause().unwrap();
         let short = Duration::from_millis(200);
-        let error = client.put("lost", "1").timeout(short).await.unwrap_err();
+        let error = client
+            .put("hush-lost", "1")
+            .timeout(short)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert_eq!(error.outcome(), Outcome::Unknown);
 
         let mut put = tokio::spawn(client.put("k", "v"));
-        let mut get = tokio::spawn(client.get("present").string());
+        let mut get = tokio::spawn(client.get("hush-present").string());
         let both = async { tokio::join!(&mut put, &mut get) };
         assert!(tokio::time::timeout(short, both).await.is_err());
         etcd.resume().unwrap();

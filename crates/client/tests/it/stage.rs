@@ -26,7 +26,7 @@ impl Stage {
         Self {
             etcd,
             client: connect(etcd).await,
-            prefix: format!("test-{}/", NEXT.fetch_add(1, Ordering::Relaxed)),
+            prefix: format!("hush-{}/", NEXT.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
@@ -85,6 +85,11 @@ where
     .await;
 }
 
+/// Every version, in ascending order.
+pub(crate) fn all() -> &'static [Binary] {
+    binaries().all()
+}
+
 /// The newest version, if there is one at all.
 pub(crate) fn newest() -> Option<&'static Binary> {
     binaries().newest()
@@ -121,7 +126,10 @@ impl Drop for Told {
 
 fn binaries() -> &'static Binaries {
     static BINARIES: OnceLock<Binaries> = OnceLock::new();
-    BINARIES.get_or_init(Binaries::for_tests)
+    BINARIES.get_or_init(|| {
+        crate::traces::watch();
+        Binaries::for_tests()
+    })
 }
 
 /// Never dropped: the testkit's watchdog kills them when this process ends.

@@ -6,6 +6,7 @@
 mod authority;
 mod environment;
 mod files;
+mod lanes;
 mod refusal;
 mod right;
 mod scripted;
@@ -120,7 +121,7 @@ async fn connect(url: &str, tls: TlsConfig) -> Result<Client, Error> {
 
 /// A put and a get come through.
 async fn works(client: &Client) {
-    client.put("k", "v").await.expect("the put");
-    let value = client.get("k").string().await.expect("the get");
-    assert_eq!(value.as_deref(), Some("v"));
+    client.put("hush-k", "hush-v").await.expect("the put");
+    let value = client.get("hush-k").string().await.expect("the get");
+    assert_eq!(value.as_deref(), Some("hush-v"));
 }

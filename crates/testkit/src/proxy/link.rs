@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::counters::Place;
 use super::pump::{Over, Pump};
+use super::view::{Conversation, Sight};
 use super::{Direction, State};
 
 /// How long the two sides may take to close after a cut.
@@ -24,12 +25,13 @@ pub(super) async fn run(
     state: watch::Receiver<State>,
     born: State,
     place: Place,
+    sight: Sight,
 ) {
     // A server that is not there looks to the client as it would without a proxy, nearly.
     let Ok(mut server) = connect(&client, target).await else {
         return reset(client);
     };
-    let over = forward(&mut client, &mut server, state, born, &place).await;
+    let over = forward(&mut client, &mut server, state, born, &place, &sight).await;
     // From here on nothing is forwarded: it counts as closed.
     drop(place);
     match over {
@@ -58,7 +60,9 @@ async fn forward(
     state: watch::Receiver<State>,
     born: State,
     place: &Place,
+    sight: &Sight,
 ) -> Result<(), Over> {
+    let conversation = Conversation::new(sight);
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let up = Pump {
@@ -68,6 +72,7 @@ async fn forward(
         state: state.clone(),
         seen: born,
         counters: place.counters(),
+        view: conversation.view(Direction::ToServer),
     };
     let down = Pump {
         direction: Direction::ToClient,
@@ -76,6 +81,7 @@ async fn forward(
         state,
         seen: born,
         counters: place.counters(),
+        view: conversation.view(Direction::ToClient),
     };
     tokio::try_join!(up.run(), down.run()).map(|_| ())
 }

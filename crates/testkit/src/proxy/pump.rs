@@ -7,10 +7,14 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::counters::Counters;
+use super::meter::Meter;
 use super::queue::{Next, Queue};
+use super::trip::Mine;
+use super::view::View;
 use super::{Direction, Flow, State};
 
 /// How much is taken in at once.
@@ -39,12 +43,18 @@ pub(super) struct Pump<'a> {
     /// The state that was acted on last; at first that of the link's birth.
     pub(super) seen: State,
     pub(super) counters: &'a Counters,
+    pub(super) view: View<'a>,
 }
 
 /// What a pump has on its hands.
 #[derive(Default)]
 struct Load {
     queue: Queue,
+    /// How much was forwarded.
+    position: u64,
+    /// Where the link is to end.
+    mine: Option<Mine>,
+    meter: Meter,
     /// Bytes were dropped, so the stream has a hole.
     hole: bool,
     /// The receiver was told the end; what still comes is dropped.
@@ -56,13 +66,15 @@ impl Pump<'_> {
     pub(super) async fn run(mut self) -> Result<(), Over> {
         let mut load = Load::default();
         let mut chunk = vec![0; CHUNK];
+        self.limit_life(&mut load);
         loop {
             self.follow(&mut load).await?;
-            let now = Instant::now();
-            let next = match self.seen.flow {
-                Flow::Pass => load.queue.next(now),
-                Flow::Stall | Flow::BlackHole => Next::Idle,
-            };
+            if let Some(mine) = load.mine {
+                if mine.position <= load.position {
+                    return Err(mine.over);
+                }
+            }
+            let next = self.next(&load, Instant::now());
             if load.closed && load.queue.has_end() {
                 return Ok(());
             }
@@ -77,11 +89,52 @@ impl Pump<'_> {
                     let count = written.or(Err(Over::Reset))?;
                     self.counters.forward(self.direction, count);
                     load.queue.delivered(count);
+                    load.position += count as u64;
+                    if let Some(rate) = self.seen.throttle {
+                        load.meter.delivered(count, rate, Instant::now());
+                    }
+                    if self.seen.slice.is_some() {
+                        // So that the receiver may see the slices one by one.
+                        yield_now().await;
+                    }
                 }
                 read = take(&self.from, &mut chunk), if room => {
                     let count = read.or(Err(Over::Reset))?;
                     self.keep(&mut load, &chunk[..count]);
                 }
+            }
+        }
+    }
+
+    /// What is to be delivered next, as much of it as may go at once.
+    fn next<'l>(&self, load: &'l Load, now: Instant) -> Next<'l> {
+        let bytes = match (self.seen.flow, load.queue.next(now)) {
+            (Flow::Pass, Next::Deliver(bytes)) => bytes,
+            (Flow::Pass, next) => return next,
+            (Flow::Stall | Flow::BlackHole, _) => return Next::Idle,
+        };
+        let mut count = bytes.len().min(self.seen.slice.unwrap_or(usize::MAX));
+        if let Some(mine) = load.mine {
+            let room = mine.position.saturating_sub(load.position);
+            count = count.min(usize::try_from(room).unwrap_or(usize::MAX));
+        }
+        if let Some(rate) = self.seen.throttle {
+            match load.meter.allows(rate, now) {
+                Ok(most) => count = count.min(most),
+                Err(then) => return Next::Wait(then),
+            }
+        }
+        Next::Deliver(&bytes[..count])
+    }
+
+    /// Lays the mine of `reset_after`.
+    fn limit_life(&self, load: &mut Load) {
+        if let Some((direction, bytes)) = self.seen.reset_after {
+            if direction == self.direction {
+                load.lay(Mine {
+                    position: load.position + bytes,
+                    over: Over::Reset,
+                });
             }
         }
     }
@@ -106,6 +159,12 @@ impl Pump<'_> {
         } else if load.hole {
             return Err(Over::Reset);
         }
+        if self.seen.heals != last.heals {
+            load.mine = None;
+        }
+        if self.seen.limits != last.limits {
+            self.limit_life(load);
+        }
         if self.seen.delay < last.delay {
             load.queue.hurry(Instant::now() + self.seen.delay);
         }
@@ -113,9 +172,12 @@ impl Pump<'_> {
     }
 
     /// Takes in what has come; nothing is the end.
-    fn keep(&self, load: &mut Load, bytes: &[u8]) {
+    fn keep(&mut self, load: &mut Load, bytes: &[u8]) {
         let due = Instant::now() + self.seen.delay;
         let dropped = load.closed || self.seen.flow == Flow::BlackHole;
+        if let Some(mine) = self.view.see(bytes) {
+            load.lay(mine);
+        }
         match (bytes.is_empty(), dropped) {
             (true, _) => load.queue.push_end(due),
             (false, false) => load.queue.push(bytes, due),
@@ -124,10 +186,20 @@ impl Pump<'_> {
     }
 
     fn limit(&self) -> usize {
-        if self.seen.flow == Flow::Pass && self.seen.delay == Duration::ZERO {
+        let seen = &self.seen;
+        if seen.flow == Flow::Pass && seen.delay == Duration::ZERO {
             FLOWING
         } else {
             STALLED
+        }
+    }
+}
+
+impl Load {
+    /// The nearer mine counts.
+    fn lay(&mut self, mine: Mine) {
+        if self.mine.is_none_or(|last| mine.position < last.position) {
+            self.mine = Some(mine);
         }
     }
 }

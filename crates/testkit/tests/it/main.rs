@@ -1,10 +1,13 @@
 //! The testkit tested: a test is worth what its tools are.
 
+mod chaos;
 mod cluster;
 mod etcd;
 mod orphans;
 mod proxy;
 mod proxy_flow;
+mod proxy_http2;
+mod proxy_shape;
 
 use std::time::Duration;
 

@@ -66,9 +66,9 @@ async fn certificates_as_etcdctl_is_given_them() {
             format!("--cert={}", certificate.display()),
             format!("--key={}", key.display()),
             "get".to_owned(),
-            "k".to_owned(),
+            "hush-k".to_owned(),
         ]);
-        assert_eq!(told.await.expect("etcdctl gets it"), "k\nv\n");
+        assert_eq!(told.await.expect("etcdctl gets it"), "hush-k\nhush-v\n");
     })
     .await;
 }

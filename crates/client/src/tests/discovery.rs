@@ -1,0 +1,261 @@
+//! Endpoints that the cluster tells of itself, and members by their IDs.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use etcdex_proto::etcdserverpb as pb;
+use tokio::io::DuplexStream;
+use tokio::time::sleep;
+
+use super::peer::{Asked, Peers, framed, serve};
+use crate::{Client, Endpoint, ErrorKind};
+
+const INTERVAL: Duration = Duration::from_secs(60);
+const LIST: &str = "/etcdserverpb.Cluster/MemberList";
+
+/// What the members of a cluster say of it, and the URLs at which nobody is just now.
+#[derive(Clone, Default)]
+struct Script {
+    members: Arc<Mutex<Vec<pb::Member>>>,
+    down: Arc<Mutex<Vec<&'static str>>>,
+    lists: Arc<AtomicUsize>,
+    /// Everything else that was asked, by the number of the peer.
+    asked: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Script {
+    fn advertise(&self, urls: &[&str]) {
+        let members = urls.iter().enumerate().map(|(number, url)| pb::Member {
+            id: number as u64 + 1,
+            client_ur_ls: match *url {
+                "" => vec![],
+                url => url.split(',').map(str::to_owned).collect(),
+            },
+            is_learner: url.contains("learner"),
+            ..pb::Member::default()
+        });
+        *self.members.lock().expect("no panic") = members.collect();
+    }
+
+    fn kill(&self, url: &'static str) {
+        self.down.lock().expect("no panic").push(url);
+    }
+
+    fn asked(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.asked.lock().expect("no panic"))
+    }
+
+    /// Peers of one cluster; those of another, too.
+    fn peers(&self, urls: &[&'static str], foreign: &[&'static str]) -> Peers {
+        let all = urls.iter().map(|url| (*url, 7));
+        let all = all.chain(foreign.iter().map(|url| (*url, 8)));
+        all.fold(Peers::default(), |peers, (url, cluster)| {
+            let script = self.clone();
+            peers.and(url, move |_, stream| {
+                script.clone().serve(url, cluster, stream)
+            })
+        })
+    }
+
+    async fn serve(self, url: &'static str, cluster: u64, stream: DuplexStream) {
+        let down = Arc::clone(&self.down);
+        let is_down = move || down.lock().expect("no panic").contains(&url);
+        let dies = async {
+            while !is_down() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let serving = serve(stream, move |asked: Asked| {
+            let script = self.clone();
+            async move { script.answer(url, cluster, asked) }
+        });
+        tokio::select! {
+            biased;
+            () = dies => {}
+            () = serving => {}
+        }
+    }
+
+    fn answer(&self, url: &'static str, cluster_id: u64, asked: Asked) {
+        if asked.path != LIST {
+            self.asked.lock().expect("no panic").push(url);
+            return asked.answer_well();
+        }
+        self.lists.fetch_add(1, Ordering::Relaxed);
+        let header = pb::ResponseHeader {
+            cluster_id,
+            ..pb::ResponseHeader::default()
+        };
+        asked.answer(framed(&pb::MemberListResponse {
+            header: Some(header),
+            members: self.members.lock().expect("no panic").clone(),
+        }));
+    }
+}
+
+fn endpoints(client: &Client) -> Vec<String> {
+    let endpoints = client.endpoints();
+    let mut urls: Vec<String> = endpoints.iter().map(|one| one.url().to_owned()).collect();
+    urls.sort();
+    urls
+}
+
+/// A client that was given these endpoints.
+async fn client(peers: &Peers, seeds: &[&str]) -> Client {
+    let builder = Client::builder().endpoints(seeds).connector(peers.clone());
+    let builder = builder.auto_sync_interval(INTERVAL);
+    let client = builder.connect().await.expect("it connects");
+    sleep(Duration::from_secs(5)).await;
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_are_learned_and_forgotten() {
+    let script = Script::default();
+    let peers = script.peers(&["http://a:1", "http://b:1", "http://c:1"], &[]);
+    script.advertise(&["http://a:1", "http://b:1", "http://learner:1"]);
+    let client = client(&peers, &["http://a:1"]).await;
+    assert_eq!(endpoints(&client), ["http://a:1", "http://b:1"]);
+    client.add_endpoint("http://own:1").expect("a URL");
+
+    script.advertise(&["http://a:1", "http://b:1", "http://c:1"]);
+    sleep(INTERVAL * 2).await;
+    let all = ["http://a:1", "http://b:1", "http://c:1", "http://own:1"];
+    assert_eq!(endpoints(&client), all);
+    script.advertise(&["http://b:1", "http://c:1"]);
+    sleep(INTERVAL * 2).await;
+    assert_eq!(endpoints(&client), all[1..]);
+    client.get("k").await.expect("an answer");
+    assert_ne!(script.asked(), ["http://a:1"]);
+
+    // Once an interval, give or take a tenth, whatever is tried besides.
+    let before = script.lists.load(Ordering::Relaxed);
+    sleep(INTERVAL * 20).await;
+    let lists = script.lists.load(Ordering::Relaxed) - before;
+    assert!((18..=20 * 3).contains(&lists), "{lists}");
+    client.close(Duration::ZERO).await;
+    let before = script.lists.load(Ordering::Relaxed);
+    sleep(INTERVAL * 20).await;
+    assert_eq!(script.lists.load(Ordering::Relaxed), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_reach_is_not_used() {
+    let script = Script::default();
+    let peers = script.peers(&["http://seed:1"], &["http://localhost:2379"]);
+    script.advertise(&["http://10.0.0.1:1", "http://localhost:2379"]);
+    let client = client(&peers, &["http://seed:1"]).await;
+    for _ in 0..3 {
+        assert_eq!(endpoints(&client), ["http://seed:1"]);
+        sleep(INTERVAL).await;
+        client.put("k", "v").await.expect("an answer");
+    }
+    assert_eq!(
+        script.asked(),
+        ["http://seed:1"; 3],
+        "not the other cluster"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seed_makes_way_and_comes_back_in_need() {
+    let script = Script::default();
+    let urls = ["http://a:1", "http://b:1", "http://seed:1"];
+    let peers = script.peers(&urls, &[]);
+    script.advertise(&urls[..2]);
+    let client = client(&peers, &["http://seed:1"]).await;
+    assert_eq!(endpoints(&client), urls[..2]);
+    client.put("k", "v").await.expect("an answer");
+    assert_ne!(script.asked(), ["http://seed:1"]);
+
+    script.kill("http://a:1");
+    script.kill("http://b:1");
+    sleep(Duration::from_secs(1)).await;
+    client.get("k").await.expect("the seed answers, at once");
+    assert_eq!(script.asked(), ["http://seed:1"]);
+    sleep(INTERVAL * 3).await;
+    assert_eq!(endpoints(&client), urls, "nothing better has answered");
+    script.down.lock().expect("no panic").clear();
+    sleep(INTERVAL * 3).await;
+    assert_eq!(endpoints(&client), urls[..2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lazy_client_connects_for_nobody() {
+    let script = Script::default();
+    let peers = script.peers(&["http://a:1", "http://b:1"], &[]);
+    script.advertise(&["http://a:1", "http://b:1"]);
+    let builder = Client::builder().endpoint("http://a:1");
+    let builder = builder.connector(peers.clone());
+    let client = builder.auto_sync_interval(INTERVAL).connect_lazy();
+    let client = client.expect("a client");
+    sleep(INTERVAL * 3).await;
+    assert_eq!(peers.connections("http://a:1"), 0);
+    client.get("k").await.expect("an answer");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(endpoints(&client).len(), 2);
+    drop(client);
+    let before = script.lists.load(Ordering::Relaxed);
+    sleep(INTERVAL * 20).await;
+    assert_eq!(script.lists.load(Ordering::Relaxed), before);
+}
+
+#[test]
+fn it_needs_a_runtime() {
+    let builder = Client::builder().auto_sync_interval(INTERVAL);
+    let error = builder.connect_lazy().expect_err("there is none");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_is_found_by_its_id() {
+    let script = Script::default();
+    let peers = script.peers(&["http://a:1", "http://b:1"], &[]);
+    script.advertise(&["http://a:1", "https://b:1,http://b:1", "", "https://c:1"]);
+    let builder = Client::builder().endpoint("http://a:1");
+    let client = builder.connector(peers.clone()).connect().await;
+    let client = client.expect("it connects");
+    let b = client.member_with_id(2).await.expect("a member");
+    let a = client.member_with_id(1).await.expect("a member");
+    assert_eq!(script.lists.load(Ordering::Relaxed), 1, "it is remembered");
+    for _ in 0..3 {
+        b.get("k").await.expect("an answer");
+        a.get("k").await.expect("an answer");
+        client.get("k").await.expect("an answer");
+    }
+    assert_eq!(
+        script.asked(),
+        ["http://b:1", "http://a:1", "http://a:1"].repeat(3)
+    );
+    assert_eq!(
+        endpoints(&client),
+        ["http://a:1"],
+        "it is a member's handle only"
+    );
+    // As long as nobody wants it, it has no connection.
+    sleep(Duration::from_secs(120)).await;
+    b.get("k").await.expect("an answer");
+    assert_eq!(peers.connections("http://b:1"), 2);
+
+    let kind = async |id| client.member_with_id(id).await.expect_err("none").kind();
+    assert_eq!(kind(77).await, ErrorKind::MemberNotFound);
+    assert_eq!(kind(3).await, ErrorKind::Unavailable);
+    assert_eq!(kind(4).await, ErrorKind::Config, "it is https only");
+    // A new member is asked for.
+    script.advertise(&["http://a:1", "http://b:1", "http://b:1"]);
+    let third = client.member_with_id(3).await.expect("it has started");
+    third.get("k").await.expect("an answer");
+
+    // What becomes an endpoint stays a member's, and what is removed is neither.
+    let b_endpoint: Endpoint = "http://b:1".parse().expect("a URL");
+    assert!(client.add_endpoint(b_endpoint.url()).expect("a URL"));
+    b.get("k").await.expect("an answer");
+    assert!(client.remove_endpoint(b_endpoint.url()).expect("a URL"));
+    assert_eq!(
+        b.get("k").await.expect_err("gone").kind(),
+        ErrorKind::Config
+    );
+    let again = client.member_with_id(2).await.expect("a member");
+    again.get("k").await.expect("an answer");
+}

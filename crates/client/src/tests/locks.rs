@@ -1,0 +1,287 @@
+//! Calls that wait for a lock, and members that have no leader.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use etcdex_proto::v3lockpb;
+use tokio::io::DuplexStream;
+use tokio::time::{sleep, timeout};
+
+use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read};
+use crate::{Client, ErrorKind, LeaseId, Outcome};
+
+const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+const NO_LEADER: &str = "etcdserver: no leader";
+
+fn lease() -> LeaseId {
+    LeaseId::new(7).expect("not 0")
+}
+
+/// A member of a cluster that has a leader or not.
+#[derive(Clone, Default)]
+struct Member {
+    leaderless: Arc<AtomicBool>,
+    /// Answers locks at once.
+    free: Arc<AtomicBool>,
+    /// Requests that got past the door.
+    taken: Arc<AtomicUsize>,
+    /// Requests that were refused at it.
+    refused: Arc<AtomicUsize>,
+    /// Idle streams that are open, and that were opened.
+    streams: Arc<AtomicUsize>,
+    opened: Arc<AtomicUsize>,
+    /// Locks that wait.
+    waiting: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Member {
+    fn lose_leader(&self) {
+        self.leaderless.store(true, Ordering::Relaxed);
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.lock().expect("no panic").len()
+    }
+
+    async fn serve(self, stream: DuplexStream) {
+        let mut connection = handshake(stream).await;
+        while let Some(Ok((request, mut reply))) = connection.accept().await {
+            let member = self.clone();
+            let strict = request.headers().contains_key("hasleader");
+            tokio::spawn(async move {
+                if strict && member.leaderless.load(Ordering::Relaxed) {
+                    member.refused.fetch_add(1, Ordering::Relaxed);
+                    return refuse(&mut reply);
+                }
+                if request.uri().path() == STREAM {
+                    assert!(strict, "an idle stream that wants no leader is of no use");
+                    member.idle(reply).await;
+                } else if let Some(asked) = read(request, reply).await {
+                    member.answer(asked);
+                }
+            });
+        }
+    }
+
+    fn answer(&self, asked: Asked) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        if asked.path != "/v3lockpb.Lock/Lock" {
+            return asked.answer_well();
+        }
+        if self.free.load(Ordering::Relaxed) {
+            return asked.answer(framed(&v3lockpb::LockResponse {
+                header: header(2),
+                key: "lock/7".into(),
+            }));
+        }
+        self.waiting.lock().expect("no panic").push(asked);
+    }
+
+    /// As etcd does: an idle stream ends when the leader has been away for a while.
+    async fn idle(&self, mut reply: h2::server::SendResponse<bytes::Bytes>) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        let gone = std::future::poll_fn(|cx| reply.poll_reset(cx));
+        let leaderless = async {
+            while !self.leaderless.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let lost = tokio::select! {
+            _ = gone => false,
+            () = leaderless => true,
+        };
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+        if lost {
+            refuse(&mut reply);
+        }
+    }
+}
+
+fn refuse(reply: &mut h2::server::SendResponse<bytes::Bytes>) {
+    let mut head = head("application/grpc");
+    let status = [("grpc-status", "14"), ("grpc-message", NO_LEADER)];
+    head.headers_mut().extend(headers(&status));
+    let _ = reply.send_response(head, true);
+}
+
+fn members<const N: usize>() -> (Peers, [Member; N]) {
+    let members: [Member; N] = std::array::from_fn(|_| Member::default());
+    let peers = members.iter().enumerate();
+    let peers = peers.fold(Peers::default(), |peers, (place, member)| {
+        let member = member.clone();
+        peers.and(&format!("http://m{place}:1"), move |_, stream| {
+            member.clone().serve(stream)
+        })
+    });
+    (peers, members)
+}
+
+async fn wait(what: impl Fn() -> bool) {
+    let wait = async {
+        while !what() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("it comes to that");
+}
+
+fn lock(client: &Client) -> tokio::task::JoinHandle<Result<crate::LockResponse, crate::Error>> {
+    tokio::spawn(client.lock("lock", lease()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_waits_ends_when_its_member_loses_the_leader() {
+    let (peers, [member]) = members();
+    let client = peers.client().await;
+    let locks = [lock(&client), lock(&client), lock(&client)];
+    let patient = tokio::spawn(client.require_leader(false).lock("lock", lease()));
+    let alone = tokio::spawn(client.lock("lock", lease()).require_leader(false));
+    wait(|| member.waiting() == 5 && member.streams.load(Ordering::Relaxed) == 1).await;
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(member.opened.load(Ordering::Relaxed), 1);
+
+    member.lose_leader();
+    for lock in locks {
+        let error = timeout(Duration::from_secs(1), lock).await;
+        let error = error.expect("soon").expect("no panic").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
+        // It waits in the queue, as far as the client knows.
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        assert_eq!(error.attempts(), 1, "{error}");
+    }
+    sleep(Duration::from_secs(3600)).await;
+    assert!(!patient.is_finished() && !alone.is_finished());
+    assert_eq!(
+        member.taken.load(Ordering::Relaxed),
+        5,
+        "none was sent again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_stream_ends_with_the_last_call_that_waits() {
+    let (peers, [member]) = members();
+    let client = peers.client().await;
+    for round in 1..4 {
+        let first = lock(&client);
+        let second = lock(&client);
+        wait(|| member.streams.load(Ordering::Relaxed) == 1).await;
+        sleep(Duration::from_secs(5)).await;
+        first.abort();
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(member.streams.load(Ordering::Relaxed), 1);
+        second.abort();
+        wait(|| member.streams.load(Ordering::Relaxed) == 0).await;
+        assert_eq!(member.opened.load(Ordering::Relaxed), round);
+    }
+    client.get("k").await.expect("an answer");
+    assert_eq!(member.opened.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_without_a_leader_is_left_for_one_that_has_it() {
+    for seed in 0..8 {
+        fastrand::seed(seed);
+        let (peers, [one, other]) = members();
+        one.lose_leader();
+        other.free.store(true, Ordering::Relaxed);
+        let client = peers.client().await;
+        client
+            .lock("lock", lease())
+            .await
+            .expect("the other has it");
+        assert_eq!(one.taken.load(Ordering::Relaxed), 0);
+        // A write that wants a leader is as safe there.
+        let strict = client.require_leader(true);
+        strict.put("k", "v").await.expect("the other takes it");
+        assert_eq!(one.taken.load(Ordering::Relaxed), 0);
+        assert_eq!(other.taken.load(Ordering::Relaxed), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_any_leader_a_lock_waits_for_an_election_and_a_strict_one_does_not() {
+    let (peers, [one, other]) = members();
+    let client = peers.client().await;
+    for member in [&one, &other] {
+        member.lose_leader();
+        member.free.store(true, Ordering::Relaxed);
+    }
+    let refused = || one.refused.load(Ordering::Relaxed) + other.refused.load(Ordering::Relaxed);
+
+    let strict = client.require_leader(true);
+    for error in [
+        strict.lock("lock", lease()).await.expect_err("no leader"),
+        strict.put("k", "v").await.expect_err("no leader"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
+        assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
+        assert_eq!(error.attempts(), 2, "{error}");
+    }
+    assert_eq!(refused(), 4);
+
+    let lock = lock(&client);
+    sleep(Duration::from_secs(2)).await;
+    assert!(!lock.is_finished());
+    for member in [&one, &other] {
+        member.leaderless.store(false, Ordering::Relaxed);
+    }
+    lock.await.expect("no panic").expect("it has the lock");
+
+    one.lose_leader();
+    other.lose_leader();
+    let given_up = timeout(Duration::from_secs(30), client.lock("lock", lease())).await;
+    let error = given_up.expect("not for ever").expect_err("no leader");
+    assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
+    assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
+    // Whoever wants none is not refused.
+    let patient = client.require_leader(false);
+    patient.lock("lock", lease()).await.expect("an answer");
+    client.put("k", "v").await.expect("an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_builder_and_the_handle_say_whether_a_leader_is_wanted() {
+    let (peers, [member]) = members();
+    member.lose_leader();
+    member.free.store(true, Ordering::Relaxed);
+    let builder = peers.builder().require_leader(false);
+    let lax = builder.connect().await.expect("it connects");
+    lax.lock("lock", lease()).await.expect("an answer");
+    let builder = peers.builder().require_leader(true);
+    let strict = builder.connect().await.expect("it connects");
+    let error = strict.put("k", "v").await.expect_err("no leader");
+    assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
+    let handle = strict.require_leader(false);
+    handle.put("k", "v").await.expect("an answer");
+    strict
+        .get("k")
+        .require_leader(false)
+        .await
+        .expect("an answer");
+}
+
+/// A stream that is opened amid an election is refused at once.
+#[tokio::test(start_paused = true)]
+async fn an_election_ends_no_wait() {
+    let (peers, [member]) = members();
+    let client = peers.client().await;
+    let lock = lock(&client);
+    wait(|| member.waiting() == 1).await;
+    member.lose_leader();
+    wait(|| member.refused.load(Ordering::Relaxed) == 2).await;
+    member.leaderless.store(false, Ordering::Relaxed);
+    wait(|| member.streams.load(Ordering::Relaxed) == 1).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(!lock.is_finished());
+    // What is granted at once opens no stream.
+    member.free.store(true, Ordering::Relaxed);
+    lock.abort();
+    client.lock("lock", lease()).await.expect("it is free");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(member.opened.load(Ordering::Relaxed), 1);
+}

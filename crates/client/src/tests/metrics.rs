@@ -1,0 +1,133 @@
+//! The names and labels of metrics, which dashboards and alerts are built on.
+//!
+//! INVARIANT: the list is that of the crate's documentation (`lib.rs`, Telemetry), which says that
+//! it is stable. A line that changes here is a breaking change.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+use super::peer::{Peers, handshake, read, serve};
+
+/// Notes each metric with its labels.
+#[derive(Default)]
+struct Names(Mutex<BTreeSet<String>>);
+
+impl Names {
+    fn note(&self, kind: &str, key: &Key) {
+        let labels = key
+            .labels()
+            .map(|label| format!("{}={}", label.key(), label.value()));
+        let mut labels: Vec<String> = labels.collect();
+        labels.sort();
+        let line = format!("{kind} {} {}", key.name(), labels.join(" "));
+        self.0.lock().expect("no panic").insert(line);
+    }
+}
+
+impl Recorder for Names {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        self.note("counter", key);
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.note("gauge", key);
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.note("histogram", key);
+        Histogram::noop()
+    }
+}
+
+/// Refuses a get, and breaks its first connection under the third request.
+async fn peer(number: usize, stream: tokio::io::DuplexStream) {
+    let answer = |asked: super::peer::Asked| match asked.path.ends_with("/Range") {
+        true => asked.fail("9", "etcdserver: not capable"),
+        false => asked.answer_well(),
+    };
+    if number > 0 {
+        return serve(stream, move |asked| async move { answer(asked) }).await;
+    }
+    let mut connection = handshake(stream).await;
+    for _ in 0..2 {
+        let Some(Ok((request, reply))) = connection.accept().await else {
+            return;
+        };
+        tokio::spawn(async move {
+            if let Some(asked) = read(request, reply).await {
+                answer(asked);
+            }
+        });
+    }
+    let _request = connection.accept().await;
+}
+
+async fn scenario() {
+    let builder = Peers::one(peer).builder().name("orders");
+    let client = builder.connect().await.expect("it connects");
+    client.put("k", "v").await.expect("an answer");
+    client.get("k").await.expect_err("it is refused");
+    client
+        .put("k", "v")
+        .await
+        .expect_err("the connection breaks");
+    client.put("k", "v").await.expect("there is another");
+    // It grows old, which is planned.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    client.close(Duration::from_secs(1)).await;
+    client.put("k", "v").await.expect_err("it is closed");
+
+    let nobody = crate::Client::builder()
+        .endpoint("http://nobody:1")
+        .connector(Peers::default());
+    nobody.connect().await.expect_err("nobody is there");
+}
+
+/// One thread, so that the recorder of this thread sees the connection's task too.
+#[test]
+fn names_and_labels_are_those_of_the_documentation() {
+    let names = Names::default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    metrics::with_local_recorder(&names, || runtime.block_on(scenario()));
+    let noted = names.0.into_inner().expect("no panic");
+    let noted: Vec<&str> = noted.iter().map(String::as_str).collect();
+    let one = "client=orders endpoint=http://one:1";
+    let expected = [
+        format!("counter etcdex_connects_total {one} outcome=ok"),
+        "counter etcdex_connects_total client= endpoint=http://nobody:1 outcome=failed".to_owned(),
+        format!("counter etcdex_disconnects_total {one} planned=false"),
+        format!("counter etcdex_disconnects_total {one} planned=true"),
+        "counter etcdex_requests_total client=orders endpoint= outcome=not_sent request=put"
+            .to_owned(),
+        format!("counter etcdex_requests_total {one} outcome=ok request=put"),
+        format!("counter etcdex_requests_total {one} outcome=rejected request=get"),
+        format!("counter etcdex_requests_total {one} outcome=unknown request=put"),
+    ];
+    // Each histogram stands beside a counter with the same labels; losses take no time.
+    let mut all = expected.to_vec();
+    for (counter, histogram) in [
+        ("etcdex_connects_total", "etcdex_connect_duration_seconds"),
+        ("etcdex_requests_total", "etcdex_request_duration_seconds"),
+    ] {
+        let counted = expected.iter().filter(|line| line.contains(counter));
+        all.extend(counted.map(|line| {
+            let line = line.replace(counter, histogram);
+            line.replace("counter ", "histogram ")
+        }));
+    }
+    all.sort();
+    assert_eq!(noted, all);
+}

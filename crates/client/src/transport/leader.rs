@@ -1,0 +1,145 @@
+//! Whether the member behind a connection still sees a leader.
+//!
+//! etcd looks at `hasleader` when a unary call comes in, and not again while the call waits:
+//! who waits for a lock on a member that is then cut off waits until the network is whole. Open
+//! *streams* that want a leader are ended when it has been away for three election time-outs. So
+//! one idle stream a connection tells it to all calls that wait there.
+//!
+//! Source: etcd, `server/etcdserver/api/v3rpc/interceptor.go` (`newUnaryInterceptor`,
+//! `monitorLeader`).
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::failure::Failure;
+use super::link::{Head, Link, Occupancy, Pass};
+use super::pulse::now;
+use super::stream::open;
+use crate::error::ErrorKind;
+use crate::method::Method;
+
+/// A call that has waited for so long wants to know. What is granted at once opens no stream, and
+/// what is refused for want of a leader hears that first.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A stream is refused at once, also during an election of the usual length: only when it is
+/// refused so often, with pauses of [`PATIENCE`], is the leader lost.
+const REFUSALS: u32 = 3;
+
+/// A stream that ended for another reason is opened again after this time.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The largest message that is taken on a stream on which none should come.
+const LIMIT: usize = 64 << 10;
+
+/// Ready when the member behind a link has lost its leader.
+pub(crate) type LeaderLoss = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The stream of a link that tells it, while any call wants to know.
+#[derive(Default)]
+pub(crate) struct Sentinel {
+    lost: Mutex<Weak<watch::Sender<bool>>>,
+}
+
+impl Sentinel {
+    fn lost(&self) -> MutexGuard<'_, Weak<watch::Sender<bool>>> {
+        // Nothing panics while it is held.
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks from now on whether the member behind the link sees a leader.
+pub(crate) fn leader_loss(link: &Arc<Link>, pass: Option<&Arc<Pass>>) -> LeaderLoss {
+    let (link, pass) = (Arc::clone(link), pass.cloned());
+    Box::pin(async move {
+        tokio::time::sleep(PATIENCE).await;
+        let mut lost = subscribe(&link, pass);
+        // The link is not kept by those who wait for its end.
+        drop(link);
+        if lost.wait_for(|lost| *lost).await.is_err() {
+            // The connection is gone, and the call will hear of that by itself.
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+fn subscribe(link: &Arc<Link>, pass: Option<Arc<Pass>>) -> watch::Receiver<bool> {
+    let mut slot = link.sentinel.lost();
+    if let Some(sender) = slot.upgrade() {
+        return sender.subscribe();
+    }
+    let (sender, receiver) = watch::channel(false);
+    let sender = Arc::new(sender);
+    *slot = Arc::downgrade(&sender);
+    tokio::spawn(stand(Arc::clone(link), sender, pass));
+    receiver
+}
+
+/// Keeps the stream open until the leader is lost or nobody wants to know any more.
+async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, pass: Option<Arc<Pass>>) {
+    let mut refusals = 0;
+    loop {
+        let opened = now();
+        let kind = tokio::select! {
+            biased;
+            () = lost.closed() => {
+                // ORDER: who subscribes holds the same lock, so nobody is left without a stream.
+                let mut slot = link.sentinel.lost();
+                if lost.is_closed() {
+                    *slot = Weak::new();
+                    return;
+                }
+                continue;
+            }
+            kind = watch_over(&link, pass.as_deref()) => kind,
+        };
+        let at_once = now().saturating_duration_since(opened) < PATIENCE;
+        refusals = match kind {
+            ErrorKind::NoLeader if at_once => refusals + 1,
+            ErrorKind::NoLeader => REFUSALS,
+            _ => 0,
+        };
+        if refusals == REFUSALS {
+            // ORDER: who asks from here on gets a stream of its own.
+            *link.sentinel.lost() = Weak::new();
+            lost.send_replace(true);
+            return;
+        }
+        if link.pulse.is_draining() {
+            return;
+        }
+        let pause = if refusals > 0 { PATIENCE } else { PAUSE };
+        tokio::select! {
+            () = lost.closed() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// What a stream that wants a leader ends with.
+async fn watch_over(link: &Arc<Link>, pass: Option<&Pass>) -> ErrorKind {
+    let head = Head {
+        timeout: None,
+        require_leader: true,
+        pass,
+    };
+    let occupancy = Occupancy::of(Arc::clone(link));
+    // Nothing is ever sent on it. This method it is because every etcd keeps it open without
+    // asking who the user is.
+    let opened = open(occupancy, Method::LeaseKeepAlive, head, LIMIT);
+    let kind = |failure: Failure| failure.error.kind();
+    let (_outgoing, mut incoming) = match opened {
+        Ok(stream) => stream,
+        Err(failure) => return kind(failure),
+    };
+    loop {
+        match incoming.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return ErrorKind::Unavailable,
+            Err(failure) => return kind(failure),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! PURE: what differs between what a copy holds and what the store lists.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::event::{Event, EventKind};
+use crate::kv::KeyValue;
+
+/// What was told of the keys so far, and how far the present listing has come.
+///
+/// A listing comes in the order of keys. Whatever was told before, after a whole listing the
+/// copy is as listed; a listing that breaks off may be followed by another one.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    /// The revision of the last change of each key that the copy has.
+    known: BTreeMap<Bytes, i64>,
+    /// The last key of the listing.
+    cursor: Option<Bytes>,
+}
+
+impl Difference {
+    /// A listing begins.
+    pub(super) fn begin(&mut self) {
+        self.cursor = None;
+    }
+
+    /// The revisions of what was told mean nothing any more: it is all told again.
+    pub(super) fn distrust(&mut self) {
+        self.known.values_mut().for_each(|revision| *revision = 0);
+    }
+
+    /// The next pair of a listing as of a revision.
+    pub(super) fn listed(&mut self, kv: KeyValue, revision: i64, out: &mut Vec<Event>) {
+        self.delete_until(Bound::Excluded(kv.key.clone()), revision, out);
+        self.cursor = Some(kv.key.clone());
+        let before = self.known.insert(kv.key.clone(), kv.mod_revision);
+        if before != Some(kv.mod_revision) {
+            out.push(event(EventKind::Put, kv));
+        }
+    }
+
+    /// The listing is whole.
+    pub(super) fn finish(&mut self, revision: i64, out: &mut Vec<Event>) {
+        self.delete_until(Bound::Unbounded, revision, out);
+        self.cursor = None;
+    }
+
+    /// What happened after the listing.
+    pub(super) fn happened(&mut self, event: &Event) {
+        let kv = &event.kv;
+        match event.kind {
+            EventKind::Put => self.known.insert(kv.key.clone(), kv.mod_revision),
+            EventKind::Delete => self.known.remove(&kv.key),
+        };
+    }
+
+    /// What the copy has behind the cursor and the listing has not.
+    fn delete_until(&mut self, end: Bound<Bytes>, revision: i64, out: &mut Vec<Event>) {
+        let start = match &self.cursor {
+            Some(key) => Bound::Excluded(key.clone()),
+            None => Bound::Unbounded,
+        };
+        if let (Bound::Excluded(start), Bound::Excluded(end)) = (&start, &end) {
+            // A server that repeats itself, or goes back.
+            if start >= end {
+                return;
+            }
+        }
+        let gone: Vec<Bytes> = self
+            .known
+            .range((start, end))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            self.known.remove(&key);
+            let kv = KeyValue {
+                key,
+                mod_revision: revision,
+                ..KeyValue::default()
+            };
+            out.push(event(EventKind::Delete, kv));
+        }
+    }
+}
+
+fn event(kind: EventKind, kv: KeyValue) -> Event {
+    Event {
+        kind,
+        kv,
+        prev_kv: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Copy = BTreeMap<Bytes, i64>;
+
+    fn apply(copy: &mut Copy, events: &[Event]) {
+        for event in events {
+            match event.kind {
+                EventKind::Put => copy.insert(event.kv.key.clone(), event.kv.mod_revision),
+                EventKind::Delete => copy.remove(&event.kv.key),
+            };
+        }
+    }
+
+    fn pair(key: &Bytes, mod_revision: i64) -> KeyValue {
+        KeyValue {
+            key: key.clone(),
+            mod_revision,
+            ..KeyValue::default()
+        }
+    }
+
+    fn state() -> impl Strategy<Value = Copy> {
+        proptest::collection::btree_map(
+            proptest::collection::vec(0u8..4, 1..3).prop_map(Bytes::from),
+            1i64..4,
+            0..12,
+        )
+    }
+
+    proptest! {
+        /// Each listing makes the copy equal to what was listed, also after one that broke off,
+        /// and says nothing of what had not changed.
+        #[test]
+        fn a_copy_is_right_after_each_listing(
+            listings in proptest::collection::vec((state(), proptest::option::of(0usize..6)), 1..5),
+        ) {
+            let mut difference = Difference::default();
+            let mut copy = Copy::new();
+            for (listing, breaks_off) in listings {
+                difference.begin();
+                let mut out = Vec::new();
+                for (key, revision) in listing.iter().take(breaks_off.unwrap_or(usize::MAX)) {
+                    difference.listed(pair(key, *revision), 9, &mut out);
+                }
+                if breaks_off.is_none() {
+                    difference.finish(9, &mut out);
+                }
+                let unchanged = |event: &Event| {
+                    event.kind == EventKind::Put
+                        && copy.get(&event.kv.key) == Some(&event.kv.mod_revision)
+                };
+                prop_assert!(!out.iter().any(unchanged));
+                apply(&mut copy, &out);
+                prop_assert!(breaks_off.is_some() || copy == listing);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_distrusted_is_told_again() {
+        let (key, mut out) = (Bytes::from_static(b"k"), Vec::new());
+        let mut difference = Difference::default();
+        difference.listed(pair(&key, 5), 9, &mut out);
+        difference.finish(9, &mut out);
+        difference.distrust();
+        difference.begin();
+        difference.listed(pair(&key, 5), 9, &mut out);
+        assert_eq!(out.len(), 2);
+    }
+}

@@ -1,0 +1,360 @@
+//! A prefix that stays true: its present state, and then every change.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::time::Sleep;
+
+use super::difference::Difference;
+use super::end::WatchEnd;
+use super::event::{Batch, Event, EventKind};
+use super::hub::Hub;
+use super::request::Watch;
+use super::stream::{OpenWatch, WatchStream};
+use crate::call::Scope;
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::key::Key;
+use crate::kv::{KeyValue, List};
+
+/// How many changes of a listing are told at a time.
+const PIECE: usize = 1_000;
+
+/// Pauses after a read that failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What a [`WatchList`] tells. Who applies all changes in order has a copy of the prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ListMessage {
+    /// Keys that have changed. After [`Synced`](Self::Synced) these are whole revisions; before
+    /// it they are puts of what is there; and after [`Resync`](Self::Resync) they are what
+    /// differs from what was told before.
+    #[non_exhaustive]
+    Changes {
+        /// The last revision in it, or that of the listing.
+        revision: i64,
+        /// The changes, in order. A delete that a listing has shown has the revision of the
+        /// listing: it happened then at the latest.
+        events: Vec<Event>,
+    },
+    /// A copy is now what the store was at this revision.
+    #[non_exhaustive]
+    Synced {
+        /// The revision.
+        revision: i64,
+    },
+    /// Some of the history is lost: the present state is read again, and what differs is told
+    /// until the next [`Synced`](Self::Synced). Nothing is left to do.
+    #[non_exhaustive]
+    Resync {
+        /// Why: it was compacted, say.
+        cause: WatchEnd,
+    },
+}
+
+impl ListMessage {
+    /// Does to a copy what the message tells.
+    ///
+    /// ```
+    /// # fn example(message: etcdex::ListMessage) {
+    /// let mut copy = std::collections::BTreeMap::new();
+    /// message.apply(&mut copy);
+    /// # }
+    /// ```
+    pub fn apply(self, copy: &mut BTreeMap<Bytes, KeyValue>) {
+        let Self::Changes { events, .. } = self else {
+            return;
+        };
+        for event in events {
+            match event.kind {
+                EventKind::Put => copy.insert(event.kv.key.clone(), event.kv),
+                EventKind::Delete => copy.remove(&event.kv.key),
+            };
+        }
+    }
+}
+
+/// The present state of a prefix and then every change, as one stream, in order.
+///
+/// [`Client::watch_list`](crate::Client::watch_list) makes it. What it is for: a copy of a part
+/// of the store that is never wrong for long and needs no code for the cases in between. It
+/// lists the prefix at one revision and watches from the one after. When history was compacted
+/// away meanwhile, it reads the state again by itself and tells what differs.
+///
+/// It keeps the keys and the revisions of their last changes, but no values. The bytes of what
+/// it tells are detached: they can be kept for long.
+///
+/// ```no_run
+/// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+/// use etcdex::ListMessage;
+///
+/// let mut list = client.watch_list("jobs/");
+/// let mut copy = std::collections::BTreeMap::new();
+/// while let Some(message) = list.next().await? {
+///     match message {
+///         ListMessage::Synced { .. } => println!("{} jobs", copy.len()),
+///         message => message.apply(&mut copy),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "it reads nothing until it is polled"]
+pub struct WatchList {
+    scope: Scope,
+    hub: Arc<Hub>,
+    prefix: Bytes,
+    page: u64,
+    difference: Difference,
+    stage: Stage,
+    ready: VecDeque<ListMessage>,
+    failures: u32,
+}
+
+enum Stage {
+    Listing(Box<List>),
+    /// With the revision that was listed.
+    Opening(Pin<Box<OpenWatch>>),
+    Watching(Box<WatchStream>),
+    Pausing(Pin<Box<Sleep>>),
+    Over,
+}
+
+impl WatchList {
+    pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, prefix: Key) -> Self {
+        let prefix = prefix.into_bytes();
+        let page = PIECE as u64;
+        Self {
+            stage: Stage::Listing(Box::new(listing(scope, &prefix, page))),
+            scope: scope.clone(),
+            hub: Arc::clone(hub),
+            prefix,
+            page,
+            difference: Difference::default(),
+            ready: VecDeque::new(),
+            failures: 0,
+        }
+    }
+
+    /// How many pairs are read at a time, 1 at least. Default: 1,000.
+    pub fn page(mut self, pairs: u64) -> Self {
+        self.page = pairs.max(1);
+        if let Stage::Listing(_) = self.stage {
+            self.list();
+        }
+        self
+    }
+
+    /// The next message; it waits for as long as it takes. `None` after an error.
+    ///
+    /// # Errors
+    /// What waiting does not mend: the user may not read the prefix, the client was closed, a
+    /// single revision is too large. After it the list is over.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    ///
+    /// # Retries
+    /// Everything else is tried again for as long as it takes.
+    pub async fn next(&mut self) -> Result<Option<ListMessage>, Error> {
+        poll_fn(|cx| self.poll_message(cx)).await.transpose()
+    }
+
+    fn list(&mut self) {
+        self.difference.begin();
+        let list = listing(&self.scope, &self.prefix, self.page);
+        self.stage = Stage::Listing(Box::new(list));
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ListMessage, Error>>> {
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            let outcome = match &mut self.stage {
+                Stage::Over => return Poll::Ready(None),
+                Stage::Pausing(pause) => {
+                    ready!(pause.as_mut().poll(cx));
+                    self.list();
+                    Ok(())
+                }
+                Stage::Listing(_) => ready!(self.poll_listing(cx)),
+                Stage::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                    Ok(watch) => {
+                        self.stage = Stage::Watching(Box::new(watch));
+                        Ok(())
+                    }
+                    Err(error) if error.kind() == ErrorKind::Compacted => {
+                        self.list();
+                        Ok(())
+                    }
+                    Err(error) => self.failed(error),
+                },
+                Stage::Watching(watch) => match ready!(Pin::new(&mut **watch).poll_next(cx)) {
+                    Some(Ok(batch)) => {
+                        self.happened(batch);
+                        Ok(())
+                    }
+                    Some(Err(end)) => self.ended(end),
+                    None => self.ended(WatchEnd::ClientClosed),
+                },
+            };
+            if let Err(error) = outcome {
+                self.stage = Stage::Over;
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+
+    /// Takes what is listed, up to a piece of changes.
+    fn poll_listing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let Stage::Listing(list) = &mut self.stage else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut events = Vec::new();
+        let ended = loop {
+            if events.len() >= PIECE {
+                break None;
+            }
+            match Pin::new(&mut **list).poll_next(cx) {
+                Poll::Pending if events.is_empty() => return Poll::Pending,
+                Poll::Pending => break None,
+                Poll::Ready(Some(Ok(mut kv))) => {
+                    kv.detach();
+                    let revision = list.header().map_or(0, |header| header.revision);
+                    self.difference.listed(kv, revision, &mut events);
+                }
+                Poll::Ready(Some(Err(error))) => break Some(Err(error)),
+                Poll::Ready(None) => break Some(Ok(())),
+            }
+        };
+        let revision = list.header().map_or(0, |header| header.revision);
+        if let Some(Ok(())) = ended {
+            self.difference.finish(revision, &mut events);
+        }
+        if !events.is_empty() {
+            self.ready
+                .push_back(ListMessage::Changes { revision, events });
+        }
+        Poll::Ready(match ended {
+            None => Ok(()),
+            Some(Ok(())) => {
+                self.ready.push_back(ListMessage::Synced { revision });
+                self.watch(revision);
+                Ok(())
+            }
+            Some(Err(error)) => self.failed(error),
+        })
+    }
+
+    /// Goes on behind a listing.
+    fn watch(&mut self, revision: i64) {
+        let watch = Watch::new(self.prefix.clone())
+            .prefix()
+            .start_revision(revision.saturating_add(1));
+        let opening = OpenWatch::new(&self.scope, &self.hub, watch).no_timeout();
+        self.stage = Stage::Opening(Box::pin(opening));
+    }
+
+    fn happened(&mut self, batch: Batch) {
+        self.failures = 0;
+        let Batch {
+            revision,
+            mut events,
+            ..
+        } = batch;
+        for event in &mut events {
+            event.detach();
+            self.difference.happened(event);
+        }
+        if !events.is_empty() {
+            self.ready
+                .push_back(ListMessage::Changes { revision, events });
+        }
+    }
+
+    /// The watch is over: what reading the state again mends is mended.
+    fn ended(&mut self, cause: WatchEnd) -> Result<(), Error> {
+        let kind = match cause {
+            WatchEnd::PermissionDenied => ErrorKind::PermissionDenied,
+            WatchEnd::ClientClosed => ErrorKind::Closed,
+            WatchEnd::TooLarge { .. } => ErrorKind::MessageTooLarge,
+            WatchEnd::ClusterChanged | WatchEnd::RolledBack { .. } => {
+                self.difference.distrust();
+                return self.resync(cause);
+            }
+            WatchEnd::Compacted { .. } | WatchEnd::Cancelled { .. } => return self.resync(cause),
+        };
+        let error = Error::new(kind, cause.to_string()).with_outcome(Outcome::Rejected);
+        Err(error.with_source(cause))
+    }
+
+    fn resync(&mut self, cause: WatchEnd) -> Result<(), Error> {
+        self.ready.push_back(ListMessage::Resync { cause });
+        // A server that cancels again and again is not asked without pause.
+        self.pause();
+        Ok(())
+    }
+
+    fn failed(&mut self, error: Error) -> Result<(), Error> {
+        match error.kind() {
+            ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Compacted
+            | ErrorKind::FutureRevision
+            | ErrorKind::NoLeader
+            | ErrorKind::NotLeader
+            | ErrorKind::LeaderChanged
+            | ErrorKind::Stopped
+            | ErrorKind::Unhealthy
+            | ErrorKind::Learner
+            | ErrorKind::TooManyRequests
+            | ErrorKind::Protocol
+            | ErrorKind::Cancelled
+            | ErrorKind::Server => {
+                tracing::debug!(target: "etcdex", %error, "a watched list is read again");
+                self.pause();
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn pause(&mut self) {
+        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(8));
+        self.failures = self.failures.saturating_add(1);
+        let pause = doubled
+            .min(LONGEST_PAUSE)
+            .mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.stage = Stage::Pausing(Box::pin(tokio::time::sleep(pause)));
+    }
+}
+
+fn listing(scope: &Scope, prefix: &Bytes, page: u64) -> List {
+    List::new(scope, Key::from(prefix.clone())).page(page)
+}
+
+impl Stream for WatchList {
+    type Item = Result<ListMessage, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_message(cx)
+    }
+}
+
+impl fmt::Debug for WatchList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchList")
+            .field("prefix", &format_args!("{} bytes", self.prefix.len()))
+            .field("page", &self.page)
+            .finish_non_exhaustive()
+    }
+}

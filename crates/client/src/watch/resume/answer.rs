@@ -1,0 +1,172 @@
+//! PURE: what the server says of watches: created, cancelled, by whom.
+
+use std::time::Instant;
+
+use etcdex_proto::etcdserverpb::WatchResponse;
+
+use super::{Note, Phase, Stream, Watches};
+use crate::error::{Error, ErrorKind};
+use crate::kv::{ResponseHeader, header};
+use crate::watch::cancellation::Refusal;
+use crate::watch::end::WatchEnd;
+
+impl Watches {
+    /// A message of the present stream.
+    pub(crate) fn received(&mut self, message: WatchResponse, now: Instant) {
+        if !matches!(self.stream, Stream::Open(_)) {
+            return;
+        }
+        self.stream = Stream::Open(now);
+        let header = header(message.header);
+        if !self.knows(&header) {
+            return;
+        }
+        self.meter.saw(header.revision);
+        if message.created {
+            self.answered(&message, header, now);
+        } else if message.canceled {
+            self.canceled(message, now);
+        } else if message.events.is_empty() && !message.fragment {
+            self.progressed(message.watch_id, header);
+        } else {
+            self.happened(message, header, now);
+        }
+    }
+
+    /// Checks who answers; all watches end when it is somebody else.
+    pub(super) fn knows(&mut self, header: &ResponseHeader) -> bool {
+        if header.cluster_id == 0 {
+            return true;
+        }
+        match self.cluster.replace(header.cluster_id) {
+            Some(known) if known != header.cluster_id => {
+                self.close_stream();
+                self.end_all(&WatchEnd::ClusterChanged);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// The answer to a creation: they come in the order in which they were asked for.
+    pub(super) fn answered(
+        &mut self,
+        message: &WatchResponse,
+        header: ResponseHeader,
+        now: Instant,
+    ) {
+        let Some((watch_id, number)) = self.asked.pop_front() else {
+            return self.violated("it tells of a watch that nobody asked for", now);
+        };
+        let refused = message.canceled || message.watch_id == -1;
+        if refused {
+            return self.refused(number, message, now);
+        }
+        if message.watch_id != watch_id && !self.is_serial {
+            // It does not take our IDs: then one after the other, under its own.
+            self.is_serial = true;
+            return self.violated("it gives watches other IDs than asked for", now);
+        }
+        let Some(entry) = self.entries.get_mut(&number) else {
+            // It was cancelled meanwhile.
+            self.cancels.push(message.watch_id);
+            return;
+        };
+        if self.ids.insert(message.watch_id, number).is_some() {
+            return self.violated("it gives two watches one ID", now);
+        }
+        entry.phase = Phase::Live(message.watch_id);
+        entry.created_at = match header.revision {
+            0 => i64::MAX,
+            revision => revision,
+        };
+        if header.revision > 0 && entry.seen > header.revision {
+            // A member may lag behind; whether the store has gone back is for the leader to say.
+            self.pins.doubted.push((number, entry.seen));
+        }
+        entry.appealed = false;
+        let owner = entry.owner;
+        let missing = std::mem::take(&mut entry.missing);
+        if !std::mem::replace(&mut entry.told, true) {
+            entry.backlog.reached(entry.start - 1);
+            let note = Note::Created {
+                watch: number,
+                revision: entry.start,
+                watch_id: message.watch_id,
+            };
+            self.tell(owner, note);
+        }
+        if let Some(state) = self.owners.get_mut(&owner).filter(|_| missing) {
+            state.missing -= 1;
+        }
+        self.resumed(owner, header.revision);
+    }
+
+    /// Tells an owner whose watches are all in force again, if it knows of an interruption.
+    pub(super) fn resumed(&mut self, owner: u64, revision: i64) {
+        let Some(state) = self.owners.get_mut(&owner) else {
+            return;
+        };
+        if state.missing == 0 && std::mem::take(&mut state.interrupted) {
+            self.tell(owner, Note::Resumed { revision });
+        }
+    }
+
+    pub(super) fn canceled(&mut self, message: WatchResponse, now: Instant) {
+        // Of what we have cancelled ourselves, nothing is known any more.
+        let Some(number) = self.ids.remove(&message.watch_id) else {
+            return;
+        };
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.course.restart();
+            entry.phase = Phase::Waiting;
+        }
+        self.refused(number, &message, now);
+    }
+
+    /// The server does not want a watch, or no longer; it is on no list.
+    pub(super) fn refused(&mut self, number: u64, message: &WatchResponse, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        match Refusal::of(message, entry.course.next) {
+            Refusal::Compacted(_) if entry.is_movable() => {
+                entry.phase = Phase::Unpinned;
+                self.pins.waiting.push(number);
+            }
+            Refusal::Compacted(revision) => self.end(number, WatchEnd::Compacted { revision }),
+            Refusal::Behind if !std::mem::replace(&mut entry.contested, true) => {
+                entry.phase = Phase::Waiting;
+                self.waiting.push_back(number);
+            }
+            Refusal::Behind => {
+                let revision = message.compact_revision;
+                self.end(number, WatchEnd::Compacted { revision });
+            }
+            // A token that is not taken says nothing of the user, also when it was fresh: it may
+            // have been taken back since. What says "permission denied" is believed the second
+            // time, with a fresh token.
+            refusal @ (Refusal::Token | Refusal::Permission)
+                if self.has_credentials && (refusal == Refusal::Token || !entry.appealed) =>
+            {
+                entry.phase = Phase::Waiting;
+                self.waiting.push_back(number);
+                self.wants_fresh = true;
+                let error = Error::new(
+                    ErrorKind::PermissionDenied,
+                    "a watch was refused; the stream starts over with a new token",
+                );
+                self.fail(error, now);
+            }
+            Refusal::Token | Refusal::Permission => {
+                self.end(number, WatchEnd::PermissionDenied);
+            }
+            Refusal::DuplicateId => {
+                entry.phase = Phase::Waiting;
+                self.waiting.push_back(number);
+                self.violated("it finds an ID used twice", now);
+            }
+            Refusal::Other(reason) => self.end(number, WatchEnd::Cancelled { reason }),
+        }
+    }
+}

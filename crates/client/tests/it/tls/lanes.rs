@@ -1,0 +1,32 @@
+//! Connections of which each has room for few streams.
+
+use etcdex_testkit::Proxy;
+
+use super::{connect, each, world};
+use crate::lock::five_hundred_wait;
+
+/// By TLS, etcd before 3.5.5 allows 250 streams a connection, whatever its flags say, and later
+/// ones as many as they are told: the locks that wait go over connections of their own, and
+/// starve neither calls nor the stream that renews leases.
+///
+/// Source: <https://github.com/etcd-io/etcd/pull/14219>.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_locks_that_wait_starve_nobody() {
+    each(|binary| async move {
+        let world = world();
+        let builder = world.server(&binary, &world.server);
+        let version = binary.version();
+        let early = version.is_at_least(3, 5) && !version.is_at_least(3, 6) && version.patch < 5;
+        let limit = (!early).then_some("--max-concurrent-streams=250");
+        let etcd = builder.args(limit).start().await.expect("etcd starts");
+        let proxy = Proxy::start(etcd.client_address())
+            .await
+            .expect("it starts");
+        let url = proxy.endpoint().replace("http://", "https://");
+        let client = connect(&url, world.tls()).await.expect("it connects");
+        five_hundred_wait(&client).await;
+        // One for calls, one for streams, and two for the locks that wait.
+        assert!(proxy.connections() >= 4, "{}", proxy.connections());
+    })
+    .await;
+}

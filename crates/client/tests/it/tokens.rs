@@ -1,0 +1,229 @@
+//! The life of tokens on real etcd: when they end, and that they outlive the server.
+//!
+//! What is expected: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/> and etcd's
+//! `auth/jwt.go` and `auth/simple_token.go`.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use etcdex::{Client, Token, TokenFuture};
+use etcdex_testkit::{Binary, Etcd};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::credentials::{PASSWORD, builder, enable};
+use crate::stage::{DEADLINE, each_alone, ends, newest};
+
+/// How often this process of the server was asked for a token.
+async fn logins(etcd: &Etcd) -> u64 {
+    let metrics = etcd.metrics().await.unwrap();
+    let line = metrics.lines().find(|line| {
+        line.starts_with("grpc_server_started_total{") && line.contains("\"Authenticate\"")
+    });
+    let number = line.and_then(|line| line.rsplit(' ').next());
+    number.expect("the server counts them").parse().unwrap()
+}
+
+/// Simple tokens of one second, of which a use makes another second. Callers use the client all
+/// at once and then not at all until the token has ended, and none of them fails.
+#[tokio::test]
+async fn simple_tokens_that_end_between_two_calls_fail_no_call() {
+    each_alone(
+        &["--auth-token-ttl=1", "--bcrypt-cost=4"],
+        |etcd| async move {
+            const ROUNDS: u64 = 3;
+            const CALLERS: usize = 16;
+            enable(&etcd).await;
+            let client = root(&etcd).await;
+            let together = Arc::new(Barrier::new(CALLERS));
+            let mut callers = JoinSet::new();
+            for caller in 0..CALLERS {
+                let (client, together) = (client.clone(), Arc::clone(&together));
+                callers.spawn(async move {
+                    let key = format!("hush-{caller}");
+                    for round in 1..=ROUNDS {
+                        together.wait().await;
+                        // The server looks once a second which tokens have ended.
+                        tokio::time::sleep(Duration::from_millis(3_500)).await;
+                        client.put(&key, format!("hush-{round}")).await.unwrap();
+                        let kv = client.get(&key).await.unwrap().into_kv().unwrap();
+                        assert_eq!(kv.version, i64::try_from(round).unwrap());
+                        assert_eq!(kv.value, format!("hush-{round}"));
+                    }
+                });
+            }
+            while let Some(caller) = callers.join_next().await {
+                caller.unwrap();
+            }
+            // The tokens did end, and sixteen callers got each new one together.
+            let logins = logins(&etcd).await;
+            assert!((1 + ROUNDS..1 + 2 * ROUNDS).contains(&logins), "{logins}");
+        },
+    )
+    .await;
+}
+
+/// Tokens of two seconds that somebody else gets: one after the other, and none too many.
+#[tokio::test]
+async fn a_provider_is_asked_for_each_token_once() {
+    ends(|binary| async move {
+        let keys = Keys::new();
+        let etcd = keys.etcd(&binary, "2s").await;
+        let address = etcd.client_address();
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let provider = move || -> TokenFuture {
+            count.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                let token = Token::new(token_of(address).await?);
+                Ok(token.valid_for(Duration::from_secs(2)))
+            })
+        };
+        let client = Client::builder().endpoint(etcd.endpoint()).token(provider);
+        let client = client.timeout(DEADLINE).connect().await.unwrap();
+        let end = Instant::now() + Duration::from_secs(7);
+        let mut callers = JoinSet::new();
+        for _ in 0..16 {
+            let client = client.clone();
+            callers.spawn(async move {
+                while Instant::now() < end {
+                    client.put("hush", "hush").await.unwrap();
+                    client.get("hush").await.unwrap();
+                }
+            });
+        }
+        while let Some(caller) = callers.join_next().await {
+            caller.unwrap();
+        }
+        // Seven seconds, and a new one when nine tenths of two have passed.
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((4..=9).contains(&asked), "{asked}");
+    })
+    .await;
+}
+
+/// A token of root, by etcd's gateway for JSON.
+async fn token_of(address: SocketAddr) -> Result<String, Box<dyn Error + Send + Sync>> {
+    let mut stream = TcpStream::connect(address).await?;
+    let body = serde_json::json!({ "name": "root", "password": PASSWORD }).to_string();
+    let length = body.len();
+    let head = format!("POST /v3/auth/authenticate HTTP/1.0\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all((head + &body).as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    let answer: serde_json::Value = serde_json::from_str(body)?;
+    Ok(answer["token"].as_str().ok_or("no token")?.to_owned())
+}
+
+/// A lease is kept by a stream, which brings a token only when it begins.
+#[tokio::test]
+async fn a_lease_outlives_the_token_of_its_stream() {
+    ends(|binary| async move {
+        let keys = Keys::new();
+        let etcd = keys.etcd(&binary, "1s").await;
+        let client = root(&etcd).await;
+        let lease = client.grant(Duration::from_secs(2)).await.unwrap().id;
+        client.put("hush", "hush").lease(lease).await.unwrap();
+        let mut keeper = client.keep(lease);
+        keeper.changed().await;
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(client.get("hush").string().await.unwrap().is_some());
+            // The next stream needs the next token.
+            etcd.restart().await.unwrap();
+        }
+        let state = keeper.state();
+        assert!(!matches!(state, etcdex::LeaseState::Lost(_)), "{state:?}");
+        assert!(client.get("hush").string().await.unwrap().is_some());
+    })
+    .await;
+}
+
+/// A JWT is good for every server that has the key, and so for a server that starts anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_clients_go_through_a_restart_without_logging_in() {
+    const CLIENTS: u64 = 1_000;
+    let Some(binary) = newest() else { return };
+    let keys = Keys::new();
+    let etcd = keys.etcd(binary, "1h").await;
+    root(&etcd).await.put("hush", "hush").await.unwrap();
+    let mut connecting = JoinSet::new();
+    for _ in 0..CLIENTS {
+        // A thousand at once are much for a machine that has other things to do.
+        let builder = builder(&etcd).connect_timeout(DEADLINE);
+        connecting.spawn(builder.credentials("root", PASSWORD).connect());
+    }
+    let mut clients: Vec<Client> = Vec::new();
+    while let Some(client) = connecting.join_next().await {
+        clients.push(client.unwrap().unwrap());
+    }
+    all_read(&clients).await;
+    assert_eq!(logins(&etcd).await, CLIENTS + 1);
+
+    etcd.kill();
+    let reads = tokio::spawn({
+        let clients = clients.clone();
+        async move { all_read(&clients).await }
+    });
+    etcd.launch().unwrap();
+    etcd.ready().await.unwrap();
+    reads.await.unwrap();
+    all_read(&clients).await;
+    // The new process counts from zero, and counts.
+    assert_eq!(logins(&etcd).await, 0);
+    root(&etcd).await;
+    assert_eq!(logins(&etcd).await, 1);
+}
+
+async fn all_read(clients: &[Client]) {
+    let mut reads = JoinSet::new();
+    for client in clients {
+        reads.spawn(client.get("hush").string().into_future());
+    }
+    while let Some(read) = reads.join_next().await {
+        assert_eq!(read.unwrap().unwrap().as_deref(), Some("hush"));
+    }
+}
+
+async fn root(etcd: &Etcd) -> Client {
+    let builder = builder(etcd).credentials("root", PASSWORD);
+    builder.connect().await.unwrap()
+}
+
+/// What a server signs tokens with.
+struct Keys {
+    folder: TempDir,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text);
+        write("private.pem", pair.serialize_pem()).unwrap();
+        write("public.pem", pair.public_key_pem()).unwrap();
+        Self { folder }
+    }
+
+    /// A server with authentication, whose tokens live that long.
+    async fn etcd(&self, binary: &Binary, ttl: &str) -> Etcd {
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        let (public, private) = (file("public.pem"), file("private.pem"));
+        let token = format!(
+            "--auth-token=jwt,pub-key={public},priv-key={private},sign-method=ES256,ttl={ttl}"
+        );
+        let builder = Etcd::builder().binary(binary);
+        let builder = builder.args([&token, "--bcrypt-cost=4"]);
+        let etcd = builder.start().await.unwrap();
+        enable(&etcd).await;
+        etcd
+    }
+}

@@ -1,0 +1,105 @@
+//! Lists that stay true, on real servers.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use etcdex::{Client, EventKind, KeyValue, ListMessage, WatchEnd, WatchList};
+use etcdex_testkit::Proxy;
+use tokio::time::timeout;
+
+use crate::stage::{DEADLINE, each, each_alone};
+
+type Copy = BTreeMap<Bytes, KeyValue>;
+
+/// Applies what comes until the copy is whole, at this revision or later; gives the causes of
+/// all that was read anew.
+async fn follow(list: &mut WatchList, copy: &mut Copy, revision: i64) -> Vec<WatchEnd> {
+    let mut causes = Vec::new();
+    loop {
+        let message = timeout(DEADLINE, list.next()).await.expect("in time");
+        match message.expect("no error").expect("a message") {
+            ListMessage::Synced { revision: at, .. } if at >= revision => return causes,
+            ListMessage::Changes {
+                revision: at,
+                events,
+                ..
+            } => {
+                assert!(!events.is_empty());
+                for event in events.iter().filter(|e| e.kind == EventKind::Put) {
+                    assert!(event.kv.value.is_unique(), "its bytes are its own");
+                }
+                let synced = at >= revision && causes.is_empty() && revision > 0;
+                for event in events {
+                    match event.kind {
+                        EventKind::Put => copy.insert(event.kv.key.clone(), event.kv),
+                        _ => copy.remove(&event.kv.key),
+                    };
+                }
+                if synced {
+                    return causes;
+                }
+            }
+            ListMessage::Resync { cause, .. } => causes.push(cause),
+            _ => {}
+        }
+    }
+}
+
+async fn state(client: &Client) -> Copy {
+    let all = client.get("").prefix().await.expect("a range");
+    all.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect()
+}
+
+#[tokio::test]
+async fn a_list_is_the_state_and_then_every_change() {
+    each(|stage| async move {
+        let client = stage.inside();
+        for number in 0..25 {
+            client.put(format!("k{number:02}"), "1").await.unwrap();
+        }
+        let mut list = client.watch_list("").page(10);
+        let mut copy = Copy::new();
+        let causes = follow(&mut list, &mut copy, 0).await;
+        assert_eq!((copy == state(&client).await, causes.len()), (true, 0));
+        client.put("k03", "2").await.unwrap();
+        let last = client.delete("k1").prefix().await.unwrap();
+        follow(&mut list, &mut copy, last.header.revision).await;
+        assert_eq!(copy, state(&client).await);
+        assert_eq!(copy.len(), 15);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_comes_right_again_after_its_history_was_compacted() {
+    each_alone(&[], |etcd| async move {
+        let proxy = Proxy::start(etcd.client_address()).await.unwrap();
+        let direct = crate::stage::connect(&etcd).await;
+        for number in 0..25 {
+            direct.put(format!("k{number:02}"), "1").await.unwrap();
+        }
+        let client = Client::connect(proxy.endpoint()).await.unwrap();
+        let mut list = client.watch_list("k").page(7);
+        let mut copy = Copy::new();
+        follow(&mut list, &mut copy, 0).await;
+        // The watch is in force when a change comes.
+        let put = direct.put("k00", "2").await.unwrap();
+        follow(&mut list, &mut copy, put.header.revision).await;
+
+        proxy.refuse();
+        proxy.reset();
+        direct.put("k30", "new").await.unwrap();
+        direct.delete("k1").prefix().await.unwrap();
+        let last = direct.put("k02", "other").await.unwrap().header.revision;
+        direct.compact(last).await.unwrap();
+        proxy.heal();
+        let causes = follow(&mut list, &mut copy, last).await;
+        assert!(
+            matches!(causes[..], [WatchEnd::Compacted { .. }]),
+            "{causes:?}"
+        );
+        assert_eq!(copy, state(&direct).await);
+        assert_eq!(copy.len(), 16);
+    })
+    .await;
+}

@@ -1,0 +1,237 @@
+//! What is written while a run goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use etcdex::{Client, Delete, Error, OperationResponse, Put, Txn};
+use etcdex_testkit::history::{Op, hash};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::chronicle::{Chronicle, text};
+
+/// How many writers there are.
+const WRITERS: u32 = 4;
+/// How many keys everybody watches.
+pub(crate) const BUSY: usize = 40;
+/// How many keys have a watch of their own.
+pub(crate) const CROWD: usize = 1_000;
+/// How many keys are written in one revision now and then, each with this value: with what was
+/// there before it is more than one message takes, so that it comes in fragments.
+const BULK: usize = 100;
+const BULK_VALUE: usize = 13_000;
+const BULK_PAUSE: Duration = Duration::from_secs(4);
+
+/// What all writers share.
+#[derive(Clone)]
+struct Writer {
+    client: Client,
+    chronicle: Chronicle,
+    counts: Arc<Counts>,
+    random: fastrand::Rng,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Writes that were acknowledged.
+    pub(crate) acknowledged: AtomicU64,
+    /// Writes that failed: some of them have happened.
+    pub(crate) failed: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// A load that goes on.
+pub(crate) struct Load {
+    writers: JoinSet<()>,
+    counts: Arc<Counts>,
+}
+
+impl Load {
+    /// Starts writers that make so many revisions in a second together.
+    pub(crate) fn start(client: &Client, chronicle: &Chronicle, rate: u32, seed: u64) -> Self {
+        let counts = Arc::new(Counts::default());
+        let mut writers = JoinSet::new();
+        for number in 0..WRITERS {
+            let writer = Writer {
+                client: client.clone(),
+                chronicle: chronicle.clone(),
+                counts: Arc::clone(&counts),
+                random: fastrand::Rng::with_seed(seed.wrapping_add(number.into())),
+            };
+            let pause = Duration::from_secs(1) * WRITERS / rate;
+            writers.spawn(writer.clone().write(pause));
+            if number == 0 {
+                writers.spawn(writer.clone().write_bulk());
+                writers.spawn(writer.lease());
+            }
+        }
+        Self { writers, counts }
+    }
+
+    pub(crate) fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Ends it; what is under way is waited for.
+    pub(crate) async fn stop(mut self) {
+        self.counts.stop.store(true, Relaxed);
+        while self.writers.join_next().await.is_some() {}
+    }
+}
+
+impl Writer {
+    async fn write(mut self, pause: Duration) {
+        let mut ticks = interval(pause);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.counts.stop.load(Relaxed) {
+            ticks.tick().await;
+            let busy = format!("busy/{:02}", self.random.usize(..BUSY));
+            let crowd = format!("crowd/{:04}", self.random.usize(..CROWD));
+            let outcome = match self.random.u8(..100) {
+                0..45 => self.put(busy).await,
+                45..70 => self.put(crowd).await,
+                70..82 => self.delete(busy).await,
+                82..86 => self.delete(crowd).await,
+                86..89 => self.delete_range().await,
+                _ => self.txn().await,
+            };
+            self.count(outcome).await;
+        }
+    }
+
+    /// Large revisions, which come in fragments.
+    async fn write_bulk(mut self) {
+        while !self.pause(BULK_PAUSE).await {
+            let mut txn = Txn::new();
+            let mut ops = Vec::new();
+            for number in 0..BULK {
+                let key = format!("bulk/{number:03}");
+                let mut value = self.random.u64(..).to_le_bytes().to_vec();
+                value.resize(BULK_VALUE, 7);
+                ops.push(Op::Put(key.as_str().into(), hash(&value)));
+                txn = txn.then(Put::new(key, value));
+            }
+            let outcome = self.client.run(txn).await;
+            let outcome = outcome.map(|reply| self.chronicle.tell(reply.header.revision, ops));
+            self.count(outcome).await;
+        }
+    }
+
+    /// Keys that go with a lease; most of them end without a word.
+    async fn lease(mut self) {
+        let mut number = 0_u32;
+        while !self.pause(Duration::from_millis(700)).await {
+            number += 1;
+            let granted = self.client.grant(Duration::from_secs(2)).await;
+            let Ok(lease) = granted else { continue };
+            for part in 0..self.random.u8(1..4) {
+                let key = format!("lease/{:02}/{part}", number % 50);
+                let value = self.value();
+                let op = Op::Put(key.as_str().into(), hash(&value));
+                let outcome = self.client.put(key, value).lease(lease.id).await;
+                let outcome =
+                    outcome.map(|reply| self.chronicle.tell(reply.header.revision, vec![op]));
+                self.count(outcome).await;
+            }
+        }
+    }
+
+    async fn put(&mut self, key: String) -> Result<(), Error> {
+        let value = self.value();
+        let op = Op::Put(key.as_str().into(), hash(&value));
+        let reply = self.client.put(key, value).await?;
+        self.chronicle.tell(reply.header.revision, vec![op]);
+        Ok(())
+    }
+
+    async fn delete(&mut self, key: String) -> Result<(), Error> {
+        let reply = self.client.delete(key).prev_kv().await?;
+        self.deleted(reply.header.revision, deletes(&reply));
+        Ok(())
+    }
+
+    async fn delete_range(&mut self) -> Result<(), Error> {
+        let first = self.random.usize(..BUSY);
+        let from = format!("busy/{first:02}");
+        let to = format!("busy/{:02}", first + self.random.usize(2..6));
+        let delete = Delete::new(from).range_end(to).prev_kv();
+        let reply = self.client.run(delete).await?;
+        self.deleted(reply.header.revision, deletes(&reply));
+        Ok(())
+    }
+
+    /// Some writes and deletes in one revision.
+    async fn txn(&mut self) -> Result<(), Error> {
+        let mut txn = Txn::new();
+        let mut puts = Vec::new();
+        let first = self.random.usize(..BUSY);
+        let count = self.random.usize(2..12);
+        for step in 0..count {
+            let key = format!("busy/{:02}", (first + step) % BUSY);
+            if self.random.u8(..4) == 0 {
+                txn = txn.then(Delete::new(key).prev_kv());
+            } else {
+                let value = self.value();
+                puts.push(Op::Put(key.as_str().into(), hash(&value)));
+                txn = txn.then(Put::new(key, value));
+            }
+        }
+        let reply = self.client.run(txn).await?;
+        let mut ops = puts;
+        for response in &reply.responses {
+            if let OperationResponse::Delete(reply) = response {
+                ops.extend(deletes(reply));
+            }
+        }
+        self.deleted(reply.header.revision, ops);
+        Ok(())
+    }
+
+    /// What deletes nothing makes no revision.
+    fn deleted(&self, revision: i64, ops: Vec<Op>) {
+        if !ops.is_empty() {
+            self.chronicle.tell(revision, ops);
+        }
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let length = if self.random.u8(..50) == 0 {
+            4_000
+        } else {
+            self.random.usize(8..150)
+        };
+        let mut value = self.random.u64(..).to_le_bytes().to_vec();
+        value.resize(length, b'v');
+        value
+    }
+
+    async fn count(&self, outcome: Result<(), Error>) {
+        match outcome {
+            Ok(()) => {
+                self.counts.acknowledged.fetch_add(1, Relaxed);
+            }
+            Err(_) => {
+                self.counts.failed.fetch_add(1, Relaxed);
+                // A server that is down fails at once, again and again.
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Waits; says whether the load is to end.
+    async fn pause(&self, time: Duration) -> bool {
+        let mut left = time;
+        let step = Duration::from_millis(100);
+        while !left.is_zero() && !self.counts.stop.load(Relaxed) {
+            sleep(step.min(left)).await;
+            left = left.saturating_sub(step);
+        }
+        self.counts.stop.load(Relaxed)
+    }
+}
+
+fn deletes(reply: &etcdex::DeleteResponse) -> Vec<Op> {
+    let keys = reply.prev_kvs.iter().map(|kv| text(&kv.key));
+    keys.map(Op::Delete).collect()
+}

@@ -1,0 +1,180 @@
+//! What is printed of a run.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::atomic::Ordering::Relaxed;
+
+use etcdex_testkit::history::{Body, Incident};
+
+use crate::args::Watch;
+use crate::audience::Tally;
+use crate::load::Counts;
+use crate::notes::Account;
+use crate::plan::Pace;
+use crate::verdict::Verdict;
+use crate::wire::Heard;
+
+/// Everything that a summary says.
+pub(crate) struct Report<'a> {
+    pub(crate) arguments: &'a Watch,
+    pub(crate) version: &'a str,
+    pub(crate) seed: u64,
+    pub(crate) incidents: &'a [Incident],
+    pub(crate) accounts: &'a [Account],
+    pub(crate) tally: &'a Tally,
+    pub(crate) counts: &'a Counts,
+    /// When each revision from 2 on was known to have happened.
+    pub(crate) times: &'a [u64],
+    pub(crate) changes: usize,
+    pub(crate) read: u64,
+    pub(crate) compared: u64,
+    pub(crate) compactions: usize,
+    pub(crate) heard: &'a Heard,
+    pub(crate) verdict: &'a Verdict,
+}
+
+/// The longest time between the acknowledgement of a write and its delivery.
+#[derive(Default)]
+struct Gap {
+    micros: u64,
+    watch: String,
+}
+
+impl Report<'_> {
+    fn gap(&self, pace: impl Fn(Pace) -> bool) -> Gap {
+        let mut longest = Gap::default();
+        for account in self.accounts.iter().filter(|account| pace(account.pace)) {
+            let messages = &account.recording.messages;
+            let created = messages.first().map_or(0, |message| message.at);
+            for message in messages {
+                let Body::Batch { events, .. } = &message.body else {
+                    continue;
+                };
+                for event in events {
+                    let place = usize::try_from(event.revision() - 2).unwrap_or(usize::MAX);
+                    let Some(&known) = self.times.get(place) else {
+                        continue;
+                    };
+                    // What is told of the past has waited for the watch, not the watch for it.
+                    let micros = message.at.saturating_sub(known.max(created));
+                    if micros > longest.micros {
+                        longest = Gap {
+                            micros,
+                            watch: account.recording.name.clone(),
+                        };
+                    }
+                }
+            }
+        }
+        longest
+    }
+
+    fn delivered_to_whole(&self) -> (usize, usize) {
+        let mut watches = 0;
+        let mut delivered = 0;
+        for account in self.accounts.iter().filter(|account| account.is_whole()) {
+            watches += 1;
+            for message in &account.recording.messages {
+                if let Body::Batch { events, .. } = &message.body {
+                    delivered += events.len();
+                }
+            }
+        }
+        (watches, delivered)
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for incident in self.incidents {
+            *kinds.entry(incident.kind.as_str()).or_default() += 1;
+        }
+        let mut faults = String::new();
+        for (kind, count) in kinds {
+            write!(faults, "\n    {count:>6} {kind}")?;
+        }
+        let (whole, delivered) = self.delivered_to_whole();
+        let keen = self.gap(|pace| pace == Pace::Keen);
+        let slow = self.gap(|pace| pace != Pace::Keen);
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
+        writeln!(
+            f,
+            "etcd {}, {} node(s), profile {}, {} minutes, seed {}",
+            self.version,
+            self.arguments.nodes,
+            self.arguments.profile,
+            self.arguments.minutes,
+            self.seed
+        )?;
+        writeln!(f, "  faults: {}{faults}", self.incidents.len())?;
+        writeln!(
+            f,
+            "  history: {} revisions, {} changes; {} writes acknowledged, {} failed; {} revisions \
+             read, all compared {} times; {} compactions asked for",
+            self.times.len(),
+            self.changes,
+            load(&self.counts.acknowledged),
+            load(&self.counts.failed),
+            self.read,
+            self.compared,
+            self.compactions
+        )?;
+        writeln!(
+            f,
+            "  watches: {}; {} lived through the whole run, {} ended as compacted, {} asked for in \
+             vain",
+            self.accounts.len(),
+            whole,
+            load(&self.tally.compacted),
+            load(&self.tally.late)
+        )?;
+        writeln!(
+            f,
+            "  events delivered: {}, of these {delivered} to watches that lived through the run; \
+             {} times disconnected, {} resumed",
+            load(&self.tally.events),
+            load(&self.tally.disconnects),
+            load(&self.tally.resumes)
+        )?;
+        writeln!(
+            f,
+            "  longest gap: {:.3} s ({}); of slow consumers: {:.3} s ({})",
+            keen.micros as f64 / 1e6,
+            keen.watch,
+            slow.micros as f64 / 1e6,
+            slow.watch
+        )?;
+        writeln!(
+            f,
+            "  on the wire: {} watches, {} fragments, {} refusals; the servers' own violations: {}, {} of them \
+             seen by a watch",
+            self.heard.recordings.len(),
+            self.heard.fragments,
+            self.heard.refusals.len(),
+            self.verdict.server,
+            self.verdict.explained
+        )?;
+        write!(f, "  violations: {}", self.verdict.client)
+    }
+}
+
+/// The violations themselves, the first of each culprit.
+pub(crate) fn violations(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let groups = [
+        ("violation", &verdict.client),
+        ("violation that the server sent so", &verdict.explained),
+        ("violation of a server", &verdict.server),
+    ];
+    for (title, all) in groups {
+        for one in all.told() {
+            text.push_str(&format!("{title}: {one}\n"));
+        }
+        let more = all.len() - all.told().len();
+        if more > 0 {
+            text.push_str(&format!("{title}: and {more} more\n\n"));
+        }
+    }
+    text
+}

@@ -1,0 +1,167 @@
+//! What a run is played on: servers, and proxies before them.
+
+use std::io;
+use std::time::Duration;
+
+use etcdex::Client;
+use etcdex::auth::PermissionType;
+use etcdex_proto::method::watch::WATCH;
+use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Proxy, Tap};
+
+use crate::args::{Profile, Watch};
+
+/// The user that watches, if there are users; its password is its name.
+pub(crate) const WATCHER: &str = "watcher";
+const ROOT: &str = "root";
+
+/// How long the bench waits for an answer to its own requests.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The servers of a run.
+pub(crate) struct Stage {
+    cluster: Cluster,
+    has_users: bool,
+}
+
+/// A way to the servers of its own, for one client: a proxy before each member.
+pub(crate) struct Way {
+    pub(crate) name: &'static str,
+    /// It is left alone before and while the history is compacted to the present, so that its
+    /// watches live on.
+    pub(crate) lasting: bool,
+    pub(crate) proxies: Vec<Proxy>,
+}
+
+impl Stage {
+    /// Starts the servers.
+    pub(crate) async fn set(arguments: &Watch) -> io::Result<Self> {
+        let binary = binary(arguments)?;
+        let has_users = arguments.profile == Profile::All;
+        let cluster = Etcd::builder()
+            .binary(&binary)
+            .args(server_arguments(&binary, has_users))
+            .start_cluster(arguments.nodes)
+            .await?;
+        let stage = Self { cluster, has_users };
+        if has_users {
+            stage.let_in_users().await.map_err(io::Error::other)?;
+        }
+        Ok(stage)
+    }
+
+    pub(crate) fn members(&self) -> &[Etcd] {
+        self.cluster.members()
+    }
+
+    pub(crate) fn has_users(&self) -> bool {
+        self.has_users
+    }
+
+    pub(crate) fn version(&self) -> String {
+        let members = self.members().first();
+        members.map_or_else(String::new, |member| member.version().to_string())
+    }
+
+    /// A client for the bench itself, which no fault of a proxy meets.
+    pub(crate) fn direct(&self) -> Result<Client, etcdex::Error> {
+        let builder = Client::builder()
+            .endpoints(self.cluster.endpoints())
+            .name("bench")
+            .timeout(PATIENCE);
+        let builder = if self.has_users {
+            builder.credentials(ROOT, ROOT)
+        } else {
+            builder
+        };
+        builder.connect_lazy()
+    }
+
+    /// A way to the servers, and what it hears of the watches that go over it.
+    pub(crate) async fn way(
+        &self,
+        name: &'static str,
+        lasting: bool,
+    ) -> io::Result<(Way, Vec<Tap>)> {
+        let mut proxies = Vec::new();
+        let mut taps = Vec::new();
+        for member in self.members() {
+            let proxy = Proxy::start(member.client_address()).await?;
+            taps.push(proxy.tap(WATCH));
+            proxies.push(proxy);
+        }
+        let way = Way {
+            name,
+            lasting,
+            proxies,
+        };
+        Ok((way, taps))
+    }
+
+    /// A client under test.
+    pub(crate) fn client(&self, way: &Way) -> Result<Client, etcdex::Error> {
+        let builder = Client::builder()
+            .endpoints(way.proxies.iter().map(Proxy::endpoint))
+            .name(way.name);
+        let builder = if self.has_users {
+            builder.credentials(WATCHER, WATCHER)
+        } else {
+            builder
+        };
+        builder.connect_lazy()
+    }
+
+    async fn let_in_users(&self) -> Result<(), etcdex::Error> {
+        let client = Client::builder()
+            .endpoints(self.cluster.endpoints())
+            .connect_lazy()?;
+        let auth = client.auth();
+        for user in [ROOT, WATCHER] {
+            auth.user_add(user, user).await?;
+            auth.role_add(user).await?;
+            auth.user_grant_role(user, user).await?;
+        }
+        let all = auth.role_grant_permission(WATCHER, PermissionType::Read, "");
+        all.all_keys().await?;
+        auth.enable().await?;
+        Ok(())
+    }
+}
+
+fn binary(arguments: &Watch) -> io::Result<Binary> {
+    let binaries = Binaries::find()?;
+    let found = match arguments.etcd {
+        Some(version) => binaries.of(version),
+        None => binaries.newest(),
+    };
+    found.cloned().ok_or_else(|| {
+        let what = arguments
+            .etcd
+            .map_or_else(|| "etcd".to_owned(), |version| format!("etcd {version}"));
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{what} is not there ({})", binaries.summary()),
+        )
+    })
+}
+
+fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
+    // Ten minutes otherwise: no idle watch would ever be told anything in a run. Each time, a
+    // stream gets as many notifications as its buffer in the server holds, 128, and the others
+    // are dropped: a thousand idle watches need many times.
+    let progress = if binary.version().is_at_least(3, 6) {
+        "--watch-progress-notify-interval=100ms"
+    } else {
+        "--experimental-watch-progress-notify-interval=100ms"
+    };
+    let mut arguments = vec![
+        progress.to_owned(),
+        "--quota-backend-bytes=8589934592".to_owned(),
+        // Members that were away get a snapshot instead of the log now and then.
+        "--snapshot-count=2000".to_owned(),
+    ];
+    if has_users {
+        arguments.push("--auth-token-ttl=3".to_owned());
+        arguments.push("--bcrypt-cost=4".to_owned());
+    }
+    arguments
+}

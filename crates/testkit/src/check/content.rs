@@ -1,0 +1,75 @@
+//! Filter, previous pairs, creations: what each event says by itself.
+
+use super::{Case, Guarantee, Violation};
+use crate::history::EventKind;
+
+/// Only what is in the range and let through by the filters comes.
+pub(super) fn filter(case: &Case<'_>) -> Vec<Violation> {
+    let query = &case.recording.query;
+    let strangers = case
+        .events()
+        .filter(|(_, event)| !query.lets_through(event));
+    strangers
+        .map(|(message, event)| {
+            let what = format!("{:?} of {} was not asked for", event.kind, event.key);
+            Violation::new(Guarantee::Filter, message, event.revision(), what)
+        })
+        .collect()
+}
+
+/// What was there before is told if it was asked for, and told right.
+///
+/// etcd reads it when it sends the event, at the revision before the event's. If that one is
+/// compacted by then it sends the event without, so it may be absent then.
+/// Source: `watchStream.sendLoop` in etcd's `server/etcdserver/api/v3rpc/watch.go`.
+pub(super) fn prev_kv(case: &Case<'_>) -> Vec<Violation> {
+    let asked = case.recording.query.prev_kv;
+    let mut violations = Vec::new();
+    for (message, event) in case.events() {
+        let Some(truth) = case.history.find(&event.key, event.revision()) else {
+            continue;
+        };
+        let right = match &event.prev {
+            Some(_) => asked && event.prev == truth.prev,
+            None => {
+                let at = case.recording.messages[message].at;
+                let before = event.revision() - 1;
+                !asked || truth.prev.is_none() || case.history.compacted_by(at) > before
+            }
+        };
+        if !right {
+            violations.push(Violation::new(
+                Guarantee::PrevKv,
+                message,
+                event.revision(),
+                format!(
+                    "before {} there was {:?}, it says {:?}",
+                    event.key, truth.prev, event.prev
+                ),
+            ));
+        }
+    }
+    violations
+}
+
+/// A put that creates a key is told from one that changes it.
+pub(super) fn is_create(case: &Case<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (message, event) in case.events() {
+        let Some(truth) = case.history.find(&event.key, event.revision()) else {
+            continue;
+        };
+        if truth.kind == EventKind::Put && truth.is_create() != event.is_create() {
+            violations.push(Violation::new(
+                Guarantee::IsCreate,
+                message,
+                event.revision(),
+                format!(
+                    "{} was created at {}, it says {}",
+                    event.key, truth.pair.create_revision, event.pair.create_revision
+                ),
+            ));
+        }
+    }
+    violations
+}

@@ -1,0 +1,86 @@
+//! Ordered, unique, atomic.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Case, Guarantee, Violation};
+use crate::history::Body;
+
+/// Revisions never go back.
+pub(super) fn ordered(case: &Case<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut last = i64::MIN;
+    for (message, event) in case.events() {
+        let revision = event.revision();
+        if revision < last {
+            violations.push(Violation::new(
+                Guarantee::Ordered,
+                message,
+                revision,
+                format!("{} came after revision {last}", event.key),
+            ));
+        }
+        last = last.max(revision);
+    }
+    violations
+}
+
+/// No change comes twice.
+pub(super) fn unique(case: &Case<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut seen = HashSet::new();
+    for (message, event) in case.events() {
+        let revision = event.revision();
+        if !seen.insert((revision, &*event.key)) {
+            let first = case.came[&(revision, &*event.key)];
+            violations.push(Violation::new(
+                Guarantee::Unique,
+                message,
+                revision,
+                format!("{} came in message {first} already", event.key),
+            ));
+        }
+    }
+    violations
+}
+
+/// The changes of one revision come in one message, which says that it is whole up to there
+/// at least.
+pub(super) fn atomic(case: &Case<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    // The last message that each revision came in.
+    let mut home: HashMap<i64, usize> = HashMap::new();
+    for (message, event) in case.events() {
+        let revision = event.revision();
+        // What comes again is for another checker.
+        if case.came[&(revision, &*event.key)] != message {
+            continue;
+        }
+        let last = home.insert(revision, message);
+        if let Some(last) = last.filter(|last| *last != message) {
+            violations.push(Violation::new(
+                Guarantee::Atomic,
+                message,
+                revision,
+                format!("message {last} had other changes of this revision"),
+            ));
+        }
+    }
+    for (number, message) in case.messages() {
+        let Body::Batch {
+            revision, events, ..
+        } = &message.body
+        else {
+            continue;
+        };
+        let last = events.iter().map(|event| event.revision()).max();
+        if let Some(last) = last.filter(|last| last > revision) {
+            violations.push(Violation::new(
+                Guarantee::Atomic,
+                number,
+                last,
+                format!("it says it is whole through {revision} and ends with {last}"),
+            ));
+        }
+    }
+    violations
+}

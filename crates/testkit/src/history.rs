@@ -1,0 +1,226 @@
+//! What happened in a store, and what watches said of it.
+//!
+//! A [`History`] is every change of a store, in order: the truth. A [`Recording`] is one
+//! watch: what it asked for and each message that came. [`check`](crate::check) compares the
+//! two. Both are written and read as JSON lines ([`Archive`]).
+//!
+//! Values are kept as hashes only, so that a history of hours fits into memory.
+
+mod archive;
+mod recording;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use archive::{Archive, Incident};
+pub use recording::{Body, End, Message, Query, Recording};
+
+/// What a store has at a key; of a deleted one all is zero but `mod_revision`, as in events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The revision that created the key.
+    pub create_revision: i64,
+    /// The revision that changed it last.
+    pub mod_revision: i64,
+    /// How often it was written since it was created.
+    pub version: i64,
+    /// The [`hash`] of its value.
+    pub value: u64,
+}
+
+/// What stands for a value: FNV-1a, 64 bits, which is the same on every machine.
+pub fn hash(value: &[u8]) -> u64 {
+    value.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+/// The two kinds of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    /// The key was written.
+    Put,
+    /// The key was deleted.
+    Delete,
+}
+
+/// A change of one key, as it happened or as a watch tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// To which key.
+    pub key: Arc<str>,
+    /// What it made of the key.
+    pub pair: Pair,
+    /// What was there before. Boxed, as most watches do not ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev: Option<Box<Pair>>,
+}
+
+impl Event {
+    /// The revision of the change.
+    pub fn revision(&self) -> i64 {
+        self.pair.mod_revision
+    }
+
+    /// Whether it created the key.
+    pub fn is_create(&self) -> bool {
+        self.kind == EventKind::Put && self.pair.create_revision == self.pair.mod_revision
+    }
+}
+
+/// A change that is asked of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Writes a value with this hash.
+    Put(Arc<str>, u64),
+    /// Deletes a key that is there.
+    Delete(Arc<str>),
+}
+
+/// A compaction that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// When it was asked for, in microseconds since the start.
+    pub at: u64,
+    /// What it was to keep from.
+    pub revision: i64,
+}
+
+/// Every change of a store, in order and without a gap.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Ordered by revision; those of one revision as they were given.
+    events: Vec<Event>,
+    /// Where in `events` each key is.
+    of_key: HashMap<Arc<str>, Vec<usize>>,
+    present: HashMap<Arc<str>, Pair>,
+    revision: i64,
+    compactions: Vec<Compaction>,
+}
+
+impl History {
+    /// The history of a store that is empty at this revision; a new one is at 1.
+    pub fn since(revision: i64) -> Self {
+        Self {
+            revision,
+            ..Self::default()
+        }
+    }
+
+    /// The last revision it has.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// What is there at that revision.
+    pub fn present(&self) -> &HashMap<Arc<str>, Pair> {
+        &self.present
+    }
+
+    /// How many changes it has.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether nothing has changed yet.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Adds what the next revision did.
+    pub fn append(&mut self, ops: impl IntoIterator<Item = Op>) {
+        self.revision += 1;
+        for op in ops {
+            let event = match op {
+                Op::Put(key, value) => self.put(key, value),
+                Op::Delete(key) => self.delete(key),
+            };
+            self.push(event);
+        }
+    }
+
+    fn put(&mut self, key: Arc<str>, value: u64) -> Event {
+        let prev = self.present.get(&key).copied();
+        let pair = Pair {
+            create_revision: prev.map_or(self.revision, |prev| prev.create_revision),
+            mod_revision: self.revision,
+            version: prev.map_or(1, |prev| prev.version + 1),
+            value,
+        };
+        self.present.insert(Arc::clone(&key), pair);
+        Event {
+            kind: EventKind::Put,
+            key,
+            pair,
+            prev: prev.map(Box::new),
+        }
+    }
+
+    fn delete(&mut self, key: Arc<str>) -> Event {
+        let prev = self.present.remove(&key);
+        Event {
+            kind: EventKind::Delete,
+            key,
+            pair: Pair {
+                create_revision: 0,
+                mod_revision: self.revision,
+                version: 0,
+                value: hash(b""),
+            },
+            prev: prev.map(Box::new),
+        }
+    }
+
+    fn push(&mut self, event: Event) {
+        let places = self.of_key.entry(Arc::clone(&event.key)).or_default();
+        places.push(self.events.len());
+        self.events.push(event);
+    }
+
+    /// All changes, in order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The change of this key at this revision.
+    pub fn find(&self, key: &str, revision: i64) -> Option<&Event> {
+        let places = self.of_key.get(key)?;
+        let at = places.partition_point(|place| self.events[*place].revision() < revision);
+        let event = &self.events[*places.get(at)?];
+        (event.revision() == revision).then_some(event)
+    }
+
+    /// What a watch has to deliver, from its start to the end of this history.
+    pub fn expected(&self, query: &Query) -> Vec<&Event> {
+        if query.range_end.is_none() {
+            let places = self.of_key.get(&query.key).into_iter().flatten();
+            let events = places.map(|place| &self.events[*place]);
+            return events.filter(|event| query.wants(event)).collect();
+        }
+        let from = self
+            .events
+            .partition_point(|event| event.revision() < query.start_revision);
+        let events = self.events[from..].iter();
+        events.filter(|event| query.wants(event)).collect()
+    }
+
+    /// Adds a compaction that was asked for, whether or not it happened.
+    pub fn compact(&mut self, compaction: Compaction) {
+        self.compactions.push(compaction);
+    }
+
+    /// The compactions that were asked for, in that order.
+    pub fn compactions(&self) -> &[Compaction] {
+        &self.compactions
+    }
+
+    /// Up to which revision the history may have been compacted away by then.
+    pub fn compacted_by(&self, at: u64) -> i64 {
+        let before = self.compactions.iter().filter(|one| one.at <= at);
+        before.map(|one| one.revision).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,223 @@
+//! Histories and recordings in files, as JSON lines.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Compaction, Event, EventKind, History, Message, Op, Query, Recording};
+
+/// Something that was done to a server or a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// When, in microseconds since the start.
+    pub at: u64,
+    /// What kind of fault it was.
+    pub kind: String,
+    /// What it was done to, and how.
+    pub what: String,
+}
+
+/// A folder with a run in it:
+///
+/// * `history.jsonl`: every change of the store, one a line, in order;
+/// * `compactions.jsonl`: those that were asked for;
+/// * `faults.jsonl`: what was done to servers and connections;
+/// * `watches.jsonl` and `wire.jsonl`: for each watch a line with its query, then a line for
+///   each message. The first as the client told it, the second as it came from the server.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    folder: PathBuf,
+}
+
+/// A line of a file of recordings.
+#[derive(Serialize, Deserialize)]
+enum Line {
+    Watch { name: String, query: Query },
+    Message(Message),
+}
+
+impl Archive {
+    /// A run in this folder, which is made if it is not there.
+    pub fn at(folder: impl Into<PathBuf>) -> io::Result<Self> {
+        let folder = folder.into();
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes the changes of a store, and its compactions.
+    pub fn write_history(&self, history: &History) -> io::Result<()> {
+        self.write("history.jsonl", history.events())?;
+        self.write("compactions.jsonl", history.compactions())
+    }
+
+    /// Writes what was done.
+    pub fn write_faults(&self, faults: &[Incident]) -> io::Result<()> {
+        self.write("faults.jsonl", faults)
+    }
+
+    /// Writes what clients told of their watches.
+    pub fn write_watches(&self, recordings: &[Recording]) -> io::Result<()> {
+        self.write_recordings("watches.jsonl", recordings)
+    }
+
+    /// Writes what came from servers.
+    pub fn write_wire(&self, recordings: &[Recording]) -> io::Result<()> {
+        self.write_recordings("wire.jsonl", recordings)
+    }
+
+    /// Reads the changes of a store, and its compactions.
+    ///
+    /// The revisions between two changes, which a store gives to nobody, are empty in it.
+    pub fn read_history(&self) -> io::Result<History> {
+        let mut history = History::since(1);
+        let mut ops = Vec::new();
+        for event in self.read::<Event>("history.jsonl")? {
+            let event = event?;
+            while event.revision() > history.revision() + 1 {
+                history.append(std::mem::take(&mut ops));
+            }
+            ops.push(match event.kind {
+                EventKind::Put => Op::Put(event.key, event.pair.value),
+                EventKind::Delete => Op::Delete(event.key),
+            });
+        }
+        history.append(ops);
+        for compaction in self.read::<Compaction>("compactions.jsonl")? {
+            history.compact(compaction?);
+        }
+        Ok(history)
+    }
+
+    /// Reads what clients told of their watches.
+    pub fn read_watches(&self) -> io::Result<Vec<Recording>> {
+        self.read_recordings("watches.jsonl")
+    }
+
+    /// Reads what came from servers.
+    pub fn read_wire(&self) -> io::Result<Vec<Recording>> {
+        self.read_recordings("wire.jsonl")
+    }
+
+    fn write_recordings(&self, file: &str, recordings: &[Recording]) -> io::Result<()> {
+        let lines = recordings.iter().flat_map(|recording| {
+            let head = Line::Watch {
+                name: recording.name.clone(),
+                query: recording.query.clone(),
+            };
+            let messages = recording.messages.iter().cloned().map(Line::Message);
+            std::iter::once(head).chain(messages)
+        });
+        self.write(file, lines)
+    }
+
+    fn read_recordings(&self, file: &str) -> io::Result<Vec<Recording>> {
+        let mut recordings: Vec<Recording> = Vec::new();
+        for line in self.read(file)? {
+            match (line?, recordings.last_mut()) {
+                (Line::Watch { name, query }, _) => recordings.push(Recording {
+                    name,
+                    query,
+                    messages: Vec::new(),
+                }),
+                (Line::Message(message), Some(recording)) => recording.messages.push(message),
+                (Line::Message(_), None) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("{file} begins with a message of no watch"),
+                    ));
+                }
+            }
+        }
+        Ok(recordings)
+    }
+
+    fn write<T: Serialize>(
+        &self,
+        file: &str,
+        lines: impl IntoIterator<Item = T>,
+    ) -> io::Result<()> {
+        let mut writer = BufWriter::new(File::create(self.folder.join(file))?);
+        for line in lines {
+            serde_json::to_writer(&mut writer, &line)?;
+            writer.write_all(b"\n")?;
+        }
+        writer.flush()
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        file: &str,
+    ) -> io::Result<impl Iterator<Item = io::Result<T>>> {
+        let reader = BufReader::new(File::open(self.folder.join(file))?);
+        Ok(reader.lines().map(|line| Ok(serde_json::from_str(&line?)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::history::{Body, End, Pair, hash};
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_read_as_it_was_written() {
+        let mut history = History::since(1);
+        history.append([Op::Put("a".into(), 7), Op::Put("b".into(), hash(b"x"))]);
+        history.append([]);
+        history.append([Op::Delete("a".into())]);
+        history.compact(Compaction { at: 5, revision: 2 });
+        let events = history.events().to_vec();
+        let pair = Pair {
+            create_revision: 1,
+            mod_revision: 2,
+            version: 3,
+            value: u64::MAX,
+        };
+        let mut odd = events[0].clone();
+        odd.prev = Some(Box::new(pair));
+        let bodies = [
+            Body::Created { revision: 2 },
+            Body::Batch {
+                header: 4,
+                revision: 4,
+                events,
+            },
+            Body::Progress { revision: 4 },
+            Body::Disconnected,
+            Body::Resumed,
+            Body::Ended(End::Compacted { revision: 2 }),
+            Body::Ended(End::Other("because".to_owned())),
+            Body::Drained { revision: 4 },
+        ];
+        let messages = (0..).zip(bodies);
+        let recording = |name: &str| Recording {
+            name: name.to_owned(),
+            query: Query::key("a", 2),
+            messages: messages
+                .clone()
+                .map(|(at, body)| Message { at, body })
+                .collect(),
+        };
+        let recordings = vec![recording("one"), recording("two")];
+
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::at(folder.path().join("run")).unwrap();
+        archive.write_history(&history).unwrap();
+        archive.write_watches(&recordings).unwrap();
+        archive.write_wire(&[]).unwrap();
+        let read = archive.read_history().unwrap();
+        assert_eq!(read.events(), history.events());
+        assert_eq!(read.compactions(), history.compactions());
+        assert_eq!(read.revision(), 4);
+        assert_eq!(archive.read_watches().unwrap(), recordings);
+        assert_eq!(archive.read_wire().unwrap(), []);
+    }
+}

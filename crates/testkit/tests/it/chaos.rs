@@ -1,0 +1,79 @@
+//! The command `chaos`, as CI and people run it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::newest;
+
+fn chaos(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
+    command.args(arguments).output().unwrap()
+}
+
+fn told(output: &Output) -> String {
+    let parts = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8(parts).unwrap()
+}
+
+#[test]
+fn a_run_is_judged_and_recorded_and_can_be_judged_again() {
+    let Some(binary) = newest() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let version = binary.version().to_string();
+    let run = chaos(&[
+        "watch",
+        "--minutes=0.05",
+        "--profile=cuts",
+        "--seed=7",
+        "--etcd",
+        &version,
+        "--out",
+        folder,
+    ]);
+    let text = told(&run);
+    assert_eq!(run.status.code(), Some(0), "{text}");
+    assert!(
+        text.starts_with("seed 7\n") && text.ends_with("seed 7\n"),
+        "{text}"
+    );
+    for part in [
+        "faults: ",
+        "events delivered: ",
+        "longest gap: ",
+        "violations: 0\n",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let check = chaos(&["check", folder]);
+    assert_eq!(check.status.code(), Some(0), "{}", told(&check));
+
+    // What the clients told without one of the batches.
+    let file = Path::new(folder).join("watches.jsonl");
+    let recorded = fs::read_to_string(&file).unwrap();
+    let is_batch = |line: &&str| line.contains("\"Batch\"");
+    let lost = recorded.lines().filter(is_batch).nth(50).unwrap();
+    fs::write(&file, recorded.replacen(&format!("{lost}\n"), "", 1)).unwrap();
+    let check = chaos(&["check", folder]);
+    let text = told(&check);
+    assert_eq!(check.status.code(), Some(1), "{text}");
+    assert!(text.contains("violation: Reliable"), "{text}");
+}
+
+#[test]
+fn what_makes_no_sense_or_cannot_be_run_is_neither_kept_nor_broken() {
+    let help = chaos(&["watch", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(told(&help).contains("--profile"));
+    for arguments in [
+        &["watch", "--nodes=2"][..],
+        &["watch", "--minutes=0"],
+        &["watch", "--etcd=0.0.1"],
+        &["check", "no/such/folder"],
+        &[],
+    ] {
+        let output = chaos(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
