@@ -473,12 +473,6 @@ impl Session {
         if response.canceled {
             self.told.remove(&id);
         }
-        let first = response.events.first().and_then(|event| event.kv.as_ref());
-        let last = response.events.last().and_then(|event| event.kv.as_ref());
-        let several = first.map(|kv| kv.mod_revision) != last.map(|kv| kv.mod_revision);
-        if self.manner.errs && several && rng.u8(..20) == 0 {
-            response.events.reverse();
-        }
         let fragments = self
             .watchers
             .get(&id)
@@ -488,6 +482,13 @@ impl Session {
             rest.events = response.events.split_off(self.manner.piece);
             response.fragment = true;
             self.events.insert(place, rest);
+        }
+        // In pieces, nobody could tell.
+        let first = response.events.first().and_then(|event| event.kv.as_ref());
+        let last = response.events.last().and_then(|event| event.kv.as_ref());
+        let several = first.map(|kv| kv.mod_revision) != last.map(|kv| kv.mod_revision);
+        if self.manner.errs && several && !fragments && rng.u8(..20) == 0 {
+            response.events.reverse();
         }
         self.wire.push_back(response);
     }
