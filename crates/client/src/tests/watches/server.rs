@@ -64,6 +64,8 @@ pub(super) struct State {
     pub(super) holds_ranges: bool,
     held: Vec<Asked>,
     pub(super) login_fails: bool,
+    /// Creations that were not answered, with their streams.
+    unanswered: Vec<(usize, pb::WatchCreateRequest)>,
 }
 
 /// A server; clones are the same one.
@@ -143,6 +145,21 @@ impl Server {
         let state = self.state();
         let last = state.streams.last().expect("a stream");
         last.live.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// Answers the creations that were not answered in time.
+    pub(super) fn answer_late(&self) {
+        let mut state = self.state();
+        for (place, create) in std::mem::take(&mut state.unanswered) {
+            let answer = pb::WatchResponse {
+                header: header(state.revision),
+                watch_id: create.watch_id,
+                created: true,
+                ..pb::WatchResponse::default()
+            };
+            state.streams[place].send(&answer);
+            state.streams[place].live.push((create.watch_id, create));
+        }
     }
 
     /// Answers the Ranges that wait, and those that come.
@@ -285,6 +302,7 @@ impl Server {
             stale,
             history,
             revision,
+            unanswered,
             ..
         } = &mut *state;
         let stream = &mut streams[place];
@@ -298,7 +316,9 @@ impl Server {
                 let is_stale = stale.is_none() || *stale == stream.token;
                 let manner = if is_stale { *manner } else { Manner::Create };
                 let watch_id = match manner {
-                    Manner::Silent | Manner::Refuse(..) => return,
+                    Manner::Silent | Manner::Refuse(..) => {
+                        return unanswered.push((place, create));
+                    }
                     Manner::Serial => stream.free_id(),
                     Manner::Create if create.watch_id == 0 => stream.free_id(),
                     Manner::Create => create.watch_id,

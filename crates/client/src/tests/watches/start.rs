@@ -181,6 +181,23 @@ async fn a_dropped_start_cancels() {
     nothing_left(&server).await;
 }
 
+/// What comes into force after nobody wants it any more is cancelled then.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_too_late_is_cancelled() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut kept = client.watch("kept").await.expect("in force");
+    server.become_(Manner::Silent);
+    let start = client.watch("k").timeout(MOMENT).await;
+    start.expect_err("nobody answers");
+    server.answer_late();
+    sleep(MOMENT).await;
+    assert_eq!((server.opened(), server.live()), (1, 1));
+    server.put("k", "unwanted");
+    server.put("kept", "wanted");
+    assert_eq!(values(&next(&mut kept).await), ["wanted"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_that_is_polled_again_is_an_error() {
     let server = Server::new();
