@@ -1,6 +1,7 @@
 //! A scripted server of watches: it keeps a history, and does to its streams what a test says.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
@@ -64,6 +65,8 @@ pub(super) struct State {
     pub(super) holds_ranges: bool,
     held: Vec<Asked>,
     pub(super) login_fails: bool,
+    /// How long the way to this server and back takes.
+    pub(super) round_trip: Duration,
     /// Creations that were not answered, with their streams.
     unanswered: Vec<(usize, pb::WatchCreateRequest)>,
 }
@@ -266,6 +269,14 @@ impl Server {
         };
         let mut body = request.into_body();
         let mut bytes = BytesMut::new();
+        let (under_way, mut arrivals) = mpsc::unbounded_channel();
+        let this = self.clone();
+        tokio::spawn(async move {
+            while let Some((due, request)) = arrivals.recv().await {
+                tokio::time::sleep_until(due).await;
+                this.take(place, request);
+            }
+        });
         loop {
             tokio::select! {
                 act = acts.recv() => match act {
@@ -283,9 +294,11 @@ impl Server {
                     let Some(Ok(frame)) = frame else { break };
                     let _ = body.flow_control().release_capacity(frame.len());
                     bytes.extend_from_slice(&frame);
+                    let due = tokio::time::Instant::now() + self.state().round_trip;
                     while let Some(message) = whole(&mut bytes) {
                         let message = pb::WatchRequest::decode(message).expect("a request");
-                        self.take(place, message.request_union.expect("one of them"));
+                        let request = message.request_union.expect("one of them");
+                        let _ = under_way.send((due, request));
                     }
                 }
             }
