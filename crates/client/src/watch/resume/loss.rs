@@ -37,6 +37,7 @@ impl Watches {
         }
         self.drop_stream();
         self.close = false;
+        self.stream = Stream::Closed(None);
         match error.kind() {
             ErrorKind::Closed => return self.shut(),
             // Pieces of a message are smaller than a whole one.

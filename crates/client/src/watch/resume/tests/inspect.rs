@@ -55,13 +55,8 @@ impl Watches {
         assert!(matches!(self.stream, Stream::Closed(_) | Stream::Over));
         assert!(self.entries.is_empty() && self.owners.is_empty() && self.ids.is_empty());
         assert!(self.waiting.is_empty() && self.asked.is_empty() && self.cancels.is_empty());
-        assert!(
-            self.pins.waiting.is_empty()
-                && self.pins.asked.is_empty()
-                && self.pins.doubted.is_empty()
-        );
-        assert!(self.pins.judged.is_empty());
-        assert!(self.pins.judged.is_empty());
+        assert!(self.pins.waiting.is_empty() && self.pins.asked.is_empty());
+        assert!(self.pins.doubted.is_empty() && self.pins.judged.is_empty());
         assert!(self.progress.wanted.is_empty() && self.tells.is_empty());
     }
 }

@@ -210,7 +210,6 @@ pub(super) struct Session {
     next_id: i64,
     /// Reasons that were given, and to whom.
     pub(super) reasons: Vec<(String, u64)>,
-    pub(super) answered: u64,
 }
 
 impl Session {
@@ -228,7 +227,6 @@ impl Session {
             early: BTreeMap::new(),
             next_id: 0,
             reasons: Vec::new(),
-            answered: 0,
         }
     }
 
@@ -447,9 +445,6 @@ impl Session {
             } else if answer.canceled {
                 self.told.remove(&id);
             }
-            if id == -1 && !answer.created {
-                self.answered += 1;
-            }
             self.wire.push_back(answer);
             for (place, early) in self
                 .early
@@ -471,20 +466,12 @@ impl Session {
             return;
         };
         let id = response.watch_id;
-        if id == -1 {
-            self.answered += 1;
-        } else if !self.told.contains(&id) {
+        if id != -1 && !self.told.contains(&id) {
             self.early.entry(id).or_default().push(response);
             return;
         }
         if response.canceled {
             self.told.remove(&id);
-        }
-        let first = response.events.first().and_then(|event| event.kv.as_ref());
-        let last = response.events.last().and_then(|event| event.kv.as_ref());
-        let several = first.map(|kv| kv.mod_revision) != last.map(|kv| kv.mod_revision);
-        if self.manner.errs && several && rng.u8(..20) == 0 {
-            response.events.reverse();
         }
         let fragments = self
             .watchers
@@ -495,6 +482,13 @@ impl Session {
             rest.events = response.events.split_off(self.manner.piece);
             response.fragment = true;
             self.events.insert(place, rest);
+        }
+        // In pieces, nobody could tell.
+        let first = response.events.first().and_then(|event| event.kv.as_ref());
+        let last = response.events.last().and_then(|event| event.kv.as_ref());
+        let several = first.map(|kv| kv.mod_revision) != last.map(|kv| kv.mod_revision);
+        if self.manner.errs && several && !fragments && rng.u8(..20) == 0 {
+            response.events.reverse();
         }
         self.wire.push_back(response);
     }

@@ -507,6 +507,20 @@ fn broadcast_progress_of_a_new_server_moves_what_was_in_force() {
     assert_eq!(bench.open(), ["create 1 at 101", "create 2 at 7"]);
 }
 
+/// The next stream may be another server's, and an older one.
+#[test]
+fn what_is_known_of_a_server_is_forgotten_with_its_stream() {
+    let mut bench = Bench::live(5);
+    bench.machine.judged(true);
+    bench.cut();
+    bench.open();
+    assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(message(-1, 100)), ["progress 4"]);
+    assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
+}
+
 /// Two requests, of which the first seemed lost: its answer comes, a watch is created, a third
 /// is made, and then the answer to the second comes, which knows nothing of that watch.
 #[test]
@@ -635,6 +649,23 @@ fn a_refusal_is_appealed_with_a_fresh_token_once() {
         bench.receive(refused(DENIED)),
         ["2 ended: PermissionDenied"]
     );
+}
+
+/// What is said of the token is never taken for what the user may do.
+#[test]
+fn a_token_that_is_refused_is_replaced_as_often_as_need_be() {
+    let mut bench = Bench::new();
+    bench.add(1, 5);
+    bench.run();
+    bench.open();
+    let token = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
+    for _ in 0..3 {
+        let first = bench.receive(refused(token));
+        bench.wait(Duration::from_secs(1));
+        let then = bench.run();
+        assert_eq!([first, then].concat(), ["close", "open with a fresh token"]);
+        assert_eq!(bench.open(), ["create 1 at 5"]);
+    }
 }
 
 /// The token of a stream that was fresh gets old, too.
