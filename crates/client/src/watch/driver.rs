@@ -21,7 +21,7 @@ use super::resume::{Note, Step, Tell, Watches};
 use crate::call::{Call, Core, Scope};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
-use crate::kv::{Get, ResponseHeader, decode};
+use crate::kv::{Get, ResponseHeader, broken, decode};
 use crate::maintenance::Status;
 use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
@@ -271,7 +271,11 @@ impl Driver {
                 // Somewhat less, so that who waits for the watch can be told what went wrong.
                 count = count.timeout(timeout / 5 * 4);
             }
-            Ok(count.await?.header)
+            let header = count.await?.header;
+            if header.revision < 1 {
+                return Err(broken("a reply does not tell the store's revision"));
+            }
+            Ok(header)
         };
         self.pin = Some((key, Box::pin(pin)));
     }

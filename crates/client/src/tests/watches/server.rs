@@ -1,6 +1,7 @@
 //! A scripted server of watches: it keeps a history, and does to its streams what a test says.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
@@ -64,6 +65,10 @@ pub(super) struct State {
     pub(super) holds_ranges: bool,
     held: Vec<Asked>,
     pub(super) login_fails: bool,
+    /// How long the way to this server and back takes.
+    pub(super) round_trip: Duration,
+    /// Creations that were not answered, with their streams.
+    unanswered: Vec<(usize, pb::WatchCreateRequest)>,
 }
 
 /// A server; clones are the same one.
@@ -143,6 +148,21 @@ impl Server {
         let state = self.state();
         let last = state.streams.last().expect("a stream");
         last.live.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// Answers the creations that were not answered in time.
+    pub(super) fn answer_late(&self) {
+        let mut state = self.state();
+        for (place, create) in std::mem::take(&mut state.unanswered) {
+            let answer = pb::WatchResponse {
+                header: header(state.revision),
+                watch_id: create.watch_id,
+                created: true,
+                ..pb::WatchResponse::default()
+            };
+            state.streams[place].send(&answer);
+            state.streams[place].live.push((create.watch_id, create));
+        }
     }
 
     /// Answers the Ranges that wait, and those that come.
@@ -249,6 +269,14 @@ impl Server {
         };
         let mut body = request.into_body();
         let mut bytes = BytesMut::new();
+        let (under_way, mut arrivals) = mpsc::unbounded_channel();
+        let this = self.clone();
+        tokio::spawn(async move {
+            while let Some((due, request)) = arrivals.recv().await {
+                tokio::time::sleep_until(due).await;
+                this.take(place, request);
+            }
+        });
         loop {
             tokio::select! {
                 act = acts.recv() => match act {
@@ -266,9 +294,11 @@ impl Server {
                     let Some(Ok(frame)) = frame else { break };
                     let _ = body.flow_control().release_capacity(frame.len());
                     bytes.extend_from_slice(&frame);
+                    let due = tokio::time::Instant::now() + self.state().round_trip;
                     while let Some(message) = whole(&mut bytes) {
                         let message = pb::WatchRequest::decode(message).expect("a request");
-                        self.take(place, message.request_union.expect("one of them"));
+                        let request = message.request_union.expect("one of them");
+                        let _ = under_way.send((due, request));
                     }
                 }
             }
@@ -285,6 +315,7 @@ impl Server {
             stale,
             history,
             revision,
+            unanswered,
             ..
         } = &mut *state;
         let stream = &mut streams[place];
@@ -298,7 +329,9 @@ impl Server {
                 let is_stale = stale.is_none() || *stale == stream.token;
                 let manner = if is_stale { *manner } else { Manner::Create };
                 let watch_id = match manner {
-                    Manner::Silent | Manner::Refuse(..) => return,
+                    Manner::Silent | Manner::Refuse(..) => {
+                        return unanswered.push((place, create));
+                    }
                     Manner::Serial => stream.free_id(),
                     Manner::Create if create.watch_id == 0 => stream.free_id(),
                     Manner::Create => create.watch_id,

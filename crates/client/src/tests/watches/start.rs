@@ -181,6 +181,23 @@ async fn a_dropped_start_cancels() {
     nothing_left(&server).await;
 }
 
+/// What comes into force after nobody wants it any more is cancelled then.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_too_late_is_cancelled() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut kept = client.watch("kept").await.expect("in force");
+    server.become_(Manner::Silent);
+    let start = client.watch("k").timeout(MOMENT).await;
+    start.expect_err("nobody answers");
+    server.answer_late();
+    sleep(MOMENT).await;
+    assert_eq!((server.opened(), server.live()), (1, 1));
+    server.put("k", "unwanted");
+    server.put("kept", "wanted");
+    assert_eq!(values(&next(&mut kept).await), ["wanted"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_that_is_polled_again_is_an_error() {
     let server = Server::new();
@@ -240,14 +257,22 @@ async fn options_that_make_no_sense_ask_nobody() {
 async fn ten_thousand_watches_are_created_in_few_round_trips() {
     const COUNT: usize = 10_000;
     let server = Server::new();
+    server.state().round_trip = Duration::from_millis(10);
     let client = server.peers().client().await;
     let watcher = client.watcher();
+    let begun = tokio::time::Instant::now();
     let starts: Vec<_> = (0..COUNT)
         .map(|number| tokio::spawn(watcher.watch(format!("k{number}"))))
         .collect();
     for start in starts {
         start.await.expect("no panic").expect("in force");
     }
+    // One by one it would take a hundred seconds.
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!((server.opened(), server.live()), (1, COUNT));
     assert!(server.state().ranges.len() <= 2);
     {
@@ -262,7 +287,7 @@ async fn ten_thousand_watches_are_created_in_few_round_trips() {
         assert_eq!((ids.len(), ids[0] > 0), (COUNT, true));
     }
     server.end_streams("14", "gone");
-    sleep(MOMENT).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!((server.opened(), server.live()), (2, COUNT));
     drop(watcher);
     nothing_left(&server).await;
