@@ -80,6 +80,15 @@ impl Inbox {
         wake(state);
     }
 
+    /// Nobody reads it any more.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.over = true;
+        let left = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(left);
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.state().over
     }
