@@ -145,6 +145,11 @@ impl Driver {
                     backlog,
                     start,
                 } = *addition;
+                if inbox.is_over() {
+                    // Its owner was gone before, and nobody else would ever cancel it. Who waits
+                    // for it hears so by the end of `start`.
+                    return;
+                }
                 self.inboxes.entry(owner).or_insert(inbox);
                 self.starts.insert(number, start);
                 self.watches.add(number, owner, spec, backlog);
@@ -155,7 +160,9 @@ impl Driver {
             }
             Command::Forget(owner) => {
                 self.inboxes.remove(&owner);
-                self.watches.forget(owner);
+                for number in self.watches.forget(owner) {
+                    self.starts.remove(&number);
+                }
             }
             Command::GoOn(number) => self.watches.go_on(number),
             Command::RequestProgress(owner) => self.watches.request_progress(owner),

@@ -65,7 +65,7 @@ impl Inbox {
         if !state.over {
             state.put(Item { message, held });
         }
-        state.wake();
+        wake(state);
     }
 
     /// Says that all is over; after that nothing comes.
@@ -77,7 +77,16 @@ impl Inbox {
             let held = None;
             state.queue.push_back(Item { message, held });
         }
-        state.wake();
+        wake(state);
+    }
+
+    /// Nobody reads it any more.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.over = true;
+        let left = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(left);
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -155,10 +164,48 @@ impl State {
             _ => None,
         }
     }
+}
 
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+// ORDER: the lock is released before: a task that is woken may run at once, or be dropped, and
+// with it what locks this again.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// A waker that finds its inbox open: what a task does when it is woken, and also when it is
+    /// dropped by that, may be to take from the inbox.
+    struct Looks(Arc<Inbox>, AtomicUsize);
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            let open = self.0.state.try_lock().is_ok();
+            self.1.fetch_add(usize::from(open), SeqCst);
         }
+    }
+
+    #[test]
+    fn nobody_is_woken_under_the_lock() {
+        let inbox = Arc::new(Inbox::default());
+        let looks = Arc::new(Looks(Arc::clone(&inbox), AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&looks));
+        let poll = || inbox.poll_take(&mut Context::from_waker(&waker));
+        assert!(poll().is_pending());
+        inbox.push(WatchMessage::Resumed { revision: 1 }, None);
+        assert!(poll().is_ready());
+        assert!(poll().is_pending());
+        inbox.close();
+        assert_eq!(looks.1.load(SeqCst), 2);
     }
 }

@@ -20,6 +20,10 @@ use crate::error::{Error, ErrorKind};
 use crate::method::Method;
 use crate::transport::Want;
 
+/// Why a watch that is being opened will never be in force: nobody is left to open it, or to be
+/// told.
+const GONE: &str = "the watch was cancelled, or its watcher or runtime is gone";
+
 /// Where the owner of watches takes what comes of them.
 pub(super) struct Desk {
     scope: Scope,
@@ -75,6 +79,8 @@ impl Desk {
 impl Drop for Desk {
     fn drop(&mut self) {
         self.hub.leave(self.owner);
+        // ORDER: before the task forgets its owner, so that it takes no watch for that after.
+        self.inbox.abandon();
         self.tell(Command::Forget(self.owner));
     }
 }
@@ -174,8 +180,8 @@ impl Opening {
     fn poll_begun(&self, begun: &mut Begun, cx: &mut Context<'_>) -> Poll<Result<i64, Error>> {
         if begun.asked.is_none() {
             if self.inbox.is_over() {
-                let error = Error::new(ErrorKind::Closed, "the client was closed");
-                return Poll::Ready(Err(error));
+                let message = "the client was closed, or the watcher is gone";
+                return Poll::Ready(Err(Error::new(ErrorKind::Closed, message)));
             }
             let spec = match self.watch.spec(self.scope.namespace.as_ref()) {
                 Ok(spec) => spec,
@@ -196,7 +202,7 @@ impl Opening {
         }
         if let Some(asked) = &mut begun.asked {
             if let Poll::Ready(told) = Pin::new(asked).poll(cx) {
-                let gone = || Error::new(ErrorKind::Closed, "the watcher or its runtime is gone");
+                let gone = || Error::new(ErrorKind::Closed, GONE);
                 return Poll::Ready(told.unwrap_or_else(|_| Err(gone())));
             }
         }

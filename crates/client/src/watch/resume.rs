@@ -183,17 +183,19 @@ impl Watches {
         self.remove(number);
     }
 
-    /// All watches of an owner are cancelled.
-    pub(crate) fn forget(&mut self, owner: u64) {
+    /// All watches of an owner are cancelled; says which.
+    pub(crate) fn forget(&mut self, owner: u64) -> Vec<u64> {
         if let Some(state) = self.owners.get_mut(&owner) {
             // Nobody is there to be told.
             state.interrupted = false;
         }
         // Ten thousand streams that are dropped have cancelled their watches before.
-        if self.owners.contains_key(&owner) {
-            let all = self.of(|entry| entry.owner == owner);
-            all.into_iter().for_each(|number| self.cancel(number));
+        if !self.owners.contains_key(&owner) {
+            return Vec::new();
         }
+        let all = self.of(|entry| entry.owner == owner);
+        all.iter().for_each(|number| self.cancel(*number));
+        all
     }
 
     /// The consumer of a paused watch has caught up.

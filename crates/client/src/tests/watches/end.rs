@@ -6,7 +6,7 @@ use etcdex_proto::etcdserverpb as pb;
 use futures_core::Stream;
 use tokio::time::{sleep, timeout};
 
-use super::server::Server;
+use super::server::{Manner, Server};
 use super::{MOMENT, message, next, nothing_left, silence, values};
 use crate::{ErrorKind, WatchEnd, WatchMessage};
 
@@ -304,4 +304,41 @@ async fn both_are_streams() {
     client.close(Duration::ZERO).await;
     assert_eq!(one(&mut stream).await, Some(Err(WatchEnd::ClientClosed)));
     assert_eq!(one(&mut stream).await, None);
+}
+
+/// Who still waits for a watch to be in force hears that nobody is there any more to be told of
+/// it.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_being_opened_ends_with_its_watcher() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let keeper = client.watch("other").await.expect("in force");
+    server.become_(Manner::Silent);
+    let watcher = client.watcher();
+    let mut opening = Box::pin(watcher.watch("k").no_timeout());
+    assert!(timeout(MOMENT, &mut opening).await.is_err());
+    drop(watcher);
+    let outcome = timeout(Duration::from_secs(60), opening).await;
+    let error = outcome.expect("in time").expect_err("nobody is told");
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    drop(keeper);
+    nothing_left(&server).await;
+}
+
+/// Nobody could ever cancel it.
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_not_opened_after_its_watcher_is_gone() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let keeper = client.watch("other").await.expect("in force");
+    let watcher = client.watcher();
+    let opening = watcher.watch("k").no_timeout();
+    drop(watcher);
+    let error = opening.await.expect_err("nobody is told");
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    sleep(MOMENT).await;
+    assert_eq!(server.live(), 1);
+    drop(keeper);
+    nothing_left(&server).await;
+    assert_eq!(client.watches().tasks(), 0);
 }
