@@ -1,5 +1,6 @@
 //! The rules: all of them at once, against a model of etcd; then one by one.
 
+mod crowds;
 mod inspect;
 mod model;
 mod rules;
