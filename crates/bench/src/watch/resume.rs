@@ -95,7 +95,7 @@ async fn cut(
     for first in (0..watches).step_by(BATCH) {
         let keys = first..watches.min(first + BATCH);
         let puts = keys.map(|number| Put::new(key(number), "changed"));
-        puts.fold(direct.txn(), |txn, put| txn.then(put)).await?;
+        puts.fold(direct.txn(), etcdex::Call::then).await?;
     }
     // ORDER: the delay has to be set again, as healing ends it.
     proxy.heal();

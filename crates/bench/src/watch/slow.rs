@@ -44,7 +44,7 @@ pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
             let value = vec![b'x'; options.value.get()];
             let keys = (first..first + BATCH).map(|number| format!("s/{:06}", number % 10_000));
             let puts = keys.map(|key| Put::new(key, value.clone()));
-            puts.fold(writer.txn(), |txn, put| txn.then(put)).await?;
+            puts.fold(writer.txn(), etcdex::Call::then).await?;
             most = most.max(heap::held() - before);
         }
         let written = start.elapsed();

@@ -7,6 +7,7 @@ mod cut;
 mod load;
 mod page;
 mod server;
+mod witness;
 
 use std::time::{Duration, Instant};
 

@@ -130,3 +130,59 @@ pub(super) fn fitting(events: &[Event], room: super::backlog::Amount) -> usize {
     }
     events.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::KeyValue;
+    use crate::watch::event::EventKind;
+
+    fn events(revisions: &[i64]) -> Vec<Event> {
+        let event = |mod_revision: &i64| Event {
+            kind: EventKind::Put,
+            kv: KeyValue {
+                mod_revision: *mod_revision,
+                ..KeyValue::default()
+            },
+            prev_kv: None,
+        };
+        revisions.iter().map(event).collect()
+    }
+
+    fn revisions(whole: &Whole) -> Vec<i64> {
+        whole.events.iter().map(|e| e.kv.mod_revision).collect()
+    }
+
+    /// The limit is one revision's, however many came in pieces before.
+    #[test]
+    fn each_revision_has_the_limit_for_itself() {
+        let limit = 2 * size_of::<Event>();
+        let mut course = Assembly::default();
+        for revision in 1..20 {
+            let first = course.take(events(&[revision]), true, limit);
+            let rest = course.take(events(&[revision]), false, limit);
+            assert_eq!((first.fault, rest.fault), (None, None), "{revision}");
+            assert_eq!(revisions(&rest), [revision, revision]);
+            // A piece of which the rest never comes.
+            course.take(events(&[revision + 1]), true, limit);
+            course.restart();
+        }
+        let large = course.take(events(&[20, 20, 20]), true, limit);
+        assert_eq!(large.fault, Some(Fault::TooLarge(20)));
+    }
+
+    #[test]
+    fn a_revision_is_given_when_the_next_one_begins() {
+        let mut course = Assembly::default();
+        assert!(
+            course
+                .take(events(&[1, 1]), true, usize::MAX)
+                .events
+                .is_empty()
+        );
+        let given = course.take(events(&[1, 2, 3]), true, usize::MAX);
+        assert_eq!(revisions(&given), [1, 1, 1, 2]);
+        assert!(course.is_amid_revision());
+        assert_eq!(revisions(&course.take(Vec::new(), false, usize::MAX)), [3]);
+    }
+}

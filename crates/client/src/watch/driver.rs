@@ -1,5 +1,8 @@
 //! The task that holds the stream of all watches. It has no rules.
 
+mod line;
+mod telling;
+
 use std::collections::HashMap;
 use std::future::pending;
 use std::pin::Pin;
@@ -10,22 +13,17 @@ use bytes::{Bytes, BytesMut};
 use etcdex_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use tokio::sync::{mpsc, oneshot};
 
+use self::line::{Place, Stream};
 use super::backlog::Backlog;
-use super::end::WatchEnd;
 use super::entry::Spec;
 use super::hub::{Hub, Route, Work};
 use super::inbox::Inbox;
-use super::message::{WatchMessage, WatchRef};
 use super::progress::is_exact;
-use super::resume::{Note, Step, Tell, Watches};
+use super::resume::{Step, Watches};
 use crate::call::{Call, Core, Scope};
-use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind, Outcome, Retry};
+use crate::error::{Error, ErrorKind};
 use crate::kv::{Get, ResponseHeader, broken, decode};
-use crate::maintenance::Status;
-use crate::method::Method;
-use crate::transport::stream::{Incoming, Outgoing, open};
-use crate::transport::{Avoided, Failure, Head, Occupancy, Pass, Want, frame, now};
+use crate::transport::{Avoided, Failure, Pass, frame, now};
 
 /// How many bytes of requests leave in one piece, about: any window has room for them.
 const PIECE: usize = 32 << 10;
@@ -55,9 +53,6 @@ pub(super) enum Command {
 }
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
-
-/// A place for the stream, and the token that it brings.
-type Place = (Occupancy, Option<Arc<Pass>>);
 
 /// Runs until nobody watches any more.
 pub(super) async fn run(
@@ -107,22 +102,6 @@ struct Driver {
     pass: Option<Arc<Pass>>,
     /// It is noted that streams fail.
     troubled: bool,
-}
-
-enum Stream {
-    None,
-    Opening(Future<Result<Place, Error>>),
-    Open(Box<Open>),
-}
-
-struct Open {
-    outgoing: Outgoing,
-    incoming: Incoming,
-    link: Avoided,
-    endpoint: Endpoint,
-    doubt: Box<dyn Fn() + Send>,
-    /// It takes no more; the incoming side will say why.
-    ended: bool,
 }
 
 enum Event {
@@ -207,63 +186,6 @@ impl Driver {
         }
     }
 
-    fn tell(&mut self, tell: Tell) {
-        let Tell { owner, note } = tell;
-        let Some(inbox) = self.inboxes.get(&owner) else {
-            return;
-        };
-        let (message, held) = match note {
-            Note::Created {
-                watch,
-                revision,
-                watch_id,
-            } => {
-                if let Some(start) = self.starts.remove(&watch) {
-                    // Who waited and does no more has cancelled it.
-                    let _ = start.send(Ok(revision));
-                }
-                let watch = WatchRef(watch);
-                let created = WatchMessage::Created {
-                    watch,
-                    revision,
-                    watch_id,
-                };
-                (created, None)
-            }
-            Note::Batch { watch, batch, held } => {
-                let watch = WatchRef(watch);
-                (WatchMessage::Notify { watch, batch }, Some(held))
-            }
-            Note::Progress { watch, header } => {
-                let progress = WatchMessage::Progress {
-                    watch: watch.map(WatchRef),
-                    revision: header.revision,
-                };
-                (progress, None)
-            }
-            Note::End { watch, end } => {
-                tracing::debug!(target: "etcdex", watch, %end, "a watch has ended");
-                if let Some(start) = self.starts.remove(&watch) {
-                    let _ = start.send(Err(never(&end)));
-                    return;
-                }
-                let watch = WatchRef(watch);
-                (WatchMessage::Canceled { watch, end }, None)
-            }
-            Note::Refused { watch, error } => {
-                if let Some(start) = self.starts.remove(&watch) {
-                    let _ = start.send(Err(error.again()));
-                }
-                return;
-            }
-            Note::Disconnected { since, error } => {
-                (WatchMessage::Disconnected { since, error }, None)
-            }
-            Note::Resumed { revision } => (WatchMessage::Resumed { revision }, None),
-        };
-        inbox.push(message, held);
-    }
-
     /// Asks for the revision of the store; linearizable, so it is of now or later.
     fn pin(&mut self, key: Bytes) {
         let scope = self.scope();
@@ -293,41 +215,6 @@ impl Driver {
         scope.namespace = None;
         scope.member = self.route.member;
         Some(scope)
-    }
-
-    fn open(&mut self, fresh: bool) {
-        let want = Want {
-            lane: Method::Watch.lane(),
-            member: self.route.member,
-            avoided: self.avoided,
-            parting: false,
-        };
-        let scope = self.scope();
-        let stale = self.pass.take();
-        self.stream = Stream::Opening(Box::pin(async move {
-            let Some(scope) = scope else {
-                return Err(Error::new(ErrorKind::Closed, "the client is gone"));
-            };
-            if let Some(authentication) = scope.authentication().filter(|_| fresh) {
-                authentication.invalid(stale.as_deref());
-            }
-            let pass = scope.pass().await?;
-            Ok((scope.core.transport.occupy(want).await?, pass))
-        }));
-    }
-
-    /// Forgets the stream; if it is for what came of it, somebody should look at its connection.
-    fn drop_stream(&mut self, doubtful: bool) {
-        // ORDER: the old stream is gone before there is a new one, and nothing of it comes in
-        // later: what comes next comes from the next.
-        if let Stream::Open(open) = std::mem::replace(&mut self.stream, Stream::None) {
-            self.avoided = Some(open.link);
-            if doubtful {
-                (open.doubt)();
-            }
-        }
-        self.piece.clear();
-        self.version = None;
     }
 
     fn send(&mut self, request: &WatchRequest) {
@@ -422,42 +309,6 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, occupancy: Occupancy, pass: Option<Arc<Pass>>) -> Result<(), Failure> {
-        self.pass = pass;
-        let Some(core) = self.core.upgrade() else {
-            let (kind, message) = (ErrorKind::Closed, "the client is gone");
-            return Err(Failure::not_sent(kind, message, Retry::Never));
-        };
-        let link = Arc::clone(occupancy.link());
-        let limits = self.watches.limits();
-        let limit = core.options.max_receive_size.max(limits.revision_bytes);
-        let head = Head {
-            timeout: None,
-            require_leader: self.route.require_leader,
-            pass: self.pass.as_deref(),
-        };
-        let (outgoing, incoming) = open(occupancy, Method::Watch, head, limit)?;
-        let (place, endpoint) = (link.place, link.endpoint.clone());
-        self.stream = Stream::Open(Box::new(Open {
-            outgoing,
-            incoming,
-            link: Avoided {
-                place,
-                link: link.id,
-            },
-            endpoint,
-            doubt: Box::new(move || link.pulse.doubt()),
-            ended: false,
-        }));
-        let mut scope = Scope::of(core);
-        scope.member = Some(place);
-        let status = Call::new(&scope, Status::new());
-        self.version = Some(Box::pin(async move {
-            status.await.ok().map(|status| status.version)
-        }));
-        Ok(())
-    }
-
     /// The next stream brings another token, if this one ended for its token.
     fn broke(&mut self, failure: Failure) {
         if let Some(core) = self.core.upgrade() {
@@ -488,32 +339,6 @@ impl Driver {
     }
 }
 
-impl Stream {
-    /// What comes from it, or that a piece has left.
-    async fn event(&mut self, piece: &BytesMut) -> Event {
-        match self {
-            Self::None => pending().await,
-            Self::Opening(place) => Event::Occupied(place.as_mut().await),
-            Self::Open(open) => {
-                let Open {
-                    outgoing, incoming, ..
-                } = &mut **open;
-                let send = async {
-                    if piece.is_empty() {
-                        return pending().await;
-                    }
-                    outgoing.send(Bytes::copy_from_slice(piece)).await
-                };
-                // Not biased: a server that never stops sending must not keep from being asked.
-                tokio::select! {
-                    message = incoming.message() => Event::Message(message),
-                    sent = send => Event::Sent(sent),
-                }
-            }
-        }
-    }
-}
-
 impl Drop for Driver {
     // The runtime ends: nobody will ever tell more.
     fn drop(&mut self) {
@@ -521,16 +346,4 @@ impl Drop for Driver {
             inbox.close();
         }
     }
-}
-
-/// The error of a watch that was never in force.
-fn never(end: &WatchEnd) -> Error {
-    let (kind, outcome) = match end {
-        WatchEnd::Compacted { .. } => (ErrorKind::Compacted, Outcome::Rejected),
-        WatchEnd::PermissionDenied => (ErrorKind::PermissionDenied, Outcome::Rejected),
-        WatchEnd::ClusterChanged => (ErrorKind::ClusterMismatch, Outcome::Rejected),
-        WatchEnd::ClientClosed => (ErrorKind::Closed, Outcome::NotSent),
-        _ => (ErrorKind::Server, Outcome::Rejected),
-    };
-    Error::new(kind, end.to_string()).with_outcome(outcome)
 }

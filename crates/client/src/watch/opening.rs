@@ -269,3 +269,29 @@ impl Drop for Opening {
 pub(super) fn polled_again() -> Error {
     Error::new(ErrorKind::InvalidArgument, "polled after it was ready")
 }
+
+/// The options of a watch that is to be opened, for a type with a field `opening`.
+macro_rules! opening_options {
+    ($type:ty) => {
+        crate::watch::request::watch_options! { $type }
+
+        impl $type {
+            /// How long it may take until the watch is in force. Default: the client's time-out.
+            pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
+                self.opening.timeout = Some(timeout);
+                self
+            }
+
+            /// Waits as long as it takes until the watch is in force.
+            pub fn no_timeout(mut self) -> Self {
+                self.opening.timeout = None;
+                self
+            }
+
+            fn watch_mut(&mut self) -> &mut crate::Watch {
+                &mut self.opening.watch
+            }
+        }
+    };
+}
+pub(super) use opening_options;

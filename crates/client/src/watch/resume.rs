@@ -38,7 +38,7 @@ const PROGRESS_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often the resume points of idle watches are moved on, on servers where that is exact.
 /// etcd itself tells an idle watch only every ten minutes.
-const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Whoever has watches: a watcher.
 #[derive(Debug, Default)]

@@ -5,7 +5,6 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_core::Stream;
 
@@ -16,8 +15,8 @@ use super::event::Batch;
 use super::hub::Hub;
 use super::inbox::Item;
 use super::message::WatchMessage;
-use super::opening::{Desk, Opening, polled_again};
-use super::request::{Watch, watch_options};
+use super::opening::{Desk, Opening, opening_options, polled_again};
+use super::request::Watch;
 use crate::call::Scope;
 use crate::error::Error;
 
@@ -161,7 +160,7 @@ pub struct OpenWatch {
     desk: Option<Desk>,
 }
 
-watch_options! { OpenWatch }
+opening_options! { OpenWatch }
 
 impl OpenWatch {
     pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, watch: Watch) -> Self {
@@ -170,22 +169,6 @@ impl OpenWatch {
             opening: desk.open(watch),
             desk: Some(desk),
         }
-    }
-
-    /// How long it may take until the watch is in force. Default: the client's time-out.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.opening.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as it takes until the watch is in force.
-    pub fn no_timeout(mut self) -> Self {
-        self.opening.timeout = None;
-        self
-    }
-
-    fn watch_mut(&mut self) -> &mut Watch {
-        &mut self.opening.watch
     }
 }
 

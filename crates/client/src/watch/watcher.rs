@@ -6,7 +6,6 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_core::Stream;
 
@@ -15,8 +14,8 @@ use super::driver::Command;
 use super::hub::Hub;
 use super::inbox::Item;
 use super::message::{WatchMessage, WatchRef};
-use super::opening::{Desk, Opening, polled_again};
-use super::request::{Watch, watch_options};
+use super::opening::{Desk, Opening, opening_options, polled_again};
+use super::request::Watch;
 use crate::call::Scope;
 use crate::error::Error;
 use crate::key::Key;
@@ -228,25 +227,7 @@ pub struct AddWatch {
     named: Option<WatchRef>,
 }
 
-watch_options! { AddWatch }
-
-impl AddWatch {
-    /// How long it may take until the watch is in force. Default: the client's time-out.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.opening.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as it takes until the watch is in force.
-    pub fn no_timeout(mut self) -> Self {
-        self.opening.timeout = None;
-        self
-    }
-
-    fn watch_mut(&mut self) -> &mut Watch {
-        &mut self.opening.watch
-    }
-}
+opening_options! { AddWatch }
 
 impl Future for AddWatch {
     type Output = Result<WatchRef, Error>;

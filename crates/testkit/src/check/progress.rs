@@ -99,14 +99,19 @@ fn goes_on(case: &Case<'_>, message: usize, from: i64, first: i64) -> Option<Vio
         .expected_from(from)
         .first()
         .map(|event| event.revision());
-    let what = match expected {
-        _ if first < from => format!("it goes on from {from} and begins with {first}"),
-        Some(expected) if first > expected => {
-            format!("it goes on from {from} with {first}; {expected} comes next")
-        }
+    // It is about the revision that came too early, or about the one that is left out.
+    let (revision, what) = match expected {
+        _ if first < from => (
+            first,
+            format!("it goes on from {from} and begins with {first}"),
+        ),
+        Some(expected) if first > expected => (
+            expected,
+            format!("it goes on from {from} with {first}; {expected} comes next"),
+        ),
         _ => return None,
     };
-    let violation = Violation::new(Guarantee::Resumable, message, first, what);
+    let violation = Violation::new(Guarantee::Resumable, message, revision, what);
     Some(violation)
 }
 

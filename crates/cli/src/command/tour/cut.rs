@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::cable::Cable;
 use super::load::{CALLERS, Entry, KEYS, Load, Request, Told};
 use super::page::{Page, count, milliseconds, thousands};
+use super::witness::Witness;
 use crate::failure::Failure;
 
 /// How long the load runs before and after the cut.
@@ -16,13 +17,14 @@ const AROUND: Duration = Duration::from_millis(600);
 /// How often the tour looks whether it goes on.
 const LOOK: Duration = Duration::from_millis(5);
 /// A call has five seconds; nobody may be under way for longer.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 
 pub(super) async fn run(client: &Client, cable: &Cable, page: &mut Page) -> Result<(), Failure> {
     page.step("Lose the connection under load")?;
     page.line(&format!(
         "{CALLERS} callers put and get without a pause; then the tour cuts the connection."
     ))?;
+    let witness = Witness::start(client).await?;
     let load = Load::start(client);
     let began = Instant::now();
     sleep(AROUND).await;
@@ -39,7 +41,8 @@ pub(super) async fn run(client: &Client, cable: &Cable, page: &mut Page) -> Resu
     let seen = Seen::of(&entries, cut, connected);
     timeline(&seen, cut.duration_since(began), page)?;
     fates(&seen, page)?;
-    proof(client, &entries, page).await
+    let (there, last) = proof(client, &entries, page).await?;
+    witness.testify(&there, last, page).await
 }
 
 /// Waits until there are good replies again over another connection; gives when it was there.
@@ -145,11 +148,17 @@ fn fates(seen: &Seen<'_>, page: &mut Page) -> Result<(), Failure> {
     page.line("happened; of any other, etcdex tells that it does not know.")
 }
 
-/// Reads all back: what was told has to be true.
-async fn proof(client: &Client, entries: &[Entry], page: &mut Page) -> Result<(), Failure> {
-    let mut there = HashSet::new();
+/// Reads all back: what was told has to be true. Gives the keys that are there, and the revision
+/// of the last one.
+async fn proof(
+    client: &Client,
+    entries: &[Entry],
+    page: &mut Page,
+) -> Result<(HashSet<String>, i64), Failure> {
+    let (mut there, mut last) = (HashSet::new(), 0);
     let mut list = client.list(KEYS);
     while let Some(kv) = list.next().await? {
+        last = last.max(kv.mod_revision);
         if kv.key == kv.value {
             there.extend(kv.key_str().map(str::to_owned));
         }
@@ -181,5 +190,5 @@ async fn proof(client: &Client, entries: &[Entry], page: &mut Page) -> Result<()
             "what a caller was told is not what happened".to_owned(),
         ));
     }
-    Ok(())
+    Ok((there, last))
 }

@@ -177,6 +177,14 @@ mod tests {
         assert_eq!(counts(&[lossy("other n1 link 1", "a")]), [1, 0, 1]);
         assert_eq!(counts(&[lossy("one n1 link 1", "b")]), [1, 0, 1]);
 
+        // Left out on one stream, and so missed where the next one goes on.
+        let mut resumed = lossy("one/watch#1", "a");
+        let body = Body::Resumed;
+        resumed.messages.insert(1, Message { at: 0, body });
+        let verdict = judge(&history, [&resumed], &[lossy("one n1 link 1", "a")]);
+        assert_eq!(verdict.explained.to_string(), "2 (1 Reliable, 1 Resumable)");
+        assert!(verdict.client.is_empty());
+
         let verdict = judge(&history, [&watch], &[]);
         assert_eq!(verdict.client.to_string(), "1 (1 Reliable)");
         assert_eq!(verdict.server.to_string(), "0");

@@ -1,0 +1,137 @@
+//! The stream itself: opened, listened to, dropped.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Driver, Event, Future};
+use crate::call::{Call, Scope};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind, Retry};
+use crate::maintenance::Status;
+use crate::method::Method;
+use crate::transport::stream::{Incoming, Outgoing, open};
+use crate::transport::{Avoided, Failure, Head, Occupancy, Pass, Want};
+
+/// A place for the stream, and the token that it brings.
+pub(super) type Place = (Occupancy, Option<Arc<Pass>>);
+
+pub(super) enum Stream {
+    None,
+    Opening(Future<Result<Place, Error>>),
+    Open(Box<Open>),
+}
+
+pub(super) struct Open {
+    outgoing: Outgoing,
+    incoming: Incoming,
+    link: Avoided,
+    pub(super) endpoint: Endpoint,
+    doubt: Box<dyn Fn() + Send>,
+    /// It takes no more; the incoming side will say why.
+    pub(super) ended: bool,
+}
+
+impl Stream {
+    /// What comes from it, or that a piece has left.
+    pub(super) async fn event(&mut self, piece: &BytesMut) -> Event {
+        match self {
+            Self::None => pending().await,
+            Self::Opening(place) => Event::Occupied(place.as_mut().await),
+            Self::Open(open) => {
+                let Open {
+                    outgoing, incoming, ..
+                } = &mut **open;
+                let send = async {
+                    if piece.is_empty() {
+                        return pending().await;
+                    }
+                    outgoing.send(Bytes::copy_from_slice(piece)).await
+                };
+                // Not biased: a server that never stops sending must not keep from being asked.
+                tokio::select! {
+                    message = incoming.message() => Event::Message(message),
+                    sent = send => Event::Sent(sent),
+                }
+            }
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn open(&mut self, fresh: bool) {
+        let want = Want {
+            lane: Method::Watch.lane(),
+            member: self.route.member,
+            avoided: self.avoided,
+            parting: false,
+        };
+        let scope = self.scope();
+        let stale = self.pass.take();
+        self.stream = Stream::Opening(Box::pin(async move {
+            let Some(scope) = scope else {
+                return Err(Error::new(ErrorKind::Closed, "the client is gone"));
+            };
+            if let Some(authentication) = scope.authentication().filter(|_| fresh) {
+                authentication.invalid(stale.as_deref());
+            }
+            let pass = scope.pass().await?;
+            Ok((scope.core.transport.occupy(want).await?, pass))
+        }));
+    }
+
+    /// Forgets the stream; if it is for what came of it, somebody should look at its connection.
+    pub(super) fn drop_stream(&mut self, doubtful: bool) {
+        // ORDER: the old stream is gone before there is a new one, and nothing of it comes in
+        // later: what comes next comes from the next.
+        if let Stream::Open(open) = std::mem::replace(&mut self.stream, Stream::None) {
+            self.avoided = Some(open.link);
+            if doubtful {
+                (open.doubt)();
+            }
+        }
+        self.piece.clear();
+        self.version = None;
+    }
+
+    pub(super) fn start(
+        &mut self,
+        occupancy: Occupancy,
+        pass: Option<Arc<Pass>>,
+    ) -> Result<(), Failure> {
+        self.pass = pass;
+        let Some(core) = self.core.upgrade() else {
+            let (kind, message) = (ErrorKind::Closed, "the client is gone");
+            return Err(Failure::not_sent(kind, message, Retry::Never));
+        };
+        let link = Arc::clone(occupancy.link());
+        let limits = self.watches.limits();
+        let limit = core.options.max_receive_size.max(limits.revision_bytes);
+        let head = Head {
+            timeout: None,
+            require_leader: self.route.require_leader,
+            pass: self.pass.as_deref(),
+        };
+        let (outgoing, incoming) = open(occupancy, Method::Watch, head, limit)?;
+        let (place, endpoint) = (link.place, link.endpoint.clone());
+        self.stream = Stream::Open(Box::new(Open {
+            outgoing,
+            incoming,
+            link: Avoided {
+                place,
+                link: link.id,
+            },
+            endpoint,
+            doubt: Box::new(move || link.pulse.doubt()),
+            ended: false,
+        }));
+        let mut scope = Scope::of(core);
+        scope.member = Some(place);
+        let status = Call::new(&scope, Status::new());
+        self.version = Some(Box::pin(async move {
+            status.await.ok().map(|status| status.version)
+        }));
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! What the machine tells, on its way to the owners of the watches.
+
+use super::Driver;
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::watch::end::WatchEnd;
+use crate::watch::message::{WatchMessage, WatchRef};
+use crate::watch::resume::{Note, Tell};
+
+impl Driver {
+    pub(super) fn tell(&mut self, tell: Tell) {
+        let Tell { owner, note } = tell;
+        let Some(inbox) = self.inboxes.get(&owner) else {
+            return;
+        };
+        let (message, held) = match note {
+            Note::Created {
+                watch,
+                revision,
+                watch_id,
+            } => {
+                if let Some(start) = self.starts.remove(&watch) {
+                    // Who waited and does no more has cancelled it.
+                    let _ = start.send(Ok(revision));
+                }
+                let watch = WatchRef(watch);
+                let created = WatchMessage::Created {
+                    watch,
+                    revision,
+                    watch_id,
+                };
+                (created, None)
+            }
+            Note::Batch { watch, batch, held } => {
+                let watch = WatchRef(watch);
+                (WatchMessage::Notify { watch, batch }, Some(held))
+            }
+            Note::Progress { watch, header } => {
+                let progress = WatchMessage::Progress {
+                    watch: watch.map(WatchRef),
+                    revision: header.revision,
+                };
+                (progress, None)
+            }
+            Note::End { watch, end } => {
+                tracing::debug!(target: "etcdex", watch, %end, "a watch has ended");
+                if let Some(start) = self.starts.remove(&watch) {
+                    let _ = start.send(Err(never(&end)));
+                    return;
+                }
+                let watch = WatchRef(watch);
+                (WatchMessage::Canceled { watch, end }, None)
+            }
+            Note::Refused { watch, error } => {
+                if let Some(start) = self.starts.remove(&watch) {
+                    let _ = start.send(Err(error.again()));
+                }
+                return;
+            }
+            Note::Disconnected { since, error } => {
+                (WatchMessage::Disconnected { since, error }, None)
+            }
+            Note::Resumed { revision } => (WatchMessage::Resumed { revision }, None),
+        };
+        inbox.push(message, held);
+    }
+}
+
+/// The error of a watch that was never in force.
+fn never(end: &WatchEnd) -> Error {
+    let (kind, outcome) = match end {
+        WatchEnd::Compacted { .. } => (ErrorKind::Compacted, Outcome::Rejected),
+        WatchEnd::PermissionDenied => (ErrorKind::PermissionDenied, Outcome::Rejected),
+        WatchEnd::ClusterChanged => (ErrorKind::ClusterMismatch, Outcome::Rejected),
+        WatchEnd::ClientClosed => (ErrorKind::Closed, Outcome::NotSent),
+        _ => (ErrorKind::Server, Outcome::Rejected),
+    };
+    Error::new(kind, end.to_string()).with_outcome(outcome)
+}
