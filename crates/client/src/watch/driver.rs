@@ -218,7 +218,7 @@ impl Driver {
     }
 
     fn send(&mut self, request: &WatchRequest) {
-        // INVARIANT: only a key could make it too large, and that is the server's to judge.
+        // INVARIANT: only a key could make it too large, and such a watch was refused.
         if let Ok(frame) = frame(request, usize::MAX) {
             self.piece.extend_from_slice(&frame);
         }

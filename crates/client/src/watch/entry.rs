@@ -115,23 +115,35 @@ impl Entry {
     }
 
     pub(super) fn request(&self, watch_id: i64) -> WatchCreateRequest {
+        let fragment = self.spec.fragment && !self.whole;
+        self.spec.request(watch_id, self.course.next, fragment)
+    }
+}
+
+impl Spec {
+    pub(super) fn request(
+        &self,
+        watch_id: i64,
+        start_revision: i64,
+        fragment: bool,
+    ) -> WatchCreateRequest {
         let mut filters = Vec::new();
-        if self.spec.no_put {
+        if self.no_put {
             filters.push(FilterType::Noput as i32);
         }
-        if self.spec.no_delete {
+        if self.no_delete {
             filters.push(FilterType::Nodelete as i32);
         }
         WatchCreateRequest {
-            key: self.spec.range.start.clone(),
-            range_end: self.spec.range.end.clone(),
-            start_revision: self.course.next,
+            key: self.range.start.clone(),
+            range_end: self.range.end.clone(),
+            start_revision,
             // Always, so that the resume point of an idle watch moves on, too.
             progress_notify: true,
             filters,
-            prev_kv: self.spec.prev_kv,
+            prev_kv: self.prev_kv,
             watch_id,
-            fragment: self.spec.fragment && !self.whole,
+            fragment,
         }
     }
 }

@@ -24,7 +24,7 @@ struct State {
     queue: VecDeque<Item>,
     /// How many items were taken, and so the number of the first one in the queue.
     taken: u64,
-    /// The numbers of those that tell progress, as long as no event came after them.
+    /// The numbers of those that tell progress, as long as no event and no end came after them.
     progress: BTreeMap<Option<WatchRef>, u64>,
     waker: Option<Waker>,
     /// Nothing comes any more.
@@ -142,6 +142,10 @@ impl State {
                 self.progress.remove(&Some(*watch));
                 self.progress.remove(&None);
             }
+            // What is told later of all watches is not about this one.
+            WatchMessage::Canceled { .. } => {
+                self.progress.remove(&None);
+            }
             // Who has not yet heard that it is over is disconnected still.
             WatchMessage::Disconnected { .. } => {
                 let last = self.queue.back().map(|item| &item.message);
@@ -183,6 +187,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+    use crate::watch::end::WatchEnd;
 
     /// A waker that finds its inbox open: what a task does when it is woken, and also when it is
     /// dropped by that, may be to take from the inbox.
@@ -207,5 +212,29 @@ mod tests {
         assert!(poll().is_pending());
         inbox.close();
         assert_eq!(looks.1.load(SeqCst), 2);
+    }
+
+    /// What is said of all watches is not said before the end of one of them that it is not
+    /// about.
+    #[test]
+    fn progress_does_not_overtake_an_end() {
+        let inbox = Inbox::default();
+        let progress = |revision| WatchMessage::Progress {
+            watch: None,
+            revision,
+        };
+        let (watch, end) = (WatchRef(3), WatchEnd::Compacted { revision: 15 });
+        inbox.push(progress(10), None);
+        inbox.push(WatchMessage::Canceled { watch, end }, None);
+        inbox.push(progress(20), None);
+        let mut told = Vec::new();
+        while let Poll::Ready(Some(item)) = inbox.poll_take(&mut Context::from_waker(Waker::noop()))
+        {
+            told.push(match item.message {
+                WatchMessage::Progress { revision, .. } => revision,
+                _ => 0,
+            });
+        }
+        assert_eq!(told, [10, 0, 20]);
     }
 }

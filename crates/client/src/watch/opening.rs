@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use etcdex_proto::etcdserverpb::WatchRequest;
+use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::backlog::Backlog;
 use super::driver::{Addition, Command};
+use super::entry::Spec;
 use super::hub::{Hub, Route};
 use super::inbox::Inbox;
 use super::message::WatchRef;
@@ -18,7 +21,7 @@ use super::request::Watch;
 use crate::call::Scope;
 use crate::error::{Error, ErrorKind};
 use crate::method::Method;
-use crate::transport::Want;
+use crate::transport::{Failure, Want, frame};
 
 /// Why a watch that is being opened will never be in force: nobody is left to open it, or to be
 /// told.
@@ -183,7 +186,7 @@ impl Opening {
                 let message = "the client was closed, or the watcher is gone";
                 return Poll::Ready(Err(Error::new(ErrorKind::Closed, message)));
             }
-            let spec = match self.watch.spec(self.scope.namespace.as_ref()) {
+            let spec = match self.spec() {
                 Ok(spec) => spec,
                 Err(failure) => return Poll::Ready(Err(failure.error)),
             };
@@ -213,6 +216,18 @@ impl Opening {
             }
             None => Poll::Pending,
         }
+    }
+
+    /// What is to be watched, if it makes sense and can be asked for.
+    fn spec(&self) -> Result<Spec, Failure> {
+        let spec = self.watch.spec(self.scope.namespace.as_ref())?;
+        // A server ends the whole stream for a request over its limit.
+        let longest = spec.request(i64::MAX, i64::MAX, true);
+        let longest = WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(longest)),
+        };
+        frame(&longest, self.scope.core.options.max_send_size)?;
+        Ok(spec)
     }
 
     /// It took too long; why, as far as that is known.

@@ -349,10 +349,14 @@ impl Watches {
     /// Ends what was never in force: it would wait in vain.
     fn refuse_new(&mut self, error: &Arc<Error>) {
         for number in self.of(|entry| !entry.told) {
-            if let Some(owner) = self.remove(number) {
-                let (watch, error) = (number, Arc::clone(error));
-                self.tell(owner, Note::Refused { watch, error });
-            }
+            self.refuse(number, error);
+        }
+    }
+
+    fn refuse(&mut self, number: u64, error: &Arc<Error>) {
+        if let Some(owner) = self.remove(number) {
+            let (watch, error) = (number, Arc::clone(error));
+            self.tell(owner, Note::Refused { watch, error });
         }
     }
 

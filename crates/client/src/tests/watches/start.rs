@@ -336,3 +336,19 @@ async fn a_server_without_watches_is_told_apart() {
     let error = client.watch("k").await.expect_err("it cannot");
     assert_eq!(error.kind(), ErrorKind::Unimplemented);
 }
+
+/// The server would end the stream for it, with all watches on it, again and again.
+#[tokio::test(start_paused = true)]
+async fn a_key_over_the_limit_of_a_request_is_not_sent() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    for start_revision in [0, 5] {
+        let key = vec![b'k'; 3 << 20];
+        let watch = client.watch(key).start_revision(start_revision);
+        let opening = timeout(Duration::from_secs(60), watch.no_timeout()).await;
+        let error = opening.expect("in time").expect_err("it is too large");
+        assert_eq!(error.kind(), ErrorKind::MessageTooLarge);
+        assert_eq!(error.outcome(), Outcome::NotSent);
+    }
+    assert_eq!((server.opened(), server.state().ranges.len()), (0, 0));
+}

@@ -157,7 +157,11 @@ impl Watches {
 pub(super) fn is_hopeless(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::AuthenticationFailed | ErrorKind::Config | ErrorKind::Unimplemented
+        ErrorKind::AuthenticationFailed
+            | ErrorKind::Config
+            | ErrorKind::Unimplemented
+            // A key is too long; whose, it does not say.
+            | ErrorKind::RequestTooLarge
     )
 }
 

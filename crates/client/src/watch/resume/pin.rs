@@ -44,7 +44,7 @@ impl Watches {
         self.pins.is_asked = false;
         let mut waited = std::mem::take(&mut self.pins.asked);
         match error.kind() {
-            ErrorKind::PermissionDenied => {
+            kind if is_of_the_key(kind) => {
                 // Who may not read the key may not watch it; the others ask by another one.
                 let entries = &self.entries;
                 let by_key = |number: &u64| {
@@ -54,7 +54,12 @@ impl Watches {
                 self.pins.judged.retain(|(number, _)| !by_key(number));
                 let denied: Vec<u64> = waited.iter().copied().filter(by_key).collect();
                 for number in denied {
-                    self.end(number, WatchEnd::PermissionDenied);
+                    match kind {
+                        ErrorKind::PermissionDenied => {
+                            self.end(number, WatchEnd::PermissionDenied);
+                        }
+                        _ => self.refuse(number, error),
+                    }
                 }
             }
             ErrorKind::Closed => self.shut(),
@@ -99,4 +104,15 @@ impl Watches {
         self.pins.is_asked = true;
         Some(key)
     }
+}
+
+/// Errors of a call that another key may not have.
+fn is_of_the_key(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::PermissionDenied
+            | ErrorKind::InvalidArgument
+            | ErrorKind::MessageTooLarge
+            | ErrorKind::RequestTooLarge
+    )
 }

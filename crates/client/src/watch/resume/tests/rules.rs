@@ -968,3 +968,29 @@ impl Bench {
         held.take(revision)
     }
 }
+
+/// What is wrong with one key is told to who watches it, and keeps nobody else from learning
+/// which revision is now.
+#[test]
+fn a_key_that_cannot_be_asked_for_holds_up_no_other() {
+    for kind in [
+        ErrorKind::RequestTooLarge,
+        ErrorKind::MessageTooLarge,
+        ErrorKind::InvalidArgument,
+    ] {
+        let mut bench = Bench::new();
+        let key = Bytes::from_static(b"too long");
+        let mut odd = spec(0);
+        odd.range = KeyRange::single(key.clone());
+        bench.add_spec(1, 1, odd);
+        bench.add(2, 0);
+        assert_eq!(bench.run(), ["pin"]);
+        let error = Arc::new(Error::new(kind, "not this key"));
+        bench.machine.unpinned(&key, &error, bench.now);
+        assert_eq!(
+            bench.run(),
+            [format!("1 refused: {kind:?}"), "pin".to_owned()]
+        );
+        assert_eq!(bench.pinned(5), ["open"]);
+    }
+}
