@@ -1,4 +1,4 @@
-//! The options of a client: declared here and nowhere else.
+//! How a client is built: a method for each option.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::connector::Connector;
 use crate::credentials::{Credentials, Secret, TokenProvider};
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::mode::Mode;
 #[cfg(feature = "srv")]
 use crate::srv::Srv;
@@ -17,16 +17,17 @@ use crate::tls::TlsConfig;
 
 mod environment;
 mod limits;
+mod options;
+mod refusal;
 
 pub use self::limits::WatchLimits;
+pub(crate) use self::options::{Config, Options};
+pub(crate) use self::refusal::check;
 
 /// etcd answers pings that come faster than this with GOAWAY (`too_many_pings`).
 ///
 /// Source: `server/embed/config.go`, `DefaultGRPCKeepAliveMinTime`.
 pub(crate) const MIN_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Ends a sentence about https where it cannot be spoken.
-const NO_TLS: &str = "this program was built without TLS (the feature `tls` of etcdex)";
 
 /// Makes a [`Client`](crate::Client).
 ///
@@ -53,76 +54,6 @@ pub struct Builder {
     // The first thing that was wrong; told by `connect`, so that the chain needs no `?`.
     refusal: Option<(ErrorKind, String)>,
     options: Options,
-}
-
-/// What the client was built with.
-#[derive(Clone)]
-pub(crate) struct Config {
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) options: Options,
-}
-
-#[derive(Clone)]
-pub(crate) struct Options {
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) keep_alive_interval: Option<Duration>,
-    pub(crate) keep_alive_timeout: Option<Duration>,
-    pub(crate) retries: u32,
-    pub(crate) retry_timeout: Duration,
-    pub(crate) bind_address: Option<IpAddr>,
-    pub(crate) nodelay: bool,
-    pub(crate) stream_window: u32,
-    pub(crate) connection_window: u32,
-    pub(crate) max_receive_size: usize,
-    pub(crate) max_send_size: usize,
-    pub(crate) connector: Option<Arc<dyn Connector>>,
-    #[cfg(feature = "_tls")]
-    pub(crate) tls: Option<TlsConfig>,
-    pub(crate) namespace: bytes::Bytes,
-    /// `None`: calls that wait for others do, others do not.
-    pub(crate) require_leader: Option<bool>,
-    pub(crate) mode: Mode,
-    pub(crate) max_connection_age: Option<Duration>,
-    pub(crate) auto_sync_interval: Option<Duration>,
-    #[cfg(feature = "srv")]
-    pub(crate) srv: Option<Srv>,
-    pub(crate) credentials: Option<Credentials>,
-    pub(crate) watch_limits: WatchLimits,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            name: None,
-            timeout: Some(Duration::from_secs(5)),
-            connect_timeout: Duration::from_secs(3),
-            keep_alive_interval: Some(Duration::from_secs(10)),
-            keep_alive_timeout: Some(Duration::from_secs(3)),
-            retries: 10,
-            retry_timeout: Duration::from_secs(1),
-            bind_address: None,
-            nodelay: true,
-            stream_window: 8 << 20,
-            // Streams are what bounds memory: a few unread replies must not stop all others.
-            connection_window: (1 << 31) - 1,
-            max_receive_size: 256 << 20,
-            max_send_size: 2 << 20,
-            connector: None,
-            #[cfg(feature = "_tls")]
-            tls: None,
-            namespace: bytes::Bytes::new(),
-            require_leader: None,
-            mode: Mode::PickFirst,
-            max_connection_age: Some(Duration::from_secs(30 * 60)),
-            auto_sync_interval: None,
-            #[cfg(feature = "srv")]
-            srv: None,
-            credentials: None,
-            watch_limits: WatchLimits::default(),
-        }
-    }
 }
 
 impl Builder {
@@ -373,24 +304,6 @@ impl Builder {
         self
     }
 
-    pub(crate) fn into_config(mut self) -> Result<Config, Error> {
-        if let Some((kind, message)) = self.refusal {
-            return Err(Error::new(kind, message));
-        }
-        if self.endpoints.is_empty() {
-            let scheme = if self.has_tls() { "https" } else { "http" };
-            self.endpoints
-                .push(format!("{scheme}://127.0.0.1:2379").parse()?);
-        }
-        let secure = self.endpoints.iter().find(|endpoint| endpoint.is_secure());
-        let refusal = match secure {
-            Some(endpoint) if !cfg!(feature = "_tls") => format!("{endpoint}: {NO_TLS}"),
-            None if self.has_tls() => "TLS is configured and no endpoint is https".to_owned(),
-            _ => return Ok(self.accepted()),
-        };
-        Err(Error::new(ErrorKind::Config, refusal))
-    }
-
     /// The same with the endpoints that DNS tells, if it is to be asked.
     #[cfg(feature = "srv")]
     pub(crate) fn with_found(mut self, endpoints: Vec<Endpoint>) -> Self {
@@ -408,31 +321,6 @@ impl Builder {
         let only_https = self.has_tls() || self.endpoints.iter().any(Endpoint::is_secure);
         Some((self.options.srv.clone()?, only_https))
     }
-
-    fn accepted(self) -> Config {
-        Config {
-            endpoints: self.endpoints,
-            options: self.options,
-        }
-    }
-
-    fn has_tls(&self) -> bool {
-        #[cfg(feature = "_tls")]
-        return self.options.tls.is_some();
-        #[cfg(not(feature = "_tls"))]
-        false
-    }
-
-    fn check_window(&mut self, option: &str, bytes: u32) {
-        if !(65_535..1 << 31).contains(&bytes) {
-            self.refuse(&format!("{option} is not from 64 KiB to 2 GiB - 1"));
-        }
-    }
-
-    fn refuse(&mut self, message: &str) {
-        self.refusal
-            .get_or_insert_with(|| (ErrorKind::Config, message.to_owned()));
-    }
 }
 
 impl fmt::Debug for Builder {
@@ -442,55 +330,5 @@ impl fmt::Debug for Builder {
             .field("name", &self.options.name)
             .field("timeout", &self.options.timeout)
             .finish_non_exhaustive()
-    }
-}
-
-/// Whether the client can connect to such an endpoint at all.
-pub(crate) fn check(endpoint: &Endpoint) -> Result<(), Error> {
-    if endpoint.is_secure() && !cfg!(feature = "_tls") {
-        return Err(Error::new(
-            ErrorKind::Config,
-            format!("{endpoint}: {NO_TLS}"),
-        ));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(builder: Builder) -> String {
-        match builder.into_config() {
-            Ok(_) => panic!("it was taken"),
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Config);
-                error.to_string()
-            }
-        }
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_with_its_name() {
-        let new = Builder::default;
-        assert!(refusal(new().endpoint("ftp://x")).contains("ftp://x"));
-        #[cfg(not(feature = "_tls"))]
-        assert!(refusal(new().endpoint("https://x")).contains("feature `tls`"));
-        let seconds = Duration::from_secs;
-        assert!(refusal(new().keep_alive_interval(seconds(4))).contains("keep_alive_interval"));
-        assert!(refusal(new().keep_alive_timeout(seconds(0))).contains("keep_alive_timeout"));
-        assert!(refusal(new().auto_sync_interval(seconds(0))).contains("auto_sync_interval"));
-        assert!(refusal(new().stream_window(1)).contains("stream_window"));
-        assert!(refusal(new().connection_window(u32::MAX)).contains("connection_window"));
-    }
-
-    #[test]
-    fn endpoints_are_kept_in_order_and_once() {
-        let config = Builder::default()
-            .endpoints(["b:1", "a:1", "http://b:1"])
-            .into_config()
-            .unwrap_or_else(|error| panic!("{error}"));
-        let urls: Vec<_> = config.endpoints.iter().map(Endpoint::url).collect();
-        assert_eq!(urls, ["http://b:1", "http://a:1"]);
     }
 }

@@ -38,9 +38,8 @@ impl Sent {
     }
 
     /// When to look at it next.
-    pub(super) fn wake(&self, deadline: Option<Instant>) -> Option<Instant> {
-        let next = self.until.map_or(self.doubt, |until| until.min(self.doubt));
-        Some(deadline.map_or(next, |deadline| deadline.min(next)))
+    pub(super) fn wake(&self) -> Instant {
+        self.until.map_or(self.doubt, |until| until.min(self.doubt))
     }
 
     /// Where to go after it has failed: not over the same link.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::driver::{Hub, Ticket};
+use super::hub::{Hub, Ticket};
 use super::renewal::{LeaseEnd, Standing};
 use super::{Revoke, RevokeResponse};
 use crate::call::{Call, Scope};

@@ -5,11 +5,13 @@
 //! keeper.rs   what keeps a lease, as its owner sees it
 //! state.rs    what to send, open and tell             PURE
 //! renewal.rs  one lease: when to renew, what to believe PURE
+//! hub.rs      where keepers meet the task that renews
 //! driver.rs   the stream that all leases of a client share
 //! ```
 
 mod driver;
 mod grant;
+mod hub;
 mod keep_alive;
 mod keeper;
 mod leases;
@@ -20,8 +22,8 @@ mod ttl;
 
 use std::time::Duration;
 
-pub(crate) use self::driver::Hub;
 pub use self::grant::{Grant, GrantResponse};
+pub(crate) use self::hub::Hub;
 pub use self::keep_alive::{KeepAlive, KeepAliveResponse};
 pub use self::keeper::{LeaseKeeper, LeaseState};
 pub use self::leases::{Leases, LeasesResponse};

@@ -4,21 +4,20 @@
 //! revision to the end of the stream. The same checkers judge it: what they find here the
 //! servers have done, before any fault of a proxy and before the client had a part in it.
 
+#[cfg(test)]
+mod tests;
+mod translation;
+
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
-use etcdex_proto::etcdserverpb::watch_create_request::FilterType;
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use etcdex_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
-use etcdex_proto::mvccpb;
-use etcdex_testkit::history::{
-    Body, End, Event, EventKind, Incident, Message, Pair, Query, Recording, hash,
-};
+use etcdex_testkit::history::{Body, End, Event, Incident, Message, Recording};
 use etcdex_testkit::{Direction, Passage, Tap};
 use prost::Message as _;
 
-use crate::chronicle::text;
+use self::translation::{Translation, query};
 use crate::clock::Clock;
 
 /// What was heard on all proxies.
@@ -35,7 +34,7 @@ pub(crate) struct Wire {
     clock: Clock,
     recordings: Vec<Recording>,
     streams: HashMap<(u64, u32), Stream>,
-    keys: HashMap<Bytes, Arc<str>>,
+    translation: Translation,
     /// Watches that a server did not create, or cancelled, and what it said.
     refusals: Vec<Incident>,
     /// Messages that were followed by more of the same revision.
@@ -62,7 +61,7 @@ impl Wire {
             clock,
             recordings: Vec::new(),
             streams: HashMap::new(),
-            keys: HashMap::new(),
+            translation: Translation::default(),
             refusals: Vec::new(),
             fragments: 0,
             broken: 0,
@@ -129,7 +128,7 @@ impl Wire {
         let events: Vec<Event> = response
             .events
             .iter()
-            .map(|event| self.event(event))
+            .map(|event| self.translation.event(event))
             .collect();
         // It may be gone from the map already: a watch that was cancelled says no more.
         let stream = self.streams.get_mut(&place)?;
@@ -225,232 +224,5 @@ impl Wire {
             .watches
             .insert(response.watch_id, (number, Vec::new()));
         Some(())
-    }
-
-    fn event(&mut self, event: &mvccpb::Event) -> Event {
-        let kv = event.kv.clone().unwrap_or_default();
-        Event {
-            kind: match event.r#type {
-                1 => EventKind::Delete,
-                _ => EventKind::Put,
-            },
-            key: self.key(&kv.key),
-            pair: pair(&kv),
-            prev: event.prev_kv.as_ref().map(|kv| Box::new(pair(kv))),
-        }
-    }
-
-    fn key(&mut self, key: &Bytes) -> Arc<str> {
-        if let Some(known) = self.keys.get(key) {
-            return Arc::clone(known);
-        }
-        let known = text(key);
-        self.keys
-            .insert(Bytes::copy_from_slice(key), Arc::clone(&known));
-        known
-    }
-}
-
-fn query(create: &WatchCreateRequest) -> Query {
-    let has = |filter: FilterType| create.filters.contains(&(filter as i32));
-    Query {
-        key: text(if create.key.is_empty() {
-            b"\0"
-        } else {
-            &create.key
-        }),
-        range_end: (!create.range_end.is_empty()).then(|| text(&create.range_end)),
-        start_revision: create.start_revision,
-        no_put: has(FilterType::Noput),
-        no_delete: has(FilterType::Nodelete),
-        prev_kv: create.prev_kv,
-    }
-}
-
-fn pair(kv: &mvccpb::KeyValue) -> Pair {
-    Pair {
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        value: hash(&kv.value),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use etcdex_proto::etcdserverpb::{ResponseHeader, WatchCancelRequest};
-
-    use super::*;
-
-    struct Line(Wire);
-
-    impl Line {
-        fn new() -> Self {
-            Self(Wire::new("test".to_owned(), Clock::start()))
-        }
-
-        fn hear(&mut self, direction: Direction, message: Option<Vec<u8>>) {
-            self.0.hear(&Passage {
-                at: Instant::now(),
-                link: 1,
-                stream: 1,
-                direction,
-                message: message.map(Into::into),
-            });
-        }
-
-        fn ask(&mut self, watch_id: i64, start_revision: i64) {
-            let create = WatchCreateRequest {
-                key: "key".into(),
-                start_revision,
-                watch_id,
-                ..WatchCreateRequest::default()
-            };
-            let request = WatchRequest {
-                request_union: Some(RequestUnion::CreateRequest(create)),
-            };
-            self.hear(Direction::ToServer, Some(request.encode_to_vec()));
-        }
-
-        fn cancel(&mut self, watch_id: i64) {
-            let request = WatchRequest {
-                request_union: Some(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })),
-            };
-            self.hear(Direction::ToServer, Some(request.encode_to_vec()));
-        }
-
-        fn answer(&mut self, revision: i64, response: WatchResponse) {
-            let header = ResponseHeader {
-                revision,
-                ..ResponseHeader::default()
-            };
-            let response = WatchResponse {
-                header: Some(header),
-                ..response
-            };
-            self.hear(Direction::ToClient, Some(response.encode_to_vec()));
-        }
-
-        fn bodies(&self, number: usize) -> Vec<&Body> {
-            let messages = self.0.recordings[number].messages.iter();
-            messages.map(|message| &message.body).collect()
-        }
-    }
-
-    fn of(watch_id: i64) -> WatchResponse {
-        WatchResponse {
-            watch_id,
-            ..WatchResponse::default()
-        }
-    }
-
-    fn created(watch_id: i64) -> WatchResponse {
-        WatchResponse {
-            created: true,
-            ..of(watch_id)
-        }
-    }
-
-    fn events(watch_id: i64, revision: i64, fragment: bool) -> WatchResponse {
-        let kv = mvccpb::KeyValue {
-            key: "key".into(),
-            mod_revision: revision,
-            ..mvccpb::KeyValue::default()
-        };
-        WatchResponse {
-            events: vec![mvccpb::Event {
-                kv: Some(kv),
-                ..mvccpb::Event::default()
-            }],
-            fragment,
-            ..of(watch_id)
-        }
-    }
-
-    #[test]
-    fn fragments_of_watches_that_take_turns_are_put_together_each() {
-        let mut line = Line::new();
-        line.ask(7, 5);
-        line.ask(8, 6);
-        line.answer(9, created(7));
-        line.answer(9, created(8));
-        line.answer(9, events(7, 6, true));
-        line.answer(9, events(8, 7, false));
-        line.answer(9, events(7, 6, false));
-        line.answer(10, of(8));
-        assert_eq!(line.bodies(0).len(), 2);
-        let Body::Batch {
-            events, revision, ..
-        } = line.bodies(0)[1]
-        else {
-            panic!("{:?}", line.bodies(0));
-        };
-        assert_eq!((events.len(), *revision), (2, 6));
-        assert_eq!(line.bodies(1)[2], &Body::Progress { revision: 10 });
-        assert_eq!(line.0.recordings[1].query.start_revision, 6);
-        assert_eq!(line.0.fragments, 1);
-    }
-
-    #[test]
-    fn progress_of_a_stream_is_of_all_its_watches_and_a_refusal_of_none() {
-        let mut line = Line::new();
-        line.ask(1, 0);
-        line.ask(2, 3);
-        line.ask(3, 4);
-        line.answer(9, created(1));
-        let refused = WatchResponse {
-            canceled: true,
-            cancel_reason: "no".to_owned(),
-            ..created(-1)
-        };
-        line.answer(9, refused);
-        line.answer(9, created(3));
-        line.answer(11, of(-1));
-        let progress = Body::Progress { revision: 11 };
-        assert_eq!(line.bodies(0), [&Body::Created { revision: 10 }, &progress]);
-        assert_eq!(line.bodies(1), [&Body::Created { revision: 4 }, &progress]);
-        assert_eq!(line.0.recordings.len(), 2);
-        assert_eq!(line.0.refusals.len(), 1);
-    }
-
-    #[test]
-    fn what_comes_after_the_client_has_cancelled_is_nobodys() {
-        let mut line = Line::new();
-        line.ask(1, 2);
-        line.ask(2, 2);
-        line.answer(9, created(1));
-        line.cancel(1);
-        line.cancel(2);
-        line.answer(9, created(2));
-        for watch_id in [1, 2] {
-            line.answer(9, events(watch_id, 4, false));
-        }
-        assert_eq!(line.0.recordings.len(), 1);
-        assert_eq!(line.bodies(0).len(), 1);
-    }
-
-    #[test]
-    fn a_watch_ends_with_a_compaction_or_with_its_stream() {
-        let mut line = Line::new();
-        line.ask(1, 2);
-        line.answer(9, created(1));
-        let compacted = WatchResponse {
-            canceled: true,
-            compact_revision: 5,
-            ..of(1)
-        };
-        line.answer(0, compacted);
-        line.answer(9, events(1, 9, false));
-        let end = Body::Ended(End::Compacted { revision: 5 });
-        assert_eq!(line.bodies(0), [&Body::Created { revision: 2 }, &end]);
-
-        line.ask(4, 2);
-        line.answer(9, created(4));
-        line.hear(Direction::ToClient, None);
-        // Another stream of the same number would be another link's.
-        assert!(line.0.streams.is_empty());
-        assert_eq!(line.0.broken, 0);
     }
 }

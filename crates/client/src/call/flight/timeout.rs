@@ -1,0 +1,99 @@
+//! What becomes of a call as time passes without an answer: doubt, another endpoint, the end.
+
+use std::pin::Pin;
+
+use super::{Flight, Stage};
+use crate::call::attempt::LOOK;
+use crate::call::wire::Wire;
+use crate::error::{Error, ErrorKind, Outcome, Retry};
+use crate::transport::{Failure, now};
+
+impl Flight {
+    /// The timer has fired: what is due?
+    pub(super) fn tick<W: Wire>(mut self: Pin<&mut Self>, request: &W) -> Option<Error> {
+        let moment = now();
+        let this = self.as_mut().project();
+        if this.clock.is_over(moment) {
+            if let Stage::Sent(sent) = this.stage {
+                // Calls with less time than a doubt takes must find a dead connection, too.
+                sent.exchange.link().pulse.doubt();
+            }
+            return Some(self.too_late());
+        }
+        match this.stage {
+            Stage::Pausing(until, want) if *until <= moment => {
+                let want = *want;
+                self.enter(want, moment, request).err()
+            }
+            Stage::Sent(sent) => {
+                let link = sent.exchange.link();
+                let over = sent.until.is_some_and(|until| until <= moment);
+                if sent.doubt <= moment || over {
+                    link.pulse.doubt();
+                    sent.doubt = moment + LOOK;
+                }
+                let waits = request.is_repeatable()
+                    && !sent.exchange.is_answering()
+                    && *this.retries < this.scope.core.options.retries;
+                if waits && (over || link.pulse.is_suspect()) {
+                    let failure = Failure::new(
+                        ErrorKind::Unavailable,
+                        Outcome::Unknown,
+                        "the server does not answer",
+                        Retry::Elsewhere,
+                    );
+                    return self.fail(failure, request).err();
+                }
+                if over {
+                    sent.until = None;
+                }
+                this.clock.wake_at(sent.wake());
+                None
+            }
+            Stage::New
+            | Stage::Entering(..)
+            | Stage::Waiting(..)
+            | Stage::Pausing(..)
+            | Stage::Done => None,
+        }
+    }
+
+    /// The error of a call whose time is over.
+    pub(super) fn too_late(self: Pin<&mut Self>) -> Error {
+        let this = self.project();
+        let timeout = this.clock.timeout().unwrap_or_default();
+        let last = this.last.take();
+        match this.stage {
+            Stage::Waiting(_, want) => {
+                let trouble = this.scope.core.transport.trouble(*want);
+                let text = match &trouble {
+                    Some((endpoint, cause)) => {
+                        format!("no connection within {timeout:?}: {endpoint}: {cause}")
+                    }
+                    None => format!("no connection within {timeout:?}"),
+                };
+                let kind = trouble
+                    .as_ref()
+                    .map_or(ErrorKind::Unavailable, |(_, c)| c.kind());
+                let error = Error::new(kind, text);
+                match (trouble, last) {
+                    (Some((_, cause)), _) => error.with_source(cause),
+                    (None, Some(last)) => error.with_source(last),
+                    (None, None) => error,
+                }
+            }
+            stage => {
+                let outcome = match stage {
+                    Stage::Sent(_) => Outcome::Unknown,
+                    _ => Outcome::NotSent,
+                };
+                let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"))
+                    .with_outcome(outcome);
+                match last {
+                    Some(last) => error.with_source(last),
+                    None => error,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Which options of a client make no sense, each by itself and together.
+
+use super::{Builder, Config};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind};
+
+/// Ends a sentence about https where it cannot be spoken.
+pub(super) const NO_TLS: &str = "this program was built without TLS (the feature `tls` of etcdex)";
+
+impl Builder {
+    pub(crate) fn into_config(mut self) -> Result<Config, Error> {
+        if let Some((kind, message)) = self.refusal {
+            return Err(Error::new(kind, message));
+        }
+        if self.endpoints.is_empty() {
+            let scheme = if self.has_tls() { "https" } else { "http" };
+            self.endpoints
+                .push(format!("{scheme}://127.0.0.1:2379").parse()?);
+        }
+        let secure = self.endpoints.iter().find(|endpoint| endpoint.is_secure());
+        let refusal = match secure {
+            Some(endpoint) if !cfg!(feature = "_tls") => format!("{endpoint}: {NO_TLS}"),
+            None if self.has_tls() => "TLS is configured and no endpoint is https".to_owned(),
+            _ => return Ok(self.accepted()),
+        };
+        Err(Error::new(ErrorKind::Config, refusal))
+    }
+
+    fn accepted(self) -> Config {
+        Config {
+            endpoints: self.endpoints,
+            options: self.options,
+        }
+    }
+
+    pub(super) fn has_tls(&self) -> bool {
+        #[cfg(feature = "_tls")]
+        return self.options.tls.is_some();
+        #[cfg(not(feature = "_tls"))]
+        false
+    }
+
+    pub(super) fn check_window(&mut self, option: &str, bytes: u32) {
+        if !(65_535..1 << 31).contains(&bytes) {
+            self.refuse(&format!("{option} is not from 64 KiB to 2 GiB - 1"));
+        }
+    }
+
+    pub(super) fn refuse(&mut self, message: &str) {
+        self.refusal
+            .get_or_insert_with(|| (ErrorKind::Config, message.to_owned()));
+    }
+}
+
+/// Whether the client can connect to such an endpoint at all.
+pub(crate) fn check(endpoint: &Endpoint) -> Result<(), Error> {
+    if endpoint.is_secure() && !cfg!(feature = "_tls") {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("{endpoint}: {NO_TLS}"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn refusal(builder: Builder) -> String {
+        match builder.into_config() {
+            Ok(_) => panic!("it was taken"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Config);
+                error.to_string()
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_name() {
+        let new = Builder::default;
+        assert!(refusal(new().endpoint("ftp://x")).contains("ftp://x"));
+        #[cfg(not(feature = "_tls"))]
+        assert!(refusal(new().endpoint("https://x")).contains("feature `tls`"));
+        let seconds = Duration::from_secs;
+        assert!(refusal(new().keep_alive_interval(seconds(4))).contains("keep_alive_interval"));
+        assert!(refusal(new().keep_alive_timeout(seconds(0))).contains("keep_alive_timeout"));
+        assert!(refusal(new().auto_sync_interval(seconds(0))).contains("auto_sync_interval"));
+        assert!(refusal(new().stream_window(1)).contains("stream_window"));
+        assert!(refusal(new().connection_window(u32::MAX)).contains("connection_window"));
+    }
+
+    #[test]
+    fn endpoints_are_kept_in_order_and_once() {
+        let config = Builder::default()
+            .endpoints(["b:1", "a:1", "http://b:1"])
+            .into_config()
+            .unwrap_or_else(|error| panic!("{error}"));
+        let urls: Vec<_> = config.endpoints.iter().map(Endpoint::url).collect();
+        assert_eq!(urls, ["http://b:1", "http://a:1"]);
+    }
+}

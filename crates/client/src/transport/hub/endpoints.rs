@@ -1,0 +1,93 @@
+//! Which endpoints a client has: added, removed, or attached for calls that want one of them.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::peer::Peer;
+use super::{Health, Hub};
+use crate::endpoint::Endpoint;
+
+impl Hub {
+    pub(crate) fn count(&self) -> usize {
+        self.peers()
+            .iter()
+            .filter(|peer| !peer.is_retired())
+            .count()
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        let peers = self.peers();
+        let in_use = peers.iter().filter(|peer| !peer.is_retired());
+        in_use.map(|peer| peer.endpoint.clone()).collect()
+    }
+
+    pub(crate) fn place_of(&self, endpoint: &Endpoint) -> Option<usize> {
+        self.peers()
+            .iter()
+            .position(|peer| peer.endpoint == *endpoint && !peer.is_retired())
+    }
+
+    /// Why this endpoint can never be reached, if that is so.
+    pub(crate) fn refusal(&self, endpoint: &Endpoint) -> Option<&'static str> {
+        self.workshop.dialer.refusal(endpoint)
+    }
+
+    pub(crate) fn add(&self, endpoint: &Endpoint) -> bool {
+        let mut balance = self.balance();
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
+        let new = match known {
+            Some(place) => {
+                balance.reinstate(place);
+                // Its driver has told of the connection when nobody listened, and has no reason
+                // to tell again.
+                let live = peers[place].unary.live();
+                if live.is_some_and(|link| !link.pulse.is_draining()) {
+                    balance.note(place, Health::Up);
+                }
+                peers[place].attached.store(false, Ordering::Relaxed);
+                peers[place].retired.swap(false, Ordering::Relaxed)
+            }
+            None => {
+                let place = peers.len();
+                peers.push(Peer::new(place, endpoint, &self.workshop, &self.this));
+                balance.add();
+                true
+            }
+        };
+        self.publish(balance.chosen());
+        new
+    }
+
+    /// Gives an endpoint a place without using it for calls that could go elsewhere.
+    pub(crate) fn attach(&self, endpoint: &Endpoint) -> usize {
+        let mut balance = self.balance();
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
+        let place = known.unwrap_or_else(|| {
+            let place = peers.len();
+            let peer = Peer::new(place, endpoint, &self.workshop, &self.this);
+            peer.retired.store(true, Ordering::Relaxed);
+            peers.push(peer);
+            balance.add();
+            balance.retire(place);
+            self.chosen.store(balance.chosen(), Ordering::Relaxed);
+            place
+        });
+        peers[place].attached.store(true, Ordering::Relaxed);
+        place
+    }
+
+    pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
+        // ORDER: under the lock, so that two at once cannot remove the last two.
+        let mut balance = self.balance();
+        let Some(place) = self.place_of(endpoint).filter(|_| self.count() > 1) else {
+            return false;
+        };
+        self.peer(place).attached.store(false, Ordering::Relaxed);
+        self.peer(place).retired.store(true, Ordering::Relaxed);
+        balance.retire(place);
+        self.publish(balance.chosen());
+        true
+    }
+}
