@@ -171,9 +171,10 @@ impl Backlog {
         held.bytes.checked_div(held.events).unwrap_or(usize::MAX)
     }
 
-    /// Notes how far the consumer has come without an event.
-    pub(super) fn reached(&self, revision: i64) {
-        self.taken.fetch_max(revision, SeqCst);
+    /// Notes how far the consumer has come without an event; gives how far that is, which never
+    /// goes back.
+    pub(super) fn reached(&self, revision: i64) -> i64 {
+        self.taken.fetch_max(revision, SeqCst).max(revision)
     }
 
     pub(super) fn lag(&self) -> Lag {
@@ -297,5 +298,15 @@ mod tests {
         backlog.hold(some(2)).take(7);
         assert_eq!(backlog.lag(), Lag::default());
         assert_eq!(backlog.meter.held.amount(), Amount::default());
+    }
+
+    /// What a consumer stores to go on from later must not go back: a member that lags tells of
+    /// less than was delivered.
+    #[test]
+    fn a_consumer_never_comes_back_from_where_it_was() {
+        let backlog = backlog(WatchLimits::default());
+        backlog.hold(some(1)).take(9);
+        assert_eq!(backlog.reached(5), 9);
+        assert_eq!(backlog.reached(12), 12);
     }
 }

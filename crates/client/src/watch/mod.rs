@@ -67,7 +67,17 @@ impl Client {
     /// # Retries
     /// It goes on trying until its time-out. Once in force, it never gives up.
     pub fn watch(&self, key: impl Into<Key>) -> OpenWatch {
-        OpenWatch::new(self.scope(), self.watches(), Watch::new(key))
+        self.open_watch(Watch::new(key))
+    }
+
+    /// Watches what a request value says: the same as [`watch`](Self::watch) with its options.
+    ///
+    /// # Errors
+    /// # Cancel safety
+    /// # Retries
+    /// Those of [`watch`](Self::watch).
+    pub fn open_watch(&self, watch: Watch) -> OpenWatch {
+        OpenWatch::new(self.scope(), self.watches(), watch)
     }
 
     /// The present state of a prefix and then every change, as one stream: see [`WatchList`].

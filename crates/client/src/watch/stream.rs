@@ -108,9 +108,9 @@ impl WatchStream {
                     return Poll::Ready(Some(Ok(batch)));
                 }
                 WatchMessage::Progress { revision, .. } => {
-                    self.backlog.reached(revision);
                     let batch = Batch {
-                        revision,
+                        // A member that lags tells of less than has been delivered.
+                        revision: self.backlog.reached(revision),
                         ..Batch::default()
                     };
                     return Poll::Ready(Some(Ok(batch)));

@@ -109,6 +109,10 @@ impl Watches {
         let whole = entry.course.take(events, message.fragment, limit);
         self.deliver(number, whole, room, header, now);
         if crowded && matches!(self.stream, Stream::Open(_)) {
+            // The others have as much to catch up with, likely: one new stream for all.
+            self.entries
+                .values_mut()
+                .for_each(|entry| entry.whole = true);
             // The pieces that are still to come would hold up the whole stream: on another one
             // this watch gets them as one message, which costs the server nothing.
             let what = "a long history of small events comes too slowly in pieces";

@@ -106,8 +106,8 @@ impl Audience {
         let plan = self.plans[0].clone();
         let mut stream = self.open(&plan, &mut notes).await;
         self.ready.send_modify(|ready| *ready += 1);
-        let mut deadline = None;
         loop {
+            let deadline = notes.deadline();
             let pace = match deadline {
                 None => plan.pace,
                 Some(_) => Pace::Keen,
@@ -123,14 +123,14 @@ impl Audience {
                     }
                 },
                 changed = finale.changed(), if deadline.is_none() => {
-                    deadline = notes.aim(&finale);
+                    notes.aim(&finale);
                     if changed.is_err() {
                         return notes.close();
                     }
                 }
                 () = until(deadline) => return notes.close(),
             }
-            if deadline.is_some() && notes.is_done() {
+            if notes.deadline().is_some() && notes.is_done() {
                 return notes.close();
             }
         }
@@ -219,9 +219,9 @@ impl Together {
     }
 
     async fn read(mut self, mut finale: Finale) -> Vec<Account> {
-        let mut deadline = None;
         let mut ask = interval(ASK);
         loop {
+            let deadline = self.notes.deadline();
             tokio::select! {
                 _ = ask.tick() => self.watcher.request_progress(),
                 message = self.watcher.next() => match message {
@@ -232,14 +232,14 @@ impl Together {
                     self.added(added.unwrap_or_else(|error| panic!("{error}")));
                 }
                 changed = finale.changed(), if deadline.is_none() => {
-                    deadline = self.notes.aim(&finale);
+                    self.notes.aim(&finale);
                     if changed.is_err() {
                         return self.notes.close();
                     }
                 }
                 () = until(deadline) => return self.notes.close(),
             }
-            if deadline.is_some() && self.adding.is_empty() && self.notes.is_done() {
+            if self.notes.deadline().is_some() && self.adding.is_empty() && self.notes.is_done() {
                 return self.notes.close();
             }
         }

@@ -15,8 +15,11 @@ use crate::chronicle::text;
 use crate::clock::Clock;
 use crate::plan::{Pace, Plan};
 
-/// How long what has happened may take to come once all is well again.
+/// How long nothing may come, once all is well again, while something is still to come. A consumer
+/// with little room is slow to catch up, and has lost nothing.
 const CATCH_UP: Duration = Duration::from_secs(45);
+/// How long all of it may take.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// One watch as its consumer saw it.
 #[derive(Debug)]
@@ -51,6 +54,10 @@ pub(crate) struct Notes {
     /// revision of all.
     aims: HashMap<usize, i64>,
     end: Option<i64>,
+    /// Since when nothing is added to the history.
+    aimed: Option<Instant>,
+    /// When events last came.
+    moved: Instant,
 }
 
 impl Notes {
@@ -65,6 +72,8 @@ impl Notes {
             keys: HashMap::new(),
             aims: HashMap::new(),
             end: None,
+            aimed: None,
+            moved: Instant::now(),
         }
     }
 
@@ -94,6 +103,7 @@ impl Notes {
             return self.progress(number, batch.revision);
         }
         let events: Vec<Event> = batch.events.iter().map(|event| self.event(event)).collect();
+        self.moved = Instant::now();
         self.tally.batches.fetch_add(1, Relaxed);
         self.tally.events.fetch_add(events.len() as u64, Relaxed);
         self.reach(number, events.iter().map(Event::revision).max());
@@ -161,17 +171,24 @@ impl Notes {
         }
     }
 
-    /// Nothing is added to the history any more: notes up to where each watch has to come. How
-    /// long that may take.
-    pub(crate) fn aim(&mut self, finale: &Finale) -> Option<Instant> {
-        let history = finale.borrow().clone()?;
+    /// Nothing is added to the history any more: notes up to where each watch has to come.
+    pub(crate) fn aim(&mut self, finale: &Finale) {
+        let Some(history) = finale.borrow().clone() else {
+            return;
+        };
         for (number, place) in &self.present {
             let expected = history.expected(&self.accounts[*place].recording.query);
             let last = expected.last().map_or(0, |event| event.revision());
             self.aims.insert(*number, last);
         }
         self.end = Some(history.revision());
-        Some(Instant::now() + CATCH_UP)
+        self.aimed = Some(Instant::now());
+    }
+
+    /// Until when what is to come may come, at the end of a run.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let aimed = self.aimed?;
+        Some((self.moved.max(aimed) + CATCH_UP).min(aimed + LONGEST))
     }
 
     /// Whether every present watch has come to where it has to.

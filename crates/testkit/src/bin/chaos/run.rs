@@ -99,6 +99,10 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let tally = Arc::clone(&house.tally);
     let (accounts, heard) = close(house).await?;
 
+    if incidents.is_empty() || tally.events.load(Relaxed) == 0 {
+        let what = "there was no fault, or no event: this run says nothing";
+        return Err(io::Error::other(what));
+    }
     let recordings = accounts.iter().map(|account| &account.recording);
     let verdict = judge(&history, recordings, &heard.recordings);
     print!("{}", report::violations(&verdict));

@@ -87,3 +87,23 @@ fn a_paused_crowd_goes_on_as_a_whole() {
     };
     assert_eq!((create.start_revision, create.fragment), (7, false));
 }
+
+/// Watches of one range meet the same crowd: one new stream serves them all.
+#[test]
+fn one_crowd_is_enough_for_all() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    assert_eq!(bench.run(), ["create 2 at 5"]);
+    bench.receive(created(2, 9));
+    bench.receive(piece(5, 4_000));
+    bench.machine.opened(bench.now);
+    for _ in 0..2 {
+        let Step::Send(request) = bench.machine.next(bench.now, true) else {
+            panic!("nothing is sent");
+        };
+        let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
+            panic!("nothing is created");
+        };
+        assert!(!create.fragment);
+    }
+}
