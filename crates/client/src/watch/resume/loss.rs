@@ -90,14 +90,19 @@ impl Watches {
         self.progress.unanswered = false;
         self.progress.asked = None;
         self.progress.exact = false;
+        let mut order = Vec::new();
         for (number, entry) in &mut self.entries {
             entry.course.restart();
             if let Phase::Live(_) | Phase::Asked | Phase::Waiting = entry.phase {
+                // Whose turn did not come is first on the next stream: where streams are short,
+                // the last of many would never be served.
+                order.push((matches!(entry.phase, Phase::Live(_)), *number));
                 entry.phase = Phase::Waiting;
-                self.waiting.push_back(*number);
             }
         }
-        self.waiting.make_contiguous().sort_unstable();
+        order.sort_unstable();
+        self.waiting
+            .extend(order.into_iter().map(|(_, number)| number));
     }
 
     /// Tells the owners that their watches wait to be in force again.

@@ -644,11 +644,12 @@ fn a_refusal_is_appealed_with_a_fresh_token_once() {
         ["disconnected", "close", "open with a fresh token"]
     );
     assert_eq!(bench.open(), ["create 1 at 5", "create 2 at 5"]);
-    assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
+    // The refused one comes first.
     assert_eq!(
         bench.receive(refused(DENIED)),
         ["2 ended: PermissionDenied"]
     );
+    assert_eq!(bench.receive(created(2, 9)), ["resumed"]);
 }
 
 /// What is said of the token is never taken for what the user may do.
@@ -925,6 +926,25 @@ fn a_creation_without_an_answer_gives_the_stream_up() {
     assert_eq!(bench.open(), ["create 1 at 5"]);
     bench.wait(Duration::from_secs(5));
     assert_eq!(bench.run(), ["close", "open"]);
+}
+
+/// Where no stream lasts, the last of many watches would never come to be in force.
+#[test]
+fn who_was_not_served_is_first_on_the_next_stream() {
+    let mut bench = Bench::new();
+    for number in 1..=3 {
+        bench.add(number, 5);
+    }
+    bench.run();
+    assert_eq!(bench.open().len(), 3);
+    bench.receive(created(1, 4));
+    bench.cut();
+    let order = ["create 1 at 5", "create 2 at 5", "create 3 at 5"];
+    assert_eq!(bench.open(), order);
+    // The second and the third come first now, under the first IDs.
+    assert_eq!(bench.receive(created(1, 4)), ["2 created from 5"]);
+    assert_eq!(bench.receive(created(2, 4)), ["3 created from 5"]);
+    assert_eq!(bench.receive(created(3, 4)), ["resumed"]);
 }
 
 #[test]
