@@ -49,6 +49,42 @@ async fn all_handles_share_one_stream_that_asks_for_a_leader() {
     nothing_left(&server).await;
 }
 
+/// Who does not mind a member without a leader has a stream that does not.
+#[tokio::test(start_paused = true)]
+async fn a_handle_that_wants_no_leader_has_a_stream_of_its_own() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let usual = client.watch("k").await.expect("in force");
+    let mut patient = client.require_leader(false).watch("k").await.expect("ok");
+    let wanted: Vec<bool> = {
+        let state = server.state();
+        state.streams.iter().map(|one| one.wants_leader).collect()
+    };
+    assert_eq!(wanted, [true, false]);
+    server.put("k", "v");
+    assert_eq!(values(&next(&mut patient).await), ["v"]);
+    drop((usual, patient));
+    nothing_left(&server).await;
+}
+
+/// What came in one read of the connection lies in one buffer: who keeps a small event of it must
+/// not keep the others' in memory.
+#[tokio::test(start_paused = true)]
+async fn events_keep_nothing_but_their_own_message() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(client.watch("k").await.expect("in force"));
+    }
+    server.put("k", "value");
+    let mut kept = Vec::new();
+    for stream in &mut streams {
+        kept.push(next(stream).await.events.remove(0).kv.value);
+    }
+    assert!(kept.iter().all(bytes::Bytes::is_unique));
+}
+
 #[tokio::test(start_paused = true)]
 async fn now_is_asked_for_once_for_all_and_again_for_who_comes_later() {
     let server = Server::new();
