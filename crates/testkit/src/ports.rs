@@ -1,8 +1,10 @@
 //! Free ports on the loopback.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Below the ports that systems give to outgoing connections: none of those can take the
 /// port of a server that is down for a restart.
@@ -39,10 +41,19 @@ impl Ports {
     }
 }
 
+/// A port that nobody has, and that no server of this process ever had: one that is down for a
+/// restart wants its own back, and would be taken for the one that has it meanwhile.
 fn one() -> io::Result<(u16, TcpListener)> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    // Nothing that panics leaves it half done.
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..1_000 {
         let port = fastrand::u16(RANGE);
+        if given.contains(&port) {
+            continue;
+        }
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            given.insert(port);
             return Ok((port, listener));
         }
     }

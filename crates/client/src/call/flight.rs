@@ -36,6 +36,8 @@ pin_project! {
         // The token that the attempt brings, and how often one was refused.
         pass: Option<Arc<Pass>>,
         refused_passes: u32,
+        // The next move away from a server that does not answer is paid for.
+        paid: bool,
         // Counted among the calls of the client until it ends.
         under_way: Option<UnderWay>,
         // An attempt before this one may have reached a server.
@@ -79,6 +81,7 @@ impl Flight {
             pauses: 0,
             pass: None,
             refused_passes: 0,
+            paid: false,
             under_way: None,
             uncertain: false,
             last: None,

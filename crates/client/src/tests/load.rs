@@ -24,6 +24,39 @@ async fn patient(peers: &Peers) -> Client {
     peers.client().await.without_timeout()
 }
 
+/// A server that gets no turn for a while makes its connection suspect. To look for another one
+/// costs a client's retries; who finds none left waits on, as the answer still comes.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_slow_for_a_while_fails_no_read() {
+    let peers = Peers::one(|_, stream| async move {
+        let mut connection = handshake(stream).await;
+        let mut asked = 0;
+        while let Some(Ok((request, reply))) = connection.accept().await {
+            asked += 1;
+            if asked == 3_000 || asked == 7_000 {
+                // Suspect after 3 s: each looks for another connection, in vain. And again.
+                tokio::time::sleep(Duration::from_secs(8)).await;
+            }
+            tokio::spawn(async move {
+                if let Some(asked) = read(request, reply).await {
+                    asked.answer_well();
+                }
+            });
+        }
+    });
+    let builder = peers.builder().no_keep_alive_timeout();
+    let client = builder.connect().await.expect("it connects");
+    let client = client.without_timeout();
+    let calls: Vec<_> = (0..6_000)
+        .map(|_| tokio::spawn(client.get("k").into_future()))
+        .collect();
+    let mut failed = 0;
+    for call in calls {
+        failed += usize::from(call.await.expect("no panic").is_err());
+    }
+    assert_eq!((failed, peers.connections(URL)), (0, 1));
+}
+
 #[tokio::test]
 async fn ten_thousand_gets_at_once_over_one_connection() {
     let peers = Peers::one(|_, stream| serve_well(stream));

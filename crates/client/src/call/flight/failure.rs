@@ -83,7 +83,8 @@ impl Flight {
         // The first move away from a lost connection is free: a thousand calls that lose one
         // together do not make an overload, and must not use up the budget of a whole client.
         let free = *this.retries == 0 && failure.error.code().is_none();
-        if counted && !free && !core.budget.take() {
+        let paid = std::mem::take(this.paid);
+        if counted && !free && !paid && !core.budget.take() {
             return Err(failure.error);
         }
         *this.retries += u32::from(counted);

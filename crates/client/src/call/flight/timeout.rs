@@ -35,7 +35,13 @@ impl Flight {
                 let waits = request.is_repeatable()
                     && !sent.exchange.is_answering()
                     && *this.retries < this.scope.core.options.retries;
-                if waits && (over || link.pulse.is_suspect()) {
+                // To leave is no failure yet: who has nothing to pay for another attempt waits on.
+                let moves = waits && (over || link.pulse.is_suspect()) && {
+                    let free = *this.retries == 0;
+                    *this.paid = *this.paid || free || this.scope.core.budget.take();
+                    *this.paid
+                };
+                if moves {
                     let failure = Failure::new(
                         ErrorKind::Unavailable,
                         Outcome::Unknown,
