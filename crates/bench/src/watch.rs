@@ -9,7 +9,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::Context;
+use etcdex::Watcher;
 use etcdex_testkit::{Binaries, Etcd};
+use tokio::task::JoinSet;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -67,4 +69,21 @@ async fn start(version: Option<&str>) -> anyhow::Result<Etcd> {
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+/// The key of a watch.
+fn key(number: usize) -> String {
+    format!("/registry/things/{number:08}")
+}
+
+/// Adds so many watches at once, and waits until all are in force.
+async fn add(watcher: &Watcher, watches: usize) -> anyhow::Result<()> {
+    let mut adding = JoinSet::new();
+    for number in 0..watches {
+        adding.spawn(watcher.watch(key(number)).no_timeout());
+    }
+    while let Some(added) = adding.join_next().await {
+        added??;
+    }
+    Ok(())
 }

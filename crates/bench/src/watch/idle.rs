@@ -4,7 +4,7 @@ use etcdex::Client;
 use etcdex_testkit::Etcd;
 use tokio::task::JoinSet;
 
-use super::{Count, heap};
+use super::{Count, add, heap, key};
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub(super) struct Options {
 
 pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
     let watches = options.watches.get();
-    let client = client(etcd).await?;
+    let client = Client::connect(etcd.endpoint()).await?;
     // What the first watch brings with it does not count.
     drop(client.watch("warm").await?);
 
@@ -37,29 +37,13 @@ pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
         report("as streams of their own", before, watches);
     } else {
         let watcher = client.watcher();
-        let mut adding = JoinSet::new();
-        for number in 0..watches {
-            adding.spawn(watcher.watch(key(number)).no_timeout());
-        }
-        while let Some(added) = adding.join_next().await {
-            added??;
-        }
-        drop(adding);
+        add(&watcher, watches).await?;
         report("of one watcher", before, watches);
     }
     Ok(())
 }
 
-fn key(number: usize) -> String {
-    format!("/registry/things/{number:08}")
-}
-
 fn report(what: &str, before: i64, watches: usize) {
     let each = (heap::held() - before) / watches as i64;
     println!("{watches} idle watches {what}: {each} bytes of heap each");
-}
-
-async fn client(etcd: &Etcd) -> anyhow::Result<Client> {
-    let client = Client::builder().endpoint(etcd.endpoint()).connect();
-    Ok(client.await?)
 }

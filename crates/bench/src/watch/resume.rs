@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use etcdex::{Client, Put, WatchMessage, Watcher};
 use etcdex_testkit::{Etcd, Proxy};
-use tokio::task::JoinSet;
 
-use super::{Count, milliseconds};
+use super::{Count, add, key, milliseconds};
 
 /// Operations of one transaction.
 const BATCH: usize = 100;
@@ -33,12 +32,13 @@ pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
     let watches = options.watches.get();
     let direct = Client::connect(etcd.endpoint()).await?;
     let proxy = Proxy::start(etcd.client_address()).await?;
-    proxy.delay(Duration::from_millis(options.delay));
+    let delay = Duration::from_millis(options.delay);
+    proxy.delay(delay);
     let client = Client::connect(proxy.endpoint()).await?;
     let mut watcher = client.watcher();
 
     let start = Instant::now();
-    create(&watcher, watches).await?;
+    add(&watcher, watches).await?;
     println!(
         "{watches} watches created: {:.0} ms",
         milliseconds(start.elapsed())
@@ -46,7 +46,7 @@ pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
     while let Some(WatchMessage::Created { .. }) = now_or_never(&mut watcher).await {}
 
     for round in 0..options.cuts.get() {
-        let (resumed, caught_up) = cut(&proxy, &direct, &mut watcher, watches).await?;
+        let (resumed, caught_up) = cut(&proxy, delay, &direct, &mut watcher, watches).await?;
         println!(
             "cut {round}: created again {:.0} ms, caught up with {watches} events {:.0} ms",
             milliseconds(resumed),
@@ -67,20 +67,10 @@ pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn create(watcher: &Watcher, watches: usize) -> anyhow::Result<()> {
-    let mut adding = JoinSet::new();
-    for number in 0..watches {
-        adding.spawn(watcher.watch(key(number)).no_timeout());
-    }
-    while let Some(added) = adding.join_next().await {
-        added??;
-    }
-    Ok(())
-}
-
 /// Cuts, writes every key meanwhile, and waits until all is told.
 async fn cut(
     proxy: &Proxy,
+    delay: Duration,
     direct: &Client,
     watcher: &mut Watcher,
     watches: usize,
@@ -99,7 +89,7 @@ async fn cut(
     }
     // ORDER: the delay has to be set again, as healing ends it.
     proxy.heal();
-    proxy.delay(Duration::from_millis(1));
+    proxy.delay(delay);
     let start = Instant::now();
     let (mut resumed, mut events) = (None, 0);
     while events < watches || resumed.is_none() {
@@ -119,8 +109,4 @@ async fn now_or_never(watcher: &mut Watcher) -> Option<WatchMessage> {
     tokio::time::timeout(Duration::from_millis(50), watcher.next())
         .await
         .ok()?
-}
-
-fn key(number: usize) -> String {
-    format!("/registry/things/{number:08}")
 }

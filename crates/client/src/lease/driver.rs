@@ -103,7 +103,6 @@ enum Stream {
 struct Open {
     outgoing: Outgoing,
     incoming: Incoming,
-    doubt: Box<dyn Fn() + Send>,
     /// It takes no more; the incoming side will say why.
     ended: bool,
 }
@@ -209,7 +208,7 @@ impl Driver {
     fn close(&mut self) {
         if let Stream::Open(open) = &self.stream {
             // Somebody should find out whether the whole connection is dead.
-            (open.doubt)();
+            open.incoming.link().pulse.doubt();
         }
         self.drop_stream();
     }
@@ -274,7 +273,7 @@ impl Driver {
 
     fn start(&mut self, occupancy: Occupancy, pass: Option<Arc<Pass>>) -> Result<(), Failure> {
         self.pass = pass;
-        let link = Arc::clone(occupancy.link());
+        let link = occupancy.link();
         self.avoided = Some(Avoided {
             place: link.place,
             link: link.id,
@@ -293,7 +292,6 @@ impl Driver {
         self.stream = Stream::Open(Box::new(Open {
             outgoing,
             incoming,
-            doubt: Box::new(move || link.pulse.doubt()),
             ended: false,
         }));
         Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-use super::peer::{Peers, handshake, read, serve};
+use super::peer::{Peers, serve, serve_some};
 
 /// Notes each metric with its labels.
 #[derive(Default)]
@@ -57,18 +57,7 @@ async fn peer(number: usize, stream: tokio::io::DuplexStream) {
     if number > 0 {
         return serve(stream, move |asked| async move { answer(asked) }).await;
     }
-    let mut connection = handshake(stream).await;
-    for _ in 0..2 {
-        let Some(Ok((request, reply))) = connection.accept().await else {
-            return;
-        };
-        tokio::spawn(async move {
-            if let Some(asked) = read(request, reply).await {
-                answer(asked);
-            }
-        });
-    }
-    let _request = connection.accept().await;
+    serve_some(stream, 2, answer).await;
 }
 
 async fn scenario() {

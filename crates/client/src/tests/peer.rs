@@ -149,6 +149,27 @@ pub(crate) async fn serve<F>(
     }
 }
 
+/// A server that answers so many requests, each in a task of its own, and breaks the connection
+/// under the next one.
+pub(crate) async fn serve_some(
+    stream: DuplexStream,
+    requests: usize,
+    answer: impl Fn(Asked) + Copy + Send + 'static,
+) {
+    let mut connection = handshake(stream).await;
+    for _ in 0..requests {
+        let Some(Ok((request, reply))) = connection.accept().await else {
+            return;
+        };
+        tokio::spawn(async move {
+            if let Some(asked) = read(request, reply).await {
+                answer(asked);
+            }
+        });
+    }
+    let _request = connection.accept().await;
+}
+
 /// A server that answers everything as an etcd with a single pair would.
 pub(crate) async fn serve_well(stream: DuplexStream) {
     serve(stream, |asked| async { asked.answer_well() }).await;

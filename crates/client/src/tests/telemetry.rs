@@ -10,7 +10,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use crate::LeaseId;
 
-use super::peer::{Asked, Peers, framed, handshake, header, read, serve};
+use super::peer::{Asked, Peers, framed, header, serve, serve_some};
 
 /// Everything, at every level, as text.
 #[derive(Clone, Default)]
@@ -71,18 +71,7 @@ async fn guarded(number: usize, stream: tokio::io::DuplexStream) {
     if number > 0 {
         return serve(stream, |asked| async move { answer(asked) }).await;
     }
-    let mut connection = handshake(stream).await;
-    for _ in 0..3 {
-        let Some(Ok((request, reply))) = connection.accept().await else {
-            return;
-        };
-        tokio::spawn(async move {
-            if let Some(asked) = read(request, reply).await {
-                answer(asked);
-            }
-        });
-    }
-    let _request = connection.accept().await;
+    serve_some(stream, 3, answer).await;
 }
 
 fn answer(asked: Asked) {

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use h2::client::ResponseFuture;
 
 use super::failure::Failure;
 use super::grpc::{self, MessageReader};
-use super::link::{Head, Occupancy};
+use super::link::{Head, Link, Occupancy};
 use super::unary::Body;
 use crate::error::{ErrorKind, Retry};
 use crate::method::Method;
@@ -109,6 +110,11 @@ fn over() -> Failure {
 }
 
 impl Incoming {
+    /// The connection that it comes over.
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        self.occupancy.link()
+    }
+
     /// The next message; `None` when the server has ended the call with a status of OK.
     ///
     /// # Cancel safety

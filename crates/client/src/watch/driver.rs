@@ -319,7 +319,7 @@ impl Driver {
 
     fn fail(&mut self, error: Error) {
         let error = match &self.stream {
-            Stream::Open(open) => error.with_endpoint(&open.endpoint),
+            Stream::Open(open) => error.with_endpoint(&open.incoming.link().endpoint),
             _ => error,
         };
         tracing::debug!(target: "etcdex", %error, "the stream of the watches has ended");

@@ -185,14 +185,13 @@ impl Watches {
 
     /// All watches of an owner are cancelled; says which.
     pub(crate) fn forget(&mut self, owner: u64) -> Vec<u64> {
-        if let Some(state) = self.owners.get_mut(&owner) {
-            // Nobody is there to be told.
-            state.interrupted = false;
-        }
-        // Ten thousand streams that are dropped have cancelled their watches before.
-        if !self.owners.contains_key(&owner) {
+        let Some(state) = self.owners.get_mut(&owner) else {
+            // Ten thousand streams that are dropped have cancelled their watches before: all need
+            // not be looked through for each.
             return Vec::new();
-        }
+        };
+        // Nobody is there to be told.
+        state.interrupted = false;
         let all = self.of(|entry| entry.owner == owner);
         all.iter().for_each(|number| self.cancel(*number));
         all

@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Driver, Event, Future};
 use crate::call::{Call, Scope};
-use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Retry};
 use crate::maintenance::Status;
 use crate::method::Method;
@@ -25,10 +24,7 @@ pub(super) enum Stream {
 
 pub(super) struct Open {
     outgoing: Outgoing,
-    incoming: Incoming,
-    link: Avoided,
-    pub(super) endpoint: Endpoint,
-    doubt: Box<dyn Fn() + Send>,
+    pub(super) incoming: Incoming,
     /// It takes no more; the incoming side will say why.
     pub(super) ended: bool,
 }
@@ -86,9 +82,13 @@ impl Driver {
         // ORDER: the old stream is gone before there is a new one, and nothing of it comes in
         // later: what comes next comes from the next.
         if let Stream::Open(open) = std::mem::replace(&mut self.stream, Stream::None) {
-            self.avoided = Some(open.link);
+            let link = open.incoming.link();
+            self.avoided = Some(Avoided {
+                place: link.place,
+                link: link.id,
+            });
             if doubtful {
-                (open.doubt)();
+                link.pulse.doubt();
             }
         }
         self.piece.clear();
@@ -105,7 +105,7 @@ impl Driver {
             let (kind, message) = (ErrorKind::Closed, "the client is gone");
             return Err(Failure::not_sent(kind, message, Retry::Never));
         };
-        let link = Arc::clone(occupancy.link());
+        let place = occupancy.link().place;
         let limits = self.watches.limits();
         let limit = core.options.max_receive_size.max(limits.revision_bytes);
         let head = Head {
@@ -114,16 +114,9 @@ impl Driver {
             pass: self.pass.as_deref(),
         };
         let (outgoing, incoming) = open(occupancy, Method::Watch, head, limit)?;
-        let (place, endpoint) = (link.place, link.endpoint.clone());
         self.stream = Stream::Open(Box::new(Open {
             outgoing,
             incoming,
-            link: Avoided {
-                place,
-                link: link.id,
-            },
-            endpoint,
-            doubt: Box::new(move || link.pulse.doubt()),
             ended: false,
         }));
         let mut scope = Scope::of(core);

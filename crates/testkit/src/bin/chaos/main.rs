@@ -4,7 +4,7 @@
 //! * `stage.rs` is what it is played on, `faults.rs` what happens there;
 //! * `load.rs` writes, `chronicle.rs` keeps the history of it: the truth;
 //! * `plan.rs` says which watches there are, `audience.rs` watches, `notes.rs` writes down;
-//! * `wire.rs` is what servers sent, whatever came of it;
+//! * `wire.rs` is what servers sent, whatever came of it; `keys.rs` serves both;
 //! * `verdict.rs` compares, `report.rs` tells.
 //!
 //! docs/reliability/README.md says how to read what it prints.
@@ -14,6 +14,7 @@ mod audience;
 mod chronicle;
 mod clock;
 mod faults;
+mod keys;
 mod load;
 mod notes;
 mod plan;

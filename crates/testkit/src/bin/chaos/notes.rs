@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
 use etcdex::{Batch, Error, ErrorKind, EventKind, KeyValue, WatchEnd, WatchMessage};
 use etcdex_testkit::history::{self, Body, End, Event, Message, Pair, Recording, hash};
 use tokio::time::Instant;
 
 use crate::audience::{Audience, Finale, Tally};
-use crate::chronicle::text;
+
 use crate::clock::Clock;
+use crate::keys::Keys;
 use crate::plan::{Pace, Plan};
 
 /// How long nothing may come, once all is well again, while something is still to come. A consumer
@@ -49,7 +49,7 @@ pub(crate) struct Notes {
     /// The present account of each plan.
     present: HashMap<usize, usize>,
     generations: HashMap<usize, u32>,
-    keys: HashMap<Bytes, Arc<str>>,
+    keys: Keys,
     /// At the end of a run: up to where each present account has to come, and the last
     /// revision of all.
     aims: HashMap<usize, i64>,
@@ -69,7 +69,7 @@ impl Notes {
             accounts: Vec::new(),
             present: HashMap::new(),
             generations: HashMap::new(),
-            keys: HashMap::new(),
+            keys: Keys::default(),
             aims: HashMap::new(),
             end: None,
             aimed: None,
@@ -231,21 +231,10 @@ impl Notes {
                 EventKind::Delete => history::EventKind::Delete,
                 _ => history::EventKind::Put,
             },
-            key: self.key(&event.kv.key),
+            key: self.keys.text(&event.kv.key),
             pair: pair(&event.kv),
             prev: event.prev_kv.as_ref().map(|kv| Box::new(pair(kv))),
         }
-    }
-
-    /// Each key once, however often it comes.
-    fn key(&mut self, key: &Bytes) -> Arc<str> {
-        if let Some(known) = self.keys.get(key) {
-            return Arc::clone(known);
-        }
-        let known = text(key);
-        self.keys
-            .insert(Bytes::copy_from_slice(key), Arc::clone(&known));
-        known
     }
 }
 

@@ -1,20 +1,17 @@
 //! Messages of etcd in the words of the history.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use bytes::Bytes;
 use etcdex_proto::etcdserverpb::WatchCreateRequest;
 use etcdex_proto::etcdserverpb::watch_create_request::FilterType;
 use etcdex_proto::mvccpb;
 use etcdex_testkit::history::{Event, EventKind, Pair, Query, hash};
 
 use crate::chronicle::text;
+use crate::keys::Keys;
 
 /// Translates what happened to keys; the text of each key is kept once.
 #[derive(Default)]
 pub(super) struct Translation {
-    keys: HashMap<Bytes, Arc<str>>,
+    keys: Keys,
 }
 
 impl Translation {
@@ -25,20 +22,10 @@ impl Translation {
                 1 => EventKind::Delete,
                 _ => EventKind::Put,
             },
-            key: self.key(&kv.key),
+            key: self.keys.text(&kv.key),
             pair: pair(&kv),
             prev: event.prev_kv.as_ref().map(|kv| Box::new(pair(kv))),
         }
-    }
-
-    fn key(&mut self, key: &Bytes) -> Arc<str> {
-        if let Some(known) = self.keys.get(key) {
-            return Arc::clone(known);
-        }
-        let known = text(key);
-        self.keys
-            .insert(Bytes::copy_from_slice(key), Arc::clone(&known));
-        known
     }
 }
 

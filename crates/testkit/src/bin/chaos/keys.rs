@@ -1,0 +1,27 @@
+//! Keys as they stand in recordings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::chronicle::text;
+
+/// The text of each key, kept once, however often the key comes.
+#[derive(Default)]
+pub(crate) struct Keys {
+    known: HashMap<Bytes, Arc<str>>,
+}
+
+impl Keys {
+    pub(crate) fn text(&mut self, key: &Bytes) -> Arc<str> {
+        if let Some(known) = self.known.get(key) {
+            return Arc::clone(known);
+        }
+        let known = text(key);
+        // A copy: the key would keep its whole message in memory.
+        self.known
+            .insert(Bytes::copy_from_slice(key), Arc::clone(&known));
+        known
+    }
+}
