@@ -55,6 +55,7 @@ const LEAVES: &[&str] = &[
     "credentials",
     "method",
     "mode",
+    "patience",
     "srv",
     "telemetry",
     "tls",

@@ -83,6 +83,7 @@ mod lock;
 pub mod maintenance;
 mod method;
 mod mode;
+mod patience;
 #[cfg(feature = "srv")]
 mod srv;
 mod telemetry;

@@ -1,0 +1,96 @@
+//! PURE: how long a stream waits for an answer before it is replaced.
+//!
+//! A stream that is given up too early never gets an answer from a slow server: the next stream
+//! asks the same again, and is given up as early. So the wait grows with each stream that ended
+//! in silence, and it is never shorter than twice what an answer has taken before.
+
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "leases and watches come to use it next")
+)]
+
+use std::time::Duration;
+
+/// How long the streams of one driver wait for an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Patience {
+    /// Streams in a row that were given up because no answer came.
+    silences: u32,
+    /// The longest time that an answer has taken; it fades with each quicker answer.
+    slowest: Duration,
+}
+
+impl Patience {
+    /// Returns how long an answer may take.
+    ///
+    /// `first` is the wait of a stream whose server has shown nothing yet. Each silence doubles
+    /// it, up to `longest`. An answer that has taken longer than half of that raises the wait
+    /// above both limits.
+    pub(crate) fn limit(&self, first: Duration, longest: Duration) -> Duration {
+        let doubled = first.saturating_mul(1 << self.silences.min(16));
+        let grown = doubled.min(longest.max(first));
+        grown.max(self.slowest.saturating_mul(2))
+    }
+
+    /// An answer came, `taken` after it was asked for.
+    pub(crate) fn answered(&mut self, taken: Duration) {
+        self.silences = 0;
+        self.slowest = taken.max(self.slowest - self.slowest / 8);
+    }
+
+    /// A stream was given up because no answer came.
+    pub(crate) fn silent(&mut self) {
+        self.silences = self.silences.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_millis(500);
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    fn limit(patience: &Patience) -> u128 {
+        patience.limit(FIRST, LONGEST).as_millis()
+    }
+
+    #[test]
+    fn each_silence_doubles_the_wait_up_to_the_longest() {
+        let mut patience = Patience::default();
+        let mut seen = Vec::new();
+        for _ in 0..7 {
+            seen.push(limit(&patience));
+            patience.silent();
+        }
+        assert_eq!(seen, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn an_answer_ends_the_growth_and_its_own_time_stays_the_least() {
+        let mut patience = Patience::default();
+        (0..3).for_each(|_| patience.silent());
+        patience.answered(Duration::from_millis(100));
+        assert_eq!(limit(&patience), 500);
+        patience.answered(Duration::from_millis(1_800));
+        assert_eq!(limit(&patience), 3_600);
+    }
+
+    #[test]
+    fn a_slow_answer_counts_above_the_longest_wait_and_fades() {
+        let mut patience = Patience::default();
+        patience.answered(Duration::from_secs(8));
+        assert_eq!(limit(&patience), 16_000);
+        (0..40).for_each(|_| patience.answered(Duration::from_millis(1)));
+        assert_eq!(limit(&patience), 500);
+    }
+
+    #[test]
+    fn extreme_times_do_not_overflow() {
+        let mut patience = Patience::default();
+        (0..100).for_each(|_| patience.silent());
+        assert_eq!(patience.limit(Duration::MAX, LONGEST), Duration::MAX);
+        patience.answered(Duration::MAX);
+        assert_eq!(patience.limit(FIRST, LONGEST), Duration::MAX);
+    }
+}
