@@ -314,7 +314,7 @@ impl Drop for Etcd {
 }
 
 /// Takes the flags out of the environment, which is a second source of them.
-fn forget_flags(command: &mut Command) {
+pub(crate) fn forget_flags(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("ETCD_") || text.starts_with("ETCDCTL_") {

@@ -2,6 +2,7 @@
 //!
 //! * [`Binaries`] finds the etcd versions that `cargo xtask etcd` has put on this machine;
 //! * [`Etcd`] is one running server, [`Cluster`] several that are one cluster;
+//! * [`GrpcProxy`] is etcd's own proxy, `etcd grpc-proxy`, in front of a server;
 //! * [`Proxy`] stands between a client and a server and does what bad networks do;
 //! * [`history`] records what happened and what watches said of it, and [`check`] compares;
 //! * [`until`] waits for a condition with a deadline, in place of a sleep.
@@ -27,6 +28,7 @@ mod binaries;
 pub mod check;
 mod cluster;
 mod etcd;
+mod grpc_proxy;
 mod health;
 pub mod history;
 mod launch;
@@ -40,6 +42,7 @@ mod watchdog;
 pub use binaries::{Binaries, Binary};
 pub use cluster::Cluster;
 pub use etcd::Etcd;
+pub use grpc_proxy::GrpcProxy;
 pub use launch::Builder;
 pub use proxy::{Direction, Fault, FrameKind, Passage, Proxy, Tap, Trip};
 pub use version::{ParseVersionError, Version};

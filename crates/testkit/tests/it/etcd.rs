@@ -4,7 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use etcdex_testkit::{Binaries, Binary, Etcd, Version, until};
+use etcdex_testkit::{Binaries, Binary, Etcd, GrpcProxy, Version, until};
 use tokio::time::timeout;
 
 use crate::{is_alive, newest};
@@ -25,6 +25,18 @@ async fn each_version_starts_and_keeps_what_is_put() {
             etcd.version()
         );
         assert!(metrics.contains(&version), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn the_grpc_proxy_of_each_version_passes_requests_on() {
+    for binary in Binaries::for_tests().all() {
+        let etcd = Etcd::start(binary).await.unwrap();
+        let proxy = GrpcProxy::start(&etcd).await.unwrap();
+        let client = etcdex::Client::connect(proxy.endpoint()).await.unwrap();
+        client.put("fruit", "plum").await.unwrap();
+        let told = etcd.etcdctl(["get", "fruit"]).await.unwrap();
+        assert_eq!(told, "fruit\nplum\n", "{}", etcd.version());
     }
 }
 
