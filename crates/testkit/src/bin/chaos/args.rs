@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use etcdex_testkit::Version;
 
-/// Watches under faults, and whether they kept etcd's promises.
+/// etcdex under faults, and whether etcd's promises were kept.
 ///
 /// Exits with 0 when they did, with 1 when one did not, and with 2 when the run could not be
 /// done.
@@ -29,9 +29,9 @@ pub(crate) enum Verb {
     },
 }
 
-/// What a run is.
+/// Options of every run.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Watch {
+pub(crate) struct Run {
     /// How long faults happen.
     #[arg(long, default_value_t = 1.0, value_parser = minutes)]
     pub(crate) minutes: f64,
@@ -41,9 +41,6 @@ pub(crate) struct Watch {
     /// The version of etcd [default: the newest that is there].
     #[arg(long)]
     pub(crate) etcd: Option<Version>,
-    /// Which faults happen.
-    #[arg(long, value_enum, default_value_t = Profile::All)]
-    pub(crate) profile: Profile,
     /// Gives the same faults and the same load again; not the same timing [default: a new one].
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -51,12 +48,22 @@ pub(crate) struct Watch {
     /// a folder that is told then.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// A run that judges watches.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// Which faults happen.
+    #[arg(long, value_enum, default_value_t = Profile::All)]
+    pub(crate) profile: Profile,
     /// How many revisions the load makes in a second.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     pub(crate) rate: u32,
 }
 
-impl Watch {
+impl Run {
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.minutes * 60.0)
     }

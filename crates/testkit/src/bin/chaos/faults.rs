@@ -1,6 +1,5 @@
-//! What is done to connections, servers, the history and tokens.
+//! Faults of connections, servers and tokens.
 
-mod compactions;
 mod connections;
 mod servers;
 
@@ -15,22 +14,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Profile;
-use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::stage::{Stage, Way};
-use compactions::Compactor;
 use connections::Connections;
 use servers::{Servers, revoke};
 
-/// The faults of a run.
+/// The faults of a run. The same seed and the same order of calls bring the same faults.
 pub(crate) struct Faults {
     tasks: JoinSet<io::Result<()>>,
     desk: Desk,
+    seeds: fastrand::Rng,
 }
 
-/// What all that cause faults share.
+/// State that all tasks share which cause faults.
 #[derive(Clone)]
-struct Desk {
+pub(crate) struct Desk {
     clock: Clock,
     stop: Arc<AtomicBool>,
     /// Lasting ways and servers are left alone.
@@ -39,58 +37,71 @@ struct Desk {
 }
 
 impl Faults {
-    /// Begins to disturb everything; the same seed brings the same faults.
-    pub(crate) fn begin(
+    pub(crate) fn new(seed: u64, clock: Clock) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            desk: Desk {
+                clock,
+                stop: Arc::default(),
+                calm: Arc::default(),
+                incidents: Arc::default(),
+            },
+            seeds: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    pub(crate) fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
+    /// A source of random numbers for one task.
+    pub(crate) fn random(&mut self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.seeds.u64(..))
+    }
+
+    /// Runs a task that causes faults and ends when [`Desk::pause`] says so.
+    pub(crate) fn add(&mut self, task: impl Future<Output = io::Result<()>> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Disturbs the connections of each way. Faults at a frame look for frames of `method`.
+    pub(crate) fn disturb_connections(
+        &mut self,
         profile: Profile,
-        seed: u64,
-        clock: Clock,
-        stage: &Arc<Stage>,
         ways: &Arc<Vec<Way>>,
-        client: &Client,
-        chronicle: &Chronicle,
-    ) -> Self {
-        let desk = Desk {
-            clock,
-            stop: Arc::default(),
-            calm: Arc::default(),
-            incidents: Arc::default(),
-        };
-        let mut seeds = fastrand::Rng::with_seed(seed);
-        let mut random = || fastrand::Rng::with_seed(seeds.u64(..));
-        let mut tasks = JoinSet::new();
+        method: &'static str,
+    ) {
         for number in 0..ways.len() {
             let connections = Connections {
-                desk: desk.clone(),
+                desk: self.desk(),
                 ways: Arc::clone(ways),
                 number,
                 profile,
-                random: random(),
+                method,
+                random: self.random(),
             };
-            tasks.spawn(connections.disturb());
+            self.add(connections.disturb());
         }
+    }
+
+    /// Disturbs the servers, and takes tokens away where there are users.
+    pub(crate) fn disturb_servers(
+        &mut self,
+        profile: Profile,
+        stage: &Arc<Stage>,
+        client: &Client,
+    ) {
         let servers = Servers {
-            desk: desk.clone(),
+            desk: self.desk(),
             stage: Arc::clone(stage),
             client: client.clone(),
             profile,
-            random: random(),
+            random: self.random(),
         };
-        tasks.spawn(servers.disturb());
-        let compactor = Compactor {
-            desk: desk.clone(),
-            client: client.clone(),
-            chronicle: chronicle.clone(),
-            random: random(),
-        };
-        match profile {
-            Profile::Compaction => drop(tasks.spawn(compactor.always())),
-            Profile::All => drop(tasks.spawn(compactor.now_and_then())),
-            Profile::Cuts | Profile::Slow => {}
-        }
+        self.add(servers.disturb());
         if stage.has_users() {
-            tasks.spawn(revoke(desk.clone(), client.clone()));
+            self.add(revoke(self.desk(), client.clone()));
         }
-        Self { tasks, desk }
     }
 
     /// How many there were so far.
@@ -124,7 +135,7 @@ impl Desk {
         incidents.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, kind: &str, what: String) -> Incident {
+    pub(crate) fn note(&self, kind: &str, what: String) -> Incident {
         let incident = Incident {
             at: self.clock.now(),
             kind: kind.to_owned(),
@@ -138,8 +149,13 @@ impl Desk {
         self.incidents().retain(|other| other != incident);
     }
 
+    /// Leaves lasting ways and servers alone, or no longer.
+    pub(crate) fn set_calm(&self, calm: bool) {
+        self.calm.store(calm, Relaxed);
+    }
+
     /// Waits; says whether to go on.
-    async fn pause(&self, time: Duration) -> bool {
+    pub(crate) async fn pause(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
         while !self.stop.load(Relaxed) && Instant::now() < end {
             sleep(Duration::from_millis(10)).await;
@@ -161,6 +177,6 @@ impl Desk {
     }
 }
 
-fn between(random: &mut fastrand::Rng, least: u64, most: u64) -> Duration {
+pub(crate) fn between(random: &mut fastrand::Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(random.u64(least..most))
 }

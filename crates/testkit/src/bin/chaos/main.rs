@@ -1,35 +1,21 @@
-//! `chaos`: watches under faults, and whether they kept etcd's promises.
+//! `chaos`: etcdex under faults, and whether etcd's promises were kept.
 //!
-//! * `args.rs` is the command line, `run.rs` a run from its start to its summary;
-//! * `stage.rs` is what it is played on, `faults.rs` what happens there;
-//! * `load.rs` writes, `chronicle.rs` keeps the history of it: the truth;
-//! * `plan.rs` says which watches there are, `audience.rs` watches, `notes.rs` writes down;
-//! * `wire.rs` is what servers sent, whatever came of it; `keys.rs` serves both;
-//! * `verdict.rs` compares, `report.rs` tells.
+//! * `args.rs` is the command line, `stage.rs` the servers with proxies before them;
+//! * `faults.rs` disturbs servers and connections, whatever runs on them;
+//! * `watch.rs` is the workload that judges watches. Each workload has a file and a folder of
+//!   its own and a verb on the command line.
 //!
 //! docs/reliability/README.md says how to read what it prints.
 
 mod args;
-mod audience;
-mod chronicle;
 mod clock;
 mod faults;
-mod keys;
-mod load;
-mod notes;
-mod plan;
-mod report;
-mod run;
 mod stage;
-mod verdict;
-mod wire;
+mod watch;
 
-use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use etcdex_testkit::history::Archive;
 
 use args::{Arguments, Verb};
 
@@ -42,8 +28,8 @@ fn main() -> ExitCode {
     // Its own exit codes are the same: 0 for --help, 2 for what makes no sense.
     let arguments = Arguments::parse();
     let outcome = match arguments.verb {
-        Verb::Watch(watch) => run::run(&watch),
-        Verb::Check { folder } => check(&folder),
+        Verb::Watch(watch) => watch::run(&watch),
+        Verb::Check { folder } => watch::check(&folder),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -53,27 +39,4 @@ fn main() -> ExitCode {
             ExitCode::from(NO_RUN)
         }
     }
-}
-
-/// Judges a recorded run again; says whether all promises were kept.
-fn check(folder: &Path) -> io::Result<bool> {
-    if !folder.is_dir() {
-        let what = format!("{} is no folder with a run", folder.display());
-        return Err(io::Error::new(io::ErrorKind::NotFound, what));
-    }
-    let archive = Archive::at(folder)?;
-    let history = archive.read_history()?;
-    let watches = archive.read_watches()?;
-    let wire = archive.read_wire()?;
-    let verdict = verdict::judge(&history, &watches, &wire);
-    print!("{}", report::violations(&verdict));
-    println!(
-        "{} watches, {} changes; violations: {}, of servers: {}, of these seen by a watch: {}",
-        watches.len(),
-        history.len(),
-        verdict.client,
-        verdict.server,
-        verdict.explained
-    );
-    Ok(verdict.client.is_empty())
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use etcdex::Client;
 use etcdex::auth::PermissionType;
-use etcdex_proto::method::watch::WATCH;
 use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Proxy, Tap};
 
-use crate::args::{Profile, Watch};
+use crate::args::Run;
 
 /// The user that watches, if there are users; its password is its name.
 pub(crate) const WATCHER: &str = "watcher";
@@ -32,11 +31,17 @@ pub(crate) struct Way {
     pub(crate) proxies: Vec<Proxy>,
 }
 
+impl Way {
+    /// Listens to the calls of one method, one tap a proxy, on links that come from now on.
+    pub(crate) fn tap(&self, method: &str) -> Vec<Tap> {
+        self.proxies.iter().map(|proxy| proxy.tap(method)).collect()
+    }
+}
+
 impl Stage {
     /// Starts the servers.
-    pub(crate) async fn set(arguments: &Watch) -> io::Result<Self> {
+    pub(crate) async fn set(arguments: &Run, has_users: bool) -> io::Result<Self> {
         let binary = binary(arguments)?;
-        let has_users = arguments.profile == Profile::All;
         let cluster = Etcd::builder()
             .binary(&binary)
             .args(server_arguments(&binary, has_users))
@@ -76,25 +81,17 @@ impl Stage {
         builder.connect_lazy()
     }
 
-    /// A way to the servers, and what it hears of the watches that go over it.
-    pub(crate) async fn way(
-        &self,
-        name: &'static str,
-        lasting: bool,
-    ) -> io::Result<(Way, Vec<Tap>)> {
+    /// A way to the servers for one client.
+    pub(crate) async fn way(&self, name: &'static str, lasting: bool) -> io::Result<Way> {
         let mut proxies = Vec::new();
-        let mut taps = Vec::new();
         for member in self.members() {
-            let proxy = Proxy::start(member.client_address()).await?;
-            taps.push(proxy.tap(WATCH));
-            proxies.push(proxy);
+            proxies.push(Proxy::start(member.client_address()).await?);
         }
-        let way = Way {
+        Ok(Way {
             name,
             lasting,
             proxies,
-        };
-        Ok((way, taps))
+        })
     }
 
     /// A client under test.
@@ -127,7 +124,7 @@ impl Stage {
     }
 }
 
-fn binary(arguments: &Watch) -> io::Result<Binary> {
+fn binary(arguments: &Run) -> io::Result<Binary> {
     let binaries = Binaries::find()?;
     let found = match arguments.etcd {
         Some(version) => binaries.of(version),

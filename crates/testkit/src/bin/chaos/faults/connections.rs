@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use etcdex_proto::method::watch::WATCH;
 use etcdex_testkit::{Fault, Proxy};
 
 use super::{Desk, between};
@@ -18,6 +17,7 @@ pub(super) struct Connections {
     pub(super) ways: Arc<Vec<Way>>,
     pub(super) number: usize,
     pub(super) profile: Profile,
+    pub(super) method: &'static str,
     pub(super) random: fastrand::Rng,
 }
 
@@ -39,7 +39,7 @@ impl Connections {
             let fault = if flow {
                 Fault::random_flow(&mut self.random)
             } else {
-                Fault::random_break(&mut self.random, WATCH)
+                Fault::random_break(&mut self.random, self.method)
             };
             let all = self.random.bool();
             let one = self.random.usize(..way.proxies.len());

@@ -9,11 +9,11 @@ use etcdex::{Batch, Error, ErrorKind, EventKind, KeyValue, WatchEnd, WatchMessag
 use etcdex_testkit::history::{self, Body, End, Event, Message, Pair, Recording, hash};
 use tokio::time::Instant;
 
-use crate::audience::{Audience, Finale, Tally};
+use crate::watch::audience::{Audience, Finale, Tally};
 
 use crate::clock::Clock;
-use crate::keys::Keys;
-use crate::plan::{Pace, Plan};
+use crate::watch::keys::Keys;
+use crate::watch::plan::{Pace, Plan};
 
 /// How long nothing may come, once all is well again, while something is still to come. A consumer
 /// with little room is slow to catch up, and has lost nothing.

@@ -5,8 +5,8 @@ use etcdex_proto::etcdserverpb::watch_create_request::FilterType;
 use etcdex_proto::mvccpb;
 use etcdex_testkit::history::{Event, EventKind, Pair, Query, hash};
 
-use crate::chronicle::text;
-use crate::keys::Keys;
+use crate::watch::chronicle::text;
+use crate::watch::keys::Keys;
 
 /// Translates what happened to keys; the text of each key is kept once.
 #[derive(Default)]

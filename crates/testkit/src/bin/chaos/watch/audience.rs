@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use crate::clock::Clock;
-use crate::notes::{Account, Notes};
-use crate::plan::{Pace, Plan};
+use crate::watch::notes::{Account, Notes};
+use crate::watch::plan::{Pace, Plan};
 
 /// How often a watcher asks how far the server has come.
 const ASK: Duration = Duration::from_secs(1);

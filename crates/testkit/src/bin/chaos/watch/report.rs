@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use etcdex_testkit::history::{Body, Incident};
 
 use crate::args::Watch;
-use crate::audience::Tally;
-use crate::load::Counts;
-use crate::notes::Account;
-use crate::plan::Pace;
-use crate::verdict::Verdict;
-use crate::wire::Heard;
+use crate::watch::audience::Tally;
+use crate::watch::load::Counts;
+use crate::watch::notes::Account;
+use crate::watch::plan::Pace;
+use crate::watch::verdict::Verdict;
+use crate::watch::wire::Heard;
 
 /// Everything that a summary says.
 pub(crate) struct Report<'a> {
@@ -102,9 +102,9 @@ impl fmt::Display for Report<'_> {
             f,
             "etcd {}, {} node(s), profile {}, {} minutes, seed {}",
             self.version,
-            self.arguments.nodes,
+            self.arguments.run.nodes,
             self.arguments.profile,
-            self.arguments.minutes,
+            self.arguments.run.minutes,
             self.seed
         )?;
         writeln!(f, "  faults: {}{faults}", self.incidents.len())?;

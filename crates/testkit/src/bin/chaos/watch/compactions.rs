@@ -1,14 +1,13 @@
 //! What is done to the history.
 
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use etcdex::Client;
 use tokio::time::Instant;
 
-use super::{Desk, between};
-use crate::chronicle::Chronicle;
+use super::chronicle::Chronicle;
+use crate::faults::{Desk, between};
 
 /// How long watches are left alone before a storm of compactions, so that those of lasting
 /// ways are connected and have heard how far the store is.
@@ -41,7 +40,7 @@ impl Compactor {
         loop {
             let pause = between(&mut self.random, 10_000, 20_000);
             let mut goes_on = self.desk.pause(pause).await;
-            self.desk.calm.store(true, Relaxed);
+            self.desk.set_calm(true);
             goes_on &= self.desk.pause(CALM).await;
             let end = Instant::now() + STORM;
             while goes_on && Instant::now() < end {
@@ -50,7 +49,7 @@ impl Compactor {
                 goes_on = self.desk.pause(pause).await;
             }
             goes_on = goes_on && self.desk.pause(LULL).await;
-            self.desk.calm.store(false, Relaxed);
+            self.desk.set_calm(false);
             if !goes_on {
                 return Ok(());
             }

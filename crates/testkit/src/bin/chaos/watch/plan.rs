@@ -5,7 +5,7 @@ use std::time::Duration;
 use etcdex::{Client, OpenWatch, Watch};
 use etcdex_testkit::history::Query;
 
-use crate::load::{BUSY, CROWD};
+use crate::watch::load::{BUSY, CROWD};
 
 /// One watch of a run.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use etcdex_testkit::history::{Op, hash};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::chronicle::{Chronicle, text};
+use crate::watch::chronicle::{Chronicle, text};
 
 /// How many writers there are.
 const WRITERS: u32 = 4;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::chronicle::text;
+use crate::watch::chronicle::text;
 
 /// The text of each key, kept once, however often the key comes.
 #[derive(Default)]

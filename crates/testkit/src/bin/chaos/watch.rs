@@ -1,28 +1,48 @@
-//! A run, from its start to its summary.
+//! `chaos watch`: watches under faults, from the start of a run to its summary.
+//!
+//! * `load.rs` writes, `chronicle.rs` keeps the history of the store: the truth;
+//! * `plan.rs` says which watches there are, `audience.rs` reads them, `notes.rs` records what
+//!   they told;
+//! * `wire.rs` records what servers sent; `keys.rs` serves both recordings;
+//! * `compactions.rs` compacts the history;
+//! * `verdict.rs` compares, `report.rs` prints.
+
+mod audience;
+mod chronicle;
+mod compactions;
+mod keys;
+mod load;
+mod notes;
+mod plan;
+mod report;
+mod verdict;
+mod wire;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use etcdex_proto::method::watch::WATCH;
 use etcdex_testkit::history::{Archive, History, Incident, Recording};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::args::Watch;
-use crate::audience::{Audience, Finale, Tally};
-use crate::chronicle::{Broken, Chronicle, Scribe};
+use self::audience::{Audience, Finale, Tally};
+use self::chronicle::{Broken, Chronicle, Scribe};
+use self::compactions::Compactor;
+use self::load::Load;
+use self::notes::Account;
+use self::plan::Plan;
+use self::report::Report;
+use self::verdict::judge;
+use self::wire::{Heard, Wire};
+use crate::args::{Profile, Watch};
 use crate::clock::Clock;
 use crate::faults::Faults;
-use crate::load::Load;
-use crate::notes::Account;
-use crate::plan::{self, Plan};
-use crate::report::{self, Report};
 use crate::stage::{Stage, Way};
-use crate::verdict::judge;
-use crate::wire::{Heard, Wire};
 
 /// How often a run says how far it is.
 const TELL: Duration = Duration::from_secs(10);
@@ -33,7 +53,7 @@ const SET_UP: Duration = Duration::from_secs(30);
 
 /// Plays a run; says whether all promises were kept.
 pub(crate) fn run(arguments: &Watch) -> io::Result<bool> {
-    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = arguments.run.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -41,6 +61,29 @@ pub(crate) fn run(arguments: &Watch) -> io::Result<bool> {
     let outcome = runtime.block_on(play(arguments, seed));
     println!("seed {seed}");
     outcome
+}
+
+/// Judges a recorded run again; says whether all promises were kept.
+pub(crate) fn check(folder: &Path) -> io::Result<bool> {
+    if !folder.is_dir() {
+        let what = format!("{} is no folder with a run", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, what));
+    }
+    let archive = Archive::at(folder)?;
+    let history = archive.read_history()?;
+    let watches = archive.read_watches()?;
+    let wire = archive.read_wire()?;
+    let verdict = judge(&history, &watches, &wire);
+    print!("{}", report::violations(&verdict));
+    println!(
+        "{} watches, {} changes; violations: {}, of servers: {}, of these seen by a watch: {}",
+        watches.len(),
+        history.len(),
+        verdict.client,
+        verdict.server,
+        verdict.explained
+    );
+    Ok(verdict.client.is_empty())
 }
 
 /// The clients of a run, under way.
@@ -54,7 +97,8 @@ struct House {
 
 async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
-    let stage = Arc::new(Stage::set(arguments).await?);
+    let has_users = arguments.profile == Profile::All;
+    let stage = Arc::new(Stage::set(&arguments.run, has_users).await?);
     let client = stage.direct().map_err(io::Error::other)?;
     let (chronicle, acks) = Chronicle::begin(clock);
     let mut scribe = Scribe::new(&chronicle, acks, client.clone());
@@ -73,19 +117,24 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     println!(
         "etcd {}, {} node(s), profile {}: {} clients watch; faults begin",
         stage.version(),
-        arguments.nodes,
+        arguments.run.nodes,
         arguments.profile,
         house.audiences.len()
     );
-    let mut faults = Faults::begin(
-        arguments.profile,
-        seed,
-        clock,
-        &stage,
-        &house.ways,
-        &client,
-        &chronicle,
-    );
+    let mut faults = Faults::new(seed, clock);
+    faults.disturb_connections(arguments.profile, &house.ways, WATCH);
+    faults.disturb_servers(arguments.profile, &stage, &client);
+    let compactor = Compactor {
+        desk: faults.desk(),
+        client: client.clone(),
+        chronicle: chronicle.clone(),
+        random: faults.random(),
+    };
+    match arguments.profile {
+        Profile::Compaction => faults.add(compactor.always()),
+        Profile::All => faults.add(compactor.now_and_then()),
+        Profile::Cuts | Profile::Slow => {}
+    }
     let going = go_on(arguments, clock, &mut faults, &chronicle, &house.tally);
     scribe_until(&mut scribe, going).await??;
 
@@ -153,7 +202,7 @@ async fn go_on(
     chronicle: &Chronicle,
     tally: &Tally,
 ) -> io::Result<()> {
-    let deadline = Instant::now() + arguments.duration();
+    let deadline = Instant::now() + arguments.run.duration();
     let mut tell = Instant::now() + TELL;
     while Instant::now() < deadline {
         sleep(Duration::from_millis(100)).await;
@@ -192,8 +241,8 @@ async fn open(stage: &Stage, clock: Clock, finale: &Finale) -> io::Result<House>
     let mut audiences = JoinSet::new();
     let mut wires = JoinSet::new();
     for (name, lasting, plans) in clients {
-        let (way, taps) = stage.way(name, lasting).await?;
-        for (number, tap) in taps.into_iter().enumerate() {
+        let way = stage.way(name, lasting).await?;
+        for (number, tap) in way.tap(WATCH).into_iter().enumerate() {
             wires.spawn(Wire::new(format!("{name} n{}", number + 1), clock).listen(tap));
         }
         let audience = Audience {
@@ -271,7 +320,7 @@ fn unjudged(broken: Broken) -> io::Error {
 
 fn folder(arguments: &Watch, seed: u64, suspicious: bool) -> Option<PathBuf> {
     let fallback = || std::env::temp_dir().join(format!("etcdex-chaos-{seed}"));
-    match &arguments.out {
+    match &arguments.run.out {
         Some(folder) => Some(folder.clone()),
         None => suspicious.then(fallback),
     }
