@@ -90,6 +90,7 @@ const PURE_FILES: &[&str] = &[
     "token.rs",
     "seal.rs",
     "records.rs",
+    "report.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

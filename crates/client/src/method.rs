@@ -333,6 +333,32 @@ impl Method {
     pub(crate) const fn lane(self) -> Lane {
         TABLE[self as usize].lane
     }
+
+    /// Whether a member answers it without asking its quorum, so that a reply does not show that
+    /// the member serves. For requests that can be either, `Wire::is_local` says which it is.
+    ///
+    /// A stream of watches counts as local: creations, progress and history need no quorum. So
+    /// does a range in chunks, which may be serializable.
+    ///
+    /// Source: `server/etcdserver/v3_server.go` and `api/v3rpc/` of etcd 3.4 to 3.7. `MemberList`
+    /// asks the quorum from 3.5 on, and `LeaseTimeToLive` only on a member that is not the leader.
+    pub(crate) const fn is_local(self) -> bool {
+        matches!(
+            self,
+            Self::RangeStream
+                | Self::Watch
+                | Self::MemberList
+                | Self::LeaseTimeToLive
+                | Self::LeaseLeases
+                | Self::Status
+                | Self::Defragment
+                | Self::Hash
+                | Self::HashKv
+                | Self::MoveLeader
+                | Self::Downgrade
+                | Self::Snapshot
+        )
+    }
 }
 
 #[cfg(test)]

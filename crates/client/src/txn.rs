@@ -59,6 +59,15 @@ impl Txn {
             .all(Operation::is_read_only)
     }
 
+    /// Whether a member answers it without asking its quorum: all operations are serializable
+    /// reads.
+    fn is_serializable(&self) -> bool {
+        self.then
+            .iter()
+            .chain(&self.otherwise)
+            .all(Operation::is_serializable)
+    }
+
     fn message(&self, namespace: Option<&Namespace>) -> Result<TxnRequest, Failure> {
         let operations = |list: &[Operation]| -> Result<Vec<RequestOp>, Failure> {
             list.iter().map(|one| one.message(namespace)).collect()
@@ -136,6 +145,14 @@ impl Operation {
             Self::Get(_) => true,
             Self::Put(_) | Self::Delete(_) => false,
             Self::Txn(txn) => txn.is_read_only(),
+        }
+    }
+
+    fn is_serializable(&self) -> bool {
+        match self {
+            Self::Get(get) => get.is_serializable(),
+            Self::Put(_) | Self::Delete(_) => false,
+            Self::Txn(txn) => txn.is_serializable(),
         }
     }
 
@@ -258,6 +275,10 @@ impl Wire for Txn {
 
     fn is_repeatable(&self) -> bool {
         self.is_read_only()
+    }
+
+    fn is_local(&self) -> bool {
+        self.is_serializable()
     }
 
     fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {

@@ -278,6 +278,7 @@ impl Flight {
         let begun = Exchange::begin(
             occupancy,
             request.method(),
+            request.is_local(),
             head,
             body,
             options.max_receive_size,

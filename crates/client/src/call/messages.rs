@@ -72,7 +72,12 @@ impl Messages {
             let outcome = match self.scope.timeout.of_a_call() {
                 Some(idle) => match tokio::time::timeout(idle, self.step(&encode)).await {
                     Ok(outcome) => outcome,
-                    Err(_) => Err(silence(idle)),
+                    Err(_) => {
+                        if let Stage::Open(incoming) = &self.stage {
+                            incoming.report_no_answer();
+                        }
+                        Err(silence(idle))
+                    }
                 },
                 None => self.step(&encode).await,
             };

@@ -202,6 +202,12 @@ pub(crate) mod wire {
             false
         }
 
+        /// Whether a member answers it without asking its quorum.
+        #[doc(hidden)]
+        fn is_local(&self) -> bool {
+            self.method().is_local()
+        }
+
         /// The framed message, with the namespace applied.
         #[doc(hidden)]
         #[allow(private_interfaces)]

@@ -66,6 +66,10 @@ impl Get {
         }
     }
 
+    pub(crate) fn is_serializable(&self) -> bool {
+        self.wire.serializable
+    }
+
     /// The message with the namespace applied, if it makes sense.
     pub(crate) fn message(
         &self,
@@ -293,6 +297,10 @@ impl Wire for Get {
         true
     }
 
+    fn is_local(&self) -> bool {
+        self.is_serializable()
+    }
+
     fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
         frame(&*self.message(namespace)?, limit)
     }
@@ -337,6 +345,10 @@ impl<T: Send + 'static> Wire for ValueOf<T> {
 
     fn is_repeatable(&self) -> bool {
         true
+    }
+
+    fn is_local(&self) -> bool {
+        self.get.is_serializable()
     }
 
     fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {

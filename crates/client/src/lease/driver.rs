@@ -207,8 +207,7 @@ impl Driver {
 
     fn close(&mut self) {
         if let Stream::Open(open) = &self.stream {
-            // Somebody should find out whether the whole connection is dead.
-            open.incoming.link().pulse.doubt();
+            open.incoming.report_no_answer();
         }
         self.drop_stream();
     }

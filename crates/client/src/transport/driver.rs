@@ -16,6 +16,7 @@ use super::hub::Hub;
 use super::keepalive::KeepAlive;
 use super::link::Link;
 use super::pulse::now;
+use super::serving::Serving;
 use super::state::{Lifecycle, Loss, Phase};
 use super::watcher::{Ending, Overseer, Watcher};
 use crate::config::Options;
@@ -42,6 +43,8 @@ struct Desk {
     options: Arc<Options>,
     dialer: Arc<Dialer>,
     hub: Weak<Hub>,
+    /// What calls have found out about the endpoint.
+    serving: Arc<Serving>,
     status: watch::Sender<Status>,
     wanted: Notify,
     /// Somebody has wanted the connection since it came to rest.
@@ -68,6 +71,7 @@ impl Connection {
         options: Arc<Options>,
         dialer: Arc<Dialer>,
         hub: Weak<Hub>,
+        serving: Arc<Serving>,
     ) -> Self {
         Self {
             desk: Arc::new(Desk {
@@ -77,6 +81,7 @@ impl Connection {
                 options,
                 dialer,
                 hub,
+                serving,
                 status: watch::Sender::new(Status::Absent),
                 wanted: Notify::new(),
                 asked: AtomicBool::new(false),
@@ -258,6 +263,7 @@ fn launch(
         desk.endpoint.clone(),
         wire.sender,
         Arc::clone(&wire.pulse),
+        Arc::clone(&desk.serving),
         desk.options.timeout,
     )
     .map_err(|error| Unreachable::with("the endpoint's name cannot stand in a request", error))?;

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 use super::failure::Failure;
 use super::leader::Sentinel;
 use super::pulse::Pulse;
+use super::serving::Serving;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Method;
@@ -29,6 +30,8 @@ pub(crate) struct Link {
     /// The place of the endpoint among the client's.
     pub(crate) place: usize,
     pub(crate) pulse: Arc<Pulse>,
+    /// What is known of the endpoint, shared by all connections to it.
+    pub(crate) serving: Arc<Serving>,
     sender: SendRequest<Bytes>,
     heads: Heads,
     pub(crate) sentinel: Sentinel,
@@ -76,6 +79,7 @@ impl Link {
         endpoint: Endpoint,
         sender: SendRequest<Bytes>,
         pulse: Arc<Pulse>,
+        serving: Arc<Serving>,
         timeout: Option<Duration>,
     ) -> io::Result<Self> {
         let heads = Heads::new(&endpoint, timeout)?;
@@ -84,6 +88,7 @@ impl Link {
             endpoint,
             place,
             pulse,
+            serving,
             sender,
             heads,
             sentinel: Sentinel::default(),

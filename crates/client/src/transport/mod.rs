@@ -28,6 +28,8 @@ mod lane;
 mod leader;
 mod link;
 mod pulse;
+mod report;
+mod serving;
 mod state;
 pub(crate) mod stream;
 mod tcp;

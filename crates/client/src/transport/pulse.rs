@@ -24,6 +24,8 @@ pub(crate) struct Pulse {
     heard: AtomicU64,
     /// How often the byte stream has taken bytes.
     writes: AtomicU64,
+    /// How many replies have shown that the member serves.
+    served: AtomicU64,
     /// Something happened that the watcher has to look at.
     pub(crate) stir: Notify,
     /// Why we ended the connection, if it was us.
@@ -51,6 +53,7 @@ impl Pulse {
             origin: now(),
             heard: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            served: AtomicU64::new(0),
             stir: Notify::new(),
             ending: OnceLock::new(),
         }
@@ -88,6 +91,21 @@ impl Pulse {
     /// Whether a good reply came over it since the last pong.
     pub(crate) fn is_answered(&self) -> bool {
         self.has(ANSWERED)
+    }
+
+    /// Returns the number of replies that have shown that the member serves.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// A reply has shown that the member serves.
+    pub(crate) fn serve(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the connection still takes requests, as far as a call can tell.
+    pub(crate) fn is_connected(&self) -> bool {
+        !self.has(DRAINING | BROKEN)
     }
 
     /// A pong came over it.

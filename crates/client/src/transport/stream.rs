@@ -12,6 +12,8 @@ use h2::client::ResponseFuture;
 use super::failure::Failure;
 use super::grpc::{self, MessageReader};
 use super::link::{Head, Link, Occupancy};
+use super::report::End;
+use super::serving::Begun;
 use super::unary::Body;
 use crate::error::{ErrorKind, Retry};
 use crate::method::Method;
@@ -32,6 +34,7 @@ pub(crate) struct Incoming {
     stage: Stage,
     reader: MessageReader,
     mark: u64,
+    begun: Begun,
     occupancy: Occupancy,
 }
 
@@ -51,6 +54,7 @@ pub(crate) fn open(
 ) -> Result<(Outgoing, Incoming), Failure> {
     let link = occupancy.link();
     let mark = link.pulse.mark();
+    let begun = link.begun(method.is_local());
     let (response, stream) = link
         .sender()
         .send_request(link.request(method, head), false)
@@ -59,6 +63,7 @@ pub(crate) fn open(
         stage: Stage::Head(response),
         reader: MessageReader::new(limit),
         mark,
+        begun,
         occupancy,
     };
     Ok((Outgoing { stream }, incoming))
@@ -115,6 +120,13 @@ impl Incoming {
         self.occupancy.link()
     }
 
+    /// Reports that no answer has come within the wait of the stream's owner: its connection is
+    /// pinged, and the endpoint is asked whether it serves.
+    pub(crate) fn report_no_answer(&self) {
+        self.link().pulse.doubt();
+        self.link().report(self.begun, End::NoAnswer);
+    }
+
     /// The next message; `None` when the server has ended the call with a status of OK.
     ///
     /// # Cancel safety
@@ -129,8 +141,15 @@ impl Incoming {
     ) -> Poll<Result<Option<Bytes>, Failure>> {
         let outcome = ready!(self.poll_stages(cx));
         match &outcome {
-            Ok(Some(_)) => self.occupancy.link().pulse.prove(),
-            Ok(None) | Err(_) => self.stage = Stage::Done,
+            Ok(Some(_)) => {
+                self.link().pulse.prove();
+                self.link().report(self.begun, End::Reply);
+            }
+            Ok(None) => self.stage = Stage::Done,
+            Err(failure) => {
+                self.link().report(self.begun, End::Failed(failure));
+                self.stage = Stage::Done;
+            }
         }
         Poll::Ready(outcome)
     }

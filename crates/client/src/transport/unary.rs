@@ -12,6 +12,8 @@ use h2::client::ResponseFuture;
 use super::failure::Failure;
 use super::grpc::{self, MessageReader};
 use super::link::{Head, Link, Occupancy};
+use super::report::End;
+use super::serving::Begun;
 use crate::error::Code;
 use crate::method::Method;
 
@@ -24,6 +26,7 @@ pub(crate) struct Exchange {
     reply: Option<Bytes>,
     /// What had been written before the request was handed over.
     mark: u64,
+    begun: Begun,
     occupancy: Occupancy,
 }
 
@@ -40,16 +43,19 @@ pub(crate) struct Body {
 }
 
 impl Exchange {
-    /// Sends `body`, a framed message: HEADERS and one DATA with END_STREAM.
+    /// Sends `body`, a framed message: HEADERS and one DATA with END_STREAM. `local` says that the
+    /// member answers it without asking its quorum.
     pub(crate) fn begin(
         occupancy: Occupancy,
         method: Method,
+        local: bool,
         head: Head<'_>,
         body: Bytes,
         limit: usize,
     ) -> Result<Self, Failure> {
         let link = occupancy.link();
         let mark = link.pulse.mark();
+        let begun = link.begun(local);
         // h2 checks by itself whether the connection takes requests; a sender of one's own
         // never waits behind another call's, so `ready()` would only lock once more.
         let (response, mut stream) = link
@@ -64,6 +70,7 @@ impl Exchange {
             reader: MessageReader::new(limit),
             reply: None,
             mark,
+            begun,
             occupancy,
         })
     }
@@ -84,6 +91,8 @@ impl Exchange {
         if is_good(&outcome) {
             self.link().pulse.prove();
         }
+        let end = outcome.as_ref().map_or_else(End::Failed, |_| End::Reply);
+        self.link().report(self.begun, end);
         Poll::Ready(outcome)
     }
 
@@ -159,6 +168,14 @@ fn is_good(outcome: &Result<Bytes, Failure>) -> bool {
             .error
             .code()
             .is_some_and(|code| code != Code::Unavailable),
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !matches!(self.stage, Stage::Done) {
+            self.link().report(self.begun, End::NoAnswer);
+        }
     }
 }
 

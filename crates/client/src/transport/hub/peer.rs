@@ -10,6 +10,7 @@ use crate::transport::Want;
 use crate::transport::driver::Connection;
 use crate::transport::lane::Lanes;
 use crate::transport::link::Link;
+use crate::transport::serving::Serving;
 
 /// One endpoint and the connections to it.
 pub(super) struct Peer {
@@ -32,6 +33,7 @@ impl Peer {
         workshop: &Workshop,
         hub: &Weak<Hub>,
     ) -> Arc<Self> {
+        let serving = Arc::new(Serving::default());
         let make = {
             let (endpoint, workshop, hub) = (endpoint.clone(), workshop.clone(), hub.clone());
             move |lane| {
@@ -42,6 +44,7 @@ impl Peer {
                     Arc::clone(&workshop.options),
                     Arc::clone(&workshop.dialer),
                     hub.clone(),
+                    Arc::clone(&serving),
                 )
             }
         };

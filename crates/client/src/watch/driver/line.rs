@@ -77,8 +77,8 @@ impl Driver {
         }));
     }
 
-    /// Forgets the stream; if it is for what came of it, somebody should look at its connection.
-    pub(super) fn drop_stream(&mut self, doubtful: bool) {
+    /// Forgets the stream. `silent` says that it had no answer within its wait.
+    pub(super) fn drop_stream(&mut self, silent: bool) {
         // ORDER: the old stream is gone before there is a new one, and nothing of it comes in
         // later: what comes next comes from the next.
         if let Stream::Open(open) = std::mem::replace(&mut self.stream, Stream::None) {
@@ -87,8 +87,8 @@ impl Driver {
                 place: link.place,
                 link: link.id,
             });
-            if doubtful {
-                link.pulse.doubt();
+            if silent {
+                open.incoming.report_no_answer();
             }
         }
         self.piece.clear();
