@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const LEAVES: &[&str] = &[
     "error",
     "key",
+    "lease_id",
     "config",
     "endpoint",
     "connector",

@@ -12,7 +12,7 @@ use crate::auth::Auth;
 use crate::call::{Call, Core, Scope, Timeout};
 use crate::cluster::{AddMember, ListMembers, PromoteMember, RemoveMember, UpdateMember};
 use crate::config::{Builder, Config, Options};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, IntoEndpoints};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
@@ -55,12 +55,24 @@ impl Client {
         Builder::default()
     }
 
-    /// Connects to one endpoint, with the defaults.
+    /// Connects to a cluster by one or several endpoints, with the defaults.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), etcdex::Error> {
+    /// use etcdex::Client;
+    ///
+    /// let laptop = Client::connect("http://127.0.0.1:2379").await?;
+    /// let cluster = Client::connect(["http://10.0.0.1:2379", "http://10.0.0.2:2379"]).await?;
+    /// let listed = Client::connect("http://10.0.0.1:2379,http://10.0.0.2:2379").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Builder::connect`].
-    pub async fn connect(url: impl AsRef<str>) -> Result<Self, Error> {
-        Self::builder().endpoint(url).connect().await
+    pub async fn connect(endpoints: impl IntoEndpoints) -> Result<Self, Error> {
+        let endpoints = endpoints.into_endpoints();
+        Self::builder().endpoints(endpoints).connect().await
     }
 
     fn new(config: &Config) -> Result<Self, Error> {

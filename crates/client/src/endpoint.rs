@@ -14,9 +14,10 @@ pub const DEFAULT_PORT: u16 = 2379;
 /// An address at which one member of the cluster serves clients.
 ///
 /// It is parsed once, from `http://host:port`, `https://host:port`, `host:port` (as http),
-/// `unix://path` or `unix:///absolute/path`. IPv6 addresses stand in brackets:
-/// `http://[::1]:2379`. Without a port, [`DEFAULT_PORT`] is taken. A user and password in the
-/// URL are refused: they would end up in logs.
+/// `unix://path`, `unix:///absolute/path` or `unixs://path` (TLS over a unix socket). The case of
+/// the scheme does not matter. IPv6 addresses stand in brackets, with a zone if they need one:
+/// `http://[::1]:2379`, `http://[fe80::1%25eth0]:2379`. Without a port, [`DEFAULT_PORT`] is taken.
+/// A user and password in the URL are refused: they would end up in logs.
 ///
 /// Cloning it is one reference count.
 ///
@@ -79,7 +80,7 @@ impl Endpoint {
         match &self.parts.address {
             Address::Unix(_) => false,
             Address::Tcp { .. } if self.parts.secure => false,
-            Address::Tcp { host, .. } => match host.parse::<std::net::IpAddr>() {
+            Address::Tcp { host, .. } => match without_zone(host).parse::<std::net::IpAddr>() {
                 Ok(address) => !address.is_loopback(),
                 Err(_) => host != "localhost",
             },
@@ -91,32 +92,41 @@ impl Endpoint {
         &self.parts.authority
     }
 
-    fn tcp(host: &str, port: u16, secure: bool) -> Self {
-        let bracketed = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+    fn tcp(host: Host<'_>, port: u16, secure: bool) -> Self {
         let scheme = if secure { "https" } else { "http" };
+        let name = host.name;
+        let (authority, shown, host) = match host.zone {
+            // A zone means something on this machine only, and is not sent (RFC 6874, section 4).
+            Some(zone) => (
+                format!("[{name}]:{port}"),
+                format!("[{name}%25{zone}]:{port}"),
+                format!("{name}%{zone}"),
+            ),
+            None => {
+                let authority = match name.contains(':') {
+                    true => format!("[{name}]:{port}"),
+                    false => format!("{name}:{port}"),
+                };
+                (authority.clone(), authority, name.to_owned())
+            }
+        };
         Self {
             parts: Arc::new(Parts {
-                url: format!("{scheme}://{bracketed}").into(),
-                address: Address::Tcp {
-                    host: host.to_owned(),
-                    port,
-                },
+                url: format!("{scheme}://{shown}").into(),
+                address: Address::Tcp { host, port },
                 secure,
-                authority: bracketed.into(),
+                authority: authority.into(),
             }),
         }
     }
 
-    fn unix(path: &Path) -> Self {
+    fn unix(path: &Path, secure: bool) -> Self {
+        let scheme = if secure { "unixs" } else { "unix" };
         Self {
             parts: Arc::new(Parts {
-                url: format!("unix://{}", path.display()).into(),
+                url: format!("{scheme}://{}", path.display()).into(),
                 address: Address::Unix(path.to_owned()),
-                secure: false,
+                secure,
                 // A socket has no authority; this is what etcd's own clients call it.
                 authority: "localhost".into(),
             }),
@@ -133,20 +143,29 @@ impl std::str::FromStr for Endpoint {
             return Err(refused(trimmed, "it is empty"));
         }
         let (scheme, rest) = trimmed.split_once("://").unwrap_or(("http", trimmed));
+        let scheme = scheme.to_ascii_lowercase();
+        let is_unix = matches!(&*scheme, "unix" | "unixs");
         // What stands before the @ may be a password: first of all, and without a word of it.
-        if scheme != "unix" && trimmed.contains('@') {
+        if !is_unix && trimmed.contains('@') {
             return Err(refused(
                 "***",
                 "a user or password in the URL is not taken; give credentials by themselves",
             ));
         }
-        let secure = match scheme {
-            "http" => false,
-            "https" => true,
-            "unix" if rest.is_empty() => return Err(refused(trimmed, "the path is missing")),
-            "unix" => return Ok(Self::unix(Path::new(rest))),
-            _ => return Err(refused(trimmed, "the scheme is not http, https or unix")),
+        let secure = match &*scheme {
+            "http" | "unix" => false,
+            "https" | "unixs" => true,
+            _ => {
+                let why = "the scheme is not http, https, unix or unixs";
+                return Err(refused(trimmed, why));
+            }
         };
+        if is_unix {
+            return match rest {
+                "" => Err(refused(trimmed, "the path is missing")),
+                path => Ok(Self::unix(Path::new(path), secure)),
+            };
+        }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
             return Err(refused(trimmed, "a path or query has no meaning to etcd"));
@@ -156,13 +175,48 @@ impl std::str::FromStr for Endpoint {
     }
 }
 
+/// A host name or IP address, and the zone of a link-local IPv6 address.
+struct Host<'a> {
+    name: &'a str,
+    zone: Option<&'a str>,
+}
+
+/// The host of an [`Address::Tcp`] without the zone of a link-local IPv6 address: what a
+/// certificate can be for.
+pub(crate) fn without_zone(host: &str) -> &str {
+    host.split_once('%').map_or(host, |(address, _)| address)
+}
+
+/// Splits what stands in brackets: an IPv6 address, and maybe a zone behind `%25` (RFC 6874) or,
+/// as many programs print it, behind a bare `%`.
+fn split_zone(bracketed: &str) -> Result<Host<'_>, &'static str> {
+    let (name, zone) = match bracketed.split_once('%') {
+        Some((name, zone)) => {
+            let encoded = zone.strip_prefix("25").filter(|zone| !zone.is_empty());
+            (name, Some(encoded.unwrap_or(zone)))
+        }
+        None => (bracketed, None),
+    };
+    if name.parse::<std::net::Ipv6Addr>().is_err() {
+        return Err("what stands in brackets is not an IPv6 address");
+    }
+    let is_zone = |zone: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        !zone.is_empty() && zone.chars().all(allowed)
+    };
+    if zone.is_some_and(|zone| !is_zone(zone)) {
+        return Err("what stands behind the % is not the name of a network interface");
+    }
+    Ok(Host { name, zone })
+}
+
 /// Splits `host:port`, `[v6]:port` and the same without a port.
-fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
+fn split_port(authority: &str) -> Result<(Host<'_>, u16), &'static str> {
+    let plain = |name| Host { name, zone: None };
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']').ok_or("the ] is missing")?;
-            host.parse::<std::net::Ipv6Addr>()
-                .map_err(|_| "what stands in brackets is not an IPv6 address")?;
+            let host = split_zone(host)?;
             match after.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None if after.is_empty() => (host, None),
@@ -173,14 +227,17 @@ fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
             Some((_, port)) if port.contains(':') => {
                 return Err("an IPv6 address stands in brackets");
             }
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
+            Some((host, port)) => (plain(host), Some(port)),
+            None => (plain(authority), None),
         },
     };
-    if host.is_empty() {
+    if host.name.is_empty() {
         return Err("the host is missing");
     }
-    if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    if host
+        .name
+        .contains(|c: char| c.is_whitespace() || c.is_control())
+    {
         return Err("the host has a blank in it");
     }
     let port = match port {
@@ -198,6 +255,59 @@ fn refused(url: &str, why: &str) -> Error {
         ErrorKind::Config,
         format!("'{url}' is not an endpoint: {why} (wanted: http://host:port)"),
     )
+}
+
+impl AsRef<str> for Endpoint {
+    fn as_ref(&self) -> &str {
+        self.url()
+    }
+}
+
+/// Endpoints of a cluster, as [`Client::connect`](crate::Client::connect) takes them.
+///
+/// It is implemented for text with one URL or several, separated by commas as in
+/// `ETCDCTL_ENDPOINTS`, for an [`Endpoint`], and for arrays, slices and vectors of text or
+/// endpoints.
+pub trait IntoEndpoints {
+    /// Returns the URLs, one each; they are parsed later.
+    fn into_endpoints(self) -> Vec<String>;
+}
+
+fn split_list(text: &str) -> Vec<String> {
+    text.split(',').map(|url| url.trim().to_owned()).collect()
+}
+
+fn split_lists<U: AsRef<str>>(urls: &[U]) -> Vec<String> {
+    urls.iter()
+        .flat_map(|url| split_list(url.as_ref()))
+        .collect()
+}
+
+macro_rules! into_endpoints {
+    ($([$($generic:tt)*] $type:ty: $urls:ident => $list:expr;)*) => {
+        $(
+            impl<$($generic)*> IntoEndpoints for $type {
+                fn into_endpoints(self) -> Vec<String> {
+                    let $urls = self;
+                    $list
+                }
+            }
+        )*
+    };
+}
+
+// A macro, because a blanket implementation for `AsRef<str>` and one for lists would overlap.
+into_endpoints! {
+    [] &str: url => split_list(url);
+    [] String: url => split_list(&url);
+    [] &String: url => split_list(url);
+    [] Endpoint: one => vec![one.url().to_owned()];
+    [] &Endpoint: one => vec![one.url().to_owned()];
+    [U: AsRef<str>] Vec<U>: urls => split_lists(&urls);
+    [U: AsRef<str>] &Vec<U>: urls => split_lists(urls);
+    [U: AsRef<str>] &[U]: urls => split_lists(urls);
+    [U: AsRef<str>, const N: usize] [U; N]: urls => split_lists(&urls);
+    [U: AsRef<str>, const N: usize] &[U; N]: urls => split_lists(urls);
 }
 
 impl fmt::Display for Endpoint {
@@ -232,6 +342,45 @@ mod tests {
         assert_eq!(url(" http://[::1]:12 "), "http://[::1]:12");
         assert_eq!(url("unix:///run/etcd.sock"), "unix:///run/etcd.sock");
         assert_eq!(url("unix://localhost:123"), "unix://localhost:123");
+        assert_eq!(url("unixs://etcd.sock"), "unixs://etcd.sock");
+        assert_eq!(url("HTTP://Host:1"), "http://Host:1");
+        assert_eq!(url("Unix:///Run/X"), "unix:///Run/X");
+        assert_eq!(url("[fe80::1%eth0]"), "http://[fe80::1%25eth0]:2379");
+    }
+
+    #[test]
+    fn a_zone_is_connected_to_and_not_sent() {
+        for text in ["http://[fe80::1%25eth0]:12", "http://[fe80::1%eth0]:12"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            let host = "fe80::1%eth0".to_owned();
+            assert_eq!(*endpoint.address(), Address::Tcp { host, port: 12 });
+            assert_eq!(endpoint.authority(), "[fe80::1]:12");
+            assert!(endpoint.is_exposed());
+            assert_eq!(url(endpoint.url()), endpoint.url());
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_with_tls_is_secure() {
+        let endpoint: Endpoint = "unixs:///run/etcd.sock".parse().unwrap();
+        assert!(endpoint.is_secure());
+        assert_eq!(*endpoint.address(), Address::Unix("/run/etcd.sock".into()));
+    }
+
+    #[test]
+    fn every_form_of_several_endpoints() {
+        let both = ["http://a:1", "b:2"];
+        let list = vec!["http://a:1".to_owned(), "b:2".to_owned()];
+        assert_eq!("http://a:1, b:2".into_endpoints(), both);
+        assert_eq!(list.join(",").into_endpoints(), both);
+        assert_eq!(both.into_endpoints(), both);
+        assert_eq!((&both).into_endpoints(), both);
+        assert_eq!(both[..].into_endpoints(), both);
+        assert_eq!((&list).into_endpoints(), both);
+        assert_eq!(list.into_endpoints(), both);
+        let endpoint: Endpoint = "a:1".parse().unwrap();
+        assert_eq!((&endpoint).into_endpoints(), ["http://a:1"]);
+        assert_eq!([endpoint].into_endpoints(), ["http://a:1"]);
     }
 
     #[test]
@@ -246,6 +395,10 @@ mod tests {
             ("http://::1:2379", "brackets"),
             ("http://[::1", "]"),
             ("http://[nonsense]", "IPv6"),
+            ("http://[fe80::1%]", "network interface"),
+            ("http://[fe80::1%a b]", "network interface"),
+            ("http://[fe80::1%25a%25]", "network interface"),
+            ("unixs://", "path"),
             ("http://[::1]x", ":port"),
             ("http://a/v3", "path"),
             ("http://a b", "blank"),

@@ -254,6 +254,12 @@ impl Error {
         }
     }
 
+    /// Makes an error, for a program's own fake of a client.
+    #[must_use]
+    pub fn custom(kind: ErrorKind, outcome: Outcome, message: impl Into<String>) -> Self {
+        Self::new(kind, message.into()).with_outcome(outcome)
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

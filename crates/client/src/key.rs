@@ -1,6 +1,8 @@
 //! Keys, values and ranges of keys.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -67,6 +69,52 @@ macro_rules! bytes_newtype {
                 Self(Bytes::copy_from_slice(text.as_bytes()))
             }
         }
+        impl From<&Bytes> for $name {
+            fn from(bytes: &Bytes) -> Self {
+                Self(bytes.clone())
+            }
+        }
+        impl From<&Vec<u8>> for $name {
+            fn from(bytes: &Vec<u8>) -> Self {
+                Self(Bytes::copy_from_slice(bytes))
+            }
+        }
+        impl From<Box<[u8]>> for $name {
+            fn from(bytes: Box<[u8]>) -> Self {
+                Self(bytes.into())
+            }
+        }
+        impl From<Box<str>> for $name {
+            fn from(text: Box<str>) -> Self {
+                Self(String::from(text).into())
+            }
+        }
+        impl From<Arc<str>> for $name {
+            fn from(text: Arc<str>) -> Self {
+                Self(Bytes::copy_from_slice(text.as_bytes()))
+            }
+        }
+        impl From<&Arc<str>> for $name {
+            fn from(text: &Arc<str>) -> Self {
+                Self(Bytes::copy_from_slice(text.as_bytes()))
+            }
+        }
+        impl From<Cow<'_, str>> for $name {
+            fn from(text: Cow<'_, str>) -> Self {
+                match text {
+                    Cow::Borrowed(text) => text.into(),
+                    Cow::Owned(text) => text.into(),
+                }
+            }
+        }
+        impl From<Cow<'_, [u8]>> for $name {
+            fn from(bytes: Cow<'_, [u8]>) -> Self {
+                match bytes {
+                    Cow::Borrowed(bytes) => bytes.into(),
+                    Cow::Owned(bytes) => bytes.into(),
+                }
+            }
+        }
         impl From<&[u8]> for $name {
             fn from(bytes: &[u8]) -> Self {
                 Self(Bytes::copy_from_slice(bytes))
@@ -93,15 +141,38 @@ macro_rules! bytes_newtype {
 bytes_newtype! {
     /// A key: any bytes, at least one.
     ///
-    /// It is made of `&str`, `String`, slices, arrays, `Vec<u8>` or [`Bytes`]; owned ones and
-    /// [`Key::from_static`] are taken without a copy. `Debug` shows only the length.
+    /// `From` converts text (`&str`, `String`, `Box<str>`, `Arc<str>`, `Cow<str>`), bytes
+    /// (slices, arrays, `Vec<u8>`, `Box<[u8]>`, `Cow<[u8]>`) and [`Bytes`]. Owned bytes and text,
+    /// [`Bytes`] and [`Key::from_static`] are taken without a copy; borrowed ones and `Arc<str>`
+    /// are copied. `Debug` shows only the length.
     Key
+}
+
+impl Key {
+    /// Returns the end of the range of all keys that start with this one, for `range_end`.
+    ///
+    /// The end is the first key behind that range. Where no key is (the prefix is empty or has
+    /// only bytes of 0xFF), the end is `"\0"`, which means "no end" to etcd.
+    ///
+    /// ```
+    /// use etcdex::Key;
+    ///
+    /// assert_eq!(Key::from("jobs/").prefix_end(), Key::from("jobs0"));
+    /// assert_eq!(Key::from([b'a', 0xFF]).prefix_end(), Key::from("b"));
+    /// assert_eq!(Key::from([0xFF]).prefix_end(), Key::from("\0"));
+    /// ```
+    ///
+    /// Source: <https://etcd.io/docs/v3.6/learning/api/#key-ranges>.
+    #[must_use]
+    pub fn prefix_end(&self) -> Self {
+        Self(prefix_end(&self.0))
+    }
 }
 
 bytes_newtype! {
     /// A value: any bytes, also none.
     ///
-    /// It is made of the same types as a [`Key`]. `Debug` shows only the length.
+    /// `From` converts the same types as for a [`Key`]. `Debug` shows only the length.
     Value
 }
 

@@ -79,6 +79,7 @@ mod error;
 mod key;
 mod kv;
 mod lease;
+mod lease_id;
 mod lock;
 pub mod maintenance;
 mod method;
@@ -98,7 +99,7 @@ pub use client::{Client, ClientStatus, Closed, EndpointState, EndpointStatus, To
 pub use config::{Builder, WatchLimits};
 pub use connector::{ByteStream, Connecting, Connector};
 pub use credentials::{Token, TokenFuture, TokenProvider};
-pub use endpoint::{Address, DEFAULT_PORT, Endpoint};
+pub use endpoint::{Address, DEFAULT_PORT, Endpoint, IntoEndpoints};
 pub use error::{Code, Error, ErrorKind, Outcome};
 pub use key::{Key, Value};
 pub use kv::{
@@ -116,8 +117,8 @@ pub use srv::Srv;
 #[cfg(feature = "_tls")]
 pub use tls::TlsConfig;
 pub use txn::{
-    Compare, CompareTarget, Operation, OperationResponse, PutIfAbsent, Swap, Swapped, Txn,
-    TxnResponse,
+    Compare, CompareOp, CompareTarget, IntoOperation, Operation, OperationResponse, PutIfAbsent,
+    Swap, Swapped, Txn, TxnResponse,
 };
 pub use watch::{
     AddWatch, Batch, Event, EventKind, Lag, ListMessage, OpenWatch, Watch, WatchEnd, WatchList,

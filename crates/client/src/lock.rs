@@ -123,7 +123,7 @@ impl fmt::Debug for Lock {
 }
 
 /// The reply to a [`Lock`]: the lock is held.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct LockResponse {
     /// Who answered.

@@ -1,6 +1,7 @@
 //! Transactions: if all conditions hold, these operations, else those, at one revision.
 
 mod compare;
+mod operation;
 mod swap;
 
 use bytes::Bytes;
@@ -8,7 +9,8 @@ use etcdex_proto::etcdserverpb::{
     RequestOp, ResponseOp, TxnRequest, TxnResponse as Reply, request_op, response_op,
 };
 
-pub use self::compare::{Compare, CompareTarget};
+pub use self::compare::{Compare, CompareOp, CompareTarget};
+pub use self::operation::IntoOperation;
 pub use self::swap::{PutIfAbsent, Swap, Swapped};
 use crate::call::wire::Wire;
 use crate::call::{Request, options};
@@ -90,18 +92,49 @@ options! { Txn {
         self.compares.push(compare);
     }
 
+    /// Adds several conditions.
+    fn when_all(mut self, compares: impl IntoIterator<Item = Compare>) {
+        self.compares.extend(compares);
+    }
+
     /// Adds an operation for when all conditions hold.
-    fn then(mut self, operation: impl Into<Operation>) {
-        self.then.push(operation.into());
+    fn then(mut self, operation: impl IntoOperation) {
+        self.then.push(operation.into_operation());
+    }
+
+    /// Adds several operations for when all conditions hold, in their order.
+    fn then_all(mut self, operations: impl IntoIterator<Item = impl IntoOperation>) {
+        self.then.extend(operations.into_iter().map(IntoOperation::into_operation));
     }
 
     /// Adds an operation for when a condition does not hold.
-    fn otherwise(mut self, operation: impl Into<Operation>) {
-        self.otherwise.push(operation.into());
+    fn otherwise(mut self, operation: impl IntoOperation) {
+        self.otherwise.push(operation.into_operation());
+    }
+
+    /// Adds several operations for when a condition does not hold, in their order.
+    fn otherwise_all(mut self, operations: impl IntoIterator<Item = impl IntoOperation>) {
+        self.otherwise.extend(operations.into_iter().map(IntoOperation::into_operation));
     }
 } }
 
-/// One operation of a transaction. Requests turn into it by themselves.
+/// One operation of a transaction.
+///
+/// Requests turn into it by `From` and by [`IntoOperation`]. It can be sent by itself too, with
+/// [`Client::run`](crate::Client::run): then it is the request that it holds, with the same
+/// retries, and the reply is an [`OperationResponse`].
+///
+/// ```no_run
+/// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+/// use etcdex::{Delete, Operation, Put};
+///
+/// let planned: Vec<Operation> = vec![Put::new("a", "1").into(), Delete::new("b").into()];
+/// for operation in planned {
+///     client.run(operation).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Operation {
@@ -113,30 +146,6 @@ pub enum Operation {
     Delete(Delete),
     /// Another transaction, with conditions of its own.
     Txn(Txn),
-}
-
-impl From<Get> for Operation {
-    fn from(get: Get) -> Self {
-        Self::Get(get)
-    }
-}
-
-impl From<Put> for Operation {
-    fn from(put: Put) -> Self {
-        Self::Put(put)
-    }
-}
-
-impl From<Delete> for Operation {
-    fn from(delete: Delete) -> Self {
-        Self::Delete(delete)
-    }
-}
-
-impl From<Txn> for Operation {
-    fn from(txn: Txn) -> Self {
-        Self::Txn(txn)
-    }
 }
 
 impl Operation {

@@ -6,13 +6,11 @@
 //!
 //! ```no_run
 //! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
-//! use etcdex::auth::PermissionType;
+//! use etcdex::auth::Permission;
 //!
 //! let auth = client.auth();
 //! auth.role_add("jobs").await?;
-//! auth.role_grant_permission("jobs", PermissionType::ReadWrite, "jobs/")
-//!     .prefix()
-//!     .await?;
+//! auth.role_grant_permission("jobs", Permission::read_write("jobs/").prefix()).await?;
 //! auth.user_add("worker", "a password").await?;
 //! auth.user_grant_role("worker", "jobs").await?;
 //! # Ok(())
@@ -143,14 +141,13 @@ impl Auth {
         self.call(RoleList::new())
     }
 
-    /// Lets a role read or write a key, or with options a range: see [`RoleGrantPermission`].
+    /// Gives a role a permission: see [`RoleGrantPermission`].
     pub fn role_grant_permission(
         &self,
         role: impl Into<String>,
-        permission_type: PermissionType,
-        key: impl Into<Key>,
+        permission: Permission,
     ) -> Call<RoleGrantPermission> {
-        self.call(RoleGrantPermission::new(role, permission_type, key))
+        self.call(RoleGrantPermission::new(role, permission))
     }
 
     /// Takes the permission of a key, or with options of a range, from a role: see

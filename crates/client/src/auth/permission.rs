@@ -12,7 +12,7 @@ use crate::call::Request;
 use crate::call::wire::Wire;
 use crate::error::Error;
 use crate::key::{Key, KeyRange, Namespace};
-use crate::kv::{Selection, decode, range_options};
+use crate::kv::{Selection, decode, range_options, refuse};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
@@ -52,6 +52,8 @@ impl PermissionType {
 
 /// One permission of a role, byte for byte as etcd keeps it.
 ///
+/// [`read`](Self::read), [`write`](Self::write) and [`read_write`](Self::read_write) make one.
+///
 /// The keys are those of the whole store, also on a handle with a
 /// [namespace](crate::Client::namespace). `Debug` shows their lengths, not their bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -64,6 +66,69 @@ pub struct Permission {
     /// Where the range ends: empty for the single `key`, the byte 0 for no end, else the first
     /// key that is no longer in it. All keys are those from the byte 0 on without an end.
     pub range_end: Bytes,
+}
+
+impl Permission {
+    /// Returns a permission of that type for one key; options make it a range.
+    pub fn new(permission_type: PermissionType, key: impl Into<Key>) -> Self {
+        let range = KeyRange::single(key.into().into_bytes());
+        Self {
+            permission_type,
+            key: range.start,
+            range_end: range.end,
+        }
+    }
+
+    /// Returns the permission to read and watch one key; options make it a range.
+    pub fn read(key: impl Into<Key>) -> Self {
+        Self::new(PermissionType::Read, key)
+    }
+
+    /// Returns the permission to put and delete one key; options make it a range.
+    pub fn write(key: impl Into<Key>) -> Self {
+        Self::new(PermissionType::Write, key)
+    }
+
+    /// Returns the permission to do both with one key; options make it a range.
+    pub fn read_write(key: impl Into<Key>) -> Self {
+        Self::new(PermissionType::ReadWrite, key)
+    }
+
+    /// Makes it all keys from the given one up to `end`, which is not included. Of several
+    /// options, the last one counts.
+    #[must_use]
+    pub fn range_end(mut self, end: impl Into<Key>) -> Self {
+        self.range_end = end.into().into_bytes();
+        self
+    }
+
+    /// Makes it all keys that start with the given one; with an empty one, all keys.
+    #[must_use]
+    pub fn prefix(self) -> Self {
+        let range = KeyRange::prefix(self.key.clone());
+        self.over(range)
+    }
+
+    /// Makes it all keys from the given one on.
+    #[must_use]
+    pub fn from_key(self) -> Self {
+        let range = KeyRange::from_key(self.key.clone());
+        self.over(range)
+    }
+
+    /// Makes it all keys, whatever key was given.
+    #[must_use]
+    pub fn all_keys(self) -> Self {
+        self.over(KeyRange::all())
+    }
+
+    fn over(self, range: KeyRange) -> Self {
+        Self {
+            key: range.start,
+            range_end: range.end,
+            ..self
+        }
+    }
 }
 
 impl fmt::Debug for Permission {
@@ -84,7 +149,7 @@ pub(super) fn permission(permission: authpb::Permission) -> Permission {
     }
 }
 
-/// Lets a role read or write a key, or with options a range.
+/// Gives a role a [`Permission`].
 ///
 /// For a range that the role has a permission for already, the new type takes the place of the
 /// old one.
@@ -92,33 +157,34 @@ pub(super) fn permission(permission: authpb::Permission) -> Permission {
 /// The keys are those of the whole store: a [namespace](crate::Client::namespace) is not put in
 /// front of them, as what a role may do must not depend on who grants it.
 ///
+/// ```no_run
+/// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+/// use etcdex::auth::Permission;
+///
+/// let auth = client.auth();
+/// auth.role_grant_permission("jobs", Permission::read_write("jobs/").prefix()).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-roles>.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RoleGrantPermission {
     role: String,
-    permission_type: PermissionType,
-    key: Key,
-    selection: Selection,
+    permission: Permission,
 }
 
 impl RoleGrantPermission {
-    /// Lets `role` read or write one key; options make it a range.
-    pub fn new(
-        role: impl Into<String>,
-        permission_type: PermissionType,
-        key: impl Into<Key>,
-    ) -> Self {
+    /// Gives `role` the permission, which may also come from another role's
+    /// [`RoleGetResponse`](super::RoleGetResponse).
+    pub fn new(role: impl Into<String>, permission: Permission) -> Self {
         Self {
             role: role.into(),
-            permission_type,
-            key: key.into(),
-            selection: Selection::default(),
+            permission,
         }
     }
 }
-
-range_options! { RoleGrantPermission }
 
 impl Request for RoleGrantPermission {
     type Reply = AuthResponse;
@@ -137,13 +203,19 @@ impl Wire for RoleGrantPermission {
     }
 
     fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
-        let range = range(&self.role, &self.key, &self.selection)?;
+        check_role(&self.role)?;
+        let permission = &self.permission;
+        if permission.key.is_empty() {
+            return Err(refuse(
+                "the key of the permission is empty; etcd has no empty keys",
+            ));
+        }
         let message = pb::AuthRoleGrantPermissionRequest {
             name: self.role.clone(),
             perm: Some(authpb::Permission {
-                perm_type: self.permission_type.number(),
-                key: range.start,
-                range_end: range.end,
+                perm_type: permission.permission_type.number(),
+                key: permission.key.clone(),
+                range_end: permission.range_end.clone(),
             }),
         };
         frame(&message, limit)

@@ -170,6 +170,27 @@ impl UserChangePassword {
         }
     }
 
+    /// The user with that name logs in from now on with the password that has this bcrypt hash:
+    /// the sender of the request need not know the password. `hash` is the hash (`$2a$10$...`)
+    /// in base64, as etcd's API has it.
+    ///
+    /// It needs etcd 3.5 or later. **etcd 3.4 does not know the field and sets an empty
+    /// password**: ask [`status`](crate::maintenance::Maintenance::status) for the version first.
+    ///
+    /// [`UserAdd`] has no such form, because servers of all versions discard a hash there and
+    /// set an empty password. Add the user with a random password, then call this.
+    ///
+    /// Source: etcd's `server/etcdserver/v3_server.go` (`UserAdd`, `UserChangePassword`).
+    pub fn hashed(name: impl Into<String>, hash: impl Into<String>) -> Self {
+        Self {
+            wire: pb::AuthUserChangePasswordRequest {
+                name: name.into(),
+                hashed_password: hash.into(),
+                ..pb::AuthUserChangePasswordRequest::default()
+            },
+        }
+    }
+
     fn check(&self) -> Result<(), Failure> {
         check_user(&self.wire.name)
     }

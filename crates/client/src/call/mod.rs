@@ -237,6 +237,26 @@ pin_project! {
     /// The methods of a [`Client`](crate::Client) return it; the options of the request are
     /// methods on it. It is `Send + 'static`, so it can be spawned, joined and selected.
     ///
+    /// A call is not `Unpin`. To poll it in a loop with `select!`, pin it first:
+    ///
+    /// ```no_run
+    /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+    /// use std::pin::pin;
+    /// use std::time::Duration;
+    ///
+    /// let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    /// let mut call = pin!(client.get("jobs/1").no_timeout());
+    /// let reply = loop {
+    ///     tokio::select! {
+    ///         reply = &mut call => break reply?,
+    ///         _ = ticks.tick() => println!("still waiting"),
+    ///     }
+    /// };
+    /// # let _ = reply;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// An [`Error`] whose [`outcome`](Error::outcome) says whether the request may have been
     /// applied.

@@ -72,3 +72,36 @@ proptest! {
         prop_assert_eq!(nested.range(&range), first.range(&second.range(&range)));
     }
 }
+
+/// Every type that programs hold keys in converts, and all to the same bytes.
+#[test]
+fn keys_of_every_type() {
+    use std::borrow::Cow;
+    use std::sync::Arc;
+
+    let text = "jobs/1";
+    let bytes = Bytes::from(text);
+    let shared: Arc<str> = text.into();
+    for key in [
+        Key::from(text),
+        Key::from(&text.to_owned()),
+        Key::from(text.to_owned()),
+        Key::from(Cow::Borrowed(text)),
+        Key::from(Cow::<str>::Owned(text.to_owned())),
+        Key::from(Box::<str>::from(text)),
+        Key::from(&shared),
+        Key::from(shared),
+        Key::from(b"jobs/1"),
+        Key::from(*b"jobs/1"),
+        Key::from(text.as_bytes()),
+        Key::from(text.as_bytes().to_vec()),
+        Key::from(&text.as_bytes().to_vec()),
+        Key::from(Box::<[u8]>::from(text.as_bytes())),
+        Key::from(Cow::Borrowed(text.as_bytes())),
+        Key::from(&bytes),
+        Key::from(bytes),
+    ] {
+        assert_eq!(key.as_ref(), text.as_bytes());
+        assert_eq!(Key::from(&key), key);
+    }
+}

@@ -89,10 +89,13 @@ impl Get {
         Ok(Cow::Owned(wire))
     }
 
-    /// The part of the keys with `prefix` that begins with `from`.
-    pub(crate) fn over(mut self, prefix: &[u8], from: Bytes) -> Self {
+    /// From `from` on, up to `end`, which is not included; `"\0"` means "no end".
+    pub(crate) fn over(mut self, from: Bytes, end: &Bytes) -> Self {
         self.selection = Selection::default();
-        self.selection.set_prefix_end(prefix);
+        match &end[..] {
+            b"\0" => self.selection.set_from_key(),
+            _ => self.selection.set_end(end.clone().into()),
+        }
         self.wire.key = from;
         self
     }

@@ -17,7 +17,7 @@ use crate::key::Key;
 /// Pairs a page, unless said otherwise.
 const PAGE: u64 = 1_000;
 
-/// All pairs with a prefix, as they were at one revision, page by page.
+/// All pairs with a prefix or of another range, as they were at one revision, page by page.
 ///
 /// However long reading takes, what it gives is the state of a single moment: the first page
 /// settles the revision, and the others are read at it. It holds one page in memory. If the
@@ -44,8 +44,11 @@ const PAGE: u64 = 1_000;
 pub struct List {
     scope: Scope,
     template: Get,
-    prefix: Bytes,
+    /// The first key behind the range; `"\0"` means "no end".
+    end: Bytes,
     page: u64,
+    /// Number of pairs that may still be read, if there is a limit.
+    left: Option<u64>,
     stage: Stage,
     ready: VecDeque<KeyValue>,
     header: Option<ResponseHeader>,
@@ -60,16 +63,38 @@ enum Stage {
 
 impl List {
     pub(crate) fn new(scope: &Scope, prefix: Key) -> Self {
-        let prefix = prefix.into_bytes();
+        let end = prefix.prefix_end().into_bytes();
+        let start = prefix.into_bytes();
         Self {
             scope: scope.clone(),
             template: Get::new(Bytes::new()),
-            stage: Stage::From(prefix.clone()),
-            prefix,
+            stage: Stage::From(start),
+            end,
             page: PAGE,
+            left: None,
             ready: VecDeque::new(),
             header: None,
         }
+    }
+
+    /// Lists the keys from the given one up to `end`, which is not included, instead of those
+    /// with a prefix. Of this option and [`from_key`](Self::from_key), the last one counts.
+    pub fn range_end(mut self, end: impl Into<Key>) -> Self {
+        self.end = end.into().into_bytes();
+        self
+    }
+
+    /// Lists all keys from the given one on, instead of those with a prefix. Of this option and
+    /// [`range_end`](Self::range_end), the last one counts.
+    pub fn from_key(mut self) -> Self {
+        self.end = Bytes::from_static(b"\0");
+        self
+    }
+
+    /// Gives this many pairs at the most. Default, and what 0 means: all.
+    pub fn limit(mut self, pairs: u64) -> Self {
+        self.left = (pairs > 0).then_some(pairs);
+        self
     }
 
     /// How many pairs are read at a time, 1 at least. Default: 1,000. When a page turns out
@@ -120,8 +145,9 @@ impl List {
     }
 
     fn read(&mut self, from: Bytes) {
-        let get = self.template.clone().limit(self.page);
-        let get = get.over(&self.prefix, from.clone());
+        let pairs = self.left.map_or(self.page, |left| left.min(self.page));
+        let get = self.template.clone().limit(pairs);
+        let get = get.over(from.clone(), &self.end);
         self.stage = Stage::Reading(Box::pin(Call::new(&self.scope, get)), from);
     }
 
@@ -138,8 +164,10 @@ impl List {
                 "a page of the list is empty, and more is said to follow",
             ));
         }
+        let taken = page.kvs.len() as u64;
+        self.left = self.left.map(|left| left.saturating_sub(taken));
         self.stage = match page.kvs.last() {
-            Some(last) if page.more => Stage::From(successor(&last.key)),
+            Some(last) if page.more && self.left != Some(0) => Stage::From(successor(&last.key)),
             _ => Stage::Over,
         };
         self.ready = page.kvs.into();

@@ -21,12 +21,13 @@ pub use self::delete::{Delete, DeleteResponse};
 pub use self::get::{Get, GetResponse, SortOrder, SortTarget, ValueOf};
 pub use self::list::List;
 pub(crate) use self::plain::plain_request;
-pub use self::put::{LeaseId, Put, PutResponse};
+pub use self::put::{Put, PutResponse};
 pub use self::response::{KeyValue, ResponseHeader};
 pub(crate) use self::response::{header, key_value, key_values};
 pub(crate) use self::selection::{Selection, range_options};
 pub use self::stream::GetStream;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
+pub use crate::lease_id::LeaseId;
 use crate::transport::Failure;
 
 /// A request that makes no sense, refused before anything is sent.

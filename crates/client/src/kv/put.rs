@@ -2,58 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::num::NonZeroI64;
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{PutRequest, PutResponse as Reply};
 
-use super::{KeyValue, ResponseHeader, decode, header, key_value, refuse};
+use super::{KeyValue, LeaseId, ResponseHeader, decode, header, key_value, refuse};
 use crate::call::wire::Wire;
 use crate::call::{Request, options};
 use crate::error::Error;
 use crate::key::{Key, Namespace, Value};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
-
-/// The ID of a lease; never 0. `Display` writes it as `etcdctl` does, in hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-// Without 0, an `Option` of it is no larger, and pairs are converted from the wire in place.
-pub struct LeaseId(NonZeroI64);
-
-impl LeaseId {
-    /// The ID with that number; on the wire, 0 means that there is none.
-    #[must_use]
-    pub const fn new(id: i64) -> Option<Self> {
-        match NonZeroI64::new(id) {
-            Some(id) => Some(Self(id)),
-            None => None,
-        }
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn as_i64(self) -> i64 {
-        self.0.get()
-    }
-}
-
-impl fmt::Display for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.as_i64())
-    }
-}
-
-impl fmt::LowerHex for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::LowerHex::fmt(&self.as_i64(), f)
-    }
-}
-
-impl fmt::Debug for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LeaseId({:016x})", self.as_i64())
-    }
-}
 
 /// Puts a value at a key.
 ///

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::key::{Key, KeyRange, Namespace, prefix_end};
+use crate::key::{Key, KeyRange, Namespace};
 use crate::kv::refuse;
 use crate::transport::Failure;
 
@@ -55,15 +55,6 @@ impl Selection {
 
     pub(crate) fn set_all(&mut self) {
         self.set(Extent::All);
-    }
-
-    /// Up to the last key with that prefix.
-    pub(crate) fn set_prefix_end(&mut self, prefix: &[u8]) {
-        self.set(match &prefix_end(prefix)[..] {
-            // No key is behind those with the prefix.
-            b"\0" => Extent::FromKey,
-            end => Extent::To(Bytes::copy_from_slice(end)),
-        });
     }
 
     fn set(&mut self, extent: Extent) {

@@ -92,6 +92,18 @@ pub struct GrantResponse {
     pub ttl: Duration,
 }
 
+impl GrantResponse {
+    /// Makes a reply with an empty header, for a program's own fake of a client.
+    #[must_use]
+    pub fn new(id: LeaseId, ttl: Duration) -> Self {
+        Self {
+            header: ResponseHeader::default(),
+            id,
+            ttl,
+        }
+    }
+}
+
 impl Request for Grant {
     type Reply = GrantResponse;
 }

@@ -46,6 +46,18 @@ pub struct KeepAliveResponse {
     pub ttl: Duration,
 }
 
+impl KeepAliveResponse {
+    /// Makes a reply with an empty header, for a program's own fake of a client.
+    #[must_use]
+    pub fn new(id: LeaseId, ttl: Duration) -> Self {
+        Self {
+            header: ResponseHeader::default(),
+            id,
+            ttl,
+        }
+    }
+}
+
 impl Request for KeepAlive {
     type Reply = KeepAliveResponse;
 }

@@ -31,7 +31,8 @@ impl Leases {
 pub struct LeasesResponse {
     /// Who answered.
     pub header: ResponseHeader,
-    /// The leases; the one that would expire first comes first.
+    /// The leases. The cluster's leader puts the one that expires first in front; other members
+    /// do not renew leases and list them in no useful order.
     pub leases: Vec<LeaseId>,
 }
 

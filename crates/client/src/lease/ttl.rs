@@ -59,6 +59,20 @@ pub struct TtlResponse {
     pub keys: Vec<Bytes>,
 }
 
+impl TtlResponse {
+    /// Makes a reply with an empty header and no keys, for a program's own fake of a client.
+    #[must_use]
+    pub fn new(id: LeaseId, ttl: Option<Duration>, granted_ttl: Duration) -> Self {
+        Self {
+            header: ResponseHeader::default(),
+            id,
+            ttl,
+            granted_ttl,
+            keys: Vec::new(),
+        }
+    }
+}
+
 impl fmt::Debug for TtlResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TtlResponse")

@@ -47,6 +47,17 @@ pub struct Alarm {
     pub alarm_type: AlarmType,
 }
 
+impl Alarm {
+    /// Makes an alarm, for a program's own fake of a client.
+    #[must_use]
+    pub fn new(member_id: u64, alarm_type: AlarmType) -> Self {
+        Self {
+            member_id,
+            alarm_type,
+        }
+    }
+}
+
 /// The reply to [`Alarms`], [`ActivateAlarm`] and [`DisarmAlarm`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]

@@ -23,15 +23,20 @@ const AHEAD: usize = 16;
 ///
 /// Awaiting it writes. The bytes go to a temporary file beside the target, which only its
 /// owner may read (mode 0600 on unix). When all are there and their SHA-256 is right, they are
-/// synced to the disk, and the file takes the target's name, in place of what was there. Until
-/// then the target is as it was; a transfer that fails leaves nothing behind, one that
+/// synced to the disk, and the file takes the target's name, in place of a file that was there.
+/// Until then the target is as it was; a transfer that fails leaves nothing behind, one that
 /// is dropped leaves nothing for long, and one that is killed leaves `.<name>.<random>.part`.
+///
+/// Only a regular file is replaced: a target that is a folder, a device, a socket or a pipe is
+/// refused before anything is transferred. A symbolic link to a file is replaced by the new file,
+/// and the file that it points to stays.
 ///
 /// `etcdutl snapshot restore` takes the file.
 ///
 /// # Errors
 /// Those of [`Snapshot::next`], [`Corrupt`](ErrorKind::Corrupt) when the SHA-256 is wrong, and
-/// [`File`](ErrorKind::File) when the file cannot be written, with the cause as the source.
+/// [`File`](ErrorKind::File) when the file cannot be written, with the cause in the text and as
+/// the source. After an error, the target is as it was.
 ///
 /// # Cancel safety
 /// Dropping the future ends the transfer, and the target is as it was; unless the last byte has
@@ -73,6 +78,10 @@ pub struct SavedSnapshot {
     /// The version of the format that the database is in, as in `3.6.0`; told by etcd 3.6 and
     /// later.
     pub version: Option<String>,
+    /// Whether the folder was synced to the disk, too. When it was not, which some network file
+    /// systems refuse, the file is in place with all its bytes, and a crash of the machine soon
+    /// after can still bring back what the folder had before.
+    pub folder_synced: bool,
 }
 
 impl SnapshotTo {
@@ -92,6 +101,11 @@ impl SnapshotTo {
 
     async fn run(mut self) -> Result<SavedSnapshot, Error> {
         let draft = Draft::beside(&self.path).map_err(|error| self.snapshot.end(error))?;
+        let target = self.path.clone();
+        let checked = tokio::task::spawn_blocking(move || check_target(&target)).await;
+        checked
+            .unwrap_or_else(|cause| Err(failed("the check of the target has ended", cause)))
+            .map_err(|error| self.snapshot.end(error))?;
         let (pieces, writer) = mpsc::channel(AHEAD);
         let writer = tokio::task::spawn_blocking(move || draft.write(writer));
         let received = self.receive(&pieces).await;
@@ -105,8 +119,9 @@ impl SnapshotTo {
             .await
             .unwrap_or_else(|cause| Err(failed("the writer of the file has ended", cause)));
         received?;
-        written.map_err(|error| self.snapshot.end(error))?;
+        let folder_synced = written.map_err(|error| self.snapshot.end(error))?;
         Ok(SavedSnapshot {
+            folder_synced,
             size: self.snapshot.received(),
             version: self.snapshot.version().map(str::to_owned),
         })
@@ -175,8 +190,9 @@ impl Draft {
         })
     }
 
-    /// Runs on a thread that may block, until the sender ends or is dropped.
-    fn write(mut self, mut pieces: mpsc::Receiver<Piece>) -> Result<(), Error> {
+    /// Runs on a thread that may block, until the sender ends or is dropped. Returns whether the
+    /// folder was synced.
+    fn write(mut self, mut pieces: mpsc::Receiver<Piece>) -> Result<bool, Error> {
         let mut file = self.create().map_err(unwritten)?;
         self.exists = true;
         let mut seal = Seal::new();
@@ -190,7 +206,7 @@ impl Draft {
                 Piece::End => return Err(corrupt()),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn create(&self) -> io::Result<File> {
@@ -202,20 +218,51 @@ impl Draft {
     }
 
     /// Puts the file in its place so that a crash of the machine leaves the old one or the new.
-    fn finish(&mut self, file: &File) -> io::Result<()> {
+    /// Returns whether the folder was synced: from the rename on, the file is in place, and
+    /// nothing that fails afterwards is a failure of the whole.
+    fn finish(&mut self, file: &File) -> io::Result<bool> {
         file.sync_all()?;
         fs::rename(&self.path, &self.target)?;
         self.exists = false;
-        // Only unix can open a folder, which is how its entries are synced.
-        #[cfg(unix)]
-        {
-            let folder = self
-                .target
-                .parent()
-                .filter(|path| !path.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(sync_folder(&self.target))
+    }
+}
+
+/// Syncs the folder of a file, so that its entry survives a crash. Only unix can open a folder.
+fn sync_folder(target: &Path) -> bool {
+    let folder = target.parent().filter(|path| !path.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let synced = !cfg!(unix)
+        || File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .is_ok();
+    if !synced {
+        tracing::warn!(
+            target: "etcdex",
+            "the snapshot is in place, but its folder could not be synced to the disk"
+        );
+    }
+    synced
+}
+
+/// Refuses a target that is there and is no file: to replace a device or a folder by a snapshot
+/// is never what was meant.
+fn check_target(target: &Path) -> Result<(), Error> {
+    match fs::metadata(target) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(found) => {
+            let (what, cause) = if found.is_dir() {
+                let what = "a folder: name the file in it";
+                (what, io::ErrorKind::IsADirectory)
+            } else {
+                let what = "a device, a socket or a pipe, which is not replaced";
+                (what, io::ErrorKind::InvalidInput)
+            };
+            let message = format!("the path of the snapshot is {what}");
+            Err(Error::new(ErrorKind::File, message).with_source(io::Error::from(cause)))
         }
-        Ok(())
+        // A missing folder, or one that may not be written to, shows when the file is made.
+        Err(_) => Ok(()),
     }
 }
 
@@ -240,11 +287,8 @@ fn unwritten(cause: io::Error) -> Error {
     failed("the snapshot's file cannot be written", cause)
 }
 
-fn failed(
-    message: &'static str,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
-    Error::new(ErrorKind::File, message)
+fn failed(message: &'static str, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::File, format!("{message}: {cause}"))
         .with_outcome(Outcome::Unknown)
         .with_source(cause)
 }

@@ -121,12 +121,44 @@ async fn a_file_that_cannot_be_written_is_an_error_with_a_cause() {
         assert_eq!(error.kind(), ErrorKind::File, "{error}");
         let cause = std::error::Error::source(&error).expect("it has one");
         assert!(cause.is::<std::io::Error>(), "{cause}");
+        let text = error.to_string();
+        assert!(
+            text.contains("No such file") || text.contains("a folder"),
+            "{text}"
+        );
         assert!(inside(folder.path()).is_empty());
     }
     let error = client.maintenance().snapshot_to("..").await;
     let error = error.expect_err("that is no name of a file");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert_eq!(error.attempts(), 0, "{error}");
+}
+
+/// A target that is no file stays what it is, and nothing is transferred for it.
+#[cfg(unix)]
+#[tokio::test]
+async fn only_a_file_is_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let client = client(parts()).await;
+    for path in [socket.as_path(), folder.path(), Path::new("/dev/null")] {
+        let error = client.maintenance().snapshot_to(path).await;
+        let error = error.expect_err("it is no file");
+        assert_eq!(error.kind(), ErrorKind::File, "{error}");
+        assert_eq!(error.attempts(), 0, "{error}");
+        assert_eq!(inside(folder.path()), ["socket"]);
+    }
+
+    // A link gives way to the file; the file that it points to stays.
+    let (old, link) = (folder.path().join("old"), folder.path().join("link"));
+    std::fs::write(&old, "an older one").expect("it is written");
+    std::os::unix::fs::symlink(&old, &link).expect("a link");
+    let saved = client.maintenance().snapshot_to(&link).await;
+    assert!(saved.expect("it is written").folder_synced);
+    let kept = std::fs::read(&old).expect("it is there");
+    assert_eq!(kept, b"an older one");
+    assert!(link.symlink_metadata().expect("it is there").is_file());
 }
 
 /// Before the first chunk it is a read like others; after it, another try would be another

@@ -25,7 +25,7 @@ use super::dial::{Dialed, Refusal};
 use super::handshake::Unreachable;
 use crate::config::Config;
 use crate::connector::ByteStream;
-use crate::endpoint::{Address, Endpoint};
+use crate::endpoint::{Address, Endpoint, without_zone};
 use crate::error::{Error, ErrorKind};
 
 const H2: &[u8] = b"h2";
@@ -100,7 +100,7 @@ impl Tls {
             return Ok(name.clone());
         }
         let host = match endpoint.address() {
-            Address::Tcp { host, .. } => host.as_str(),
+            Address::Tcp { host, .. } => without_zone(host),
             // No URL with a path is https.
             Address::Unix(_) => "localhost",
         };

@@ -30,6 +30,23 @@ pub struct CompareTarget<T> {
     wrap: fn(T) -> TargetUnion,
 }
 
+/// How a condition compares, where the program chooses it at run time: for
+/// [`CompareTarget::compare`].
+///
+/// Source: `Compare.CompareResult` in etcd's `rpc.proto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+// Exhaustive: etcd's API has these four and has not gained one since version 3.0.
+pub enum CompareOp {
+    /// Both are the same.
+    Equal,
+    /// The key's is greater than the given one.
+    Greater,
+    /// The key's is less than the given one.
+    Less,
+    /// Both differ.
+    NotEqual,
+}
+
 impl Compare {
     /// The version of a key; 0 when it does not exist.
     pub fn version(key: impl Into<Key>) -> CompareTarget<i64> {
@@ -96,27 +113,42 @@ impl<T> CompareTarget<T> {
         }
     }
 
-    /// It is the same.
+    /// Holds if both are the same.
     pub fn equal(self, other: impl Into<T>) -> Compare {
-        self.compare(CompareResult::Equal, other.into())
+        self.compare(CompareOp::Equal, other)
     }
 
-    /// It is another.
+    /// Holds if they differ.
     pub fn not_equal(self, other: impl Into<T>) -> Compare {
-        self.compare(CompareResult::NotEqual, other.into())
+        self.compare(CompareOp::NotEqual, other)
     }
 
-    /// It is greater.
+    /// Holds if the key's is greater.
     pub fn greater(self, other: impl Into<T>) -> Compare {
-        self.compare(CompareResult::Greater, other.into())
+        self.compare(CompareOp::Greater, other)
     }
 
-    /// It is less.
+    /// Holds if the key's is less.
     pub fn less(self, other: impl Into<T>) -> Compare {
-        self.compare(CompareResult::Less, other.into())
+        self.compare(CompareOp::Less, other)
     }
 
-    fn compare(self, result: CompareResult, other: T) -> Compare {
+    /// Compares with an operator that the program chooses at run time.
+    ///
+    /// ```
+    /// use etcdex::{Compare, CompareOp};
+    ///
+    /// let op = CompareOp::Less;
+    /// let condition = Compare::version("job").compare(op, 3);
+    /// # let _ = condition;
+    /// ```
+    pub fn compare(self, op: CompareOp, other: impl Into<T>) -> Compare {
+        let result = match op {
+            CompareOp::Equal => CompareResult::Equal,
+            CompareOp::Greater => CompareResult::Greater,
+            CompareOp::Less => CompareResult::Less,
+            CompareOp::NotEqual => CompareResult::NotEqual,
+        };
         Compare {
             selection: Selection::default(),
             wire: Message {
@@ -124,7 +156,7 @@ impl<T> CompareTarget<T> {
                 target: self.target as i32,
                 key: self.key.into_bytes(),
                 range_end: bytes::Bytes::new(),
-                target_union: Some((self.wrap)(other)),
+                target_union: Some((self.wrap)(other.into())),
             },
         }
     }

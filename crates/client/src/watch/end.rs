@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::{Error, ErrorKind, Outcome};
+
 /// Why a watch has ended. Before it comes, everything that was received has been delivered.
 ///
 /// A lost connection, a lost leader, an expired token and a slow consumer end no watch.
@@ -71,3 +73,45 @@ impl fmt::Display for WatchEnd {
 }
 
 impl std::error::Error for WatchEnd {}
+
+/// A function that returns [`Error`] can use `?` on what a watch returns. The end itself is the
+/// [`source`](std::error::Error::source) of the error; the outcome is
+/// [`Rejected`](Outcome::Rejected), because a watch writes nothing.
+impl From<WatchEnd> for Error {
+    fn from(end: WatchEnd) -> Self {
+        let kind = match &end {
+            WatchEnd::Compacted { .. } => ErrorKind::Compacted,
+            WatchEnd::Cancelled { .. } => ErrorKind::Cancelled,
+            WatchEnd::PermissionDenied => ErrorKind::PermissionDenied,
+            WatchEnd::TooLarge { .. } => ErrorKind::MessageTooLarge,
+            WatchEnd::ClusterChanged => ErrorKind::ClusterMismatch,
+            WatchEnd::RolledBack { .. } => ErrorKind::FutureRevision,
+            WatchEnd::ClientClosed => ErrorKind::Closed,
+        };
+        Self::new(kind, format!("the watch has ended: {end}"))
+            .with_outcome(Outcome::Rejected)
+            .with_source(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read() -> Result<(), Error> {
+        let end = WatchEnd::Compacted { revision: 7 };
+        Err::<(), WatchEnd>(end)?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_end_becomes_an_error_that_keeps_it_as_its_source() {
+        let error = read().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Compacted);
+        assert_eq!(error.outcome(), Outcome::Rejected);
+        let source = std::error::Error::source(&error).unwrap();
+        let end = source.downcast_ref::<WatchEnd>();
+        assert_eq!(end, Some(&WatchEnd::Compacted { revision: 7 }));
+        assert!(error.to_string().contains("before revision 7"), "{error}");
+    }
+}

@@ -3,7 +3,7 @@
 use etcdex_proto::mvccpb;
 
 use crate::error::Error;
-use crate::key::Namespace;
+use crate::key::{Key, Namespace};
 use crate::kv::{KeyValue, ResponseHeader, broken, key_value};
 
 /// What happened to a key.
@@ -36,6 +36,32 @@ pub struct Event {
 }
 
 impl Event {
+    /// Makes the event of a put, for a program's own fake of a watch. The revisions are those of
+    /// `kv`.
+    #[must_use]
+    pub fn put(kv: KeyValue) -> Self {
+        Self {
+            kind: EventKind::Put,
+            kv,
+            prev_kv: None,
+        }
+    }
+
+    /// Makes the event of a delete at that revision, for a program's own fake of a watch.
+    #[must_use]
+    pub fn delete(key: impl Into<Key>, mod_revision: i64) -> Self {
+        let kv = KeyValue {
+            key: key.into().into_bytes(),
+            mod_revision,
+            ..KeyValue::default()
+        };
+        Self {
+            kind: EventKind::Delete,
+            kv,
+            prev_kv: None,
+        }
+    }
+
     /// Whether it made the key.
     #[must_use]
     pub fn is_create(&self) -> bool {
@@ -61,6 +87,16 @@ impl Event {
 }
 
 /// The events of one or more whole revisions, in the order in which they happened.
+///
+/// A program's own fake of a watch makes one from [`Batch::default`]:
+///
+/// ```
+/// use etcdex::{Batch, Event};
+///
+/// let mut batch = Batch::default();
+/// batch.revision = 7;
+/// batch.events.push(Event::delete("jobs/1", 7));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Batch {

@@ -45,14 +45,17 @@ pub enum WatchMessage {
     /// Everything up to a revision has been delivered.
     #[non_exhaustive]
     Progress {
-        /// Of this watch, which had asked for [`progress_notify`](crate::Watch::progress_notify);
-        /// or of all watches, in answer to
-        /// [`request_progress`](crate::Watcher::request_progress).
+        /// The watch that had asked for [`progress_notify`](crate::Watch::progress_notify);
+        /// `None` for all watches of this watcher, as the answer to its own
+        /// [`request_progress`](crate::Watcher::request_progress). Other watchers of the client
+        /// are not told.
         watch: Option<WatchRef>,
         /// Up to here.
         revision: i64,
     },
-    /// A watch has ended, and not because you have cancelled it. Nothing comes of it any more.
+    /// A watch has ended by itself. Nothing comes of it any more. Cancelling a watch with
+    /// [`cancel`](crate::Watcher::cancel) or [`cancel_all`](crate::Watcher::cancel_all) brings no
+    /// such message: when the method returns, nothing more comes of the watch.
     #[non_exhaustive]
     Canceled {
         /// Which.

@@ -1,7 +1,7 @@
 //! Users, roles and permissions, by etcd's documentation:
 //! <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/>.
 
-use etcdex::auth::{Auth, Permission, PermissionType};
+use etcdex::auth::{Auth, Permission, PermissionType, UserChangePassword};
 use etcdex::{Client, Error, ErrorKind, Outcome};
 use etcdex_testkit::Etcd;
 use serde_json::Value;
@@ -68,7 +68,7 @@ async fn absent(auth: &Auth) {
     assert_rejected(auth.user_grant_role("ann", "none").await, RoleNotFound);
     assert_rejected(auth.role_delete("none").await, RoleNotFound);
     assert_rejected(auth.role_get("none").await, RoleNotFound);
-    let grant = auth.role_grant_permission("none", PermissionType::Read, "k");
+    let grant = auth.role_grant_permission("none", Permission::read("k"));
     assert_rejected(grant.await, RoleNotFound);
     assert_rejected(auth.role_revoke_permission("none", "k").await, RoleNotFound);
     assert_rejected(auth.role_add("writer").await, ErrorKind::RoleExists);
@@ -85,10 +85,11 @@ async fn nonsense(auth: &Auth) {
     assert_refused(auth.role_add("").await);
     assert_refused(auth.role_delete("").await);
     assert_refused(auth.role_get("").await);
-    let grant = |key: &str| auth.role_grant_permission("writer", PermissionType::Read, key);
-    assert_refused(grant("").await);
-    assert_refused(grant("k").prefix().from_key().await);
-    assert_refused(grant("k").range_end("").await);
+    let nothing = auth.role_grant_permission("writer", Permission::read(""));
+    assert_refused(nothing.await);
+    let revoke = |key: &str| auth.role_revoke_permission("writer", key);
+    assert_refused(revoke("k").prefix().from_key().await);
+    assert_refused(revoke("k").range_end("").await);
     assert_refused(auth.role_revoke_permission("", "k").await);
     assert_refused(auth.role_revoke_permission("writer", "").await);
 }
@@ -140,13 +141,18 @@ async fn permissions_of_every_form() {
         auth.role_add("r").await.unwrap();
         assert!(permissions(&auth).await.is_empty());
 
-        let grant = |kind, key: &'static [u8]| auth.role_grant_permission("r", kind, key);
-        grant(Read, b"\0\xff").await.unwrap();
-        grant(Write, b"p/").prefix().await.unwrap();
-        grant(ReadWrite, b"\xff\xff").prefix().await.unwrap();
-        grant(Read, b"f").from_key().await.unwrap();
-        grant(Write, b"g").range_end(b"h\xfe").await.unwrap();
-        grant(ReadWrite, b"").all_keys().await.unwrap();
+        let grant = |permission| auth.role_grant_permission("r", permission);
+        for permission in [
+            Permission::read(b"\0\xff"),
+            Permission::write("p/").prefix(),
+            Permission::read_write(b"\xff\xff").prefix(),
+            Permission::read("f").from_key(),
+            Permission::write("g").range_end(b"h\xfe"),
+            Permission::read_write("").all_keys(),
+        ] {
+            grant(permission.clone()).await.unwrap();
+            assert!(permissions(&auth).await.contains(&permission));
+        }
 
         let all = permissions(&auth).await;
         let mut found: Vec<_> = all
@@ -166,7 +172,7 @@ async fn permissions_of_every_form() {
         assert_eq!(told(&all), listed(&etcd).await);
 
         // Another type for the same range takes the place of the first.
-        grant(ReadWrite, b"\0\xff").await.unwrap();
+        grant(Permission::read_write(b"\0\xff")).await.unwrap();
         assert_eq!(permissions(&auth).await.len(), 6);
         assert_eq!(told(&permissions(&auth).await), listed(&etcd).await);
         revoke(&auth).await;
@@ -233,7 +239,7 @@ async fn authentication_goes_on_and_off() {
             .unwrap();
         auth.user_add("ann", "hush-pw").await.unwrap();
         auth.role_add("r").await.unwrap();
-        let grant = auth.role_grant_permission("r", PermissionType::Read, "k");
+        let grant = auth.role_grant_permission("r", Permission::read("k"));
         grant.await.unwrap();
         auth.user_grant_role("ann", "r").await.unwrap();
         client.put("k", "v").await.unwrap();
@@ -314,4 +320,38 @@ async fn assert_status(client: &Client, modern: bool, enabled: bool) {
     let status = status.unwrap();
     assert_eq!(status.enabled, enabled);
     assert_ne!(status.auth_revision, 0);
+}
+
+/// A user logs in with the password that belongs to a hash, on servers that know of hashes.
+#[tokio::test]
+async fn a_password_is_changed_by_its_hash() {
+    // Made by crypt(3), `$2a$04$`, of "hush-hashed".
+    const HASH: &str =
+        "JDJhJDA0JGFiY2RlZmdoaWprbG1ub3BxcnN0dXVQLk1EMXMvWmkxeGJWSHZJUzk1aEhweHpDb0IwWXZl";
+    each_alone(&[], |etcd| async move {
+        if !etcd.version().is_at_least(3, 5) {
+            return;
+        }
+        let client = connect(&etcd).await;
+        let auth = client.auth();
+        // Some versions have the role from the start.
+        let _ = auth.role_add("root").await;
+        auth.user_add("root", "hush-old").await.unwrap();
+        auth.user_grant_role("root", "root").await.unwrap();
+        let change = UserChangePassword::hashed("root", HASH);
+        client.run(change).await.unwrap();
+        auth.enable().await.unwrap();
+        let login = |password: &str| {
+            let builder = Client::builder().endpoint(etcd.endpoint());
+            builder.credentials("root", password).connect()
+        };
+        let new = login("hush-hashed").await.unwrap();
+        new.put("k", "v").await.unwrap();
+        for wrong in ["hush-old", ""] {
+            let error = login(wrong).await.unwrap_err();
+            assert_ne!(error.kind(), ErrorKind::Unavailable, "{error}");
+        }
+        new.auth().disable().await.unwrap();
+    })
+    .await;
 }

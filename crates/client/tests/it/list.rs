@@ -24,6 +24,32 @@ async fn fill(client: &Client, count: usize) {
 }
 
 #[tokio::test]
+async fn ranges_and_limits_of_a_list() {
+    each(|stage| async move {
+        let inside = stage.inside();
+        for key in ["a", "b", "c", "d", "e"] {
+            inside.put(key, "v").await.unwrap();
+        }
+        let got = async |list: List| {
+            let all = collect(&mut list.page(2)).await.unwrap();
+            keys(&all).concat()
+        };
+        assert_eq!(got(inside.list("b").range_end("d")).await, "bc");
+        assert_eq!(got(inside.list("c").from_key()).await, "cde");
+        assert_eq!(got(inside.list("c")).await, "c");
+        for (limit, expected) in [(1, "a"), (2, "ab"), (3, "abc"), (5, "abcde"), (9, "abcde")] {
+            assert_eq!(got(inside.list("").limit(limit)).await, expected);
+        }
+        assert_eq!(got(inside.list("").limit(0)).await, "abcde");
+        assert_eq!(got(inside.list("b").range_end("e").limit(2)).await, "bc");
+        let mut nothing = inside.list("").range_end("b");
+        let error = collect(&mut nothing).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn many_keys_in_pages_of_any_size() {
     each(|stage| async move {
         let inside = stage.inside();

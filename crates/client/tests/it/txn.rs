@@ -1,7 +1,8 @@
 //! Transactions: <https://etcd.io/docs/v3.6/learning/api/#transaction>.
 
 use etcdex::{
-    Client, Compare, Delete, Error, ErrorKind, Get, OperationResponse, Outcome, Put, Txn,
+    Client, Compare, CompareOp, Delete, Error, ErrorKind, Get, Operation, OperationResponse,
+    Outcome, Put, Txn,
 };
 
 use crate::stage::{each, keys};
@@ -35,6 +36,76 @@ async fn then_and_otherwise() {
         assert!(!txn.await.unwrap().succeeded);
         let empty = inside.txn().await.unwrap();
         assert!(empty.succeeded && empty.responses.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lists_of_conditions_and_operations() {
+    each(|stage| async move {
+        let inside = stage.inside();
+        let absent = |key: &str| Compare::version(key).equal(0);
+        let puts = |value: &str| ["a", "b"].map(|key| Put::new(key, value));
+        let all = |value: &str| {
+            let txn = inside.txn().when_all(["a", "b"].map(absent));
+            let txn = txn.then_all(puts(value));
+            txn.otherwise_all([Operation::from(Get::new("a")), Delete::new("b").into()])
+        };
+        assert!(all("new").await.unwrap().succeeded);
+        let refused = all("newer").await.unwrap();
+        assert!(!refused.succeeded);
+        assert_eq!(refused.responses.len(), 2);
+        assert_eq!(inside.get("b").string().await.unwrap(), None);
+        // One of the two conditions holds, which is not enough.
+        assert!(!all("newest").await.unwrap().succeeded);
+        let value = inside.get("a").string().await.unwrap();
+        assert_eq!(value.as_deref(), Some("new"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_operator_that_is_chosen_at_run_time() {
+    use std::cmp::Ordering;
+    each(|stage| async move {
+        let inside = stage.inside();
+        inside.put("k", "m").await.unwrap();
+        for op in [
+            CompareOp::Equal,
+            CompareOp::NotEqual,
+            CompareOp::Greater,
+            CompareOp::Less,
+        ] {
+            for other in ["a", "m", "z"] {
+                let compare = Compare::value("k").compare(op, other);
+                let held = inside.txn().when(compare).await.unwrap().succeeded;
+                let order = "m".cmp(other);
+                let expected = match op {
+                    CompareOp::Equal => order == Ordering::Equal,
+                    CompareOp::NotEqual => order != Ordering::Equal,
+                    CompareOp::Greater => order == Ordering::Greater,
+                    CompareOp::Less => order == Ordering::Less,
+                };
+                assert_eq!(held, expected, "{op:?} {other}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_operation_is_a_request_of_its_own() {
+    each(|stage| async move {
+        let inside = stage.inside();
+        let run = async |operation: Operation| inside.run(operation).await.unwrap();
+        let put = run(Put::new("k", "v").into()).await;
+        assert!(put.into_put().is_some());
+        let get = run(Get::new("k").into()).await.into_get().unwrap();
+        assert_eq!(get.into_kv().unwrap().value_str(), Some("v"));
+        let txn = run(Txn::new().then(Get::new("k")).into()).await;
+        assert_eq!(txn.into_txn().unwrap().responses.len(), 1);
+        let delete = run(Delete::new("k").into()).await.into_delete().unwrap();
+        assert_eq!(delete.deleted, 1);
     })
     .await;
 }

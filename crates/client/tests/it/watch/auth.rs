@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcdex::auth::PermissionType;
+use etcdex::auth::Permission;
 use etcdex::{Builder, Client, ErrorKind};
 use etcdex_testkit::{Etcd, Proxy};
 
@@ -19,8 +19,8 @@ async fn enable(etcd: &Etcd) {
     auth.user_add("root", PASSWORD).await.unwrap();
     auth.user_grant_role("root", "root").await.unwrap();
     auth.role_add("own").await.unwrap();
-    let grant = auth.role_grant_permission("own", PermissionType::ReadWrite, "own/");
-    grant.prefix().await.unwrap();
+    let all = Permission::read_write("own/").prefix();
+    auth.role_grant_permission("own", all).await.unwrap();
     auth.user_add("ann", PASSWORD).await.unwrap();
     auth.user_grant_role("ann", "own").await.unwrap();
     auth.enable().await.unwrap();

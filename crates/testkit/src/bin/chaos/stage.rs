@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use etcdex::Client;
-use etcdex::auth::PermissionType;
+use etcdex::auth::Permission;
 use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Proxy, Tap};
 
 use crate::args::Run;
@@ -117,8 +117,8 @@ impl Stage {
             auth.role_add(user).await?;
             auth.user_grant_role(user, user).await?;
         }
-        let all = auth.role_grant_permission(WATCHER, PermissionType::Read, "");
-        all.all_keys().await?;
+        let all = Permission::read("").all_keys();
+        auth.role_grant_permission(WATCHER, all).await?;
         auth.enable().await?;
         Ok(())
     }
