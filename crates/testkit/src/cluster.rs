@@ -5,12 +5,14 @@ use std::io;
 use tokio::time::{Instant, sleep};
 
 use crate::etcd::{DEADLINE, INTERVAL};
+use crate::peers::PeerProxies;
 use crate::{Binary, Etcd};
 
 /// Several etcd servers that are one cluster; killed when dropped.
 #[derive(Debug)]
 pub struct Cluster {
     members: Vec<Etcd>,
+    peers: Option<PeerProxies>,
 }
 
 impl Cluster {
@@ -21,8 +23,8 @@ impl Cluster {
         Etcd::builder().binary(binary).start_cluster(size).await
     }
 
-    pub(crate) fn of(members: Vec<Etcd>) -> Self {
-        Self { members }
+    pub(crate) fn of(members: Vec<Etcd>, peers: Option<PeerProxies>) -> Self {
+        Self { members, peers }
     }
 
     /// The servers; each can be killed, paused and restarted by itself.
@@ -46,13 +48,56 @@ impl Cluster {
         }
     }
 
-    /// Waits until one of the members that run leads, and gives it.
+    /// Cuts a member off from its peers, in both directions: all connections from and to it are
+    /// reset, and new ones are refused, until [`heal`](Self::heal). It is cut off when this
+    /// returns.
+    ///
+    /// Clients still reach the member, and it answers pings and serializable reads, but nothing
+    /// that needs a quorum. It may take itself for the leader for an election time-out (1 s).
+    /// Several members can be cut off at a time. A [`newcomer`](Self::newcomer) is not known to
+    /// the proxies and has no connections to members while any of them is cut off.
+    ///
+    /// # Errors
+    ///
+    /// There is no such member, or the cluster was started without
+    /// [`peer_proxies`](crate::Builder::peer_proxies).
+    pub async fn isolate(&self, member: usize) -> io::Result<()> {
+        self.peers()?.isolate(member).await
+    }
+
+    /// Lets a member reach its peers again, and them it. It takes a moment until it has caught
+    /// up; [`Etcd::ready`] waits for that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`isolate`](Self::isolate).
+    pub fn heal(&self, member: usize) -> io::Result<()> {
+        self.peers()?.heal(member)
+    }
+
+    fn peers(&self) -> io::Result<&PeerProxies> {
+        self.peers.as_ref().ok_or_else(|| {
+            io::Error::other("the cluster was started without proxies between its members")
+        })
+    }
+
+    fn is_isolated(&self, member: usize) -> bool {
+        let peers = self.peers.as_ref();
+        peers.is_some_and(|peers| peers.is_isolated(member))
+    }
+
+    /// Waits until one of the members that run and are not isolated leads, and gives it.
     ///
     /// To be used after a leader was killed or paused: etcd loses what it is asked meanwhile.
     pub async fn leader(&self) -> io::Result<&Etcd> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            for member in self.members.iter().filter(|member| member.is_running()) {
+            let able = self
+                .members
+                .iter()
+                .enumerate()
+                .filter(|(index, member)| member.is_running() && !self.is_isolated(*index));
+            for (_, member) in able {
                 let metrics = member.metrics().await.unwrap_or_default();
                 if metrics
                     .lines()

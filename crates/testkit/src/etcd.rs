@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -37,9 +37,23 @@ pub struct Etcd {
     ports: Ports,
     arguments: Vec<OsString>,
     https: bool,
-    // Before the folder: the process ends first.
-    process: Mutex<Option<Process>>,
+    process: SharedProcess,
     folder: TempDir,
+}
+
+/// The process of a server, if it has one, for all that have to know it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedProcess(Arc<Mutex<Option<Process>>>);
+
+impl SharedProcess {
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.lock().as_ref().map(Process::id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Process>> {
+        // A panic leaves it whole: it is only ever replaced.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Etcd {
@@ -73,7 +87,7 @@ impl Etcd {
             ports,
             arguments,
             https,
-            process: Mutex::new(None),
+            process: SharedProcess::default(),
             folder,
         })
     }
@@ -94,9 +108,18 @@ impl Etcd {
         self.ports.client
     }
 
-    /// Where the other members find it.
+    /// Where the other members find it: the URL that it advertises, which may be a proxy's.
     pub fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.peer)
+        self.ports.peer_url()
+    }
+
+    /// Where it listens for the other members.
+    pub(crate) fn peer_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.peer).into()
+    }
+
+    pub(crate) fn shared_process(&self) -> SharedProcess {
+        self.process.clone()
     }
 
     /// Its name in the cluster: `n1`, `n2` ...
@@ -116,7 +139,7 @@ impl Etcd {
 
     /// The id of its process; none when it was killed.
     pub fn pid(&self) -> Option<u32> {
-        self.process().as_ref().map(Process::id)
+        self.process.id()
     }
 
     /// Its data.
@@ -274,8 +297,7 @@ impl Etcd {
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Process>> {
-        // Whole whoever panicked with it: it is only ever replaced.
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+        self.process.lock()
     }
 
     fn running<T>(&self, act: impl FnOnce(&mut Process) -> io::Result<T>) -> io::Result<T> {
@@ -310,6 +332,8 @@ impl Drop for Etcd {
                 self.log_tail()
             );
         }
+        // ORDER: before the folder goes. Proxies know the process too, and may outlive this.
+        self.kill();
     }
 }
 

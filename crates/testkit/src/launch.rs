@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
+use crate::peers::{PeerListeners, PeerProxies, Target};
 use crate::ports::Ports;
 use crate::{Binaries, Binary, Cluster, Etcd, Version};
 
@@ -16,7 +17,11 @@ pub struct Builder {
     choice: Choice,
     arguments: Vec<OsString>,
     https: bool,
+    peer_proxies: bool,
 }
+
+/// The servers of a cluster, and the proxies between them.
+type Members = (Vec<Etcd>, Option<PeerProxies>);
 
 #[derive(Clone, Debug, Default)]
 enum Choice {
@@ -74,11 +79,23 @@ impl Builder {
         ])
     }
 
+    /// Puts a proxy before the peer port of each member, so that members can be cut off from
+    /// their peers: [`Cluster::isolate`]. Clients are not affected.
+    ///
+    /// It needs `/proc`, that is Linux. Without this, members reach each other directly.
+    #[must_use]
+    pub fn peer_proxies(mut self) -> Self {
+        self.peer_proxies = true;
+        self
+    }
+
     /// Starts one server and waits until it answers.
     ///
     /// The error has the end of etcd's log.
-    pub async fn start(self) -> io::Result<Etcd> {
-        let mut members = self.members(1).await?;
+    pub async fn start(mut self) -> io::Result<Etcd> {
+        // The proxies would belong to a cluster, and one server has no peers.
+        self.peer_proxies = false;
+        let (mut members, _) = self.members(1).await?;
         Ok(members.remove(0))
     }
 
@@ -86,7 +103,8 @@ impl Builder {
     ///
     /// The error has the end of the log of the etcd that did not.
     pub async fn start_cluster(self, size: usize) -> io::Result<Cluster> {
-        Ok(Cluster::of(self.members(size).await?))
+        let (members, peers) = self.members(size).await?;
+        Ok(Cluster::of(members, peers))
     }
 
     /// One more server for a cluster, which does not run yet.
@@ -98,7 +116,7 @@ impl Builder {
             .iter()
             .map(|member| format!("{}={}", member.name(), member.peer_url()))
             .collect();
-        urls.push(format!("{name}=http://127.0.0.1:{}", ports.peer));
+        urls.push(format!("{name}={}", ports.peer_url()));
         let mut arguments = self.arguments.clone();
         arguments.extend(self.own(binary.version(), &name, ports));
         arguments.extend([
@@ -108,7 +126,7 @@ impl Builder {
         Etcd::new(binary, name, ports, arguments, self.https)
     }
 
-    async fn members(self, size: usize) -> io::Result<Vec<Etcd>> {
+    async fn members(self, size: usize) -> io::Result<Members> {
         let binary = self.choice.binary()?;
         let mut attempt = 1;
         loop {
@@ -121,11 +139,12 @@ impl Builder {
         }
     }
 
-    async fn attempt(&self, binary: &Binary, size: usize) -> io::Result<Vec<Etcd>> {
-        let ports = Ports::free(size)?;
+    async fn attempt(&self, binary: &Binary, size: usize) -> io::Result<Members> {
+        let mut ports = Ports::free(size)?;
+        let listeners = self.peer_listeners(&mut ports)?;
         let cluster: Vec<String> = (1..)
             .zip(&ports)
-            .map(|(number, ports)| format!("n{number}=http://127.0.0.1:{}", ports.peer))
+            .map(|(number, ports)| format!("n{number}={}", ports.peer_url()))
             .collect();
         let cluster = cluster.join(",");
         // What is left of another cluster at one of these ports must not get into this one.
@@ -139,14 +158,36 @@ impl Builder {
                 format!("--initial-cluster={cluster}").into(),
                 format!("--initial-cluster-token={token}").into(),
             ]);
-            let member = Etcd::new(binary.clone(), name, ports, arguments, self.https)?;
+            members.push(Etcd::new(
+                binary.clone(),
+                name,
+                ports,
+                arguments,
+                self.https,
+            )?);
+        }
+        let proxies = listeners
+            .map(|listeners| listeners.start(members.iter().map(target).collect()))
+            .transpose()?;
+        for member in &members {
             member.launch()?;
-            members.push(member);
         }
         for member in &members {
             member.ready().await?;
         }
-        Ok(members)
+        Ok((members, proxies))
+    }
+
+    /// A listener for the proxy before each peer port, if there are to be proxies.
+    fn peer_listeners(&self, ports: &mut [Ports]) -> io::Result<Option<PeerListeners>> {
+        if !self.peer_proxies {
+            return Ok(None);
+        }
+        let listeners = PeerListeners::bind(ports.len())?;
+        for (ports, proxy) in ports.iter_mut().zip(listeners.ports()?) {
+            ports.peer_proxy = Some(proxy);
+        }
+        Ok(Some(listeners))
     }
 
     /// The arguments that make one server of its own.
@@ -165,7 +206,7 @@ impl Builder {
             format!("--name={name}"),
             format!("--listen-client-urls={client}"),
             format!("--listen-peer-urls={peer}"),
-            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={}", ports.peer_url()),
             format!("--listen-metrics-urls=http://127.0.0.1:{}", ports.metrics),
             "--logger=zap".to_owned(),
             "--log-outputs=stderr".to_owned(),
@@ -181,6 +222,13 @@ impl Builder {
             own.push("--unsafe-no-fsync".to_owned());
         }
         own.into_iter().map(Into::into).collect()
+    }
+}
+
+fn target(member: &Etcd) -> Target {
+    Target {
+        address: member.peer_address(),
+        process: member.shared_process(),
     }
 }
 

@@ -32,6 +32,7 @@ mod grpc_proxy;
 mod health;
 pub mod history;
 mod launch;
+mod peers;
 mod ports;
 mod process;
 mod proxy;

@@ -17,6 +17,8 @@ pub(crate) struct Ports {
     pub(crate) peer: u16,
     /// Health and metrics, in plain text whatever the client port speaks.
     pub(crate) metrics: u16,
+    /// The proxy before `peer`, if there is one.
+    pub(crate) peer_proxy: Option<u16>,
 }
 
 impl Ports {
@@ -35,9 +37,16 @@ impl Ports {
                 client: next()?,
                 peer: next()?,
                 metrics: next()?,
+                peer_proxy: None,
             });
         }
         Ok(ports)
+    }
+
+    /// The URL for the other members.
+    pub(crate) fn peer_url(&self) -> String {
+        let port = self.peer_proxy.unwrap_or(self.peer);
+        format!("http://127.0.0.1:{port}")
     }
 }
 

@@ -3,6 +3,7 @@
 mod chaos;
 mod cluster;
 mod etcd;
+mod isolation;
 mod orphans;
 mod proxy;
 mod proxy_flow;

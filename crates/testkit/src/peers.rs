@@ -1,0 +1,261 @@
+//! Proxies between the members of a cluster, which can cut a member off from its peers.
+//!
+//! Each member advertises the address of its proxy as its peer URL. A proxy knows the target of
+//! a connection, as it has one only, and looks the source up in `/proc`: the process that holds
+//! the other end. The header `X-Server-From` of etcd's requests would not do, as some of them do
+//! not have it (`/leases`, `/raft/probing`, `/version`, `/members`).
+//!
+//! All proxies of a cluster run on one thread of their own, so that a test that blocks its
+//! runtime, or pauses its clock, does not disturb the cluster.
+
+mod source;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::etcd::SharedProcess;
+
+/// How often the source of a connection is looked up: `/proc/net/tcp` can miss a socket while
+/// others come and go.
+const LOOKUPS: usize = 3;
+
+/// How long a connection that must not be is held, without a byte forwarded, before it is
+/// refused. Members try again at once, and each try costs a look at `/proc` (5 ms).
+const HOLD: Duration = Duration::from_secs(1);
+
+/// A listener for the proxy of each member, before the members exist.
+#[derive(Debug)]
+pub(crate) struct PeerListeners(Vec<TcpListener>);
+
+/// The running proxies of a cluster, one before each member.
+#[derive(Debug)]
+pub(crate) struct PeerProxies {
+    /// For each member, whether it is cut off.
+    isolated: watch::Sender<Vec<bool>>,
+    /// For each member, the number of connections from or to it.
+    links: watch::Receiver<Vec<usize>>,
+    /// Ends the thread, and with it all connections, when dropped.
+    _stop: oneshot::Sender<()>,
+}
+
+/// One member as its proxy sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Where the member listens for its peers.
+    pub(crate) address: SocketAddr,
+    /// The process of the member, to know its outgoing connections by.
+    pub(crate) process: SharedProcess,
+}
+
+/// State that all connections share.
+#[derive(Debug)]
+struct Shared {
+    targets: Vec<Target>,
+    isolated: watch::Receiver<Vec<bool>>,
+    links: watch::Sender<Vec<usize>>,
+}
+
+/// The two ends of one connection; the source is none if no member holds it.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    from: Option<usize>,
+    to: usize,
+}
+
+impl PeerListeners {
+    pub(crate) fn bind(size: usize) -> io::Result<Self> {
+        let listeners = (0..size).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+        listeners.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The port of each proxy.
+    pub(crate) fn ports(&self) -> io::Result<Vec<u16>> {
+        let ports = self.0.iter().map(TcpListener::local_addr);
+        ports.map(|address| Ok(address?.port())).collect()
+    }
+
+    /// Starts the proxies; the targets are in the order of the ports.
+    pub(crate) fn start(self, targets: Vec<Target>) -> io::Result<PeerProxies> {
+        let count = targets.len();
+        let (isolated, isolated_seen) = watch::channel(vec![false; count]);
+        let (links_changed, links) = watch::channel(vec![0; count]);
+        let (stop, stopped) = oneshot::channel();
+        let shared = Arc::new(Shared {
+            targets,
+            isolated: isolated_seen,
+            links: links_changed,
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let listeners = self.0;
+        thread::Builder::new()
+            .name("peer proxies".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    for (to, listener) in listeners.into_iter().enumerate() {
+                        tokio::spawn(accept(listener, to, Arc::clone(&shared)));
+                    }
+                    // The sender is never used: this ends when it is dropped.
+                    let _ = stopped.await;
+                });
+            })?;
+        Ok(PeerProxies {
+            isolated,
+            links,
+            _stop: stop,
+        })
+    }
+}
+
+impl PeerProxies {
+    /// Resets all connections from and to this member, and refuses new ones, until
+    /// [`heal`](Self::heal). The connections are closed when this returns.
+    pub(crate) async fn isolate(&self, member: usize) -> io::Result<()> {
+        self.set(member, true)?;
+        // ORDER: a link is counted before it looks at `isolated`. One that is counted after the
+        // count was seen at zero sees that it must not be.
+        let mut links = self.links.clone();
+        let none = links.wait_for(|links| links[member] == 0).await;
+        none.map(drop).map_err(io::Error::other)
+    }
+
+    /// Lets this member have connections again.
+    pub(crate) fn heal(&self, member: usize) -> io::Result<()> {
+        self.set(member, false)
+    }
+
+    pub(crate) fn is_isolated(&self, member: usize) -> bool {
+        self.isolated.borrow().get(member).copied() == Some(true)
+    }
+
+    fn set(&self, member: usize, value: bool) -> io::Result<()> {
+        if member >= self.isolated.borrow().len() {
+            let what = format!("the cluster has no member {member}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        self.isolated
+            .send_modify(|isolated| isolated[member] = value);
+        Ok(())
+    }
+}
+
+impl Ends {
+    /// Whether the connection may be. A connection of an unknown source may be one of an
+    /// isolated member's, so that it is refused while any member is isolated.
+    fn are_allowed(self, isolated: &[bool]) -> bool {
+        match self.from {
+            Some(from) => !isolated[from] && !isolated[self.to],
+            None => !isolated.contains(&true),
+        }
+    }
+
+    /// Adds to or takes from the count of each member that the connection belongs to. One of an
+    /// unknown source belongs to all.
+    fn count(self, links: &mut [usize], change: impl Fn(&mut usize)) {
+        for (member, count) in links.iter_mut().enumerate() {
+            if self.from.is_none() || self.from == Some(member) || self.to == member {
+                change(count);
+            }
+        }
+    }
+}
+
+/// Counts a connection while it exists.
+struct Counted<'a> {
+    ends: Ends,
+    links: &'a watch::Sender<Vec<usize>>,
+}
+
+impl<'a> Counted<'a> {
+    fn new(ends: Ends, links: &'a watch::Sender<Vec<usize>>) -> Self {
+        links.send_modify(|links| ends.count(links, |count| *count += 1));
+        Self { ends, links }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let ends = self.ends;
+        self.links
+            .send_modify(|links| ends.count(links, |count| *count -= 1));
+    }
+}
+
+async fn accept(listener: TcpListener, to: usize, shared: Arc<Shared>) {
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(listener));
+    let Ok(listener) = listener else {
+        return;
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, source)) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move { forward(stream, source, to, &shared).await });
+            }
+            // The connector was gone before, or no file is free: nothing that lasts.
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// Forwards both ways until one end closes or an end is isolated.
+async fn forward(mut source: TcpStream, address: SocketAddr, to: usize, shared: &Shared) {
+    let mut isolated = shared.isolated.clone();
+    let is_open = !isolated.borrow()[to];
+    let from = is_open.then(|| shared.find(address)).flatten();
+    let ends = Ends { from, to };
+    if !ends.are_allowed(&isolated.borrow_and_update()) {
+        // Refused at once when anything is isolated or healed.
+        let _ = timeout(HOLD, isolated.changed()).await;
+        return reset(source);
+    }
+    // ORDER: dropped after both streams were reset, so that a connection that is not counted is
+    // closed.
+    let _counted = Counted::new(ends, &shared.links);
+    let mut target = None;
+    let pass = async {
+        let target = target.insert(TcpStream::connect(shared.targets[to].address).await?);
+        source.set_nodelay(true)?;
+        target.set_nodelay(true)?;
+        tokio::io::copy_bidirectional(&mut source, target).await
+    };
+    let finished = tokio::select! {
+        biased;
+        _ = isolated.wait_for(|isolated| !ends.are_allowed(isolated)) => false,
+        outcome = pass => outcome.is_ok(),
+    };
+    if !finished {
+        reset(source);
+        target.into_iter().for_each(reset);
+    }
+}
+
+impl Shared {
+    /// The member that holds the other end of a connection from this address.
+    fn find(&self, address: SocketAddr) -> Option<usize> {
+        (0..LOOKUPS).find_map(|_| {
+            let inode = source::inode(address.port())?;
+            self.targets.iter().position(|target| {
+                let pid = target.process.id();
+                pid.is_some_and(|pid| source::holds(pid, inode))
+            })
+        })
+    }
+}
+
+/// Closes a connection with an RST.
+fn reset(stream: TcpStream) {
+    // It fails only for a connection that is gone already.
+    let _ = set_socket_linger(&stream, Some(Duration::ZERO));
+}
