@@ -57,6 +57,7 @@ const LEAVES: &[&str] = &[
     "method",
     "mode",
     "patience",
+    "runtime",
     "srv",
     "telemetry",
     "tls",

@@ -351,8 +351,7 @@ impl Builder {
         #[cfg(not(feature = "srv"))]
         let client = self.make()?;
         client.scope.core.transport.ready().await?;
-        // A wrong password is told here, and not by the first call.
-        client.scope.pass().await?;
+        client.scope.first_pass().await?;
         Ok(client)
     }
 

@@ -54,7 +54,9 @@ impl Token {
         }
     }
 
-    /// It is valid for so long from now on; the client renews it when nine tenths have passed.
+    /// It is valid for so long from now on. When nine tenths have passed, the client fetches the
+    /// next one in the background, and goes on with this one until it is there or a server refuses
+    /// this one.
     #[must_use]
     pub fn valid_for(mut self, life: Duration) -> Self {
         self.life = Some(life);
@@ -76,6 +78,10 @@ pub type TokenFuture =
 
 /// Makes tokens, whenever the client needs one: at its start, before one expires, and when the
 /// server has refused one. Never two at a time.
+///
+/// It may take 60 s for one. Calls that need it wait within their own time-outs; those that have a
+/// token go on with that. A provider that fails is asked again after 1 s, then after 2 s, and so on
+/// up to 30 s.
 ///
 /// A [`Token`] is one that always gives itself; functions that return a [`TokenFuture`] are
 /// some too. Errors must not hold the token.

@@ -85,6 +85,7 @@ pub mod maintenance;
 mod method;
 mod mode;
 mod patience;
+mod runtime;
 #[cfg(feature = "srv")]
 mod srv;
 mod telemetry;

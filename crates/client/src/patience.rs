@@ -4,11 +4,6 @@
 //! asks the same again, and is given up as early. So the wait grows with each stream that ended
 //! in silence, and it is never shorter than twice what an answer has taken before.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "leases and watches come to use it next")
-)]
-
 use std::time::Duration;
 
 /// How long the streams of one driver wait for an answer.

@@ -1,26 +1,67 @@
-//! Gets the client's token, once for all calls that want it at the same time.
+//! The client's token: who brings it, and the login that gets it for all calls at once.
+//!
+//! A login belongs to the client and not to the call that asked for it first. It runs in a task of
+//! its own, at any endpoint, with a time limit of its own, and goes on when that call is dropped.
+//! While a token is at hand, the next one is fetched in the background.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 use prost::Message;
+use tokio::sync::watch;
 
 use super::token::{Advice, TokenLife, TokenState};
 use super::wire::Wire;
-use super::{Call, Request, Scope};
+use super::{Call, Core, Request, Scope, Stage};
 use crate::credentials::{Credentials, Token};
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
 use crate::method::Method;
-use crate::transport::{Failure, Pass, frame, now};
+use crate::patience::Patience;
+use crate::runtime;
+use crate::transport::{Failure, Pass, closed, frame, now};
+
+/// How long one attempt to log in may take: where there is another endpoint, and where there is
+/// none. Each attempt that gets no answer doubles it, up to the last.
+///
+/// A password costs the server a slow hash, also when nobody waits for its answer any more. When a
+/// thousand clients log in at once, an attempt that is given up early makes all of them slower. So
+/// it is given up early only for another endpoint, for which a call leaves at half of the time.
+const FIRST_LIMIT: Duration = Duration::from_secs(6);
+const ONLY_LIMIT: Duration = Duration::from_secs(30);
+const LAST_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a provider may take for one token.
+const PROVIDER_LIMIT: Duration = Duration::from_secs(60);
+
+/// The pause before another attempt while calls wait; it doubles up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the task of a stream waits for a token before it is told why there is none. The login
+/// goes on meanwhile.
+pub(crate) const STREAM_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a caller starts a login whose task is gone before it is told so.
+const LOST_LOGINS: u32 = 3;
 
 /// The client's credentials and its token, kept across connections.
 pub(crate) struct Authentication {
     credentials: Credentials,
     life: Mutex<TokenLife<Arc<Pass>>>,
-    /// Held by whoever fetches a token; when that call is dropped, the next one takes over.
-    turn: tokio::sync::Mutex<()>,
+    /// The login that is under way; its sender is gone when its task is.
+    login: Mutex<Option<watch::Receiver<Login>>>,
+    patience: Mutex<Patience>,
+}
+
+/// How a login fares.
+#[derive(Clone, Default)]
+struct Login {
+    /// Why the last attempt has failed.
+    trouble: Option<Arc<Error>>,
+    is_over: bool,
 }
 
 /// What a call sends of its own accord, or has to wait for.
@@ -35,7 +76,8 @@ impl Authentication {
         Self {
             credentials,
             life: Mutex::new(TokenLife::new()),
-            turn: tokio::sync::Mutex::new(()),
+            login: Mutex::default(),
+            patience: Mutex::default(),
         }
     }
 
@@ -44,15 +86,20 @@ impl Authentication {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn patience(&self) -> MutexGuard<'_, Patience> {
+        // Nothing panics while it is held.
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is known right now.
-    pub(crate) fn entry(&self) -> Result<Entry, Error> {
+    pub(crate) fn entry(&self, core: &Arc<Core>) -> Result<Entry, Error> {
         match self.life().advice(now()) {
             Advice::Send { token, .. } => Ok(Entry::With(token)),
-            // One call renews it, the others go on with what they have.
-            Advice::Renew { token, .. } => Ok(match self.turn.try_lock() {
-                Ok(_) => Entry::Fetch,
-                Err(_) => Entry::With(token),
-            }),
+            Advice::Renew { token, .. } => {
+                // A renewal that cannot begin is no reason to hold a call up.
+                let _ = self.login(core);
+                Ok(Entry::With(token))
+            }
             Advice::Without => Ok(Entry::Without),
             Advice::Fetch => Ok(Entry::Fetch),
             Advice::Refused(why) => Err(refused(why)),
@@ -69,92 +116,219 @@ impl Authentication {
         self.life().invalid(pass.map(|pass| pass.generation));
     }
 
-    /// Gets a token unless another call has got one meanwhile.
-    ///
-    /// It runs in a task of its own: a call that nobody polls for a while must not keep the
-    /// others from logging in. Dropping the future ends the task, and the next call takes over.
-    pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
-        let mut task = Task(tokio::spawn(async move {
-            match scope.authentication() {
-                Some(authentication) => authentication.take_turn(scope.clone()).await,
-                None => Ok(None),
-            }
-        }));
-        let ended = (&mut task.0).await;
-        ended.unwrap_or_else(|cause| {
-            let error = Error::new(ErrorKind::AuthenticationFailed, "the login was broken off");
-            Err(error.with_source(cause))
-        })
+    /// Why the login that is under way has brought no token yet, as far as that is known.
+    pub(crate) fn trouble(&self) -> Option<Arc<Error>> {
+        let login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        login.as_ref()?.borrow().trouble.clone()
     }
 
-    async fn take_turn(&self, scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
-        let _turn = self.turn.lock().await;
-        let present = match self.life().advice(now()) {
-            Advice::Send { token, .. } => return Ok(Some(token)),
-            Advice::Without => return Ok(None),
-            Advice::Refused(why) => return Err(refused(why)),
-            Advice::Renew { token, .. } => Some(token),
-            Advice::Fetch => None,
+    /// Returns the login that is under way, and starts one if there is none.
+    fn login(&self, core: &Arc<Core>) -> Result<watch::Receiver<Login>, Error> {
+        // Nothing that panics leaves it half done.
+        let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(present) = login.as_ref().filter(|one| one.has_changed().is_ok()) {
+            return Ok(present.clone());
+        }
+        let runtime = runtime::present()?;
+        let (sender, receiver) = watch::channel(Login::default());
+        *login = Some(receiver.clone());
+        runtime.spawn(run(Arc::downgrade(core), sender));
+        Ok(receiver)
+    }
+
+    /// Waits for a token. The caller has the clock.
+    ///
+    /// # Errors
+    /// What the login ended with, or that the client was closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the login to others.
+    pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
+        let mut closing = scope.core.closing.stages();
+        // What belongs to the end of a client goes on until all is over.
+        let last = if scope.parting {
+            Stage::Over
+        } else {
+            Stage::Draining
         };
-        let outcome = match &self.credentials {
+        tokio::select! {
+            biased;
+            _ = closing.wait_for(|stage| *stage >= last) => Err(closed()),
+            outcome = wait(&scope) => outcome,
+        }
+    }
+
+    /// The same for callers that have no clock.
+    pub(crate) async fn fetch_within(
+        scope: Scope,
+        limit: Duration,
+    ) -> Result<Option<Arc<Pass>>, Error> {
+        let core = Arc::clone(&scope.core);
+        match tokio::time::timeout(limit, Self::fetch(scope)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let trouble = core.authentication.as_ref().and_then(Self::trouble);
+                Err(late(limit, trouble))
+            }
+        }
+    }
+
+    /// One attempt to get a token.
+    async fn attempt(&self, core: &Arc<Core>) -> Result<Token, Error> {
+        match &self.credentials {
             Credentials::Password { user, password } => {
                 let request = Authenticate {
                     user: Arc::clone(user),
                     password: password.clone(),
                 };
-                Call::new(&scope.anonymous(), request).await
+                let only = core.transport.endpoints().len() == 1;
+                let first = if only { ONLY_LIMIT } else { FIRST_LIMIT };
+                let limit = self.patience().limit(first, LAST_LIMIT);
+                let started = now();
+                let call = Call::new(&Scope::of(Arc::clone(core)).anonymous(), request);
+                let outcome = call.timeout(limit).await;
+                match &outcome {
+                    Err(error) if error.kind() == ErrorKind::Timeout => self.patience().silent(),
+                    Err(_) => {}
+                    Ok(_) => {
+                        let taken = now().saturating_duration_since(started);
+                        self.patience().answered(taken);
+                    }
+                }
+                outcome
             }
-            Credentials::Provider(provider) => provider.token().await.map_err(|cause| {
-                Error::new(ErrorKind::AuthenticationFailed, "no token could be made")
-                    .with_source(cause)
-            }),
-        };
-        match (outcome, present) {
-            (Err(error), Some(present)) => {
-                tracing::debug!(target: "etcdex", %error, "the token could not be renewed yet");
-                self.life().put_off(now());
-                Ok(Some(present))
+            Credentials::Provider(provider) => {
+                match tokio::time::timeout(PROVIDER_LIMIT, provider.token()).await {
+                    Ok(outcome) => outcome.map_err(|cause| {
+                        Error::new(ErrorKind::AuthenticationFailed, "no token could be made")
+                            .with_source(cause)
+                    }),
+                    Err(_) => Err(late(PROVIDER_LIMIT, None)),
+                }
             }
-            (outcome, _) => self.settle(outcome),
         }
     }
 
-    /// Notes what came of a fetch.
-    fn settle(&self, outcome: Result<Token, Error>) -> Result<Option<Arc<Pass>>, Error> {
+    /// Notes what came of a login.
+    fn settle(&self, outcome: Result<Token, Error>) -> Result<(), Error> {
         let mut life = self.life();
         match outcome {
             Ok(token) => {
                 let generation = life.next_generation();
                 let Some(pass) = Pass::new(token.text(), generation) else {
                     let why = "the token has characters that no header can hold";
-                    life.refused(why.to_owned(), now());
+                    life.failed(Some(why), now());
                     return Err(Error::new(ErrorKind::Config, why));
                 };
-                let pass = Arc::new(pass);
-                life.fetched(Arc::clone(&pass), token.life(), now());
-                Ok(Some(pass))
+                life.fetched(Arc::new(pass), token.life(), now());
+                Ok(())
             }
-            Err(error) => match error.kind() {
-                ErrorKind::AuthenticationDisabled => {
-                    life.needless();
-                    Ok(None)
-                }
-                ErrorKind::AuthenticationFailed => {
-                    life.refused(error.message().to_owned(), now());
-                    Err(error)
-                }
-                _ => Err(error),
-            },
+            Err(error) if error.kind() == ErrorKind::AuthenticationDisabled => {
+                life.needless();
+                Ok(())
+            }
+            Err(error) => {
+                let refused = error.kind() == ErrorKind::AuthenticationFailed;
+                life.failed(refused.then(|| error.message()), now());
+                Err(error)
+            }
         }
     }
 }
 
-/// A task that ends with whoever waits for it.
-struct Task(tokio::task::JoinHandle<Result<Option<Arc<Pass>>, Error>>);
+/// Waits until there is a token, or none is needed; starts the login if nobody has.
+async fn wait(scope: &Scope) -> Result<Option<Arc<Pass>>, Error> {
+    let Some(authentication) = scope.authentication() else {
+        return Ok(None);
+    };
+    let mut lost = 0;
+    loop {
+        match authentication.entry(&scope.core)? {
+            Entry::With(pass) => return Ok(Some(pass)),
+            Entry::Without => return Ok(None),
+            Entry::Fetch => {}
+        }
+        let mut login = authentication.login(&scope.core)?;
+        let failed = match login.wait_for(|login| login.is_over).await {
+            Ok(login) => login.trouble.clone(),
+            Err(_) => {
+                // Its runtime has ended, or a provider has panicked: another one is started here.
+                lost += 1;
+                (lost == LOST_LOGINS).then(|| {
+                    let message = "the task of the login was ended (a panic of the provider?)";
+                    Arc::new(Error::new(ErrorKind::AuthenticationFailed, message))
+                })
+            }
+        };
+        if let Some(error) = failed {
+            let copy = error.again();
+            return Err(copy.with_source(error));
+        }
+    }
+}
 
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+/// Logs in, again and again while calls wait and the cause may pass.
+async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
+    let mut pause = FIRST_PAUSE;
+    while let Some(present) = core.upgrade() {
+        let Some(authentication) = &present.authentication else {
+            return;
+        };
+        let mut closing = present.closing.stages();
+        let outcome = tokio::select! {
+            biased;
+            _ = closing.wait_for(|stage| *stage == Stage::Over) => return,
+            outcome = authentication.attempt(&present) => outcome,
+        };
+        // The slot of the login has a receiver, too.
+        let waited_for = login.receiver_count() > 1;
+        let again = waited_for && outcome.as_ref().is_err_and(may_pass);
+        let trouble = match outcome {
+            Err(error) if again => Some(error),
+            // ORDER: what came of it is noted before those who wait look for it.
+            outcome => authentication.settle(outcome).err(),
+        };
+        if let Some(error) = &trouble {
+            tracing::debug!(target: "etcdex", %error, again, "a login has failed");
+        }
+        login.send_replace(Login {
+            trouble: trouble.map(Arc::new),
+            is_over: !again,
+        });
+        if !again {
+            return;
+        }
+        // ORDER: the client is not held while nothing is done for it.
+        drop(present);
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        pause = pause.saturating_mul(2).min(LAST_PAUSE);
+    }
+}
+
+/// Whether a login that failed so may succeed later without anybody doing anything.
+fn may_pass(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Timeout
+            | ErrorKind::Unavailable
+            | ErrorKind::NoLeader
+            | ErrorKind::NotLeader
+            | ErrorKind::LeaderChanged
+            | ErrorKind::Stopped
+            | ErrorKind::Learner
+            | ErrorKind::TooManyRequests
+            | ErrorKind::Cancelled
+    )
+}
+
+/// The error of a caller that has waited for a token for too long.
+pub(crate) fn late(limit: Duration, trouble: Option<Arc<Error>>) -> Error {
+    match trouble {
+        Some(trouble) => {
+            let message = format!("no token within {limit:?}: {trouble}");
+            Error::new(trouble.kind(), message).with_source(trouble)
+        }
+        None => Error::new(ErrorKind::Timeout, format!("no token within {limit:?}")),
     }
 }
 
@@ -193,6 +367,11 @@ impl Wire for Authenticate {
     }
 
     fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    /// A member without a leader cannot answer it.
+    fn wants_leader(&self) -> bool {
         true
     }
 

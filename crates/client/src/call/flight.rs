@@ -20,7 +20,7 @@ use super::attempt::{DOUBT, Sent, settle};
 use super::closing::UnderWay;
 use super::retry::patience;
 use super::wire::Wire;
-use super::{Entry, Scope, Timeout};
+use super::{Authentication, Entry, Scope, Timeout};
 use crate::error::{Error, Outcome};
 use crate::method::Lane;
 use crate::telemetry::End;
@@ -210,12 +210,12 @@ impl Flight {
         let Some(authentication) = this.scope.authentication() else {
             return self.go(want, moment, request);
         };
-        *this.pass = match authentication.entry()? {
+        *this.pass = match authentication.entry(&this.scope.core)? {
             Entry::With(pass) => Some(pass),
             Entry::Without => None,
             Entry::Fetch => {
                 let scope = this.scope.clone();
-                *this.stage = Stage::Entering(Box::pin(async move { scope.pass().await }), want);
+                *this.stage = Stage::Entering(Box::pin(Authentication::fetch(scope)), want);
                 this.clock.wake_at_deadline();
                 return Ok(());
             }

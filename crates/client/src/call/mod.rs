@@ -100,12 +100,14 @@ impl Scope {
         }
     }
 
-    /// The same without a token.
-    pub(crate) fn anonymous(&self) -> Self {
+    /// The scope of a login: without a token, and until the client is closed for good.
+    pub(crate) fn anonymous(self) -> Self {
         Self {
             anonymous: true,
+            parting: true,
+            require_leader: None,
             namespace: None,
-            ..self.clone()
+            ..self
         }
     }
 
@@ -132,13 +134,28 @@ impl Scope {
 
     /// The token for a stream, fetched if need be.
     pub(crate) async fn pass(&self) -> Result<Option<Arc<Pass>>, Error> {
+        self.pass_within(authentication::STREAM_LIMIT).await
+    }
+
+    /// The token of a new client: a wrong password is told by it, and not by the first call.
+    pub(crate) async fn first_pass(&self) -> Result<(), Error> {
+        let least = authentication::STREAM_LIMIT;
+        let limit = self
+            .core
+            .options
+            .timeout
+            .map_or(least, |timeout| timeout.max(least));
+        self.pass_within(limit).await.map(drop)
+    }
+
+    async fn pass_within(&self, limit: Duration) -> Result<Option<Arc<Pass>>, Error> {
         let Some(authentication) = self.authentication() else {
             return Ok(None);
         };
-        match authentication.entry()? {
+        match authentication.entry(&self.core)? {
             Entry::With(pass) => Ok(Some(pass)),
             Entry::Without => Ok(None),
-            Entry::Fetch => Authentication::fetch(self.clone()).await,
+            Entry::Fetch => Authentication::fetch_within(self.clone(), limit).await,
         }
     }
 

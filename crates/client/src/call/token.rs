@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The first pause after a refused password; it doubles up to the last one.
+/// The first pause after a login that failed; it doubles up to the last one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -14,7 +14,8 @@ pub(crate) struct TokenLife<T> {
     state: State<T>,
     /// Counts tokens, so that a late refusal of an old one does not drop its successor.
     generation: u64,
-    refusals: u32,
+    /// Logins in a row that failed.
+    failures: u32,
 }
 
 #[derive(Debug)]
@@ -59,7 +60,7 @@ pub enum TokenState {
 pub(crate) enum Advice<T> {
     /// Send this one.
     Send { token: T, generation: u64 },
-    /// Send this one if another call renews it already; else renew it first.
+    /// Send this one, and get the next one meanwhile.
     Renew { token: T, generation: u64 },
     /// Send none.
     Without,
@@ -74,7 +75,7 @@ impl<T: Clone> TokenLife<T> {
         Self {
             state: State::Missing,
             generation: 0,
-            refusals: 0,
+            failures: 0,
         }
     }
 
@@ -115,35 +116,40 @@ impl<T: Clone> TokenLife<T> {
     /// A token came; `life` says how long it is valid, where that is known.
     pub(crate) fn fetched(&mut self, token: T, life: Option<Duration>, now: Instant) {
         self.generation += 1;
-        self.refusals = 0;
+        self.failures = 0;
         self.state = State::Held {
             token,
-            renew: life.and_then(|life| now.checked_add(life.mul_f64(0.9))),
+            // A life shorter than a pause must not make every call renew it.
+            renew: life.and_then(|life| now.checked_add(life.mul_f64(0.9).max(FIRST_PAUSE))),
         };
-    }
-
-    /// No other token could be had just now; the present one goes on, and is renewed later.
-    pub(crate) fn put_off(&mut self, now: Instant) {
-        if let State::Held { renew, .. } = &mut self.state {
-            *renew = now.checked_add(FIRST_PAUSE);
-        }
     }
 
     /// The server has authentication switched off.
     pub(crate) fn needless(&mut self) {
+        self.failures = 0;
         self.state = State::Needless;
     }
 
-    /// The server refused the password.
-    pub(crate) fn refused(&mut self, why: String, now: Instant) {
+    /// A login brought no token; `refused` is why, if the credentials were refused.
+    ///
+    /// INVARIANT: a token that is held stays in use until a server refuses it. It is renewed
+    /// later, after a pause that grows.
+    pub(crate) fn failed(&mut self, refused: Option<&str>, now: Instant) {
         let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.refusals.min(10))
+            .saturating_mul(1 << self.failures.min(10))
             .min(LAST_PAUSE);
-        self.refusals = self.refusals.saturating_add(1);
-        self.state = State::Refused {
-            until: now + pause,
-            why,
-        };
+        match (&mut self.state, refused) {
+            (State::Held { renew, .. }, _) => *renew = now.checked_add(pause),
+            (_, Some(why)) => {
+                self.state = State::Refused {
+                    until: now + pause,
+                    why: why.to_owned(),
+                };
+            }
+            // The next call that needs a token asks for it.
+            (_, None) => return,
+        }
+        self.failures = self.failures.saturating_add(1);
     }
 
     /// A call was refused for its token; `None`: it had none.
@@ -216,18 +222,47 @@ mod tests {
         ));
     }
 
+    /// The seconds until the token is to be renewed again, after each of the failures.
+    fn renewals(life: &mut TokenLife<&str>, now: &mut Instant, failures: usize) -> Vec<u64> {
+        let mut pauses = Vec::new();
+        for number in 0..failures {
+            life.failed((number % 2 == 0).then_some("the issuer is away"), *now);
+            let start = *now;
+            while !matches!(life.advice(*now), Advice::Renew { token: "one", .. }) {
+                assert!(matches!(
+                    life.advice(*now),
+                    Advice::Send { token: "one", .. }
+                ));
+                *now += seconds(1);
+            }
+            pauses.push((*now - start).as_secs());
+        }
+        pauses
+    }
+
     #[test]
-    fn a_renewal_that_fails_leaves_the_token_in_use() {
+    fn a_renewal_that_fails_leaves_the_token_in_use_and_is_tried_less_and_less() {
         let (mut life, now) = held(Some(seconds(100)));
-        let late = now + seconds(95);
-        life.put_off(late);
+        let mut now = now + seconds(95);
+        let pauses = renewals(&mut life, &mut now, 7);
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(life.state(), TokenState::Held);
+        life.fetched("one", Some(seconds(10)), now);
+        assert_eq!(renewals(&mut life, &mut now, 2), [1, 2]);
+    }
+
+    #[test]
+    fn a_token_of_no_life_is_not_renewed_by_every_call() {
+        let (life, now) = held(Some(Duration::ZERO));
+        assert!(matches!(life.advice(now), Advice::Send { .. }));
         assert!(matches!(
-            life.advice(late),
-            Advice::Send { token: "one", .. }
-        ));
-        assert!(matches!(
-            life.advice(late + seconds(1)),
+            life.advice(now + seconds(1)),
             Advice::Renew { .. }
+        ));
+        let (life, now) = held(Some(Duration::MAX));
+        assert!(matches!(
+            life.advice(now + seconds(1 << 40)),
+            Advice::Send { .. }
         ));
     }
 
@@ -235,9 +270,11 @@ mod tests {
     fn a_refused_password_is_not_tried_all_the_time() {
         let mut now = Instant::now();
         let mut life = TokenLife::<&str>::new();
+        life.failed(None, now);
+        assert_eq!(life.advice(now), Advice::Fetch, "nobody has refused it");
         let mut pauses = Vec::new();
         for _ in 0..7 {
-            life.refused("wrong".into(), now);
+            life.failed(Some("wrong"), now);
             let start = now;
             while life.advice(now) != Advice::Fetch {
                 assert_eq!(life.advice(now), Advice::Refused("wrong".into()));
@@ -246,8 +283,8 @@ mod tests {
             pauses.push((now - start).as_secs());
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-        life.fetched("one", None, now);
-        life.refused("wrong".into(), now);
+        life.needless();
+        life.failed(Some("wrong"), now);
         assert_eq!(life.advice(now + seconds(1)), Advice::Fetch);
     }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 use etcdex_proto::etcdserverpb as pb;
 use prost::Message;
 use tokio::io::DuplexStream;
+use tokio::time::sleep;
 
 use super::peer::{Asked, Peers, framed, header, serve};
 use crate::{ErrorKind, Outcome, Token, TokenFuture};
 
 const PASSWORD: &str = "hunter2";
+const LOGIN: &str = "/etcdserverpb.Auth/Authenticate";
 
 /// A server with authentication: it counts logins, and takes only the newest token.
 #[derive(Clone, Default)]
@@ -35,7 +37,7 @@ impl Guarded {
     }
 
     fn answer(&self, asked: Asked) {
-        if asked.path == "/etcdserverpb.Auth/Authenticate" {
+        if asked.path == LOGIN {
             let login = pb::AuthenticateRequest::decode(asked.message.clone()).expect("a login");
             let number = self.logins.fetch_add(1, Ordering::Relaxed) + 1;
             if login.password != PASSWORD {
@@ -124,7 +126,7 @@ async fn a_refused_password_is_told_apart_and_not_tried_all_the_time() {
         assert!(!format!("{error} {error:?} {client:?}").contains("guess"));
     }
     assert_eq!(server.logins(), 2);
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_secs(120)).await;
     client.get("k").await.expect_err("it is still wrong");
     assert_eq!(server.logins(), 3);
 }
@@ -185,46 +187,185 @@ async fn a_provider_is_asked_before_its_token_expires() {
         .await
         .expect("it connects");
     for (wait, count) in [(0, 1), (80, 1), (15, 2), (5, 2), (200, 3)] {
-        tokio::time::sleep(Duration::from_secs(wait)).await;
+        sleep(Duration::from_secs(wait)).await;
         client.put("k", "v").await.expect("an answer");
+        // It is asked in the background.
+        sleep(Duration::from_millis(1)).await;
         assert_eq!(made.load(Ordering::Relaxed), count);
     }
     assert_eq!(server.logins(), 0);
 }
 
-#[tokio::test]
-async fn a_dropped_login_is_taken_over_by_the_next_call() {
-    let held = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&held);
-    let peers = Peers::one(move |_, stream| {
-        let counter = Arc::clone(&counter);
+/// A server that answers logins by `answer`, with their number, and everything else well.
+fn doorman<F>(answer: impl Fn(usize, Asked) -> F + Clone + Send + Sync + 'static) -> Peers
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let logins = Arc::new(AtomicUsize::new(0));
+    Peers::one(move |_, stream| {
+        let (logins, answer) = (Arc::clone(&logins), answer.clone());
         serve(stream, move |asked: Asked| {
-            let first = asked.path.starts_with("/etcdserverpb.Auth")
-                && counter.fetch_add(1, Ordering::Relaxed) == 0;
+            let answer = answer.clone();
+            let login = asked.path == LOGIN;
+            let number = login.then(|| logins.fetch_add(1, Ordering::Relaxed) + 1);
             async move {
-                if first {
-                    std::future::pending::<()>().await;
-                }
-                if asked.path.starts_with("/etcdserverpb.Auth") {
-                    asked.answer(framed(&pb::AuthenticateResponse {
-                        header: header(1),
-                        token: "t".into(),
-                    }));
-                } else {
-                    asked.answer_well();
+                match number {
+                    Some(number) => answer(number, asked).await,
+                    None => asked.answer_well(),
                 }
             }
         })
+    })
+}
+
+fn let_in(asked: Asked) {
+    asked.answer(framed(&pb::AuthenticateResponse {
+        header: header(1),
+        token: "t".into(),
+    }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_goes_on_without_the_call_that_asked_for_it() {
+    let logins = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&logins);
+    let peers = doorman(move |number, asked| {
+        counter.store(number, Ordering::Relaxed);
+        async move {
+            sleep(Duration::from_secs(1)).await;
+            let_in(asked);
+        }
     });
     let client = peers.builder().credentials("root", PASSWORD);
     let client = client.connect_lazy().expect("the options are fine");
     let first = tokio::spawn(client.get("k"));
-    while held.load(Ordering::Relaxed) == 0 {
-        tokio::task::yield_now().await;
+    while logins.load(Ordering::Relaxed) == 0 {
+        sleep(Duration::from_millis(10)).await;
     }
-    let second = tokio::spawn(client.get("k"));
     first.abort();
-    second.await.expect("no panic").expect("an answer");
+    client.get("k").await.expect("an answer");
+    assert_eq!(logins.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_without_an_answer_is_begun_again_for_those_who_wait() {
+    let peers = doorman(|number, asked| async move {
+        match number {
+            1 | 2 => std::future::pending().await,
+            3 => asked.fail("14", "etcdserver: server stopped"),
+            _ => let_in(asked),
+        }
+    });
+    let client = peers.builder().credentials("root", PASSWORD);
+    let client = client.connect_lazy().expect("the options are fine");
+    let started = tokio::time::Instant::now();
+    client.get("k").no_timeout().await.expect("an answer");
+    let taken = started.elapsed();
+    assert!(taken < Duration::from_secs(100), "{taken:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_slow_to_let_in_is_given_the_time() {
+    let peers = doorman(|_, asked| async move {
+        sleep(Duration::from_secs(40)).await;
+        let_in(asked);
+    });
+    let client = peers.builder().credentials("root", PASSWORD);
+    let client = client.connect_lazy().expect("the options are fine");
+    let error = client.get("k").await.expect_err("it takes longer than 5 s");
+    assert_eq!(error.outcome(), Outcome::NotSent);
+    let text = error.to_string();
+    assert!(text.contains("no token within 5s"), "{text}");
+    client.get("k").no_timeout().await.expect("an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_is_bound_by_no_call_to_a_member_that_hangs() {
+    let server = Guarded::default();
+    let peers = server.peers().and("http://hung:1", |_, stream| {
+        serve(stream, |asked: Asked| async move {
+            std::future::pending::<()>().await;
+            drop(asked);
+        })
+    });
+    let builder = peers.builder().credentials("root", PASSWORD);
+    let client = builder.connect_lazy().expect("the options are fine");
+    let hung = client.member("http://hung:1").expect("an endpoint");
+    let mut stuck = Box::pin(hung.get("k").no_timeout());
+    assert!(super::peer::poll_once(&mut stuck).is_pending());
+    let stuck = tokio::spawn(stuck);
+    sleep(Duration::from_secs(1)).await;
+    client
+        .member("http://one:1")
+        .expect("an endpoint")
+        .put("k", "v")
+        .await
+        .expect("an answer");
+    assert_eq!(server.logins(), 1);
+    stuck.abort();
+}
+
+/// A provider whose first token is good for 100 s, and whose others never come.
+fn forgetful(life: Option<Duration>) -> impl Fn() -> TokenFuture + Send + Sync {
+    let made = AtomicUsize::new(0);
+    move || -> TokenFuture {
+        let first = made.fetch_add(1, Ordering::Relaxed) == 0;
+        Box::pin(async move {
+            match life.filter(|_| first) {
+                Some(life) => Ok(Token::new("jwt-1").valid_for(life)),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_hangs_fails_no_call_while_the_token_is_good() {
+    let server = Guarded::default();
+    let provider = forgetful(Some(Duration::from_secs(100)));
+    let client = server.peers().builder().token(provider).connect().await;
+    let client = client.expect("it connects");
+    for _ in 0..20 {
+        sleep(Duration::from_secs(91)).await;
+        let started = tokio::time::Instant::now();
+        client.put("k", "v").await.expect("the token is still good");
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_a_token_end_with_the_client() {
+    let server = Guarded::default();
+    let builder = server.peers().builder().token(forgetful(None));
+    let client = builder.connect_lazy().expect("the options are fine");
+    let waiting = tokio::spawn(client.put("k", "v").no_timeout());
+    sleep(Duration::from_secs(100)).await;
+    assert!(!waiting.is_finished());
+    let left = client.close(Duration::from_secs(10)).await;
+    assert!(left.is_clean(), "{left:?}");
+    let error = waiting.await.expect("no panic").expect_err("it is closed");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Closed, Outcome::NotSent)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_panics_ends_the_calls_that_wait_and_no_others() {
+    let server = Guarded::default();
+    let made = AtomicUsize::new(0);
+    let provider = move || -> TokenFuture {
+        let number = made.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            assert!(number >= 3, "the provider has a fault");
+            Ok(Token::new("jwt-1"))
+        })
+    };
+    let builder = server.peers().builder().token(provider);
+    let client = builder.connect_lazy().expect("the options are fine");
+    let error = client.get("k").await.expect_err("there is no token");
+    assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error}");
+    client.get("k").await.expect("an answer");
 }
 
 /// One future that logs in and is not polled for a while, as in the other arm of a `select!`.
@@ -256,10 +397,10 @@ async fn a_renewal_that_fails_leaves_the_token_in_use() {
     };
     let client = server.peers().builder().token(provider).connect().await;
     let client = client.expect("it connects");
-    tokio::time::sleep(Duration::from_secs(271)).await;
+    sleep(Duration::from_secs(271)).await;
     for _ in 0..5 {
         client.put("k", "v").await.expect("the token is still good");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
     }
     assert!(made.load(Ordering::Relaxed) > 2, "it was not tried again");
 }

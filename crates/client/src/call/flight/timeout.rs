@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use super::{Flight, Stage};
 use crate::call::attempt::LOOK;
+use crate::call::authentication::{Authentication, late};
 use crate::call::wire::Wire;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, now};
@@ -87,6 +88,11 @@ impl Flight {
                     (None, Some(last)) => error.with_source(last),
                     (None, None) => error,
                 }
+            }
+            Stage::Entering(..) => {
+                // Whatever became of the login, the request itself was not sent.
+                let authentication = this.scope.core.authentication.as_ref();
+                late(timeout, authentication.and_then(Authentication::trouble))
             }
             stage => {
                 let outcome = match stage {
