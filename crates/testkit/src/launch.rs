@@ -69,6 +69,13 @@ impl Builder {
         ])
     }
 
+    /// Serves clients by TLS, with a certificate that etcd makes and signs itself (`--auto-tls`).
+    #[must_use]
+    pub fn auto_tls(mut self) -> Self {
+        self.https = true;
+        self.args(["--auto-tls"])
+    }
+
     /// Lets in only clients that have a certificate of this authority (a PEM file).
     #[must_use]
     pub fn client_authority(self, authority: &Path) -> Self {

@@ -5,4 +5,5 @@ mod golden;
 mod login;
 mod process;
 mod refusal;
+mod tls;
 mod tour;

@@ -2,15 +2,19 @@
 //!
 //! ```text
 //! material.rs   options and files -> a configuration of rustls
+//! verifier.rs   is this certificate good, and if not, is it for its key?
 //! refusal.rs    what went wrong -> words and a kind
+//! algorithm.rs  names of keys and signatures                        PURE
 //! session.rs    the byte stream, which keeps a late alert
 //! ```
 
+mod algorithm;
 mod material;
 mod refusal;
 mod session;
 #[cfg(test)]
 mod tests;
+mod verifier;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

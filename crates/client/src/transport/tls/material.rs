@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use super::verifier::Verifier;
 use crate::tls::{Identity, Source, TlsConfig};
 
 #[cfg(not(any(feature = "tls", feature = "tls-aws-lc")))]
@@ -120,10 +120,8 @@ impl Material {
             Some(system) => Arc::clone(system),
             None => Arc::new(authorities(&self.options.authorities)?),
         };
-        WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
-            .build()
-            .map(|verifier| verifier as _)
-            .map_err(|error| error.to_string())
+        let verifier = Verifier::new(roots, Arc::clone(&self.provider))?;
+        Ok(Arc::new(verifier))
     }
 }
 

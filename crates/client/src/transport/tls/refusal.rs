@@ -7,6 +7,8 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use super::super::handshake::{Unreachable, is_end};
+use super::algorithm::{Key, signature};
+use super::verifier::UnknownKey;
 
 /// Puts errors into words.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +63,11 @@ impl Speaker {
         use AlertDescription as A;
         let text = match alert {
             A::CertificateRequired => NO_CERTIFICATE,
-            A::BadCertificate | A::HandshakeFailure | A::NoCertificate if !self.has_identity => {
-                NO_CERTIFICATE
-            }
+            A::BadCertificate | A::NoCertificate if !self.has_identity => NO_CERTIFICATE,
+            // Go says so when the client has offered no algorithm for the key of the server's
+            // certificate; openssl also says so when it misses a client certificate.
+            A::HandshakeFailure if !self.has_identity => NOTHING_IN_COMMON_OR_NO_CERTIFICATE,
+            A::HandshakeFailure => NOTHING_IN_COMMON,
             A::UnknownCA => "the server does not know the authority of the client certificate",
             A::CertificateExpired => {
                 "to the server, the client certificate has expired or is not valid yet"
@@ -85,6 +89,30 @@ impl Speaker {
 
 const NO_H2: &str = "the server offers no HTTP/2 over TLS (ALPN h2): it is not etcd, or behind a \
                      proxy that speaks HTTP/1 only";
+/// What to say of the keys that ring does not know.
+#[cfg(not(feature = "tls-aws-lc"))]
+macro_rules! unknown_keys {
+    () => {
+        "the key of the server's certificate may be on P-521, as etcd's --auto-tls makes it: the \
+         feature tls-aws-lc knows it"
+    };
+}
+#[cfg(feature = "tls-aws-lc")]
+macro_rules! unknown_keys {
+    () => {
+        "the key of the server's certificate may be of a kind that this client does not know"
+    };
+}
+const NOTHING_IN_COMMON: &str = concat!(
+    "the server and this client have no TLS algorithm in common (",
+    unknown_keys!(),
+    ")"
+);
+const NOTHING_IN_COMMON_OR_NO_CERTIFICATE: &str = concat!(
+    "the server and this client have no TLS algorithm in common (",
+    unknown_keys!(),
+    "), or the server wants a client certificate, and this client has none"
+);
 const NO_CERTIFICATE: &str =
     "the server wants a client certificate, and this client has none (client_certificate)";
 
@@ -122,7 +150,56 @@ fn certificate(error: &CertificateError) -> String {
         C::BadSignature => "the server's certificate is signed by another key than that of its \
                             authority (is ca_file an older or newer one of the same name?)"
             .into(),
+        C::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id: signed,
+            public_key_algorithm_id: key,
+        } => match Key::of_curve(key) {
+            // In TLS 1.2, a server signs with such a key by an algorithm that is known.
+            Some(key) if !key.is_known(cfg!(feature = "tls-aws-lc")) => unknown_key(key),
+            _ => format!(
+                "the server's certificate is signed by {}, which its authority's key cannot do",
+                signature(signed)
+            ),
+        },
+        C::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: id,
+            ..
+        } => format!(
+            "the server's certificate is signed by {}, which this client does not take{}",
+            signature(id),
+            remedy(signature(id))
+        ),
+        C::Other(other) => match other.0.downcast_ref::<UnknownKey>() {
+            Some(key) => unknown_key(key.0),
+            // webpki's error is in no public type of rustls.
+            None if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                "the server's certificate is one of an authority (basicConstraints CA:TRUE), and \
+                 none for a server: give the server a certificate of its own"
+                    .into()
+            }
+            None => format!("the server's certificate is not valid: {other}"),
+        },
         other => format!("the server's certificate is not valid: {other}"),
+    }
+}
+
+fn unknown_key(key: Key) -> String {
+    format!(
+        "the server's certificate or its authority has {key}, which this client cannot check: {}",
+        key.remedy()
+    )
+}
+
+/// What helps where a signature algorithm is not taken.
+fn remedy(signature: &str) -> &'static str {
+    match signature {
+        "RSA with SHA-1" | "ECDSA with SHA-1" | "RSA with MD5" => {
+            " because it can be forged: have it signed anew with SHA-256"
+        }
+        "ECDSA with SHA-512" if !cfg!(feature = "tls-aws-lc") => {
+            " (the feature tls-aws-lc knows it)"
+        }
+        _ => "",
     }
 }
 

@@ -40,6 +40,13 @@ impl Authority {
         self.pair_with(names, |_| {})
     }
 
+    /// A certificate that could sign others, in the place of a server's.
+    pub(crate) fn authority_as_pair(&self, names: &[&str]) -> Pair {
+        self.pair_with(names, |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        })
+    }
+
     pub(crate) fn expired_pair(&self, names: &[&str]) -> Pair {
         self.pair_with(names, |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);

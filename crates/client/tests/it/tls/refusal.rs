@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::authority::Pair;
-use super::{DEADLINE, builder, connect, each, world};
+use super::{DEADLINE, builder, connect, each, works, world};
 
 /// The text of a refusal, which comes without waiting for any time-out.
 async fn refused(url: &str, tls: TlsConfig, parts: &[&str]) {
@@ -75,6 +75,54 @@ async fn a_certificate_out_of_its_time() {
         let future = world.authority.pair_of_the_future(&["127.0.0.1"]);
         let etcd = world.server(&binary, &future).start().await.expect("etcd");
         refused(&etcd.endpoint(), tls(), &["not valid yet", "days"]).await;
+    })
+    .await;
+}
+
+/// Certificates made by openssl, with kinds of keys and signatures that rcgen does not make.
+macro_rules! fixture {
+    ($name:literal) => {
+        Pair {
+            certificate: include_str!(concat!("fixtures/", $name, ".pem")).to_owned(),
+            certificate_der: Vec::new(),
+            key: include_str!(concat!("fixtures/", $name, ".key")).to_owned(),
+            key_der: Vec::new(),
+        }
+    };
+}
+
+const FIXTURES: &str = include_str!("fixtures/ca.pem");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_signatures_that_are_not_taken() {
+    each(|binary| async move {
+        let world = world();
+        let serve = async |pair: &Pair| world.server(&binary, pair).start().await.expect("etcd");
+        let tls = || TlsConfig::new().ca(FIXTURES);
+
+        let short = serve(&fixture!("rsa-1024")).await;
+        let words = ["an RSA key of 1024 bits", "RSA keys need 2048 bits"];
+        refused(&short.endpoint(), tls(), &words).await;
+
+        let forgeable = serve(&fixture!("sha-1")).await;
+        let words = ["signed by RSA with SHA-1", "signed anew with SHA-256"];
+        refused(&forgeable.endpoint(), tls(), &words).await;
+
+        let authority = serve(&world.authority.authority_as_pair(&["127.0.0.1"])).await;
+        let trusting = TlsConfig::new().ca(world.authority.pem.clone());
+        let words = ["is one of an authority"];
+        refused(&authority.endpoint(), trusting, &words).await;
+
+        // etcd's own --auto-tls makes such keys.
+        let p521 = serve(&fixture!("p-521")).await;
+        if cfg!(feature = "tls-aws-lc") {
+            let client = connect(&p521.endpoint(), tls()).await.expect("it is known");
+            works(&client).await;
+        } else {
+            // Whether it comes to a certificate at all depends on the version of Go.
+            let words = ["P-521", "the feature tls-aws-lc knows it"];
+            refused(&p521.endpoint(), tls(), &words).await;
+        }
     })
     .await;
 }
