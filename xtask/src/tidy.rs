@@ -93,6 +93,7 @@ const PURE_FILES: &[&str] = &[
     "seal.rs",
     "records.rs",
     "report.rs",
+    "probe.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

@@ -130,6 +130,16 @@ pub(crate) fn disconnected(
     }
 }
 
+/// Calls and probes have found out that an endpoint serves, or does not.
+pub(crate) fn serving(client: Option<&Arc<str>>, endpoint: &Endpoint, serving: bool) {
+    let client_name = text(client);
+    if serving {
+        tracing::info!(target: "etcdex", client = client_name, %endpoint, "serving");
+    } else {
+        tracing::warn!(target: "etcdex", client = client_name, %endpoint, "not serving");
+    }
+}
+
 fn text(client: Option<&Arc<str>>) -> Option<&str> {
     client.map(|name| &**name)
 }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Avoided, Exchange, Failure, LeaderLoss, Want};
 
-/// An answer that takes longer than this makes somebody ping the connection.
+/// An answer that takes longer than this has the connection pinged and the endpoint asked.
 pub(super) const DOUBT: Duration = Duration::from_secs(1);
 
-/// How often a call that waits looks whether its connection has become suspect.
+/// How often a call that waits looks whether another endpoint would serve it sooner.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// An attempt that is under way.
@@ -20,7 +20,8 @@ pub(super) struct Sent {
     pub(super) want: Want,
     /// Until when the server has to begin to answer, where another endpoint could be tried.
     pub(super) until: Option<Instant>,
-    pub(super) doubt: Instant,
+    /// When to doubt the connection and the endpoint next.
+    pub(super) doubt: Option<Instant>,
     /// Of a call that waits for others and wants a leader.
     pub(super) leader_loss: Option<LeaderLoss>,
 }
@@ -37,9 +38,9 @@ impl Sent {
         }
     }
 
-    /// When to look at it next.
-    pub(super) fn wake(&self) -> Instant {
-        self.until.map_or(self.doubt, |until| until.min(self.doubt))
+    /// When to look at it next, if ever.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        self.until.into_iter().chain(self.doubt).min()
     }
 
     /// Where to go after it has failed: not over the same link.

@@ -295,10 +295,10 @@ impl Flight {
             exchange,
             want,
             until: left.filter(|_| hurry).map(|left| moment + patience(left)),
-            doubt: moment + DOUBT,
+            doubt: Some(moment + DOUBT),
             leader_loss: link.map(|link| leader_loss(&link, this.pass.as_ref())),
         };
-        this.clock.wake_at(sent.wake());
+        this.clock.wake_at_or_deadline(sent.wake());
         *this.stage = Stage::Sent(sent);
         Ok(())
     }

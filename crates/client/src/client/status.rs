@@ -48,6 +48,10 @@ pub enum EndpointState {
     Ready,
     /// There is a connection that does not answer a ping: others are preferred.
     Suspect,
+    /// There is a connection, and the member behind it does not serve: it has lost its peers, is a
+    /// learner or stops, say. Others are preferred, and it is asked now and then whether it serves
+    /// again.
+    NotServing,
     /// The last attempt to connect failed, or the connection was lost. If it is wanted, it is
     /// tried again, with growing pauses.
     #[non_exhaustive]
@@ -70,7 +74,10 @@ impl ClientStatus {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let connected = |one: &EndpointStatus| {
-            matches!(one.state, EndpointState::Ready | EndpointState::Suspect)
+            matches!(
+                one.state,
+                EndpointState::Ready | EndpointState::Suspect | EndpointState::NotServing
+            )
         };
         let refused = matches!(self.token, TokenState::Refused { .. });
         !self.closing && !refused && self.endpoints.iter().any(connected)
@@ -107,6 +114,7 @@ impl Client {
 
 fn told(seen: Seen) -> EndpointStatus {
     let state = match (seen.health, seen.trouble) {
+        (Health::Up, _) if !seen.serving => EndpointState::NotServing,
         (Health::Up, _) => EndpointState::Ready,
         (Health::Suspect, _) => EndpointState::Suspect,
         (Health::Down, Some(cause)) => EndpointState::Down {

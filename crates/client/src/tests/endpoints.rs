@@ -95,8 +95,8 @@ async fn connect_all_leaves_a_busy_endpoint_alone() {
     let builder = peers.builder().mode(Mode::ConnectAll);
     let client = builder.connect().await.expect("it connects");
     tokio::time::sleep(Duration::from_millis(10)).await;
-    // Of two that have nothing to do, the first one gets the call.
-    let stuck = tokio::spawn(client.put("k", "v").no_timeout());
+    let first = client.member(URLS[0]).expect("it is one of them");
+    let stuck = tokio::spawn(first.put("k", "v").no_timeout());
     tokio::task::yield_now().await;
     for _ in 0..100 {
         client
@@ -105,6 +105,39 @@ async fn connect_all_leaves_a_busy_endpoint_alone() {
             .expect("it goes to the endpoint with fewer calls");
     }
     assert!(!stuck.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_all_spreads_calls_that_come_one_after_the_other() {
+    let (peers, counts) = three();
+    let builder = peers.builder().mode(Mode::ConnectAll);
+    let client = builder.connect().await.expect("it connects");
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    for _ in 0..300 {
+        client.get("k").await.expect("an answer");
+    }
+    let counts = asked(&counts);
+    assert!(counts.iter().all(|&count| count > 50), "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_added_is_connected_to_where_the_mode_uses_all() {
+    for (mode, expected) in [
+        (Mode::PickFirst, [1, 0, 0]),
+        (Mode::Random, [1, 1, 1]),
+        (Mode::ConnectAll, [1, 1, 1]),
+    ] {
+        let (peers, _) = three();
+        let builder = crate::Client::builder()
+            .endpoint(URLS[0])
+            .connector(peers.clone());
+        let client = builder.mode(mode).connect().await.expect("it connects");
+        client.add_endpoint(URLS[1]).expect("a URL");
+        client.add_endpoint(URLS[2]).expect("a URL");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let connections = URLS.map(|url| peers.connections(url));
+        assert_eq!(connections, expected, "{mode:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ mod locks;
 mod metrics;
 mod peer;
 mod retries;
+mod serving;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 #[cfg(feature = "srv")]

@@ -7,6 +7,7 @@ mod inbox;
 mod noise;
 mod resume;
 mod server;
+mod serving;
 mod start;
 
 use std::time::Duration;

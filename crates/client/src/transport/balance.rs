@@ -1,8 +1,8 @@
 //! PURE: which endpoint calls go to.
 //!
 //! "Pick first": a random start, so that a fleet spreads, then the same endpoint for as long
-//! as it is well. Others are tried only while it is not. In the other modes every endpoint is
-//! kept connected, and the choice here is only where to look first.
+//! as it is connected and serves. Others are tried only while it does not. In the other modes every
+//! endpoint is kept connected, and the choice here is only where to look first.
 
 use crate::mode::Mode;
 
@@ -29,8 +29,41 @@ pub(crate) enum Health {
 #[derive(Debug)]
 pub(crate) struct Balance {
     mode: Mode,
-    endpoints: Vec<Health>,
+    endpoints: Vec<State>,
     chosen: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    health: Health,
+    /// False when calls or probes have found out that it does not serve.
+    serving: bool,
+}
+
+impl State {
+    const NEW: Self = Self {
+        health: Health::Idle,
+        serving: true,
+    };
+
+    /// How good it is for a call; less is better.
+    fn rank(self) -> u8 {
+        match (self.health, self.serving) {
+            (Health::Up, true) => 0,
+            (Health::Up, false) => 1,
+            (Health::Retired, _) => 3,
+            _ => 2,
+        }
+    }
+
+    /// Whether another endpoint should be got ready in its place.
+    fn is_in_trouble(self) -> bool {
+        !self.serving
+            || matches!(
+                self.health,
+                Health::Slow | Health::Suspect | Health::Down | Health::Retired
+            )
+    }
 }
 
 impl Balance {
@@ -38,7 +71,7 @@ impl Balance {
     pub(crate) fn new(mode: Mode, endpoints: usize, start: usize) -> Self {
         Self {
             mode,
-            endpoints: vec![Health::Idle; endpoints],
+            endpoints: vec![State::NEW; endpoints],
             chosen: start % endpoints.max(1),
         }
     }
@@ -50,51 +83,44 @@ impl Balance {
 
     /// What is known of the endpoint.
     pub(crate) fn health(&self, endpoint: usize) -> Health {
-        self.endpoints[endpoint]
+        self.endpoints[endpoint].health
     }
 
     /// Whether the endpoint should have a connection, or try to get one.
     pub(crate) fn wants(&self, endpoint: usize) -> bool {
-        match self.endpoints[endpoint] {
+        match self.endpoints[endpoint].health {
             Health::Retired => false,
             _ if self.mode != Mode::PickFirst => true,
             // While the chosen one is in trouble, everybody is.
-            _ => {
-                endpoint == self.chosen
-                    || matches!(
-                        self.endpoints[self.chosen],
-                        Health::Slow | Health::Suspect | Health::Down | Health::Retired
-                    )
-            }
+            _ => endpoint == self.chosen || self.endpoints[self.chosen].is_in_trouble(),
         }
     }
 
     /// One more endpoint; its place is the number of those before it.
     pub(crate) fn add(&mut self) {
-        self.endpoints.push(Health::Idle);
+        self.endpoints.push(State::NEW);
     }
 
     /// The endpoint is not to be used any more. Its place stays taken, so that the others keep
     /// theirs.
     pub(crate) fn retire(&mut self, endpoint: usize) {
-        self.endpoints[endpoint] = Health::Retired;
+        self.endpoints[endpoint].health = Health::Retired;
         self.choose();
     }
 
     /// A retired endpoint is back.
     pub(crate) fn reinstate(&mut self, endpoint: usize) {
-        if self.endpoints[endpoint] == Health::Retired {
-            self.endpoints[endpoint] = Health::Idle;
+        if self.endpoints[endpoint].health == Health::Retired {
+            self.endpoints[endpoint].health = Health::Idle;
             self.choose();
         }
     }
 
     /// Looks for a home elsewhere, so that connections that grow old spread again.
     pub(crate) fn move_on(&mut self, random: usize) {
-        let trouble = |health| matches!(health, Health::Slow | Health::Suspect | Health::Down);
         let others = self
             .order(None)
-            .filter(|&one| !trouble(self.endpoints[one]));
+            .filter(|&one| !self.endpoints[one].is_in_trouble());
         let others: Vec<usize> = others.collect();
         if let Some(&next) = others.get(random % others.len().max(1)) {
             self.chosen = next;
@@ -108,50 +134,63 @@ impl Balance {
         (0..count)
             .map(move |step| (first + step) % count)
             .filter(move |&endpoint| {
-                Some(endpoint) != avoided && self.endpoints[endpoint] != Health::Retired
+                Some(endpoint) != avoided && self.endpoints[endpoint].health != Health::Retired
             })
     }
 
     /// Notes what happened to an endpoint, and chooses anew if that is called for.
     pub(crate) fn note(&mut self, endpoint: usize, health: Health) {
         // What a driver says of an endpoint that was given up has no weight any more.
-        if self.endpoints[endpoint] != Health::Retired {
-            self.endpoints[endpoint] = health;
+        if self.endpoints[endpoint].health != Health::Retired {
+            self.endpoints[endpoint].health = health;
         }
         self.choose();
     }
 
-    fn choose(&mut self) {
-        if self.endpoints[self.chosen] == Health::Up {
-            return;
-        }
-        let up = |&endpoint: &usize| self.endpoints[endpoint] == Health::Up;
-        let well = self.order(None).find(up);
-        let next = match self.endpoints[self.chosen] {
-            // Anything is better than what is gone.
-            Health::Retired => well.or_else(|| self.order(None).next()),
-            _ => well,
-        };
-        self.chosen = next.unwrap_or(self.chosen);
+    /// Notes whether an endpoint serves, and chooses anew if that is called for.
+    pub(crate) fn note_serving(&mut self, endpoint: usize, serving: bool) {
+        self.endpoints[endpoint].serving = serving;
+        self.choose();
     }
 
-    /// Whether any endpoint but `avoided` is well, or may soon be.
+    /// The chosen one stays unless another is better.
+    fn choose(&mut self) {
+        let rank = |endpoint: usize| self.endpoints[endpoint].rank();
+        // INVARIANT: the first of the smallest rank is taken, and the order begins with the
+        // chosen one (unless that is retired, and anything is better).
+        let best = self.order(None).min_by_key(|&endpoint| rank(endpoint));
+        self.chosen = best.unwrap_or(self.chosen);
+    }
+
+    /// Whether any endpoint but `avoided` serves, or may soon do.
     pub(crate) fn is_hopeful(&self, avoided: Option<usize>) -> bool {
         self.order(avoided).any(|endpoint| {
-            matches!(
-                self.endpoints[endpoint],
-                Health::Idle | Health::Trying | Health::Up
-            )
+            let State { health, serving } = self.endpoints[endpoint];
+            serving && matches!(health, Health::Idle | Health::Trying | Health::Up)
         })
+    }
+
+    /// Whether any endpoint but `avoided` is connected and not known not to serve.
+    pub(crate) fn is_served(&self, avoided: Option<usize>) -> bool {
+        self.order(avoided)
+            .any(|endpoint| self.endpoints[endpoint].rank() == 0)
+    }
+
+    /// Whether the endpoint is not known not to serve.
+    pub(crate) fn is_serving(&self, endpoint: usize) -> bool {
+        self.endpoints[endpoint].serving
     }
 
     /// The endpoint that should start to connect now, if any: the first at rest behind those
     /// that are known to be in trouble. One that is still within its time is waited for.
     pub(crate) fn to_wake(&self, avoided: Option<usize>) -> Option<usize> {
         for endpoint in self.order(avoided) {
-            match self.endpoints[endpoint] {
+            let State { health, serving } = self.endpoints[endpoint];
+            match health {
                 Health::Idle => return Some(endpoint),
-                Health::Up | Health::Trying if self.mode == Mode::PickFirst => return None,
+                Health::Up | Health::Trying if serving && self.mode == Mode::PickFirst => {
+                    return None;
+                }
                 _ => {}
             }
         }
@@ -246,7 +285,7 @@ mod tests {
                 let health = [Health::Idle, Health::Trying, Health::Slow, Health::Up, Health::Suspect, Health::Down][health as usize];
                 let before = balance.chosen();
                 balance.note(endpoint % count, health);
-                let up = |endpoint: usize| balance.endpoints[endpoint] == Health::Up;
+                let up = |endpoint: usize| balance.endpoints[endpoint].health == Health::Up;
                 if up(before) { prop_assert_eq!(balance.chosen(), before); }
                 if (0..count).any(up) { prop_assert!(up(balance.chosen())); }
             }

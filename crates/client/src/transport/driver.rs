@@ -15,10 +15,11 @@ use super::handshake::{self, Unreachable, Wire};
 use super::hub::Hub;
 use super::keepalive::KeepAlive;
 use super::link::Link;
+use super::prober::Prober;
 use super::pulse::now;
 use super::serving::Serving;
 use super::state::{Lifecycle, Loss, Phase};
-use super::watcher::{Ending, Overseer, Watcher};
+use super::watcher::{Ending, Others, Overseer, Watcher};
 use crate::config::Options;
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
@@ -142,6 +143,19 @@ impl Overseer for Arc<Desk> {
 
     fn suspect(&self, suspect: bool) {
         self.note(if suspect { Health::Suspect } else { Health::Up });
+    }
+
+    fn others(&self) -> Others {
+        match self.hub.upgrade() {
+            Some(hub) => hub.others(self.place),
+            None => Others::None,
+        }
+    }
+
+    fn connect_idle(&self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.connect_idle();
+        }
     }
 }
 
@@ -267,7 +281,10 @@ fn launch(
         desk.options.timeout,
     )
     .map_err(|error| Unreachable::with("the endpoint's name cannot stand in a request", error))?;
+    let link = Arc::new(link);
     let (fate, ending) = oneshot::channel();
+    let hub = desk.hub.upgrade();
+    let probes = desk.lane == Lane::Unary;
     let watcher = Watcher {
         task: wire.task,
         ping_pong: wire.ping_pong,
@@ -276,10 +293,13 @@ fn launch(
         overseer: Arc::clone(desk),
         retire_at: desk.retire_at(),
         fate: Some(fate),
-        cut: desk.hub.upgrade().map(|hub| hub.cuts()),
+        cut: hub.as_ref().map(|hub| hub.cuts()),
+        closing: hub.as_ref().map(|hub| hub.closing()),
+        signal: desk.serving.signal(),
+        prober: probes.then(|| Prober::new(&link, wire.round_trip)),
     };
     tokio::spawn(watcher.run());
-    Ok((ending, Arc::new(link)))
+    Ok((ending, link))
 }
 
 fn failed(desk: &Desk, life: &mut Lifecycle, cause: Unreachable) {
@@ -354,6 +374,10 @@ impl Desk {
         if life.phase() == Phase::Idle {
             // ORDER: whoever still waits wants it again when it hears the note.
             self.asked.store(false, Ordering::Relaxed);
+            if self.lane == Lane::Unary {
+                // Nobody asks it any more whether it serves.
+                self.serving.set_not_serving(false);
+            }
             self.note(Health::Idle);
         }
     }

@@ -14,7 +14,7 @@ use h2::{Ping, PingPong};
 use tokio::task::JoinHandle;
 
 use super::dial::{Dialed, Dialer};
-use super::pulse::{Metered, Pulse};
+use super::pulse::{Metered, Pulse, now};
 use crate::config::Options;
 use crate::connector::ByteStream;
 use crate::endpoint::Endpoint;
@@ -42,6 +42,8 @@ pub(crate) struct Wire {
     pub(crate) task: Task,
     pub(crate) ping_pong: PingPong,
     pub(crate) pulse: Arc<Pulse>,
+    /// How long it took for the ping.
+    pub(crate) round_trip: Duration,
 }
 
 /// The task that drives a connection; dropping this ends it.
@@ -174,6 +176,7 @@ async fn greet(
         return Err(Unreachable::new("the connection has no ping"));
     };
     let mut task = Task(tokio::spawn(connection));
+    let asked = now();
     ping_pong.send_ping(Ping::opaque()).map_err(failed)?;
     tokio::select! {
         biased;
@@ -183,7 +186,8 @@ async fn greet(
         }),
         pong = poll_fn(|cx| ping_pong.poll_pong(cx)) => {
             pong.map_err(failed)?;
-            Ok(Wire { sender, task, ping_pong, pulse })
+            let round_trip = now().saturating_duration_since(asked);
+            Ok(Wire { sender, task, ping_pong, pulse, round_trip })
         }
     }
 }

@@ -15,11 +15,14 @@ pub(crate) use self::trouble::Seen;
 use super::Want;
 use super::balance::{Balance, Health};
 use super::dial::Dialer;
+use super::serving::Serving;
+use super::watcher::Others;
 use crate::config::Options;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
 use crate::mode::Mode;
+use crate::telemetry;
 
 /// The endpoints of a client and the choice among them.
 ///
@@ -121,6 +124,50 @@ impl Hub {
             }
         }
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Notes whether an endpoint serves, as calls and probes have found out.
+    pub(super) fn note_serving(&self, serving: &Serving, not_serving: bool) {
+        let place = serving.place();
+        let to_wake = {
+            let mut balance = self.balance();
+            if !serving.swap(not_serving) {
+                return;
+            }
+            balance.note_serving(place, !not_serving);
+            self.chosen.store(balance.chosen(), Ordering::Relaxed);
+            balance.to_wake(None)
+        };
+        let endpoint = &self.peer(place).endpoint;
+        telemetry::serving(self.workshop.options.name.as_ref(), endpoint, !not_serving);
+        serving.wake();
+        if let Some(next) = to_wake {
+            self.peer(next).unary.want(self.closing.clone());
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// What is known of the other endpoints.
+    pub(super) fn others(&self, place: usize) -> Others {
+        let balance = self.balance();
+        match balance.order(Some(place)).next() {
+            None => Others::None,
+            Some(_) if balance.is_served(Some(place)) => Others::Serving,
+            Some(_) => Others::NotServing,
+        }
+    }
+
+    /// Connects to an endpoint that should have a connection and has never tried.
+    pub(super) fn connect_idle(&self) {
+        let idle = self.balance().to_wake(None);
+        if let Some(idle) = idle {
+            self.peer(idle).unary.want(self.closing.clone());
+        }
+    }
+
+    /// Ends when the client is closed: the sender is dropped.
+    pub(super) fn closing(&self) -> watch::Receiver<()> {
+        self.closing.clone()
     }
 
     /// Whether a connection should be kept, or tried for.

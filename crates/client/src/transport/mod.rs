@@ -27,6 +27,8 @@ mod keepalive;
 mod lane;
 mod leader;
 mod link;
+mod probe;
+mod prober;
 mod pulse;
 mod report;
 mod serving;
@@ -54,6 +56,7 @@ pub(crate) use unary::Exchange;
 use self::dial::Dialer;
 use self::handshake::Unreachable;
 use self::hub::{Hub, Workshop};
+use self::link::Link;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
@@ -202,6 +205,11 @@ impl Transport {
         if hard {
             self.hub.cut();
         }
+    }
+
+    /// Whether calls over the link had better go elsewhere, and can.
+    pub(crate) fn is_better_elsewhere(&self, link: &Link) -> bool {
+        self.hub.is_better_elsewhere(link)
     }
 
     /// Whether another endpoint than that could be tried.

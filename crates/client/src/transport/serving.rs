@@ -1,39 +1,97 @@
-//! Whether an endpoint serves, as the ends of calls tell it.
+//! Whether an endpoint serves, as the ends of calls tell it: shared by all connections to it.
 
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
+use super::hub::Hub;
 use super::link::Link;
 use super::report::{Attempt, End, Report, report};
 
-/// What the calls to one endpoint have found out about it; all connections to it share it.
-#[derive(Default)]
+/// What the calls to one endpoint have found out about it.
 pub(crate) struct Serving {
-    /// The endpoint does not serve, and the choice avoids it.
+    /// The place of the endpoint among the client's.
+    place: usize,
+    hub: Weak<Hub>,
+    /// The choice avoids the endpoint.
     not_serving: AtomicBool,
     /// A call had no answer: whether the endpoint serves has to be asked.
     silent: AtomicBool,
-    /// Wakes the watcher of the endpoint's unary connection.
-    pub(crate) changed: Notify,
+    /// Wakes the watchers of the endpoint's connections.
+    signal: watch::Sender<Signal>,
+}
+
+/// What the watchers of an endpoint's connections are told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Signal {
+    /// How often the streams and waiting calls were to leave the endpoint.
+    pub(crate) left: u64,
 }
 
 impl Serving {
+    pub(crate) fn new(place: usize, hub: Weak<Hub>) -> Self {
+        Self {
+            place,
+            hub,
+            not_serving: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+            signal: watch::Sender::default(),
+        }
+    }
+
+    pub(crate) fn place(&self) -> usize {
+        self.place
+    }
+
     /// Whether the choice avoids the endpoint.
     pub(crate) fn is_not_serving(&self) -> bool {
         self.not_serving.load(Ordering::Relaxed)
     }
 
-    fn set(&self, not_serving: bool) {
-        if self.not_serving.swap(not_serving, Ordering::Relaxed) != not_serving {
-            self.changed.notify_one();
+    /// Returns the signal that wakes the watcher of a connection.
+    pub(crate) fn signal(&self) -> watch::Receiver<Signal> {
+        self.signal.subscribe()
+    }
+
+    /// Wakes the watchers of the endpoint's connections.
+    pub(crate) fn wake(&self) {
+        self.signal.send_modify(|_| {});
+    }
+
+    /// Makes the streams and waiting calls leave the endpoint: their connections are ended.
+    pub(crate) fn leave(&self) {
+        self.signal.send_modify(|signal| signal.left += 1);
+    }
+
+    /// Notes whether the endpoint serves.
+    pub(crate) fn set_not_serving(&self, not_serving: bool) {
+        if self.is_not_serving() != not_serving {
+            // Without a hub, the client is gone.
+            if let Some(hub) = self.hub.upgrade() {
+                hub.note_serving(self, not_serving);
+            }
         }
     }
 
+    /// Changes the flag; returns whether that makes a difference.
+    ///
+    /// ORDER: only the hub calls it, with the balance locked: the balance has a copy of the flag,
+    /// and two changes at once must come to both in the same order.
+    pub(super) fn swap(&self, not_serving: bool) -> bool {
+        self.not_serving.swap(not_serving, Ordering::Relaxed) != not_serving
+    }
+
+    /// Asks for a probe.
     fn ask(&self) {
         if !self.silent.swap(true, Ordering::Relaxed) {
-            self.changed.notify_one();
+            self.wake();
         }
+    }
+
+    /// Whether a probe was asked for since the last time.
+    pub(crate) fn take_silent(&self) -> bool {
+        self.silent.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -55,6 +113,11 @@ impl Link {
         }
     }
 
+    /// Whether new calls should be sent over it, as long as there is a choice.
+    pub(crate) fn serves(&self) -> bool {
+        self.pulse.is_fit() && !self.serving.is_not_serving()
+    }
+
     /// Takes note of how an attempt has ended. A good reply costs an atomic operation.
     pub(crate) fn report(&self, begun: Begun, end: End<'_>) {
         let attempt = Attempt {
@@ -65,11 +128,9 @@ impl Link {
         match report(end, attempt) {
             Report::Serving => {
                 self.pulse.serve();
-                if self.serving.is_not_serving() {
-                    self.serving.set(false);
-                }
+                self.serving.set_not_serving(false);
             }
-            Report::NotServing => self.serving.set(true),
+            Report::NotServing => self.serving.set_not_serving(true),
             Report::Silent => self.serving.ask(),
             Report::Unknown => {}
         }

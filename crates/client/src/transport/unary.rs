@@ -84,6 +84,12 @@ impl Exchange {
         !matches!(self.stage, Stage::Head(_))
     }
 
+    /// The answer takes long: the connection is pinged, and the endpoint is asked whether it serves.
+    pub(crate) fn doubt(&self) {
+        self.link().pulse.doubt();
+        self.link().report(self.begun, End::NoAnswer);
+    }
+
     /// The bytes of the reply's message, once its status says OK.
     pub(crate) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         let outcome = ready!(self.poll_stages(cx));

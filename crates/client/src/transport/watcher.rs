@@ -1,4 +1,4 @@
-//! Watches over one live connection until it has ended: pings, doubts, drains.
+//! Watches over one live connection until it has ended: pings, doubts, probes, drains.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::handshake::Task;
 use super::keepalive::{Beat, KeepAlive};
+use super::prober::Prober;
 use super::pulse::{Pulse, now};
+use super::serving::Signal;
 use super::state::Loss;
 use crate::error::ErrorKind;
 
@@ -36,6 +38,20 @@ pub(crate) trait Overseer: Send + Sync + 'static {
     fn suspect(&self, suspect: bool);
     /// The connection is to be replaced because of its age.
     fn grew_old(&self);
+    /// Whether there are other endpoints, and whether one of them serves.
+    fn others(&self) -> Others;
+    /// Connects to an endpoint that should have a connection and has never tried.
+    fn connect_idle(&self);
+}
+
+/// The other endpoints of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// There are none: whether this one serves makes no difference.
+    None,
+    /// None of them is known to serve.
+    NotServing,
+    Serving,
 }
 
 pub(crate) struct Watcher<O> {
@@ -50,20 +66,33 @@ pub(crate) struct Watcher<O> {
     pub(crate) fate: Option<oneshot::Sender<Ending>>,
     /// Becomes true when the connection is to end, with the calls on it.
     pub(crate) cut: Option<watch::Receiver<bool>>,
+    /// The sender is dropped when the client is closed.
+    pub(crate) closing: Option<watch::Receiver<()>>,
+    /// What is told of the endpoint.
+    pub(crate) signal: watch::Receiver<Signal>,
+    /// Asks whether the endpoint serves; over its unary connection only.
+    pub(crate) prober: Option<Prober>,
 }
 
 impl<O: Overseer> Watcher<O> {
     /// Runs until the connection has ended, calls that were under way included.
     pub(crate) async fn run(mut self) {
         let mut used = now();
+        let left = self.signal.borrow().left;
         loop {
             let moment = now();
-            if self.pulse.open() > 0 || self.overseer.is_wanted() {
+            if self.is_used() {
                 used = moment;
             }
+            if self.prober.is_none() && self.signal.borrow_and_update().left != left {
+                self.leave();
+            }
+            let probe = self.probe(moment);
             let Some(rest) = self.step(moment, used) else {
                 continue;
             };
+            let rest = probe.map_or(rest, |probe| rest.min(probe));
+            let alone = self.overseer.others() != Others::Serving;
             tokio::select! {
                 biased;
                 ended = &mut self.task.0 => {
@@ -76,7 +105,14 @@ impl<O: Overseer> Watcher<O> {
                     self.cut = None;
                     self.task.0.abort();
                 }
+                () = closed(&mut self.closing) => {
+                    self.closing = None;
+                    self.prober = None;
+                }
+                () = answered(&mut self.prober, alone) => {}
                 () = self.pulse.stir.notified() => {}
+                // INVARIANT: the desk and the link hold the sender, and the overseer the desk.
+                _ = self.signal.changed() => self.overseer.connect_idle(),
                 pong = poll_fn(|cx| self.ping_pong.poll_pong(cx)) => match pong {
                     Ok(_) => {
                         self.pulse.pong();
@@ -92,6 +128,38 @@ impl<O: Overseer> Watcher<O> {
                 () = tokio::time::sleep_until(rest.min(moment + LOOK).into()) => {}
             }
         }
+    }
+
+    /// Whether anything but a probe needs the connection.
+    fn is_used(&self) -> bool {
+        let probes = self.prober.as_ref().is_some_and(Prober::is_asking);
+        self.pulse.open() > usize::from(probes) || self.overseer.is_wanted()
+    }
+
+    /// Asks the endpoint whether it serves, if that is due; returns until when to rest.
+    fn probe(&mut self, moment: Instant) -> Option<Instant> {
+        let prober = self.prober.as_mut()?;
+        if self.pulse.is_draining() || self.fate.is_none() {
+            // The next connection goes on with it.
+            self.prober = None;
+            return None;
+        }
+        match self.overseer.others() {
+            Others::None => {
+                prober.stop();
+                None
+            }
+            others => prober.step(moment, others != Others::Serving),
+        }
+    }
+
+    /// Ends a connection for streams or waiting calls, as the endpoint does not serve.
+    fn leave(&mut self) {
+        let cause = "the member does not serve: its streams go to another one";
+        // ORDER: calls read the reason when the end of the task fails them.
+        let _ = self.pulse.ending.set((ErrorKind::Unavailable, cause));
+        self.tell(Loss::Abrupt, cause.into(), false);
+        self.task.0.abort();
     }
 
     /// Does what is due now; says until when to rest, or `None` to look again at once.
@@ -189,6 +257,24 @@ impl<O: Overseer> Watcher<O> {
             });
         }
     }
+}
+
+/// Ready when a probe was answered.
+async fn answered(prober: &mut Option<Prober>, alone: bool) {
+    match prober {
+        Some(prober) => prober.answered(alone).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ready when the client is closed: no probe keeps a connection open then.
+async fn closed(signal: &mut Option<watch::Receiver<()>>) {
+    if let Some(signal) = signal {
+        // An error is the end of the client.
+        let _ = signal.changed().await;
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Ready when the connection is to end, with the calls on it.

@@ -49,6 +49,14 @@ impl Clock {
         *this.wake = *this.deadline;
     }
 
+    /// To look at the call then, if ever, or when its time is over.
+    pub(super) fn wake_at_or_deadline(self: Pin<&mut Self>, next: Option<Instant>) {
+        match next {
+            Some(next) => self.wake_at(next),
+            None => self.wake_at_deadline(),
+        }
+    }
+
     /// To look at the call then, or when its time is over.
     pub(super) fn wake_at(self: Pin<&mut Self>, next: Instant) {
         let this = self.project();

@@ -7,6 +7,7 @@ use crate::call::attempt::LOOK;
 use crate::call::authentication::{Authentication, late};
 use crate::call::wire::Wire;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
+use crate::method::Lane;
 use crate::transport::{Failure, now};
 
 impl Flight {
@@ -17,7 +18,7 @@ impl Flight {
         if this.clock.is_over(moment) {
             if let Stage::Sent(sent) = this.stage {
                 // Calls with less time than a doubt takes must find a dead connection, too.
-                sent.exchange.link().pulse.doubt();
+                sent.exchange.doubt();
             }
             return Some(self.too_late());
         }
@@ -29,15 +30,19 @@ impl Flight {
             Stage::Sent(sent) => {
                 let link = sent.exchange.link();
                 let over = sent.until.is_some_and(|until| until <= moment);
-                if sent.doubt <= moment || over {
-                    link.pulse.doubt();
-                    sent.doubt = moment + LOOK;
+                if over || sent.doubt.is_some_and(|doubt| doubt <= moment) {
+                    sent.exchange.doubt();
+                    // A call that waits for others is told when it waits in vain: it need not look.
+                    let looks = sent.want.lane != Lane::Wait;
+                    sent.doubt = looks.then(|| moment + LOOK);
                 }
                 let waits = request.is_repeatable()
                     && !sent.exchange.is_answering()
                     && *this.retries < this.scope.core.options.retries;
                 // To leave is no failure yet: who has nothing to pay for another attempt waits on.
-                let moves = waits && (over || link.pulse.is_suspect()) && {
+                let transport = &this.scope.core.transport;
+                let leaves = || link.pulse.is_suspect() || transport.is_better_elsewhere(link);
+                let moves = waits && (over || leaves()) && {
                     let free = *this.retries == 0;
                     *this.paid = *this.paid || free || this.scope.core.budget.take();
                     *this.paid
@@ -54,7 +59,7 @@ impl Flight {
                 if over {
                     sent.until = None;
                 }
-                this.clock.wake_at(sent.wake());
+                this.clock.wake_at_or_deadline(sent.wake());
                 None
             }
             Stage::New

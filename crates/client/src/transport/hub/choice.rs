@@ -10,7 +10,7 @@ use crate::method::Lane;
 use crate::mode::Mode;
 use crate::transport::Want;
 use crate::transport::lane::Waiting;
-use crate::transport::link::Occupancy;
+use crate::transport::link::{Link, Occupancy};
 
 /// A freed place on a full connection is noticed at the latest after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -19,7 +19,7 @@ impl Hub {
     /// Where a call without a wish of its own goes.
     fn place(&self) -> usize {
         let chosen = self.chosen();
-        let fit = |peer: &Arc<Peer>| peer.unary.live().filter(|link| link.pulse.is_fit());
+        let fit = |peer: &Arc<Peer>| peer.unary.live().filter(|link| link.serves());
         match self.workshop.options.mode {
             Mode::PickFirst => chosen,
             Mode::Random => {
@@ -32,13 +32,14 @@ impl Hub {
             }
             Mode::ConnectAll => {
                 let peers = self.peers();
-                let in_use = peers
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, peer)| !peer.is_retired());
+                // The first of the least busy is taken: a random start spreads ties.
+                let start = fastrand::usize(..peers.len());
+                let order = (start..peers.len()).chain(0..start);
+                let in_use = order.filter(|&place| !peers[place].is_retired());
                 let open =
-                    in_use.filter_map(|(place, peer)| Some((fit(peer)?.pulse.open(), place)));
-                open.min().map_or(chosen, |(_, place)| place)
+                    in_use.filter_map(|place| Some((fit(&peers[place])?.pulse.open(), place)));
+                let least = open.min_by_key(|(open, _)| *open);
+                least.map_or(chosen, |(_, place)| place)
             }
         }
     }
@@ -72,24 +73,35 @@ impl Hub {
             // stands still for ever when somebody waits to write.
             let place = self.place();
             let link = self.peers()[place].link(want)?;
-            // A suspect is used when there is nothing better; the balance would know.
-            return (!link.pulse.is_draining()).then(|| Occupancy::of(link));
+            // An endpoint that does not serve is used only where no other can be hoped for: the
+            // next one is connected to within milliseconds, or is found to be slow or down.
+            return (!self.is_better_elsewhere(&link)).then(|| Occupancy::of(link));
         };
         let balance = self.balance();
         let peers = self.peers();
-        let elsewhere = balance
-            .order(Some(avoided.place))
-            .filter_map(|place| peers[place].link(want))
-            .find(|link| link.pulse.is_fit());
-        if let Some(link) = elsewhere {
+        let elsewhere = || {
+            balance
+                .order(Some(avoided.place))
+                .filter_map(|place| peers[place].link(want))
+        };
+        if let Some(link) = elsewhere().find(|link| link.serves()) {
             return Some(Occupancy::of(link));
         }
-        // Nobody else can be hoped for: a new connection to the same endpoint, or the old one
-        // if it is well.
-        let hopeless = !balance.is_hopeful(Some(avoided.place));
+        if balance.is_hopeful(Some(avoided.place)) {
+            return None;
+        }
+        // No other is known to serve: one that is connected, a new connection to the same
+        // endpoint, or the old one if it answers pings.
         let same = peers[avoided.place].unary.live();
-        same.filter(|link| hopeless && link.pulse.is_fit())
+        elsewhere()
+            .chain(same)
+            .find(|link| link.pulse.is_fit())
             .map(Occupancy::of)
+    }
+
+    /// Whether calls over the link had better go elsewhere, and can.
+    pub(crate) fn is_better_elsewhere(&self, link: &Link) -> bool {
+        !link.serves() && self.balance().is_hopeful(Some(link.place))
     }
 
     /// Makes what the call wants connect, if it is at rest.

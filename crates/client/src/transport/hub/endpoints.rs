@@ -56,6 +56,9 @@ impl Hub {
             }
         };
         self.publish(balance.chosen());
+        // The watcher of a connection that is up connects to the new endpoint, where the mode wants
+        // that: the caller need not be within a runtime.
+        peers.iter().for_each(|peer| peer.serving.wake());
         new
     }
 

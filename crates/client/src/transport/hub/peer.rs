@@ -15,6 +15,7 @@ use crate::transport::serving::Serving;
 /// One endpoint and the connections to it.
 pub(super) struct Peer {
     pub(super) endpoint: Endpoint,
+    pub(super) serving: Arc<Serving>,
     pub(super) unary: Connection,
     /// Calls that wait for this endpoint and no other.
     pub(super) waiting: AtomicUsize,
@@ -33,9 +34,10 @@ impl Peer {
         workshop: &Workshop,
         hub: &Weak<Hub>,
     ) -> Arc<Self> {
-        let serving = Arc::new(Serving::default());
+        let serving = Arc::new(Serving::new(place, hub.clone()));
         let make = {
             let (endpoint, workshop, hub) = (endpoint.clone(), workshop.clone(), hub.clone());
+            let serving = Arc::clone(&serving);
             move |lane| {
                 Connection::new(
                     endpoint.clone(),
@@ -51,6 +53,7 @@ impl Peer {
         let (for_streams, for_waits) = (make.clone(), make.clone());
         Arc::new(Self {
             endpoint: endpoint.clone(),
+            serving,
             unary: make(Lane::Unary),
             waiting: AtomicUsize::new(0),
             streams: Lanes::new(move || for_streams(Lane::Stream)),

@@ -10,6 +10,8 @@ use crate::transport::handshake::Unreachable;
 pub(crate) struct Seen {
     pub(crate) endpoint: Endpoint,
     pub(crate) health: Health,
+    /// False when calls or probes have found out that it does not serve.
+    pub(crate) serving: bool,
     /// Why the last attempt failed, or the connection was lost.
     pub(crate) trouble: Option<Unreachable>,
     /// Calls under way on its unary connection.
@@ -39,6 +41,7 @@ impl Hub {
         let seen = in_use.map(|(place, peer)| Seen {
             endpoint: peer.endpoint.clone(),
             health: balance.health(place),
+            serving: balance.is_serving(place),
             trouble: peer.unary.trouble(),
             calls: peer.unary.live().map_or(0, |link| link.pulse.open()),
         });
