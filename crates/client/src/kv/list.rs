@@ -11,7 +11,7 @@ use futures_core::Stream;
 
 use super::{Get, GetResponse, KeyValue, ResponseHeader, broken};
 use crate::call::{Call, Scope, Timeout};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::Key;
 
 /// Pairs a page, unless said otherwise.
@@ -21,7 +21,8 @@ const PAGE: u64 = 1_000;
 ///
 /// However long reading takes, what it gives is the state of a single moment: the first page
 /// settles the revision, and the others are read at it. It holds one page in memory. If the
-/// revision is compacted meanwhile, it ends with [`ErrorKind::Compacted`].
+/// revision is compacted meanwhile, it ends with [`ErrorKind::Compacted`]. If another cluster
+/// answers meanwhile, it ends with [`ErrorKind::ClusterMismatch`].
 ///
 /// It is a [`Stream`], and [`next`](List::next) needs no other crate.
 ///
@@ -152,6 +153,14 @@ impl List {
     }
 
     fn take(&mut self, page: GetResponse) -> Result<(), Error> {
+        let cluster = page.header.cluster_id;
+        if let Some(first) = self.header.filter(|first| first.cluster_id != cluster) {
+            if first.cluster_id != 0 && cluster != 0 {
+                let what = "another cluster answers than the one that sent the first page";
+                let error = Error::new(ErrorKind::ClusterMismatch, what);
+                return Err(error.with_outcome(Outcome::Rejected));
+            }
+        }
         if self.header.is_none() {
             let mut header = page.header;
             self.template = self.template.clone().pinned(header.revision);

@@ -4,6 +4,7 @@ mod auth;
 mod bytes;
 mod end;
 mod inbox;
+mod lists;
 mod noise;
 mod resume;
 mod server;

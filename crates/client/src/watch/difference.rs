@@ -5,6 +5,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::end::WatchEnd;
+use super::entry::Position;
 use super::event::{Event, EventKind};
 use crate::kv::KeyValue;
 
@@ -18,6 +20,8 @@ pub(super) struct Difference {
     known: BTreeMap<Bytes, i64>,
     /// The last key of the listing.
     cursor: Option<Bytes>,
+    /// How far the store had come with what was told last.
+    position: Option<Position>,
 }
 
 impl Difference {
@@ -26,8 +30,29 @@ impl Difference {
         self.cursor = None;
     }
 
+    /// Notes the position of the store as the listing shows it. If the store has gone back, or
+    /// is that of another cluster, all that was told before is distrusted; returns the cause.
+    pub(super) fn listed_at(&mut self, now: Position) -> Option<WatchEnd> {
+        let before = self.position.replace(now)?;
+        let is_other = before.cluster_id != now.cluster_id;
+        let cause = if is_other && before.cluster_id != 0 && now.cluster_id != 0 {
+            WatchEnd::ClusterChanged
+        } else if now.revision < before.revision {
+            WatchEnd::RolledBack {
+                watched: before.revision,
+                store: now.revision,
+            }
+        } else {
+            return None;
+        };
+        self.distrust();
+        self.position = Some(now);
+        Some(cause)
+    }
+
     /// The revisions of what was told mean nothing any more: it is all told again.
     pub(super) fn distrust(&mut self) {
+        self.position = None;
         self.known.values_mut().for_each(|revision| *revision = 0);
     }
 
@@ -49,6 +74,9 @@ impl Difference {
 
     /// What happened after the listing.
     pub(super) fn happened(&mut self, event: &Event) {
+        if let Some(position) = &mut self.position {
+            position.revision = position.revision.max(event.kv.mod_revision);
+        }
         let kv = &event.kv;
         match event.kind {
             EventKind::Put => self.known.insert(kv.key.clone(), kv.mod_revision),
@@ -155,6 +183,55 @@ mod tests {
                 prop_assert!(breaks_off.is_some() || copy == listing);
             }
         }
+    }
+
+    fn at(cluster_id: u64, revision: i64) -> Position {
+        Position {
+            cluster_id,
+            revision,
+        }
+    }
+
+    /// A listing that breaks off is followed by one of another history: its keys may have the
+    /// revisions that were told, and other values.
+    #[test]
+    fn keys_of_another_history_are_told_again() {
+        for (now, cause) in [
+            (at(1, 19), Some((20, 19))),
+            (at(2, 30), None),
+            (at(2, 5), None),
+        ] {
+            let (key, mut out) = (Bytes::from_static(b"k"), Vec::new());
+            let mut difference = Difference::default();
+            assert_eq!(difference.listed_at(at(1, 20)), None);
+            assert_eq!(difference.listed_at(at(1, 20)), None);
+            difference.listed(pair(&key, 5), 20, &mut out);
+            difference.begin();
+            let cause = cause.map_or(WatchEnd::ClusterChanged, |(watched, store)| {
+                WatchEnd::RolledBack { watched, store }
+            });
+            assert_eq!(difference.listed_at(now), Some(cause));
+            assert_eq!(difference.listed_at(now), None, "it is told once");
+            difference.listed(pair(&key, 5), now.revision, &mut out);
+            assert_eq!(out.len(), 2);
+        }
+        // A server that does not name its cluster is not another one.
+        let mut difference = Difference::default();
+        for position in [at(1, 20), at(0, 20), at(2, 20)] {
+            assert_eq!(difference.listed_at(position), None);
+        }
+    }
+
+    #[test]
+    fn a_listing_from_before_the_last_event_is_of_another_history() {
+        let mut difference = Difference::default();
+        difference.listed_at(at(1, 10));
+        let kv = pair(&Bytes::from_static(b"k"), 20);
+        difference.happened(&event(EventKind::Put, kv));
+        let (watched, store) = (20, 15);
+        let cause = WatchEnd::RolledBack { watched, store };
+        assert_eq!(difference.listed_at(at(1, 15)), Some(cause));
+        assert_eq!(difference.listed_at(at(1, 16)), None);
     }
 
     #[test]

@@ -9,6 +9,13 @@ use super::assembly::Assembly;
 use super::backlog::Backlog;
 use crate::key::{KeyRange, Namespace};
 
+/// A revision of a store, and the cluster that the store belongs to (0 if that is not known).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) cluster_id: u64,
+    pub(crate) revision: i64,
+}
+
 /// What a watch asks for, with the namespace applied.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
@@ -22,6 +29,8 @@ pub(crate) struct Spec {
     /// Whether the user wants to be told of progress.
     pub(crate) progress: bool,
     pub(crate) fragment: bool,
+    /// The read that the watch continues: its store had come that far.
+    pub(crate) read: Option<Position>,
 }
 
 /// Where a watch stands on the present stream.
@@ -75,12 +84,12 @@ impl Entry {
             } else {
                 Phase::Waiting
             },
+            seen: spec.read.map_or(0, |read| read.revision),
             spec,
             owner,
             backlog,
             course,
             start,
-            seen: 0,
             told: false,
             missing: false,
             created_at: 0,
@@ -95,6 +104,12 @@ impl Entry {
         self.start = revision.saturating_add(1);
         self.course.next = self.start;
         self.seen = self.seen.max(revision);
+    }
+
+    /// Whether another cluster answers than the one whose state the watch continues.
+    pub(super) fn is_foreign(&self, cluster_id: u64) -> bool {
+        let read = self.spec.read.map_or(0, |read| read.cluster_id);
+        read != 0 && cluster_id != 0 && read != cluster_id
     }
 
     /// Whether now may still be moved: nobody was told which revision it is.

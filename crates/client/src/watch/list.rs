@@ -1,6 +1,9 @@
 //! A prefix that stays true: its present state, and then every change.
 
+mod retry;
+
 use std::collections::{BTreeMap, VecDeque};
+use std::error::Error as _;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -12,8 +15,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::time::Sleep;
 
+use self::retry::is_mended_by_time;
 use super::difference::Difference;
 use super::end::WatchEnd;
+use super::entry::Position;
 use super::event::{Batch, Event, EventKind};
 use super::hub::Hub;
 use super::request::Watch;
@@ -21,7 +26,7 @@ use super::stream::{OpenWatch, WatchStream};
 use crate::call::Scope;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::Key;
-use crate::kv::{KeyValue, List};
+use crate::kv::{KeyValue, List, ResponseHeader};
 
 /// How many changes of a listing are told at a time.
 const PIECE: usize = 1_000;
@@ -34,9 +39,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListMessage {
-    /// Keys that have changed. After [`Synced`](Self::Synced) these are whole revisions; before
-    /// it they are puts of what is there; and after [`Resync`](Self::Resync) they are what
-    /// differs from what was told before.
+    /// Keys that have changed. After [`Synced`](Self::Synced) these are whole revisions. Before
+    /// it, and after [`Resync`](Self::Resync), they come from a listing, and are the differences
+    /// from what was told before.
     #[non_exhaustive]
     Changes {
         /// The last revision in it, or that of the listing.
@@ -55,7 +60,10 @@ pub enum ListMessage {
     /// until the next [`Synced`](Self::Synced). Nothing is left to do.
     #[non_exhaustive]
     Resync {
-        /// Why: it was compacted, say.
+        /// Why: the history was compacted, say. After
+        /// [`ClusterChanged`](WatchEnd::ClusterChanged) and
+        /// [`RolledBack`](WatchEnd::RolledBack) every present key is told again, because
+        /// revisions of the two histories cannot be compared.
         cause: WatchEnd,
     },
 }
@@ -116,12 +124,13 @@ pub struct WatchList {
     difference: Difference,
     stage: Stage,
     ready: VecDeque<ListMessage>,
+    /// A listing has begun to come.
+    is_known: bool,
     failures: u32,
 }
 
 enum Stage {
     Listing(Box<List>),
-    /// With the revision that was listed.
     Opening(Pin<Box<OpenWatch>>),
     Watching(Box<WatchStream>),
     Pausing(Pin<Box<Sleep>>),
@@ -130,16 +139,20 @@ enum Stage {
 
 impl WatchList {
     pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, prefix: Key) -> Self {
+        let mut scope = scope.clone();
+        // As the watch does: a member without a leader is left, instead of waited for.
+        scope.require_leader.get_or_insert(true);
         let prefix = prefix.into_bytes();
         let page = PIECE as u64;
         Self {
-            stage: Stage::Listing(Box::new(listing(scope, &prefix, page))),
-            scope: scope.clone(),
+            stage: Stage::Listing(Box::new(listing(&scope, &prefix, page))),
+            scope,
             hub: Arc::clone(hub),
             prefix,
             page,
             difference: Difference::default(),
             ready: VecDeque::new(),
+            is_known: false,
             failures: 0,
         }
     }
@@ -153,17 +166,22 @@ impl WatchList {
         self
     }
 
-    /// The next message; it waits for as long as it takes. `None` after an error.
+    /// Returns the next message; it waits for as long as it takes. `None` after an error.
     ///
     /// # Errors
-    /// What waiting does not mend: the user may not read the prefix, the client was closed, a
-    /// single revision is too large. After it the list is over.
+    /// Only errors that time does not mend: the user may not read the prefix, the password is
+    /// wrong, the server wants credentials and the client has none, the client was closed, a
+    /// single revision is too large. A TLS session that fails is an error until the first
+    /// listing has begun. After an error the list is over.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     ///
     /// # Retries
-    /// Everything else is tried again for as long as it takes.
+    /// Everything else is tried again for as long as it takes: also after a compaction, a
+    /// refused token, a restore of the store, or when another cluster answers. Members without a
+    /// leader are not used, unless the handle says
+    /// [`require_leader(false)`](crate::Client::require_leader).
     pub async fn next(&mut self) -> Result<Option<ListMessage>, Error> {
         poll_fn(|cx| self.poll_message(cx)).await.transpose()
     }
@@ -192,11 +210,10 @@ impl WatchList {
                         self.stage = Stage::Watching(Box::new(watch));
                         Ok(())
                     }
-                    Err(error) if error.kind() == ErrorKind::Compacted => {
-                        self.list();
-                        Ok(())
-                    }
-                    Err(error) => self.failed(error),
+                    Err(error) => match mended_by_listing(&error) {
+                        Some(cause) => self.ended(cause),
+                        None => self.failed(error),
+                    },
                 },
                 Stage::Watching(watch) => match ready!(Pin::new(&mut **watch).poll_next(cx)) {
                     Some(Ok(batch)) => {
@@ -224,7 +241,15 @@ impl WatchList {
             if events.len() >= PIECE {
                 break None;
             }
-            match Pin::new(&mut **list).poll_next(cx) {
+            let pair = Pin::new(&mut **list).poll_next(cx);
+            // ORDER: before the first pair is compared with what was told of another history.
+            if let Some(header) = list.header() {
+                self.is_known = true;
+                let cause = self.difference.listed_at(position(&header));
+                let resync = cause.map(|cause| ListMessage::Resync { cause });
+                self.ready.extend(resync);
+            }
+            match pair {
                 Poll::Pending if events.is_empty() => return Poll::Pending,
                 Poll::Pending => break None,
                 Poll::Ready(Some(Ok(mut kv))) => {
@@ -236,7 +261,9 @@ impl WatchList {
                 Poll::Ready(None) => break Some(Ok(())),
             }
         };
-        let revision = list.header().map_or(0, |header| header.revision);
+        let at = list.header().map(|header| position(&header));
+        let at = at.unwrap_or_default();
+        let revision = at.revision;
         if let Some(Ok(())) = ended {
             self.difference.finish(revision, &mut events);
         }
@@ -248,7 +275,7 @@ impl WatchList {
             None => Ok(()),
             Some(Ok(())) => {
                 self.ready.push_back(ListMessage::Synced { revision });
-                self.watch(revision);
+                self.watch(at);
                 Ok(())
             }
             Some(Err(error)) => self.failed(error),
@@ -256,10 +283,8 @@ impl WatchList {
     }
 
     /// Goes on behind a listing.
-    fn watch(&mut self, revision: i64) {
-        let watch = Watch::new(self.prefix.clone())
-            .prefix()
-            .start_revision(revision.saturating_add(1));
+    fn watch(&mut self, listed: Position) {
+        let watch = Watch::new(self.prefix.clone()).prefix().after(listed);
         let opening = OpenWatch::new(&self.scope, &self.hub, watch).no_timeout();
         self.stage = Stage::Opening(Box::pin(opening));
     }
@@ -305,27 +330,13 @@ impl WatchList {
     }
 
     fn failed(&mut self, error: Error) -> Result<(), Error> {
-        match error.kind() {
-            ErrorKind::Unavailable
-            | ErrorKind::Timeout
-            | ErrorKind::Compacted
-            | ErrorKind::FutureRevision
-            | ErrorKind::NoLeader
-            | ErrorKind::NotLeader
-            | ErrorKind::LeaderChanged
-            | ErrorKind::Stopped
-            | ErrorKind::Unhealthy
-            | ErrorKind::Learner
-            | ErrorKind::TooManyRequests
-            | ErrorKind::Protocol
-            | ErrorKind::Cancelled
-            | ErrorKind::Server => {
-                tracing::debug!(target: "etcdex", %error, "a watched list is read again");
-                self.pause();
-                Ok(())
-            }
-            _ => Err(error),
+        let has_credentials = self.scope.authentication().is_some();
+        if !is_mended_by_time(error.kind(), self.is_known, has_credentials) {
+            return Err(error);
         }
+        tracing::debug!(target: "etcdex", %error, "a watched list is read again");
+        self.pause();
+        Ok(())
     }
 
     fn pause(&mut self) {
@@ -340,6 +351,25 @@ impl WatchList {
 
 fn listing(scope: &Scope, prefix: &Bytes, page: u64) -> List {
     List::new(scope, Key::from(prefix.clone())).page(page)
+}
+
+fn position(header: &ResponseHeader) -> Position {
+    Position {
+        cluster_id: header.cluster_id,
+        revision: header.revision,
+    }
+}
+
+/// Why a watch could not be opened, if another listing mends that.
+fn mended_by_listing(error: &Error) -> Option<WatchEnd> {
+    let end: &WatchEnd = error.source()?.downcast_ref()?;
+    match end {
+        WatchEnd::Compacted { .. }
+        | WatchEnd::Cancelled { .. }
+        | WatchEnd::ClusterChanged
+        | WatchEnd::RolledBack { .. } => Some(end.clone()),
+        WatchEnd::PermissionDenied | WatchEnd::TooLarge { .. } | WatchEnd::ClientClosed => None,
+    }
 }
 
 impl Stream for WatchList {

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::backlog::Amount;
-use super::entry::Spec;
+use super::entry::{Position, Spec};
 use crate::config::WatchLimits;
 use crate::key::{Key, Namespace};
 use crate::kv::{Selection, refuse};
@@ -29,6 +29,8 @@ pub struct Watch {
     pub(super) progress_notify: bool,
     pub(super) fragment: bool,
     pub(super) buffer: Option<usize>,
+    /// The read that it continues.
+    pub(super) read: Option<Position>,
 }
 
 impl Watch {
@@ -44,6 +46,7 @@ impl Watch {
             progress_notify: false,
             fragment: true,
             buffer: None,
+            read: None,
         }
     }
 
@@ -70,6 +73,7 @@ impl Watch {
             prev_kv: self.prev_kv,
             progress: self.progress_notify,
             fragment: self.fragment,
+            read: self.read,
         })
     }
 
@@ -78,6 +82,14 @@ impl Watch {
             bytes: self.buffer.unwrap_or(limits.watch_bytes),
             events: limits.watch_events,
         }
+    }
+
+    /// Continues a read: tells what happened after it. A store that has not come as far as the
+    /// read, or belongs to another cluster, ends the watch.
+    pub(super) fn after(mut self, read: Position) -> Self {
+        self.start_revision = read.revision.saturating_add(1);
+        self.read = Some(read);
+        self
     }
 
     fn watch_mut(&mut self) -> &mut Self {

@@ -213,3 +213,31 @@ pub(crate) fn assert_refused<T>(reply: Result<T, Error>) {
     assert_eq!(error.code(), None, "{error}");
     assert_eq!(error.attempts(), 0, "{error}");
 }
+
+/// Replaces the data of a server by a snapshot, and starts it again under the same identity.
+pub(crate) async fn restore(etcd: &Etcd, snapshot: &str) {
+    etcd.kill();
+    std::fs::remove_dir_all(etcd.data_dir()).unwrap();
+    let arguments = [
+        "snapshot",
+        "restore",
+        snapshot,
+        &format!("--data-dir={}", etcd.data_dir().display()),
+        &format!("--name={}", etcd.name()),
+        &format!("--initial-cluster={}={}", etcd.name(), etcd.peer_url()),
+        &format!("--initial-advertise-peer-urls={}", etcd.peer_url()),
+    ];
+    tool(etcd, &arguments).await;
+    etcd.restart().await.unwrap();
+}
+
+/// Runs etcd's offline tool: `etcdutl`, or before 3.5 what was in `etcdctl`.
+async fn tool(etcd: &Etcd, arguments: &[&str]) {
+    let binary = etcd.binary();
+    let path = binary.etcdutl().or_else(|| binary.etcdctl()).unwrap();
+    let mut command = tokio::process::Command::new(path);
+    command.args(arguments).env("ETCDCTL_API", "3");
+    let output = command.output().await.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {told}");
+}

@@ -7,7 +7,7 @@ use etcdex::{Client, EventKind, KeyValue, ListMessage, WatchEnd, WatchList};
 use etcdex_testkit::Proxy;
 use tokio::time::timeout;
 
-use crate::stage::{DEADLINE, each, each_alone};
+use crate::stage::{DEADLINE, each, each_alone, restore};
 
 type Copy = BTreeMap<Bytes, KeyValue>;
 
@@ -100,6 +100,50 @@ async fn a_list_comes_right_again_after_its_history_was_compacted() {
         );
         assert_eq!(copy, state(&direct).await);
         assert_eq!(copy.len(), 16);
+    })
+    .await;
+}
+
+/// The watch would start at a revision that the store has not reached: it would be silent until
+/// then, and everything that happens before would be missing.
+#[tokio::test]
+async fn a_list_notices_a_store_that_is_restored_before_its_watch_begins() {
+    each_alone(&[], |etcd| async move {
+        let client = crate::stage::connect(&etcd).await;
+        for number in 0..5 {
+            client.put(format!("k{number}"), "1").await.unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let path = path.to_str().unwrap();
+        etcd.etcdctl(["snapshot", "save", path]).await.unwrap();
+        for _ in 0..500 {
+            client.put("k0", "2").await.unwrap();
+        }
+        client.put("k9", "gone later").await.unwrap();
+        let mut list = client.watch_list("k");
+        let mut copy = Copy::new();
+        follow(&mut list, &mut copy, 500).await;
+        restore(&etcd, path).await;
+        let direct = crate::stage::connect(&etcd).await;
+        let mut last = 0;
+        for _ in 0..20 {
+            last = direct.put("k1", "3").await.unwrap().header.revision;
+        }
+        let mut causes = Vec::new();
+        while causes.is_empty() || copy != state(&direct).await {
+            causes.append(&mut follow(&mut list, &mut copy, last).await);
+        }
+        assert!(
+            matches!(
+                causes[..],
+                [WatchEnd::RolledBack { .. } | WatchEnd::ClusterChanged]
+            ),
+            "{causes:?}"
+        );
+        let put = direct.put("k2", "4").await.unwrap();
+        follow(&mut list, &mut copy, put.header.revision).await;
+        assert_eq!(copy, state(&direct).await);
     })
     .await;
 }

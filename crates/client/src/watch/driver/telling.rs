@@ -65,7 +65,7 @@ impl Driver {
     }
 }
 
-/// The error of a watch that was never in force.
+/// The error of a watch that was never in force; its source is the [`WatchEnd`].
 fn never(end: &WatchEnd) -> Error {
     let (kind, outcome) = match end {
         WatchEnd::Compacted { .. } => (ErrorKind::Compacted, Outcome::Rejected),
@@ -74,5 +74,7 @@ fn never(end: &WatchEnd) -> Error {
         WatchEnd::ClientClosed => (ErrorKind::Closed, Outcome::NotSent),
         _ => (ErrorKind::Server, Outcome::Rejected),
     };
-    Error::new(kind, end.to_string()).with_outcome(outcome)
+    Error::new(kind, end.to_string())
+        .with_outcome(outcome)
+        .with_source(end.clone())
 }

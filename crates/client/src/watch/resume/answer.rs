@@ -72,6 +72,10 @@ impl Watches {
             self.cancels.push(message.watch_id);
             return;
         };
+        if entry.is_foreign(header.cluster_id) {
+            self.cancels.push(message.watch_id);
+            return self.end(number, WatchEnd::ClusterChanged);
+        }
         if self.ids.insert(message.watch_id, number).is_some() {
             return self.violated("it gives two watches one ID", now);
         }

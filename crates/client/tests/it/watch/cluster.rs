@@ -6,7 +6,7 @@ use etcdex::{Client, ErrorKind, WatchEnd, WatchMessage, Watcher};
 use etcdex_testkit::{Binary, Cluster, Etcd};
 
 use super::{end, message, next};
-use crate::stage::{DEADLINE, connect, each_alone, ends};
+use crate::stage::{DEADLINE, connect, each_alone, ends, restore};
 
 async fn three(binary: &Binary) -> Cluster {
     let builder = Etcd::builder().binary(binary);
@@ -137,17 +137,6 @@ async fn a_lost_leader_ends_no_watch() {
     .await;
 }
 
-/// Runs etcd's offline tool: `etcdutl`, or before 3.5 what was in `etcdctl`.
-async fn tool(etcd: &Etcd, arguments: &[&str]) {
-    let binary = etcd.binary();
-    let path = binary.etcdutl().or_else(|| binary.etcdctl()).unwrap();
-    let mut command = tokio::process::Command::new(path);
-    command.args(arguments).env("ETCDCTL_API", "3");
-    let output = command.output().await.unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {told}");
-}
-
 /// Revisions of a restored store mean something else from the snapshot on: silence, or events
 /// of another history, would be lies.
 #[tokio::test]
@@ -164,19 +153,7 @@ async fn a_store_that_was_restored_ends_the_watches() {
             client.put("k", "2").await.unwrap();
             next(&mut watch).await;
         }
-        etcd.kill();
-        std::fs::remove_dir_all(etcd.data_dir()).unwrap();
-        let restore = [
-            "snapshot",
-            "restore",
-            path,
-            &format!("--data-dir={}", etcd.data_dir().display()),
-            &format!("--name={}", etcd.name()),
-            &format!("--initial-cluster={}={}", etcd.name(), etcd.peer_url()),
-            &format!("--initial-advertise-peer-urls={}", etcd.peer_url()),
-        ];
-        tool(&etcd, &restore).await;
-        etcd.restart().await.unwrap();
+        restore(&etcd, path).await;
         let end = end(&mut watch).await;
         assert!(
             matches!(end, WatchEnd::RolledBack { .. } | WatchEnd::ClusterChanged),

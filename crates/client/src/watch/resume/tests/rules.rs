@@ -162,6 +162,7 @@ pub(super) fn spec(start: i64) -> Spec {
         prev_kv: false,
         progress: true,
         fragment: true,
+        read: None,
     }
 }
 

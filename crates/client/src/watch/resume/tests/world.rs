@@ -585,6 +585,7 @@ impl World {
             prev_kv: false,
             progress: self.rng.bool(),
             fragment: self.rng.bool(),
+            read: None,
         };
         let limits = self.meter.limits();
         let limit = Amount {
