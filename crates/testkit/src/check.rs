@@ -9,17 +9,28 @@
 //! one stream of messages from its creation to its end.
 
 mod content;
+mod excuse;
+mod ground;
+mod mirror;
 mod order;
+mod owner;
 mod progress;
+mod start;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Body, Event, History, Message, Recording};
+
+pub use excuse::{Excuse, Wire};
+pub use ground::{dropped, grounded, needless};
+pub use mirror::mirrored;
+pub use owner::owner;
 
 /// What a watch promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +56,20 @@ pub enum Guarantee {
     IsCreate,
     /// It ends by itself only if what it had to go on from was compacted away.
     Ended,
+    /// A watch from now on begins with what comes after the call, and with nothing before it.
+    Started,
+    /// The client asks servers to go on from revisions only that it has reason to believe in.
+    Grounded,
+    /// A watcher is told of each outage once, and of its end once.
+    Paired,
+    /// A request for progress is answered.
+    Answered,
+    /// Who applies what a watched list tells has a copy of the store, and is told each
+    /// difference once.
+    Mirrored,
+    /// A watch that its consumer has dropped or cancelled tells nothing more, and leaves nothing
+    /// on servers.
+    Dropped,
 }
 
 impl fmt::Display for Guarantee {
@@ -62,8 +87,23 @@ pub struct Violation {
     pub message: usize,
     /// The revision it is about.
     pub revision: i64,
+    /// What of that revision it is about.
+    pub subject: Subject,
     /// What is wrong, in a sentence.
     pub what: String,
+}
+
+/// What a violation is about: two are the same only if this is the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The change of this key never came.
+    Lost(Arc<str>),
+    /// The change of this key came, at a wrong place or with wrong content.
+    Came(Arc<str>),
+    /// The same, and only an answer to a request for progress says so which binds nobody.
+    Doubtful(Arc<str>),
+    /// The watch or a message as a whole.
+    Watch,
 }
 
 /// A checker: finds where a watch has not kept one promise.
@@ -80,6 +120,7 @@ const CHECKERS: &[Checker] = &[
     content::prev_kv,
     content::is_create,
     progress::ended,
+    start::started,
 ];
 
 /// Everything that the watch has not kept its promises in, ordered by message.
@@ -146,11 +187,18 @@ fn events(recording: &Recording) -> impl Iterator<Item = (usize, &Event)> {
 }
 
 impl Violation {
-    fn new(guarantee: Guarantee, message: usize, revision: i64, what: String) -> Self {
+    fn new(
+        guarantee: Guarantee,
+        message: usize,
+        revision: i64,
+        subject: Subject,
+        what: String,
+    ) -> Self {
         Self {
             guarantee,
             message,
             revision,
+            subject,
             what,
         }
     }

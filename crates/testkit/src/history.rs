@@ -9,7 +9,7 @@
 mod archive;
 mod recording;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,18 @@ pub struct Compaction {
     pub revision: i64,
 }
 
+/// When a revision came to be, in microseconds since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The revision.
+    pub revision: i64,
+    /// When its write was begun: the store cannot have had it before. None if the revision
+    /// was read from the store, as its writer did not tell of it.
+    pub began: Option<u64>,
+    /// When its write was acknowledged, or the revision was read: the store had it by then.
+    pub known: u64,
+}
+
 /// Every change of a store, in order and without a gap.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -100,6 +112,7 @@ pub struct History {
     present: HashMap<Arc<str>, Pair>,
     revision: i64,
     compactions: Vec<Compaction>,
+    moments: Vec<Moment>,
 }
 
 impl History {
@@ -206,6 +219,47 @@ impl History {
             .partition_point(|event| event.revision() < query.start_revision);
         let events = self.events[from..].iter();
         events.filter(|event| query.wants(event)).collect()
+    }
+
+    /// Adds when a revision came to be.
+    pub fn date(&mut self, moment: Moment) {
+        self.moments.push(moment);
+    }
+
+    /// When revisions came to be, as far as that was recorded.
+    pub fn moments(&self) -> &[Moment] {
+        &self.moments
+    }
+
+    /// The last revision that the store certainly had at that time; 0 if none is known.
+    pub fn certain_at(&self, at: u64) -> i64 {
+        let known = self.moments.iter().filter(|moment| moment.known < at);
+        known.map(|moment| moment.revision).max().unwrap_or(0)
+    }
+
+    /// The first revision that the store certainly did not have yet at that time.
+    pub fn impossible_at(&self, at: u64) -> Option<i64> {
+        let later = |moment: &&Moment| moment.began.is_some_and(|began| began > at);
+        let later = self.moments.iter().filter(later);
+        later.map(|moment| moment.revision).min()
+    }
+
+    /// The pairs that a query covers, as they were at a revision.
+    pub fn state(&self, query: &Query, revision: i64) -> BTreeMap<Arc<str>, Pair> {
+        let mut state = BTreeMap::new();
+        let past = self
+            .events
+            .partition_point(|event| event.revision() <= revision);
+        for event in self.events[..past]
+            .iter()
+            .filter(|one| query.covers(&one.key))
+        {
+            match event.kind {
+                EventKind::Put => state.insert(Arc::clone(&event.key), event.pair),
+                EventKind::Delete => state.remove(&event.key),
+            };
+        }
+        state
     }
 
     /// Adds a compaction that was asked for, whether or not it happened.

@@ -45,6 +45,6 @@ pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use grpc_proxy::GrpcProxy;
 pub use launch::Builder;
-pub use proxy::{Direction, Fault, FrameKind, Passage, Proxy, Tap, Trip};
+pub use proxy::{Delivery, Direction, Fault, FrameKind, Passage, Proxy, Tap, Trip};
 pub use version::{ParseVersionError, Version};
 pub use wait::until;

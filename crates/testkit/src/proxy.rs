@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use counters::Counters;
 pub use fault::Fault;
 pub use frames::FrameKind;
-pub use tap::{Passage, Tap};
+pub use tap::{Delivery, Passage, Tap};
 pub use trip::Trip;
 use view::Sight;
 

@@ -22,6 +22,20 @@ impl Version {
     }
 }
 
+impl Version {
+    /// Whether the answer to a request for progress of watches comes after the events before
+    /// it. Older servers answer while events are under way.
+    ///
+    /// Source: etcd issue 15220; the changelogs of 3.4.25 and 3.5.8 name the fix, 3.6.0 has it.
+    pub fn answers_progress_in_order(self) -> bool {
+        match (self.major, self.minor) {
+            (3, 4) => self.patch >= 25,
+            (3, 5) => self.patch >= 8,
+            _ => self.is_at_least(3, 6),
+        }
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
@@ -63,6 +77,21 @@ impl FromStr for Version {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The releases that etcd's changelogs name for issue 15220.
+    #[test]
+    fn old_servers_answer_too_early() {
+        let in_order = |text: &str| {
+            let version: Version = text.parse().unwrap();
+            version.answers_progress_in_order()
+        };
+        for old in ["3.4.23", "3.4.24", "3.5.1", "3.5.7", "3.3.27"] {
+            assert!(!in_order(old), "{old}");
+        }
+        for mended in ["3.4.25", "3.5.8", "3.5.35", "3.6.0", "3.7.3", "4.0.0"] {
+            assert!(in_order(mended), "{mended}");
+        }
+    }
 
     #[test]
     fn versions_are_read_written_and_ordered() {

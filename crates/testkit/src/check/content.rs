@@ -1,6 +1,8 @@
 //! Filter, previous pairs, creations: what each event says by itself.
 
-use super::{Case, Guarantee, Violation};
+use std::sync::Arc;
+
+use super::{Case, Guarantee, Subject, Violation};
 use crate::history::EventKind;
 
 /// Only what is in the range and let through by the filters comes.
@@ -12,7 +14,8 @@ pub(super) fn filter(case: &Case<'_>) -> Vec<Violation> {
     strangers
         .map(|(message, event)| {
             let what = format!("{:?} of {} was not asked for", event.kind, event.key);
-            Violation::new(Guarantee::Filter, message, event.revision(), what)
+            let subject = Subject::Came(Arc::clone(&event.key));
+            Violation::new(Guarantee::Filter, message, event.revision(), subject, what)
         })
         .collect()
 }
@@ -42,6 +45,7 @@ pub(super) fn prev_kv(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::PrevKv,
                 message,
                 event.revision(),
+                Subject::Came(Arc::clone(&event.key)),
                 format!(
                     "before {} there was {:?}, it says {:?}",
                     event.key, truth.prev, event.prev
@@ -64,6 +68,7 @@ pub(super) fn is_create(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::IsCreate,
                 message,
                 event.revision(),
+                Subject::Came(Arc::clone(&event.key)),
                 format!(
                     "{} was created at {}, it says {}",
                     event.key, truth.pair.create_revision, event.pair.create_revision

@@ -1,8 +1,9 @@
 //! Ordered, unique, atomic.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use super::{Case, Guarantee, Violation};
+use super::{Case, Guarantee, Subject, Violation};
 use crate::history::{Body, Event};
 
 /// Revisions never go back.
@@ -16,6 +17,7 @@ pub(super) fn ordered(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::Ordered,
                 message,
                 revision,
+                Subject::Came(Arc::clone(&event.key)),
                 format!("{} came after revision {last}", event.key),
             ));
         }
@@ -36,6 +38,7 @@ pub(super) fn unique(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::Unique,
                 message,
                 revision,
+                Subject::Came(Arc::clone(&event.key)),
                 format!("{} came in message {first} already", event.key),
             ));
         }
@@ -61,6 +64,7 @@ pub(super) fn atomic(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::Atomic,
                 message,
                 revision,
+                Subject::Came(Arc::clone(&event.key)),
                 format!("message {last} had other changes of this revision"),
             ));
         }
@@ -78,6 +82,7 @@ pub(super) fn atomic(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::Atomic,
                 number,
                 last,
+                Subject::Watch,
                 format!("it says it is whole through {revision} and ends with {last}"),
             ));
         }

@@ -1,7 +1,9 @@
 //! Reliable, resumable, bookmarkable, ended: what comes of what has happened, and when.
 
-use super::{Case, Guarantee, Violation};
-use crate::history::{Body, End, Event};
+use std::sync::Arc;
+
+use super::{Case, Guarantee, Subject, Violation};
+use crate::history::{Body, End, Event, Recording};
 
 /// No change is left out, none is made up, and each is told as it was.
 pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
@@ -20,6 +22,7 @@ pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::Reliable,
                 seen.map_or(last, |(message, _)| message),
                 event.revision(),
+                Subject::Lost(Arc::clone(&event.key)),
                 format!("{:?} of {} never came", event.kind, event.key),
             ));
         }
@@ -32,6 +35,7 @@ pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::Reliable,
                 message,
                 event.revision(),
+                Subject::Came(Arc::clone(&event.key)),
                 format!("{:?} of {} has not happened so", event.kind, event.key),
             ));
         }
@@ -41,8 +45,12 @@ pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
 
 /// Up to which revision everything has to be there, and the message that says so.
 fn frontier(case: &Case<'_>) -> (i64, usize) {
+    frontier_of(case.recording)
+}
+
+pub(super) fn frontier_of(recording: &Recording) -> (i64, usize) {
     let mut frontier = (i64::MIN, 0);
-    for (number, message) in case.messages() {
+    for (number, message) in recording.messages.iter().enumerate() {
         let revision = match &message.body {
             Body::Batch {
                 revision, events, ..
@@ -51,8 +59,13 @@ fn frontier(case: &Case<'_>) -> (i64, usize) {
                 .map(Event::revision)
                 .max()
                 .max(Some(*revision)),
-            Body::Progress { revision } | Body::Drained { revision } => Some(*revision),
-            Body::Created { .. } | Body::Disconnected | Body::Resumed | Body::Ended(_) => None,
+            Body::Progress { revision }
+            | Body::Drained { revision }
+            | Body::Answered {
+                revision,
+                binding: true,
+            } => Some(*revision),
+            _ => None,
         };
         if let Some(revision) = revision.filter(|revision| *revision > frontier.0) {
             frontier = (revision, number);
@@ -74,11 +87,12 @@ pub(super) fn resumable(case: &Case<'_>) -> Vec<Violation> {
                 Guarantee::Resumable,
                 number,
                 *revision,
+                Subject::Watch,
                 format!("it was to start at {start} and says {revision}"),
             )),
             Body::Resumed => begin = Some(next),
             Body::Batch { events, .. } => {
-                let first = events.iter().map(Event::revision).min();
+                let first = events.iter().min_by_key(|event| event.revision());
                 if let (Some(from), Some(first)) = (begin, first) {
                     begin = None;
                     violations.extend(goes_on(case, number, from, first));
@@ -87,70 +101,92 @@ pub(super) fn resumable(case: &Case<'_>) -> Vec<Violation> {
                 next = next.max(last.map_or(next, |last| last + 1));
             }
             Body::Progress { revision } => next = next.max(revision + 1),
-            Body::Created { .. } | Body::Disconnected | Body::Ended(_) | Body::Drained { .. } => {}
+            _ => {}
         }
     }
     violations
 }
 
-/// Whether the first revision that came is the first that there is from `from` on.
-fn goes_on(case: &Case<'_>, message: usize, from: i64, first: i64) -> Option<Violation> {
-    let expected = case
-        .expected_from(from)
-        .first()
-        .map(|event| event.revision());
+/// Whether the first change that came is of the first revision that there is from `from` on.
+fn goes_on(case: &Case<'_>, message: usize, from: i64, first: &Event) -> Option<Violation> {
+    let expected = case.expected_from(from).first();
+    let came = first.revision();
     // It is about the revision that came too early, or about the one that is left out.
-    let (revision, what) = match expected {
-        _ if first < from => (
-            first,
-            format!("it goes on from {from} and begins with {first}"),
+    let (revision, subject, what) = match expected {
+        _ if came < from => (
+            came,
+            Subject::Came(Arc::clone(&first.key)),
+            format!("it goes on from {from} and begins with {came}"),
         ),
-        Some(expected) if first > expected => (
-            expected,
-            format!("it goes on from {from} with {first}; {expected} comes next"),
+        Some(expected) if came > expected.revision() => (
+            expected.revision(),
+            Subject::Lost(Arc::clone(&expected.key)),
+            format!(
+                "it goes on from {from} with {came}; {} comes next",
+                expected.revision()
+            ),
         ),
         _ => return None,
     };
-    let violation = Violation::new(Guarantee::Resumable, message, revision, what);
-    Some(violation)
+    Some(Violation::new(
+        Guarantee::Resumable,
+        message,
+        revision,
+        subject,
+        what,
+    ))
 }
 
 /// After progress to a revision, or a batch that is whole through it, nothing of that revision
-/// or before it comes.
+/// or before it comes. An answer to a request for progress says the same; where it binds
+/// nobody, the violation is marked as doubtful.
 pub(super) fn bookmarkable(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut mark = None;
+    let mut doubtful = None;
     for (number, message) in case.messages() {
         match &message.body {
-            Body::Progress { revision } => mark = mark.max(Some((*revision, number))),
+            Body::Progress { revision }
+            | Body::Answered {
+                revision,
+                binding: true,
+            } => mark = mark.max(Some((*revision, number))),
+            Body::Answered { revision, .. } => doubtful = doubtful.max(Some((*revision, number))),
             Body::Batch {
                 revision: through,
                 events,
                 ..
             } => {
-                if let Some((revision, at)) = mark {
-                    let late = events.iter().filter(|event| event.revision() <= revision);
-                    violations.extend(late.map(|event| late_event(number, event, revision, at)));
+                for event in events {
+                    let broken = |mark: &(i64, usize)| event.revision() <= mark.0;
+                    let key = Arc::clone(&event.key);
+                    if let Some(mark) = mark.filter(broken) {
+                        violations.push(late_event(number, event, Subject::Came(key), mark));
+                    } else if let Some(mark) = doubtful.filter(broken) {
+                        violations.push(late_event(number, event, Subject::Doubtful(key), mark));
+                    }
                 }
                 // A batch says the same of itself.
                 mark = mark.max(Some((*through, number)));
             }
-            Body::Created { .. }
-            | Body::Disconnected
-            | Body::Resumed
-            | Body::Ended(_)
-            | Body::Drained { .. } => {}
+            _ => {}
         }
     }
     violations
 }
 
-fn late_event(message: usize, event: &Event, revision: i64, at: usize) -> Violation {
+fn late_event(
+    message: usize,
+    event: &Event,
+    subject: Subject,
+    (revision, at): (i64, usize),
+) -> Violation {
     let what = format!(
         "message {at} said that all through {revision} had come, {} had not",
         event.key
     );
-    Violation::new(Guarantee::Bookmarkable, message, event.revision(), what)
+    let guarantee = Guarantee::Bookmarkable;
+    Violation::new(guarantee, message, event.revision(), subject, what)
 }
 
 /// It ends by itself only if what it had to go on from was compacted away: to that revision,
@@ -162,33 +198,44 @@ pub(super) fn ended(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut next = case.recording.query.start_revision;
     for (number, message) in case.messages() {
-        let what = match &message.body {
+        let (about, what) = match &message.body {
             Body::Batch { events, .. } => {
                 let last = events.iter().map(Event::revision).max();
                 next = next.max(last.map_or(next, |last| last + 1));
                 continue;
             }
-            Body::Progress { revision } => {
+            Body::Progress { revision }
+            | Body::Answered {
+                revision,
+                binding: true,
+            } => {
                 next = next.max(revision + 1);
                 continue;
             }
             Body::Ended(End::Compacted { revision }) => {
                 let compactions = case.history.compactions().iter();
                 let mut asked = compactions.filter(|one| one.at <= message.at);
-                if *revision <= next {
+                let what = if *revision <= next {
                     format!("{next} comes next, which compacting to {revision} leaves there")
                 } else if !asked.any(|one| one.revision == *revision) {
                     format!("nobody had asked to compact to {revision}")
                 } else {
                     continue;
-                }
+                };
+                // About the compaction: the same one is the same for client and server.
+                (*revision, what)
             }
-            Body::Ended(End::Other(why)) => format!("it ended: {why}"),
-            Body::Created { .. } | Body::Disconnected | Body::Resumed | Body::Drained { .. } => {
-                continue;
-            }
+            Body::Ended(End::Other(why)) => (next, format!("it ended: {why}")),
+            _ => continue,
         };
-        violations.push(Violation::new(Guarantee::Ended, number, next, what));
+        let subject = Subject::Watch;
+        violations.push(Violation::new(
+            Guarantee::Ended,
+            number,
+            about,
+            subject,
+            what,
+        ));
     }
     violations
 }

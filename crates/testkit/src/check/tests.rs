@@ -1,5 +1,7 @@
 //! Each checker against a client that is broken in the way it is for.
 
+mod evidence;
+
 use std::sync::Arc;
 
 use super::{Guarantee, check};

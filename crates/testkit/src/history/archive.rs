@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Compaction, Event, EventKind, History, Message, Op, Query, Recording};
+use super::{Compaction, Event, EventKind, History, Message, Moment, Op, Query, Recording};
 
 /// Something that was done to a server or a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +23,13 @@ pub struct Incident {
 /// A folder with a run in it:
 ///
 /// * `history.jsonl`: every change of the store, one a line, in order;
+/// * `moments.jsonl`: when each revision came to be;
 /// * `compactions.jsonl`: those that were asked for;
 /// * `faults.jsonl`: what was done to servers and connections;
-/// * `watches.jsonl` and `wire.jsonl`: for each watch a line with its query, then a line for
-///   each message. The first as the client told it, the second as it came from the server.
+/// * `watches.jsonl`, `wire.jsonl`, `lists.jsonl` and `owners.jsonl`: for each recording a line
+///   with its query, then a line for each message. Watches are as the client told them, the wire
+///   is as it came from servers, lists are watched lists, and owners are what was told of all
+///   watches of one watcher.
 #[derive(Clone, Debug)]
 pub struct Archive {
     folder: PathBuf,
@@ -55,6 +58,7 @@ impl Archive {
     /// Writes the changes of a store, and its compactions.
     pub fn write_history(&self, history: &History) -> io::Result<()> {
         self.write("history.jsonl", history.events())?;
+        self.write("moments.jsonl", history.moments())?;
         self.write("compactions.jsonl", history.compactions())
     }
 
@@ -66,6 +70,16 @@ impl Archive {
     /// Writes what clients told of their watches.
     pub fn write_watches(&self, recordings: &[Recording]) -> io::Result<()> {
         self.write_recordings("watches.jsonl", recordings)
+    }
+
+    /// Writes what clients told of watched lists.
+    pub fn write_lists(&self, recordings: &[Recording]) -> io::Result<()> {
+        self.write_recordings("lists.jsonl", recordings)
+    }
+
+    /// Writes what watchers were told of all their watches together.
+    pub fn write_owners(&self, recordings: &[Recording]) -> io::Result<()> {
+        self.write_recordings("owners.jsonl", recordings)
     }
 
     /// Writes what came from servers.
@@ -93,12 +107,25 @@ impl Archive {
         for compaction in self.read::<Compaction>("compactions.jsonl")? {
             history.compact(compaction?);
         }
+        for moment in self.read::<Moment>("moments.jsonl")? {
+            history.date(moment?);
+        }
         Ok(history)
     }
 
     /// Reads what clients told of their watches.
     pub fn read_watches(&self) -> io::Result<Vec<Recording>> {
         self.read_recordings("watches.jsonl")
+    }
+
+    /// Reads what clients told of watched lists.
+    pub fn read_lists(&self) -> io::Result<Vec<Recording>> {
+        self.read_recordings("lists.jsonl")
+    }
+
+    /// Reads what watchers were told of all their watches together.
+    pub fn read_owners(&self) -> io::Result<Vec<Recording>> {
+        self.read_recordings("owners.jsonl")
     }
 
     /// Reads what came from servers.
@@ -174,6 +201,11 @@ mod tests {
         history.append([]);
         history.append([Op::Delete("a".into())]);
         history.compact(Compaction { at: 5, revision: 2 });
+        history.date(Moment {
+            revision: 2,
+            began: Some(3),
+            known: 4,
+        });
         let events = history.events().to_vec();
         let pair = Pair {
             create_revision: 1,
@@ -184,6 +216,15 @@ mod tests {
         let mut odd = events[0].clone();
         odd.prev = Some(Box::new(pair));
         let bodies = [
+            Body::Asked { revision: 0 },
+            Body::Answered {
+                revision: 3,
+                binding: false,
+            },
+            Body::Cancelled,
+            Body::Requested,
+            Body::Synced { revision: 3 },
+            Body::Resync(End::Compacted { revision: 3 }),
             Body::Created { revision: 2 },
             Body::Batch {
                 header: 4,
@@ -216,6 +257,7 @@ mod tests {
         let read = archive.read_history().unwrap();
         assert_eq!(read.events(), history.events());
         assert_eq!(read.compactions(), history.compactions());
+        assert_eq!(read.moments(), history.moments());
         assert_eq!(read.revision(), 4);
         assert_eq!(archive.read_watches().unwrap(), recordings);
         assert_eq!(archive.read_wire().unwrap(), []);

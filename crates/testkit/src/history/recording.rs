@@ -93,6 +93,11 @@ pub struct Message {
 /// What can come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
+    /// The watch is asked for: by the consumer's call, or by a request on the wire.
+    Asked {
+        /// The first revision that is wanted; 0 is from now on.
+        revision: i64,
+    },
     /// The watch is in force.
     Created {
         /// The first revision it delivers.
@@ -112,10 +117,35 @@ pub enum Body {
         /// This one.
         revision: i64,
     },
+    /// On the wire: the answer to a request for progress, which is of all watches of a stream.
+    Answered {
+        /// Up to here, the server says.
+        revision: i64,
+        /// Whether the server's version keeps what it says. Older ones answer while events are
+        /// still under way (etcd issue 15220), and nothing may be concluded from it.
+        binding: bool,
+    },
+    /// On the wire: the client has had everything up to this revision for two seconds, over a
+    /// connection that lived on.
+    Settled {
+        /// This one.
+        revision: i64,
+    },
     /// The connection was lost.
     Disconnected,
     /// It is there again; what follows goes on where the last batch ended.
     Resumed,
+    /// The watch was cancelled by the consumer, or on the wire by the client.
+    Cancelled,
+    /// The consumer asks how far its watches have come.
+    Requested,
+    /// A copy that is kept by a watched list is what the store was at this revision.
+    Synced {
+        /// This one.
+        revision: i64,
+    },
+    /// A watched list reads the state again.
+    Resync(End),
     /// The watch is over, without having been asked to end.
     Ended(End),
     /// The run is over: everything up to this revision had time enough to come.

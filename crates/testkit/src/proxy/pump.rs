@@ -1,5 +1,6 @@
 //! One direction of a link.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::counters::Counters;
 use super::meter::Meter;
 use super::queue::{Next, Queue};
+use super::tap::Delivery;
 use super::trip::Mine;
 use super::view::View;
 use super::{Direction, Flow, State};
@@ -55,6 +57,8 @@ struct Load {
     /// Where the link is to end.
     mine: Option<Mine>,
     meter: Meter,
+    /// What a tap has heard and is not delivered, with the position that its last byte is before.
+    heard: VecDeque<(u64, Delivery)>,
     /// Bytes were dropped, so the stream has a hole.
     hole: bool,
     /// The receiver was told the end; what still comes is dropped.
@@ -90,6 +94,7 @@ impl Pump<'_> {
                     self.counters.forward(self.direction, count);
                     load.queue.delivered(count);
                     load.position += count as u64;
+                    load.delivered();
                     if let Some(rate) = self.seen.throttle {
                         load.meter.delivered(count, rate, Instant::now());
                     }
@@ -151,11 +156,13 @@ impl Pump<'_> {
         }
         if self.seen.closes(self.direction) != last.closes(self.direction) && !load.closed {
             load.queue.clear();
+            load.heard.clear();
             load.closed = true;
             self.to.shutdown().await.or(Err(Over::Reset))?;
         }
         if self.seen.flow == Flow::BlackHole {
             load.hole |= load.queue.clear();
+            load.heard.clear();
         } else if load.hole {
             return Err(Over::Reset);
         }
@@ -178,9 +185,14 @@ impl Pump<'_> {
         if let Some(mine) = self.view.see(bytes) {
             load.lay(mine);
         }
+        let heard = self.view.take_heard();
         match (bytes.is_empty(), dropped) {
             (true, _) => load.queue.push_end(due),
-            (false, false) => load.queue.push(bytes, due),
+            (false, false) => {
+                load.queue.push(bytes, due);
+                let end = load.position + load.queue.len() as u64;
+                load.heard.extend(heard.into_iter().map(|one| (end, one)));
+            }
             (false, true) => load.hole |= !load.closed,
         }
     }
@@ -196,6 +208,17 @@ impl Pump<'_> {
 }
 
 impl Load {
+    /// Tells of what has been delivered.
+    fn delivered(&mut self) {
+        while let Some((end, delivery)) = self.heard.front() {
+            if *end > self.position {
+                return;
+            }
+            delivery.happened(std::time::Instant::now());
+            self.heard.pop_front();
+        }
+    }
+
     /// The nearer mine counts.
     fn lay(&mut self, mine: Mine) {
         if self.mine.is_none_or(|last| mine.position < last.position) {

@@ -1,6 +1,7 @@
 //! The messages of a gRPC method, as a proxy sees them.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -10,6 +11,30 @@ use super::Direction;
 
 /// gRPC's prefix of a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
+
+/// When something that a [`Proxy`](super::Proxy) took in was handed to its receiver's socket.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery(Arc<OnceLock<Instant>>);
+
+impl Delivery {
+    /// When; none as long as it has not been, and for ever if its link ended before.
+    pub fn at(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+
+    pub(super) fn happened(&self, at: Instant) {
+        // It happens once: a position of a link passes once.
+        let _ = self.0.set(at);
+    }
+}
+
+impl PartialEq for Delivery {
+    fn eq(&self, other: &Self) -> bool {
+        self.at() == other.at()
+    }
+}
+
+impl Eq for Delivery {}
 
 /// Something that a [`Proxy`](super::Proxy) saw of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +48,8 @@ pub struct Passage {
     pub stream: u32,
     /// From where to where.
     pub direction: Direction,
+    /// When the last byte of it left the proxy.
+    pub delivered: Delivery,
     /// A message, as protobuf; none is the end of the call in this direction.
     pub message: Option<Bytes>,
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Direction;
 use super::frames::{Calls, Observer, Passing, Scanner};
-use super::tap::{Assembly, Passage, Tap};
+use super::tap::{Assembly, Delivery, Passage, Tap};
 use super::trip::{Mine, Trips};
 
 /// What all links of a proxy look out for.
@@ -75,6 +75,7 @@ impl<'a> Conversation<'a> {
             direction,
             scanner: Scanner::new(direction),
             assembly: Assembly::default(),
+            heard: Vec::new(),
         }
     }
 }
@@ -85,6 +86,8 @@ pub(super) struct View<'a> {
     direction: Direction,
     scanner: Scanner,
     assembly: Assembly,
+    /// What the last bytes have made whole.
+    heard: Vec<Delivery>,
 }
 
 impl View<'_> {
@@ -98,12 +101,18 @@ impl View<'_> {
             conversation,
             direction: self.direction,
             assembly: &mut self.assembly,
+            heard: &mut self.heard,
             mine: None,
         };
         let calls = conversation.calls.lock();
         let mut calls = calls.unwrap_or_else(PoisonError::into_inner);
         self.scanner.scan(bytes, &mut calls, &mut witness);
         witness.mine
+    }
+
+    /// Takes what was heard with the last bytes, to be told when they are delivered.
+    pub(super) fn take_heard(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.heard)
     }
 }
 
@@ -112,17 +121,21 @@ struct Witness<'a> {
     conversation: &'a Conversation<'a>,
     direction: Direction,
     assembly: &'a mut Assembly,
+    heard: &'a mut Vec<Delivery>,
     mine: Option<Mine>,
 }
 
 impl Witness<'_> {
-    fn tell(&self, ear: &Ear, stream: u32, message: Option<bytes::Bytes>) {
+    fn tell(&mut self, ear: &Ear, stream: u32, message: Option<bytes::Bytes>) {
+        let delivered = Delivery::default();
+        self.heard.push(delivered.clone());
         // Nobody listens any more: that is theirs to decide.
         let _ = ear.sender.send(Passage {
             at: Instant::now(),
             link: self.conversation.link,
             stream,
             direction: self.direction,
+            delivered,
             message,
         });
     }
@@ -153,8 +166,8 @@ impl Observer for Witness<'_> {
     }
 
     fn end(&mut self, stream: u32, method: &Arc<str>) {
-        if let Some(ear) = self.ear(method) {
-            self.tell(ear, stream, None);
+        if let Some(ear) = self.ear(method).cloned() {
+            self.tell(&ear, stream, None);
         }
         self.assembly.end(stream);
     }

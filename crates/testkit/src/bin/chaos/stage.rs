@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcdex::Client;
 use etcdex::auth::Permission;
-use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Proxy, Tap};
+use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Proxy, Tap, Version};
 
 use crate::args::Run;
 
@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The servers of a run.
 pub(crate) struct Stage {
     cluster: Cluster,
+    version: Version,
     has_users: bool,
 }
 
@@ -47,7 +48,11 @@ impl Stage {
             .args(server_arguments(&binary, has_users))
             .start_cluster(arguments.nodes)
             .await?;
-        let stage = Self { cluster, has_users };
+        let stage = Self {
+            cluster,
+            version: binary.version(),
+            has_users,
+        };
         if has_users {
             stage.let_in_users().await.map_err(io::Error::other)?;
         }
@@ -62,9 +67,8 @@ impl Stage {
         self.has_users
     }
 
-    pub(crate) fn version(&self) -> String {
-        let members = self.members().first();
-        members.map_or_else(String::new, |member| member.version().to_string())
+    pub(crate) fn version(&self) -> Version {
+        self.version
     }
 
     /// A client for the bench itself, which no fault of a proxy meets.

@@ -9,8 +9,10 @@
 
 mod audience;
 mod chronicle;
+mod churn;
 mod compactions;
 mod keys;
+mod lists;
 mod load;
 mod notes;
 mod plan;
@@ -32,12 +34,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::audience::{Audience, Finale, Tally};
 use self::chronicle::{Broken, Chronicle, Scribe};
+use self::churn::Churn;
 use self::compactions::Compactor;
 use self::load::Load;
-use self::notes::Account;
+use self::notes::{Account, Notebook};
 use self::plan::Plan;
 use self::report::Report;
-use self::verdict::judge;
+use self::verdict::{Evidence, judge};
 use self::wire::{Heard, Wire};
 use crate::args::{Profile, Watch};
 use crate::clock::Clock;
@@ -73,7 +76,15 @@ pub(crate) fn check(folder: &Path) -> io::Result<bool> {
     let history = archive.read_history()?;
     let watches = archive.read_watches()?;
     let wire = archive.read_wire()?;
-    let verdict = judge(&history, &watches, &wire);
+    let owners = archive.read_owners()?;
+    let lists = archive.read_lists()?;
+    let verdict = judge(Evidence {
+        history: &history,
+        watches: &watches,
+        owners: &owners,
+        lists: &lists,
+        wire: &wire,
+    });
     print!("{}", report::violations(&verdict));
     println!(
         "{} watches, {} changes; violations: {}, of servers: {}, of these seen by a watch: {}",
@@ -89,7 +100,8 @@ pub(crate) fn check(folder: &Path) -> io::Result<bool> {
 /// The clients of a run, under way.
 struct House {
     ways: Arc<Vec<Way>>,
-    audiences: JoinSet<Vec<Account>>,
+    audiences: JoinSet<Vec<Notebook>>,
+    lists: JoinSet<Vec<Recording>>,
     wires: JoinSet<Wire>,
     ready: watch::Receiver<usize>,
     tally: Arc<Tally>,
@@ -112,7 +124,7 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     scribe_until(&mut scribe, past).await?;
 
     let (finale, end) = watch::channel(None);
-    let house = open(&stage, clock, &end).await?;
+    let house = open(&stage, clock, &end, seed).await?;
     scribe_until(&mut scribe, in_force(&house)).await??;
     println!(
         "etcd {}, {} node(s), profile {}: {} clients watch; faults begin",
@@ -146,36 +158,42 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let history = Arc::new(written.history);
     finale.send_replace(Some(Arc::clone(&history)));
     let tally = Arc::clone(&house.tally);
-    let (accounts, heard) = close(house).await?;
+    let recorded = close(house).await?;
 
     if incidents.is_empty() || tally.events.load(Relaxed) == 0 {
         let what = "there was no fault, or no event: this run says nothing";
         return Err(io::Error::other(what));
     }
-    let recordings = accounts.iter().map(|account| &account.recording);
-    let verdict = judge(&history, recordings, &heard.recordings);
+    let verdict = judge(Evidence {
+        history: &history,
+        watches: &recorded.watches(),
+        owners: &recorded.owners,
+        lists: &recorded.lists,
+        wire: &recorded.heard.recordings,
+    });
     print!("{}", report::violations(&verdict));
     let report = Report {
         arguments,
-        version: &stage.version(),
+        version: stage.version(),
         seed,
         incidents: &incidents,
-        accounts: &accounts,
+        accounts: &recorded.accounts,
+        lists: &recorded.lists,
         tally: &tally,
         counts: &counts,
-        times: &written.times,
+        moments: history.moments(),
         changes: history.len(),
         read: written.read,
         compared: written.compared,
         compactions: history.compactions().len(),
-        heard: &heard,
+        heard: &recorded.heard,
         verdict: &verdict,
     };
     println!("{report}");
     let kept = verdict.client.is_empty();
     let suspicious = !kept || !verdict.explained.is_empty();
     if let Some(folder) = folder(arguments, seed, suspicious) {
-        record(&folder, &history, incidents, accounts, heard)?;
+        record(&folder, &history, incidents, recorded)?;
         println!("recorded to {}", folder.display());
     }
     Ok(kept)
@@ -226,68 +244,107 @@ async fn go_on(
 }
 
 /// Starts the clients and what listens to them.
-async fn open(stage: &Stage, clock: Clock, finale: &Finale) -> io::Result<House> {
+async fn open(stage: &Stage, clock: Clock, end: &Finale, seed: u64) -> io::Result<House> {
     let first = 2;
-    let clients: [(&str, bool, Vec<Plan>); 5] = [
+    let clients: [(&str, bool, Vec<Plan>); 7] = [
         ("crowd", true, plan::crowd()),
         ("mixed", true, plan::mixed(first, first + 100)),
         ("streams", false, plan::streams(first)),
         ("alone", true, plan::solo("busy/")),
         ("exposed", false, plan::solo("crowd/")),
+        ("restless", false, plan::staying()),
+        ("lists", false, Vec::new()),
     ];
-    let tally = Arc::new(Tally::default());
+    let binding = stage.version().answers_progress_in_order();
     let (ready, is_ready) = watch::channel(0);
+    let mut house = House {
+        ways: Arc::default(),
+        audiences: JoinSet::new(),
+        lists: JoinSet::new(),
+        wires: JoinSet::new(),
+        ready: is_ready,
+        tally: Arc::default(),
+    };
     let mut ways = Vec::new();
-    let mut audiences = JoinSet::new();
-    let mut wires = JoinSet::new();
     for (name, lasting, plans) in clients {
         let way = stage.way(name, lasting).await?;
         for (number, tap) in way.tap(WATCH).into_iter().enumerate() {
-            wires.spawn(Wire::new(format!("{name} n{}", number + 1), clock).listen(tap));
+            let wire = Wire::new(format!("{name} n{}", number + 1), clock, binding);
+            house.wires.spawn(wire.listen(tap));
+        }
+        let client = stage.client(&way).map_err(io::Error::other)?;
+        ways.push(way);
+        if name == "lists" {
+            house.lists.spawn(lists::keep(client, clock, end.clone()));
+            continue;
         }
         let audience = Audience {
             name,
-            client: stage.client(&way).map_err(io::Error::other)?,
+            owner: name.to_owned(),
+            is_alone: false,
+            client,
             plans,
             clock,
-            tally: Arc::clone(&tally),
-            finale: finale.clone(),
+            tally: Arc::clone(&house.tally),
+            finale: end.clone(),
             ready: ready.clone(),
         };
-        if name == "streams" {
-            audiences.spawn(audience.watch_apart());
-        } else {
-            audiences.spawn(audience.watch_together());
-        }
-        ways.push(way);
+        let churn = || Churn::new(fastrand::Rng::with_seed(seed));
+        match name {
+            "streams" => house.audiences.spawn(audience.watch_apart()),
+            "restless" => house
+                .audiences
+                .spawn(audience.watch_together(Some(churn()))),
+            _ => house.audiences.spawn(audience.watch_together(None)),
+        };
     }
-    Ok(House {
-        ways: Arc::new(ways),
-        audiences,
-        wires,
-        ready: is_ready,
-        tally,
-    })
+    house.ways = Arc::new(ways);
+    Ok(house)
+}
+
+/// What was recorded in a run.
+struct Recorded {
+    accounts: Vec<Account>,
+    owners: Vec<Recording>,
+    lists: Vec<Recording>,
+    heard: Heard,
+}
+
+impl Recorded {
+    fn watches(&self) -> Vec<Recording> {
+        let accounts = self.accounts.iter();
+        accounts.map(|account| account.recording.clone()).collect()
+    }
 }
 
 /// Waits for the clients, which end by themselves, then for what listened to them.
-async fn close(mut house: House) -> io::Result<(Vec<Account>, Heard)> {
-    let mut accounts = Vec::new();
+async fn close(mut house: House) -> io::Result<Recorded> {
+    let mut recorded = Recorded {
+        accounts: Vec::new(),
+        owners: Vec::new(),
+        lists: Vec::new(),
+        heard: Heard::default(),
+    };
     while let Some(audience) = house.audiences.join_next().await {
-        accounts.extend(audience.map_err(io::Error::other)?);
+        for notebook in audience.map_err(io::Error::other)? {
+            recorded.accounts.extend(notebook.accounts);
+            recorded.owners.push(notebook.owner);
+        }
+    }
+    while let Some(lists) = house.lists.join_next().await {
+        recorded.lists.extend(lists.map_err(io::Error::other)?);
     }
     // The proxies end with their last owner, and the taps with them.
     drop(house.ways);
-    let mut heard = Heard::default();
     while let Some(one) = house.wires.join_next().await {
         let one = one.map_err(io::Error::other)?;
         if one.broken > 0 {
             let what = format!("{} messages of watches could not be read", one.broken);
             return Err(io::Error::other(what));
         }
-        one.tell(&mut heard);
+        one.tell(&mut recorded.heard);
     }
-    Ok((accounts, heard))
+    Ok(recorded)
 }
 
 /// Lets the history be written until something is done.
@@ -327,18 +384,19 @@ fn folder(arguments: &Watch, seed: u64, suspicious: bool) -> Option<PathBuf> {
 }
 
 fn record(
-    folder: &PathBuf,
+    folder: &Path,
     history: &History,
     mut incidents: Vec<Incident>,
-    accounts: Vec<Account>,
-    heard: Heard,
+    recorded: Recorded,
 ) -> io::Result<()> {
     let archive = Archive::at(folder)?;
-    let recordings: Vec<Recording> = accounts.into_iter().map(|one| one.recording).collect();
-    incidents.extend(heard.refusals);
+    let watches = recorded.watches();
+    incidents.extend(recorded.heard.refusals);
     incidents.sort_by_key(|incident| incident.at);
     archive.write_history(history)?;
     archive.write_faults(&incidents)?;
-    archive.write_watches(&recordings)?;
-    archive.write_wire(&heard.recordings)
+    archive.write_watches(&watches)?;
+    archive.write_owners(&recorded.owners)?;
+    archive.write_lists(&recorded.lists)?;
+    archive.write_wire(&recorded.heard.recordings)
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcdex::{Client, ErrorKind, KeyValue};
-use etcdex_testkit::history::{Compaction, EventKind, History, Op, Pair, hash};
+use etcdex_testkit::history::{Compaction, EventKind, History, Moment, Op, Pair, hash};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -32,6 +32,8 @@ const COMPARE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Ack {
     pub(crate) revision: i64,
+    /// When the write was begun.
+    pub(crate) began: u64,
     pub(crate) at: u64,
     pub(crate) ops: Vec<Op>,
 }
@@ -53,8 +55,6 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) history: History,
-    /// When each revision was known to have happened, from the first on.
-    pub(crate) times: Vec<u64>,
     /// How many revisions were read, as nobody had told of them.
     pub(crate) read: u64,
     /// How often everything was compared.
@@ -79,7 +79,6 @@ impl Chronicle {
             settled: AtomicI64::new(history.revision()),
             written: Mutex::new(Written {
                 history,
-                times: Vec::new(),
                 read: 0,
                 compared: 0,
             }),
@@ -89,11 +88,17 @@ impl Chronicle {
         (chronicle, receiver)
     }
 
-    /// Tells of a write.
-    pub(crate) fn tell(&self, revision: i64, ops: Vec<Op>) {
+    /// The time of the run.
+    pub(crate) fn now(&self) -> u64 {
+        self.0.clock.now()
+    }
+
+    /// Tells of a write that was begun at this time.
+    pub(crate) fn tell(&self, began: u64, revision: i64, ops: Vec<Op>) {
         // INVARIANT: this holds the sender's other end open, if anything does.
         let _ = self.0.acks.send(Ack {
             revision,
+            began,
             at: self.0.clock.now(),
             ops,
         });
@@ -247,7 +252,7 @@ impl Scribe {
                 return Ok(());
             }
             if let Some(ack) = self.told.remove(&next) {
-                self.append(ack.ops, ack.at, false);
+                self.append(ack.ops, Some(ack.began), ack.at);
                 continue;
             }
             let since = *self.missing.get_or_insert_with(Instant::now);
@@ -257,16 +262,20 @@ impl Scribe {
             let Some(ops) = self.read(next).await? else {
                 return Ok(());
             };
-            self.append(ops, self.chronicle.0.clock.now(), true);
+            self.append(ops, None, self.chronicle.now());
         }
     }
 
-    fn append(&mut self, ops: Vec<Op>, at: u64, read: bool) {
+    fn append(&mut self, ops: Vec<Op>, began: Option<u64>, known: u64) {
         let mut written = self.chronicle.written();
         written.history.append(ops);
-        written.times.push(at);
-        written.read += u64::from(read);
+        written.read += u64::from(began.is_none());
         let settled = written.history.revision();
+        written.history.date(Moment {
+            revision: settled,
+            began,
+            known,
+        });
         drop(written);
         self.chronicle.0.settled.store(settled, Relaxed);
         self.missing = None;

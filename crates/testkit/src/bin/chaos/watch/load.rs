@@ -112,8 +112,10 @@ impl Writer {
                 ops.push(Op::Put(key.as_str().into(), hash(&value)));
                 txn = txn.then(Put::new(key, value));
             }
+            let began = self.chronicle.now();
             let outcome = self.client.run(txn).await;
-            let outcome = outcome.map(|reply| self.chronicle.tell(reply.header.revision, ops));
+            let outcome =
+                outcome.map(|reply| self.chronicle.tell(began, reply.header.revision, ops));
             self.count(outcome).await;
         }
     }
@@ -129,9 +131,10 @@ impl Writer {
                 let key = format!("lease/{:02}/{part}", number % 50);
                 let value = self.value();
                 let op = Op::Put(key.as_str().into(), hash(&value));
+                let began = self.chronicle.now();
                 let outcome = self.client.put(key, value).lease(lease.id).await;
-                let outcome =
-                    outcome.map(|reply| self.chronicle.tell(reply.header.revision, vec![op]));
+                let outcome = outcome
+                    .map(|reply| self.chronicle.tell(began, reply.header.revision, vec![op]));
                 self.count(outcome).await;
             }
         }
@@ -140,14 +143,16 @@ impl Writer {
     async fn put(&mut self, key: String) -> Result<(), Error> {
         let value = self.value();
         let op = Op::Put(key.as_str().into(), hash(&value));
+        let began = self.chronicle.now();
         let reply = self.client.put(key, value).await?;
-        self.chronicle.tell(reply.header.revision, vec![op]);
+        self.chronicle.tell(began, reply.header.revision, vec![op]);
         Ok(())
     }
 
     async fn delete(&mut self, key: String) -> Result<(), Error> {
+        let began = self.chronicle.now();
         let reply = self.client.delete(key).prev_kv().await?;
-        self.deleted(reply.header.revision, deletes(&reply));
+        self.deleted(began, reply.header.revision, deletes(&reply));
         Ok(())
     }
 
@@ -156,8 +161,9 @@ impl Writer {
         let from = format!("busy/{first:02}");
         let to = format!("busy/{:02}", first + self.random.usize(2..6));
         let delete = Delete::new(from).range_end(to).prev_kv();
+        let began = self.chronicle.now();
         let reply = self.client.run(delete).await?;
-        self.deleted(reply.header.revision, deletes(&reply));
+        self.deleted(began, reply.header.revision, deletes(&reply));
         Ok(())
     }
 
@@ -177,6 +183,7 @@ impl Writer {
                 txn = txn.then(Put::new(key, value));
             }
         }
+        let began = self.chronicle.now();
         let reply = self.client.run(txn).await?;
         let mut ops = puts;
         for response in &reply.responses {
@@ -184,14 +191,14 @@ impl Writer {
                 ops.extend(deletes(reply));
             }
         }
-        self.deleted(reply.header.revision, ops);
+        self.deleted(began, reply.header.revision, ops);
         Ok(())
     }
 
     /// What deletes nothing makes no revision.
-    fn deleted(&self, revision: i64, ops: Vec<Op>) {
+    fn deleted(&self, began: u64, revision: i64, ops: Vec<Op>) {
         if !ops.is_empty() {
-            self.chronicle.tell(revision, ops);
+            self.chronicle.tell(began, revision, ops);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use etcdex::{Batch, Error, ErrorKind, EventKind, KeyValue, WatchEnd, WatchMessage};
-use etcdex_testkit::history::{self, Body, End, Event, Message, Pair, Recording, hash};
+use etcdex_testkit::history::{self, Body, End, Event, Message, Pair, Query, Recording, hash};
 use tokio::time::Instant;
 
 use crate::watch::audience::{Audience, Finale, Tally};
@@ -40,6 +40,18 @@ impl Account {
     }
 }
 
+/// How long the answer to a request for progress is waited for, once all is well and everything
+/// has come: a little longer than the judge allows.
+const ANSWER: Duration = Duration::from_secs(32);
+
+/// Everything that a consumer wrote down.
+#[derive(Debug)]
+pub(crate) struct Notebook {
+    pub(crate) accounts: Vec<Account>,
+    /// What it was told of all its watches together.
+    pub(crate) owner: Recording,
+}
+
 /// The watches of a client, one after the other for each plan.
 pub(crate) struct Notes {
     name: &'static str,
@@ -48,6 +60,8 @@ pub(crate) struct Notes {
     accounts: Vec<Account>,
     /// The present account of each plan.
     present: HashMap<usize, usize>,
+    /// The account of each plan that is cancelled.
+    gone: HashMap<usize, usize>,
     generations: HashMap<usize, u32>,
     keys: Keys,
     /// At the end of a run: up to where each present account has to come, and the last
@@ -58,6 +72,13 @@ pub(crate) struct Notes {
     aimed: Option<Instant>,
     /// When events last came.
     moved: Instant,
+    owner: Recording,
+    /// It has one watch: what is told of that is told of all.
+    is_alone: bool,
+    /// Since when everything has come that is to come.
+    done: Option<Instant>,
+    /// The last request for progress was made after that and is answered.
+    answered: bool,
 }
 
 impl Notes {
@@ -68,24 +89,69 @@ impl Notes {
             tally: Arc::clone(&audience.tally),
             accounts: Vec::new(),
             present: HashMap::new(),
+            gone: HashMap::new(),
             generations: HashMap::new(),
             keys: Keys::default(),
             aims: HashMap::new(),
             end: None,
             aimed: None,
             moved: Instant::now(),
+            owner: Recording {
+                name: format!("{}/*", audience.owner),
+                query: Query::key("", 0),
+                messages: Vec::new(),
+            },
+            is_alone: audience.is_alone,
+            done: None,
+            answered: false,
         }
     }
 
-    /// A watch of this plan is in force.
-    pub(crate) fn created(&mut self, number: usize, plan: &Plan, revision: i64) {
+    /// The last revision that came.
+    pub(crate) fn last_revision(&self) -> i64 {
+        let reached = self.accounts.iter().map(|account| account.reached);
+        reached.max().unwrap_or(0)
+    }
+
+    /// A watch of this plan, which the consumer had asked for at that time, is in force.
+    pub(crate) fn created(&mut self, number: usize, plan: &Plan, called: u64, revision: i64) {
+        self.begin(number, plan, called, revision);
+        self.push(number, Body::Created { revision });
+    }
+
+    /// A watch of this plan was asked for at that time, and its consumer wants it no more.
+    pub(crate) fn abandoned(&mut self, number: usize, plan: &Plan, called: u64) {
+        self.begin(number, plan, called, 0);
+        self.cancelled(number);
+    }
+
+    /// The consumer has cancelled or dropped a watch. What still comes of it is written down.
+    pub(crate) fn cancelled(&mut self, number: usize) {
+        self.push(number, Body::Cancelled);
+        if let Some(place) = self.present.remove(&number) {
+            self.accounts[place].ended = true;
+            self.gone.insert(number, place);
+        }
+    }
+
+    /// Whether a watch of this plan was ever written down.
+    pub(crate) fn knows(&self, number: usize) -> bool {
+        self.generations.contains_key(&number)
+    }
+
+    fn begin(&mut self, number: usize, plan: &Plan, called: u64, revision: i64) {
         let generation = self.generations.entry(number).or_default();
         *generation += 1;
         let first = *generation == 1;
         let recording = Recording {
             name: format!("{}/{}#{generation}", self.name, plan.name),
             query: plan.query(revision),
-            messages: Vec::new(),
+            messages: vec![Message {
+                at: called,
+                body: Body::Asked {
+                    revision: plan.start_revision(),
+                },
+            }],
         };
         self.present.insert(number, self.accounts.len());
         self.accounts.push(Account {
@@ -95,7 +161,6 @@ impl Notes {
             ended: false,
             reached: 0,
         });
-        self.push(number, Body::Created { revision });
     }
 
     pub(crate) fn batch(&mut self, number: usize, batch: &Batch) {
@@ -116,6 +181,9 @@ impl Notes {
     }
 
     pub(crate) fn progress(&mut self, number: usize, revision: i64) {
+        if self.is_alone {
+            self.answer(revision);
+        }
         self.push(number, Body::Progress { revision });
     }
 
@@ -135,12 +203,12 @@ impl Notes {
 
     /// A watch could not be had. That it took too long under faults is no wonder; anything
     /// else is an end like another.
-    pub(crate) fn refused(&mut self, number: usize, plan: &Plan, error: &Error) {
+    pub(crate) fn refused(&mut self, number: usize, plan: &Plan, called: u64, error: &Error) {
         if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable) {
             self.tally.late.fetch_add(1, Relaxed);
             return;
         }
-        self.created(number, plan, 0);
+        self.begin(number, plan, called, 0);
         let end = End::Other(format!("it could not be had: {error}"));
         self.push(number, Body::Ended(end));
         if let Some(place) = self.present.remove(&number) {
@@ -165,10 +233,35 @@ impl Notes {
             WatchMessage::Error(error) => Body::Ended(End::Other(error.to_string())),
             _ => return,
         };
+        match body {
+            Body::Progress { revision } => self.answer(revision),
+            Body::Disconnected | Body::Resumed => self.note(body.clone()),
+            _ => {}
+        }
         let numbers: Vec<usize> = self.present.keys().copied().collect();
         for number in numbers {
             self.push(number, body.clone());
         }
+    }
+
+    /// The consumer asks for progress.
+    pub(crate) fn requested(&mut self) {
+        self.note(Body::Requested);
+    }
+
+    fn answer(&mut self, revision: i64) {
+        self.answered = self.done.is_some();
+        self.note(Body::Progress { revision });
+    }
+
+    /// Something came that belongs to no watch which the consumer has.
+    pub(crate) fn stray(&mut self, what: String) {
+        self.note(Body::Ended(End::Other(what)));
+    }
+
+    fn note(&mut self, body: Body) {
+        let at = self.clock.now();
+        self.owner.messages.push(Message { at, body });
     }
 
     /// Nothing is added to the history any more: notes up to where each watch has to come.
@@ -188,31 +281,47 @@ impl Notes {
     /// Until when what is to come may come, at the end of a run.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let aimed = self.aimed?;
+        if let Some(done) = self.done {
+            return Some(done + ANSWER);
+        }
         Some((self.moved.max(aimed) + CATCH_UP).min(aimed + LONGEST))
     }
 
-    /// Whether every present watch has come to where it has to.
-    pub(crate) fn is_done(&self) -> bool {
-        self.present.iter().all(|(number, place)| {
-            let aim = self.aims.get(number).copied().unwrap_or(0);
-            self.accounts[*place].reached >= aim
-        })
+    /// Whether every present watch has come to where it has to, and a request for progress that
+    /// was made after that is answered.
+    pub(crate) fn is_done(&mut self) -> bool {
+        if self.done.is_none() {
+            let all = self.present.iter().all(|(number, place)| {
+                let aim = self.aims.get(number).copied().unwrap_or(0);
+                self.accounts[*place].reached >= aim
+            });
+            if all {
+                self.done = Some(Instant::now());
+                self.requested();
+            }
+        }
+        self.answered
     }
 
-    /// All accounts; those of the present watches say up to where they had time to come.
-    pub(crate) fn close(mut self) -> Vec<Account> {
+    /// Everything; accounts of the present watches say up to where they had time to come.
+    pub(crate) fn close(mut self) -> Notebook {
         if let Some(revision) = self.end {
             let numbers: Vec<usize> = self.present.keys().copied().collect();
             for number in numbers {
                 self.push(number, Body::Drained { revision });
             }
+            self.note(Body::Drained { revision });
         }
-        self.accounts
+        Notebook {
+            accounts: self.accounts,
+            owner: self.owner,
+        }
     }
 
     fn push(&mut self, number: usize, body: Body) {
         let at = self.clock.now();
-        if let Some(place) = self.present.get(&number) {
+        let place = self.present.get(&number).or(self.gone.get(&number));
+        if let Some(place) = place {
             let messages = &mut self.accounts[*place].recording.messages;
             messages.push(Message { at, body });
         }
@@ -238,7 +347,7 @@ impl Notes {
     }
 }
 
-fn pair(kv: &KeyValue) -> Pair {
+pub(crate) fn pair(kv: &KeyValue) -> Pair {
     Pair {
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,

@@ -120,6 +120,11 @@ impl Plan {
         self
     }
 
+    /// The first revision that is asked for; 0 is from now on.
+    pub(crate) fn start_revision(&self) -> i64 {
+        self.start_revision
+    }
+
     /// The same from now on.
     pub(crate) fn anew(&self) -> Self {
         self.clone().starting_at(0)
@@ -159,7 +164,8 @@ impl Plan {
     }
 }
 
-fn successor(prefix: &str) -> String {
+/// The first key behind a prefix.
+pub(crate) fn successor(prefix: &str) -> String {
     let mut bytes = prefix.as_bytes().to_vec();
     if let Some(last) = bytes.last_mut() {
         *last += 1;
@@ -224,6 +230,30 @@ pub(crate) fn streams(first: i64) -> Vec<Plan> {
             .no_delete()
             .slow(second * 2),
         Plan::new("idle stream", "idle-three/", Range::Prefix).progress_notify(),
+    ]
+}
+
+/// One of many that come and go; no two ask for the same.
+pub(crate) fn passing(number: usize, random: &mut fastrand::Rng, past: i64) -> Plan {
+    let end = format!("busy/9{number:08}");
+    let plan = Plan::new(&format!("passing {number}"), "busy/", Range::To(end));
+    let plan = match random.u8(..4) {
+        0 => plan.starting_at(random.i64(2..past.max(3))),
+        _ => plan,
+    };
+    match random.u8(..3) {
+        0 => plan.prev_kv(),
+        1 => plan.progress_notify(),
+        _ => plan,
+    }
+}
+
+/// Those that stay among many that come and go.
+pub(crate) fn staying() -> Vec<Plan> {
+    vec![
+        Plan::new("stays", "busy/", Range::Prefix).prev_kv(),
+        Plan::new("stays idle", "idle-four/", Range::Prefix),
+        Plan::new("stays, crowd", "crowd/", Range::Prefix),
     ]
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::atomic::Ordering::Relaxed;
 
-use etcdex_testkit::history::{Body, Incident};
+use etcdex_testkit::Version;
+use etcdex_testkit::history::{Body, Incident, Moment, Recording};
 
 use crate::args::Watch;
 use crate::watch::audience::Tally;
@@ -17,14 +18,15 @@ use crate::watch::wire::Heard;
 /// Everything that a summary says.
 pub(crate) struct Report<'a> {
     pub(crate) arguments: &'a Watch,
-    pub(crate) version: &'a str,
+    pub(crate) version: Version,
     pub(crate) seed: u64,
     pub(crate) incidents: &'a [Incident],
     pub(crate) accounts: &'a [Account],
+    pub(crate) lists: &'a [Recording],
     pub(crate) tally: &'a Tally,
     pub(crate) counts: &'a Counts,
-    /// When each revision from 2 on was known to have happened.
-    pub(crate) times: &'a [u64],
+    /// When each revision from 2 on came to be.
+    pub(crate) moments: &'a [Moment],
     pub(crate) changes: usize,
     pub(crate) read: u64,
     pub(crate) compared: u64,
@@ -52,7 +54,7 @@ impl Report<'_> {
                 };
                 for event in events {
                     let place = usize::try_from(event.revision() - 2).unwrap_or(usize::MAX);
-                    let Some(&known) = self.times.get(place) else {
+                    let Some(known) = self.moments.get(place).map(|moment| moment.known) else {
                         continue;
                     };
                     // What is told of the past has waited for the watch, not the watch for it.
@@ -67,6 +69,36 @@ impl Report<'_> {
             }
         }
         longest
+    }
+
+    /// How many watches servers had created.
+    fn stretches(&self) -> usize {
+        let created = |one: &&Recording| {
+            let mut bodies = one.messages.iter().map(|message| &message.body);
+            bodies.any(|body| matches!(body, Body::Created { .. }))
+        };
+        self.heard.recordings.iter().filter(created).count()
+    }
+
+    /// How often lists were read whole, and again as history was compacted.
+    fn listed(&self) -> (usize, usize) {
+        let messages = self.lists.iter().flat_map(|list| &list.messages);
+        let bodies = messages.map(|message| &message.body);
+        let synced = |body: &&Body| matches!(body, Body::Synced { .. });
+        let resync = |body: &&Body| matches!(body, Body::Resync(_));
+        (
+            bodies.clone().filter(synced).count(),
+            bodies.filter(resync).count(),
+        )
+    }
+
+    /// How many watches were dropped or cancelled.
+    fn cancelled(&self) -> usize {
+        let cancelled = |one: &&Account| {
+            let mut bodies = one.recording.messages.iter().map(|message| &message.body);
+            bodies.any(|body| *body == Body::Cancelled)
+        };
+        self.accounts.iter().filter(cancelled).count()
     }
 
     fn delivered_to_whole(&self) -> (usize, usize) {
@@ -112,7 +144,7 @@ impl fmt::Display for Report<'_> {
             f,
             "  history: {} revisions, {} changes; {} writes acknowledged, {} failed; {} revisions \
              read, all compared {} times; {} compactions asked for",
-            self.times.len(),
+            self.moments.len(),
             self.changes,
             load(&self.counts.acknowledged),
             load(&self.counts.failed),
@@ -122,12 +154,19 @@ impl fmt::Display for Report<'_> {
         )?;
         writeln!(
             f,
-            "  watches: {}; {} lived through the whole run, {} ended as compacted, {} asked for in \
-             vain",
+            "  watches: {}; {} lived through the whole run, {} ended as compacted, {} dropped or \
+             cancelled, {} asked for in vain",
             self.accounts.len(),
             whole,
             load(&self.tally.compacted),
+            self.cancelled(),
             load(&self.tally.late)
+        )?;
+        let (synced, resynced) = self.listed();
+        writeln!(
+            f,
+            "  lists: {}; read {synced} times, {resynced} of these after a compaction",
+            self.lists.len()
         )?;
         writeln!(
             f,
@@ -149,7 +188,7 @@ impl fmt::Display for Report<'_> {
             f,
             "  on the wire: {} watches, {} fragments, {} refusals; the servers' own violations: {}, {} of them \
              seen by a watch",
-            self.heard.recordings.len(),
+            self.stretches(),
             self.heard.fragments,
             self.heard.refusals.len(),
             self.verdict.server,
@@ -167,6 +206,9 @@ pub(crate) fn violations(verdict: &Verdict) -> String {
         ("violation that the server sent so", &verdict.explained),
         ("violation of a server", &verdict.server),
     ];
+    for proof in &verdict.proofs {
+        text.push_str(&format!("excused: {proof}\n"));
+    }
     for (title, all) in groups {
         for one in all.told() {
             text.push_str(&format!("{title}: {one}\n"));

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use etcdex_testkit::check::{Guarantee, Violation, check};
-use etcdex_testkit::history::{Body, Event, History, Recording};
+use etcdex_testkit::check::{
+    Guarantee, Violation, Wire, check, dropped, grounded, mirrored, needless, owner,
+};
+use etcdex_testkit::history::{History, Recording};
 
 /// How many violations of a guarantee are told in full.
 const TOLD: usize = 5;
@@ -18,6 +20,8 @@ pub(crate) struct Verdict {
     pub(crate) client: Findings,
     /// What watches of the client did as the server had sent it so.
     pub(crate) explained: Findings,
+    /// The proof of each of these: which stretch of the wire shows the same, a line each.
+    pub(crate) proofs: Vec<String>,
     /// What servers sent to the proxies, whether or not the client made it good.
     pub(crate) server: Findings,
 }
@@ -63,130 +67,125 @@ impl fmt::Display for Findings {
     }
 }
 
+/// What a run has recorded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) history: &'a History,
+    /// Watches as consumers saw them.
+    pub(crate) watches: &'a [Recording],
+    /// What consumers were told of all their watches together.
+    pub(crate) owners: &'a [Recording],
+    /// Watched lists.
+    pub(crate) lists: &'a [Recording],
+    /// What came from servers.
+    pub(crate) wire: &'a [Recording],
+}
+
 /// Judges what clients told, and what came from servers.
 ///
-/// What a watch did wrong is the server's if the messages that came from the server to a watch
-/// that asked for the same, of the same client, are wrong about the same revision.
-pub(crate) fn judge<'a>(
-    history: &History,
-    watches: impl IntoIterator<Item = &'a Recording>,
-    wire: &[Recording],
-) -> Verdict {
+/// What a watch did wrong is the server's only if the wire shows the same violation by the
+/// server; [`Wire::excuse`] says what the same is. The proof of each excuse is kept.
+pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
+    let Evidence { history, .. } = evidence;
     let mut verdict = Verdict::default();
-    let mut sent: Vec<(&Recording, Violation)> = Vec::new();
-    for recording in wire {
-        for violation in check(history, recording) {
-            let tell = || violation.explain(history, recording);
-            verdict.server.add(&violation, TOLD_OF_SERVERS, tell);
-            sent.push((recording, violation));
-        }
+    let wire = Wire::new(history, evidence.wire);
+    for (stretch, violation) in wire.violations() {
+        let tell = || violation.explain(history, stretch);
+        verdict.server.add(violation, TOLD_OF_SERVERS, tell);
     }
-    for recording in watches {
-        for violation in check(history, recording) {
-            let tell = || violation.explain(history, recording);
-            let cause = sent.iter().find(|(other, theirs)| {
-                theirs.revision == violation.revision
-                    && client(other) == client(recording)
-                    && other.query.is_like(&recording.query)
-            });
-            match cause {
-                Some((other, theirs)) => verdict.explained.add(&violation, TOLD, || {
-                    let theirs = theirs.explain(history, other);
-                    format!("{}  the server sent it so:\n{theirs}", tell())
-                }),
-                None => verdict.client.add(&violation, TOLD, || {
-                    tell() + &sent_about(recording, &violation, wire)
+    for watch in evidence.watches {
+        let stretches = wire.of(watch);
+        let mut violations = check(history, watch);
+        violations.extend(grounded(watch, stretches));
+        violations.extend(needless(watch, stretches));
+        violations.extend(dropped(watch, stretches));
+        for violation in violations {
+            let tell = || violation.explain(history, watch);
+            match wire.excuse(watch, &violation) {
+                Ok(excuse) => {
+                    verdict.proofs.push(format!(
+                        "{} {}: {} (revision {}): {}",
+                        watch.name,
+                        violation.guarantee,
+                        violation.what,
+                        violation.revision,
+                        excuse.proof()
+                    ));
+                    verdict.explained.add(&violation, TOLD, || {
+                        let theirs = excuse.explain(history);
+                        format!("{}  the server sent it so:\n{theirs}", tell())
+                    });
+                }
+                Err(why) => verdict.client.add(&violation, TOLD, || match why {
+                    Some(why) => format!("{}  no excuse: {why}\n", tell()),
+                    None => tell(),
                 }),
             }
+        }
+    }
+    let owners = evidence.owners.iter().map(|one| (one, owner(one)));
+    let lists = evidence
+        .lists
+        .iter()
+        .map(|one| (one, mirrored(history, one)));
+    for (recording, violations) in owners.chain(lists) {
+        for violation in violations {
+            let tell = || violation.explain(history, recording);
+            verdict.client.add(&violation, TOLD, tell);
         }
     }
     verdict
 }
 
-/// The client that a recording is of: its name begins with it.
-fn client(recording: &Recording) -> Option<&str> {
-    recording.name.split(['/', ' ']).next()
-}
-
-/// What came from servers about the revision that a violation is about.
-fn sent_about(recording: &Recording, violation: &Violation, wire: &[Recording]) -> String {
-    let mut text = "  what came from servers about it:\n".to_owned();
-    let same = wire.iter().filter(|other| {
-        client(other) == client(recording) && other.query.is_like(&recording.query)
-    });
-    for other in same {
-        let about = other.messages.iter().enumerate().filter(|(_, message)| {
-            let Body::Batch { events, .. } = &message.body else {
-                return false;
-            };
-            let mut revisions = events.iter().map(Event::revision);
-            revisions.any(|revision| revision == violation.revision)
-        });
-        for (number, message) in about {
-            text.push_str(&format!(
-                "    {} (from {}), message {number} of {} at {:.3} s\n",
-                other.name,
-                other.query.start_revision,
-                other.messages.len(),
-                message.at as f64 / 1e6
-            ));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use etcdex_testkit::history::{Message, Op, Query};
+    use etcdex_testkit::history::{Body, Message, Op, Query};
 
     use super::*;
 
-    /// A watch that was told of these revisions of a key that changed at each.
-    fn recording(history: &History, name: &str, key: &str, revisions: &[i64]) -> Recording {
-        let bodies = revisions.iter().map(|revision| Body::Batch {
-            header: *revision,
-            revision: *revision,
-            events: history.find(key, *revision).cloned().into_iter().collect(),
-        });
-        Recording {
-            name: name.to_owned(),
-            query: Query {
-                prev_kv: true,
-                ..Query::key(key, 2)
-            },
-            messages: bodies.map(|body| Message { at: 0, body }).collect(),
-        }
-    }
-
     #[test]
-    fn only_what_the_same_client_was_sent_wrong_is_the_servers() {
+    fn what_is_excused_is_told_with_its_proof() {
         let mut history = History::since(1);
         for _ in 0..4 {
-            history.append([Op::Put("a".into(), 1), Op::Put("b".into(), 1)]);
+            history.append([Op::Put("a".into(), 1)]);
         }
-        let lossy = |name: &str, key: &str| recording(&history, name, key, &[2, 4, 5]);
-        let whole = recording(&history, "one n1 link 1", "a", &[2, 3, 4, 5]);
-        let watch = lossy("one/watch#1", "a");
-        let counts = |wire: &[Recording]| {
-            let verdict = judge(&history, [&watch], wire);
-            let all = [&verdict.client, &verdict.explained, &verdict.server];
-            all.map(Findings::len)
+        let lossy = |name: &str| {
+            let bodies = [2, 4, 5].map(|revision| Body::Batch {
+                header: revision,
+                revision,
+                events: history.find("a", revision).cloned().into_iter().collect(),
+            });
+            Recording {
+                name: name.to_owned(),
+                query: Query {
+                    prev_kv: true,
+                    ..Query::key("a", 2)
+                },
+                messages: bodies.map(|body| Message { at: 0, body }).to_vec(),
+            }
         };
-        assert_eq!(counts(std::slice::from_ref(&whole)), [1, 0, 0]);
-        assert_eq!(counts(&[whole, lossy("one n2 link 3", "a")]), [0, 1, 1]);
-        assert_eq!(counts(&[lossy("other n1 link 1", "a")]), [1, 0, 1]);
-        assert_eq!(counts(&[lossy("one n1 link 1", "b")]), [1, 0, 1]);
-
-        // Left out on one stream, and so missed where the next one goes on.
-        let mut resumed = lossy("one/watch#1", "a");
-        let body = Body::Resumed;
-        resumed.messages.insert(1, Message { at: 0, body });
-        let verdict = judge(&history, [&resumed], &[lossy("one n1 link 1", "a")]);
-        assert_eq!(verdict.explained.to_string(), "2 (1 Reliable, 1 Resumable)");
-        assert!(verdict.client.is_empty());
-
-        let verdict = judge(&history, [&watch], &[]);
-        assert_eq!(verdict.client.to_string(), "1 (1 Reliable)");
-        assert_eq!(verdict.server.to_string(), "0");
+        let watches = [lossy("one/watch#1")];
+        let verdict = |wire: &[Recording]| {
+            judge(Evidence {
+                history: &history,
+                watches: &watches,
+                owners: &[],
+                lists: &[],
+                wire,
+            })
+        };
+        let alone = verdict(&[]);
+        assert_eq!(alone.client.to_string(), "1 (1 Reliable)");
+        assert!(alone.proofs.is_empty());
+        let excused = verdict(&[lossy("one n2 link 3 stream 1 watch 1")]);
+        assert_eq!(excused.client.to_string(), "0");
+        assert_eq!(excused.explained.to_string(), "1 (1 Reliable)");
+        let proof = &excused.proofs[0];
+        assert!(
+            proof.contains("one n2 link 3 stream 1 watch 1, from 2 to 5"),
+            "{proof}"
+        );
+        let stranger = verdict(&[lossy("other n2 link 3 stream 1 watch 1")]);
+        assert_eq!((stranger.client.len(), stranger.server.len()), (1, 1));
     }
 }

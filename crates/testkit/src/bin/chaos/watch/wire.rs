@@ -9,12 +9,13 @@ mod tests;
 mod translation;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
-use etcdex_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use etcdex_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use etcdex_testkit::history::{Body, End, Event, Incident, Message, Recording};
-use etcdex_testkit::{Direction, Passage, Tap};
+use etcdex_testkit::{Delivery, Direction, Passage, Tap};
 use prost::Message as _;
 
 use self::translation::{Translation, query};
@@ -28,12 +29,20 @@ pub(crate) struct Heard {
     pub(crate) fragments: usize,
 }
 
+/// How long a client has had something before it is expected to go by it.
+const HOLD: Duration = Duration::from_secs(3);
+/// At most so often that is noted of a watch.
+const NOTED: u64 = 1_000_000;
+
 /// Listens to one proxy.
 pub(crate) struct Wire {
     name: String,
     clock: Clock,
-    recordings: Vec<Recording>,
+    /// Whether this server's answers to requests for progress bind it.
+    binding: bool,
+    stretches: Vec<Stretch>,
     streams: HashMap<(u64, u32), Stream>,
+    links: HashMap<u64, Link>,
     translation: Translation,
     /// Watches that a server did not create, or cancelled, and what it said.
     refusals: Vec<Incident>,
@@ -43,24 +52,55 @@ pub(crate) struct Wire {
     pub(crate) broken: u64,
 }
 
+/// A watch on one stream.
+struct Stretch {
+    link: u64,
+    recording: Recording,
+    /// Up to where all has come by each message that says so.
+    grounds: Vec<(i64, Delivery)>,
+}
+
 /// One stream of watches.
 #[derive(Default)]
 struct Stream {
-    /// Those that were asked for and not answered, in that order.
-    asked: VecDeque<WatchCreateRequest>,
+    /// Those that were asked for and not answered, in that order, and where they are recorded.
+    asked: VecDeque<usize>,
     /// Where each is recorded, and what has come of a revision that is not whole.
     watches: HashMap<i64, (usize, Vec<Event>)>,
     /// Those that the client has cancelled before it was told that they are in force.
     cancelled: HashSet<i64>,
 }
 
+/// When bytes last reached the client over a link.
+#[derive(Default)]
+struct Link {
+    last: Option<Instant>,
+    pending: VecDeque<Delivery>,
+}
+
+impl Link {
+    fn heard(&mut self, delivery: &Delivery) {
+        self.pending.push_back(delivery.clone());
+        self.look();
+    }
+
+    fn look(&mut self) {
+        while let Some(at) = self.pending.front().and_then(Delivery::at) {
+            self.last = Some(at);
+            self.pending.pop_front();
+        }
+    }
+}
+
 impl Wire {
-    pub(crate) fn new(name: String, clock: Clock) -> Self {
+    pub(crate) fn new(name: String, clock: Clock, binding: bool) -> Self {
         Self {
             name,
             clock,
-            recordings: Vec::new(),
+            binding,
+            stretches: Vec::new(),
             streams: HashMap::new(),
+            links: HashMap::new(),
             translation: Translation::default(),
             refusals: Vec::new(),
             fragments: 0,
@@ -77,10 +117,36 @@ impl Wire {
     }
 
     /// Adds what it has heard to what others have.
-    pub(crate) fn tell(self, all: &mut Heard) {
-        all.recordings.extend(self.recordings);
+    pub(crate) fn tell(mut self, all: &mut Heard) {
+        self.settle();
+        let recordings = self.stretches.into_iter().map(|stretch| stretch.recording);
+        all.recordings.extend(recordings);
         all.refusals.extend(self.refusals);
         all.fragments += self.fragments;
+    }
+
+    /// Notes what clients have had for a while, over links that lived on.
+    fn settle(&mut self) {
+        for link in self.links.values_mut() {
+            link.look();
+        }
+        for stretch in &mut self.stretches {
+            let alive = self.links.get(&stretch.link).and_then(|link| link.last);
+            let mut noted = 0;
+            for (revision, delivery) in stretch.grounds.drain(..) {
+                let held = delivery.at().map(|at| at + HOLD);
+                let Some(held) = held.filter(|held| alive >= Some(*held)) else {
+                    continue;
+                };
+                let at = self.clock.at(held);
+                if at >= noted + NOTED {
+                    noted = at;
+                    let body = Body::Settled { revision };
+                    stretch.recording.messages.push(Message { at, body });
+                }
+            }
+            stretch.recording.messages.sort_by_key(|message| message.at);
+        }
     }
 
     fn hear(&mut self, passage: &Passage) {
@@ -91,31 +157,77 @@ impl Wire {
             }
             return;
         };
+        let at = self.clock.at(passage.at);
         let heard = match passage.direction {
-            Direction::ToServer => self.asked(place, message),
-            Direction::ToClient => self.answered(place, message, self.clock.at(passage.at)),
+            Direction::ToServer => self.asked(place, message, at),
+            Direction::ToClient => {
+                let link = self.links.entry(passage.link).or_default();
+                link.heard(&passage.delivered);
+                self.answered(place, message, at, &passage.delivered)
+            }
         };
         self.broken += u64::from(heard.is_none());
     }
 
-    fn asked(&mut self, place: (u64, u32), message: &Bytes) -> Option<()> {
+    fn asked(&mut self, place: (u64, u32), message: &Bytes, at: u64) -> Option<()> {
         let request = WatchRequest::decode(message.clone()).ok()?;
-        let stream = self.streams.entry(place).or_default();
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => stream.asked.push_back(create),
+            Some(RequestUnion::CreateRequest(create)) => {
+                let number = self.stretches.len();
+                let body = Body::Asked {
+                    revision: create.start_revision,
+                };
+                let recording = Recording {
+                    name: self.name_of(place, create.watch_id),
+                    query: query(&create),
+                    messages: vec![Message { at, body }],
+                };
+                self.stretches.push(Stretch {
+                    link: place.0,
+                    recording,
+                    grounds: Vec::new(),
+                });
+                let stream = self.streams.entry(place).or_default();
+                stream.asked.push_back(number);
+            }
             // From here on nothing is promised: what was on its way may come, and etcd leaves
             // out what was there before.
             Some(RequestUnion::CancelRequest(cancel)) => {
-                if stream.watches.remove(&cancel.watch_id).is_none() {
-                    stream.cancelled.insert(cancel.watch_id);
+                let stream = self.streams.entry(place).or_default();
+                match stream.watches.remove(&cancel.watch_id) {
+                    Some((number, _)) => {
+                        let body = Body::Cancelled;
+                        let messages = &mut self.stretches[number].recording.messages;
+                        messages.push(Message { at, body });
+                    }
+                    None => drop(stream.cancelled.insert(cancel.watch_id)),
                 }
             }
-            Some(RequestUnion::ProgressRequest(_)) | None => {}
+            Some(RequestUnion::ProgressRequest(_)) => {
+                let stream = self.streams.entry(place).or_default();
+                for (number, _) in stream.watches.values() {
+                    let body = Body::Requested;
+                    let messages = &mut self.stretches[*number].recording.messages;
+                    messages.push(Message { at, body });
+                }
+            }
+            None => {}
         }
         Some(())
     }
 
-    fn answered(&mut self, place: (u64, u32), message: &Bytes, at: u64) -> Option<()> {
+    fn name_of(&self, place: (u64, u32), watch_id: i64) -> String {
+        let (link, stream) = place;
+        format!("{} link {link} stream {stream} watch {watch_id}", self.name)
+    }
+
+    fn answered(
+        &mut self,
+        place: (u64, u32),
+        message: &Bytes,
+        at: u64,
+        delivery: &Delivery,
+    ) -> Option<()> {
         let response = WatchResponse::decode(message.clone()).ok()?;
         let header = response.header.map_or(0, |header| header.revision);
         if response.canceled && response.compact_revision == 0 {
@@ -137,28 +249,34 @@ impl Wire {
             if response.created || response.canceled {
                 return Some(());
             }
+            let binding = self.binding;
             for (number, _) in stream.watches.values() {
-                let body = Body::Progress { revision: header };
-                let messages = &mut self.recordings[*number].messages;
-                messages.push(Message { at, body });
+                let stretch = &mut self.stretches[*number];
+                let revision = header;
+                let body = Body::Answered { revision, binding };
+                stretch.recording.messages.push(Message { at, body });
             }
             return Some(());
         }
         let Some((number, pieces)) = stream.watches.get_mut(&response.watch_id) else {
             return Some(());
         };
-        let messages = &mut self.recordings[*number].messages;
+        let stretch = &mut self.stretches[*number];
+        let messages = &mut stretch.recording.messages;
         let mut push = |body| messages.push(Message { at, body });
         let is_progress = events.is_empty() && !response.created && !response.canceled;
         pieces.extend(events);
         if !response.fragment && !pieces.is_empty() {
             let events = std::mem::take(pieces);
+            let revision = events.iter().map(Event::revision).max().unwrap_or(0);
+            stretch.grounds.push((revision, delivery.clone()));
             push(Body::Batch {
                 header,
-                revision: events.iter().map(Event::revision).max().unwrap_or(0),
+                revision,
                 events,
             });
         } else if is_progress && !response.fragment {
+            stretch.grounds.push((header, delivery.clone()));
             push(Body::Progress { revision: header });
         }
         if response.canceled {
@@ -170,7 +288,6 @@ impl Wire {
         }
         Some(())
     }
-
     /// One a stream will do: a token that is not taken refuses a thousand watches.
     fn refused(&mut self, place: (u64, u32), response: &WatchResponse, at: u64) {
         // What the client has cancelled itself has no reason.
@@ -194,35 +311,32 @@ impl Wire {
     /// was, and -1 if the watch was refused.
     fn created(&mut self, place: (u64, u32), response: &WatchResponse, at: u64) -> Option<()> {
         let stream = self.streams.get_mut(&place)?;
-        let create = stream.asked.pop_front()?;
-        if stream.cancelled.remove(&response.watch_id) {
-            return Some(());
-        }
+        let number = stream.asked.pop_front()?;
+        let cancelled = stream.cancelled.remove(&response.watch_id);
         if response.watch_id == -1 || (response.canceled && response.compact_revision == 0) {
             return Some(());
         }
-        let mut query = query(&create);
-        if query.start_revision == 0 {
-            // From now on: what the store was at when it was asked, or later.
-            query.start_revision = response.header.map_or(0, |header| header.revision) + 1;
+        if !cancelled {
+            let place = (number, Vec::new());
+            stream.watches.insert(response.watch_id, place);
         }
-        let number = self.recordings.len();
-        self.recordings.push(Recording {
-            name: format!(
-                "{} link {} stream {} watch {}",
-                self.name, place.0, place.1, response.watch_id
-            ),
-            messages: vec![Message {
-                at,
-                body: Body::Created {
-                    revision: query.start_revision,
-                },
-            }],
-            query,
-        });
-        stream
-            .watches
-            .insert(response.watch_id, (number, Vec::new()));
+        let name = self.name_of(place, response.watch_id);
+        let recording = &mut self.stretches[number].recording;
+        recording.name = name;
+        if recording.query.start_revision == 0 {
+            // From now on: what the store was at when it was asked, or later.
+            recording.query.start_revision =
+                response.header.map_or(0, |header| header.revision) + 1;
+        }
+        let revision = recording.query.start_revision;
+        let bodies = [
+            Some(Body::Created { revision }),
+            cancelled.then_some(Body::Cancelled),
+        ];
+        let messages = bodies.into_iter().flatten();
+        recording
+            .messages
+            .extend(messages.map(|body| Message { at, body }));
         Some(())
     }
 }

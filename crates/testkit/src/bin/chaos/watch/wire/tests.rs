@@ -1,6 +1,4 @@
-use std::time::Instant;
-
-use etcdex_proto::etcdserverpb::{ResponseHeader, WatchCancelRequest};
+use etcdex_proto::etcdserverpb::{ResponseHeader, WatchCancelRequest, WatchCreateRequest};
 use etcdex_proto::mvccpb;
 
 use super::*;
@@ -9,7 +7,7 @@ struct Line(Wire);
 
 impl Line {
     fn new() -> Self {
-        Self(Wire::new("test".to_owned(), Clock::start()))
+        Self(Wire::new("test".to_owned(), Clock::start(), false))
     }
 
     fn hear(&mut self, direction: Direction, message: Option<Vec<u8>>) {
@@ -18,6 +16,7 @@ impl Line {
             link: 1,
             stream: 1,
             direction,
+            delivered: Delivery::default(),
             message: message.map(Into::into),
         });
     }
@@ -55,7 +54,7 @@ impl Line {
     }
 
     fn bodies(&self, number: usize) -> Vec<&Body> {
-        let messages = self.0.recordings[number].messages.iter();
+        let messages = self.0.stretches[number].recording.messages.iter();
         messages.map(|message| &message.body).collect()
     }
 }
@@ -101,16 +100,16 @@ fn fragments_of_watches_that_take_turns_are_put_together_each() {
     line.answer(9, events(8, 7, false));
     line.answer(9, events(7, 6, false));
     line.answer(10, of(8));
-    assert_eq!(line.bodies(0).len(), 2);
+    assert_eq!(line.bodies(0).len(), 3);
     let Body::Batch {
         events, revision, ..
-    } = line.bodies(0)[1]
+    } = line.bodies(0)[2]
     else {
         panic!("{:?}", line.bodies(0));
     };
     assert_eq!((events.len(), *revision), (2, 6));
-    assert_eq!(line.bodies(1)[2], &Body::Progress { revision: 10 });
-    assert_eq!(line.0.recordings[1].query.start_revision, 6);
+    assert_eq!(line.bodies(1)[3], &Body::Progress { revision: 10 });
+    assert_eq!(line.0.stretches[1].recording.query.start_revision, 6);
     assert_eq!(line.0.fragments, 1);
 }
 
@@ -132,7 +131,7 @@ fn progress_of_a_stream_is_of_all_its_watches_and_a_refusal_of_none() {
     let progress = Body::Progress { revision: 11 };
     assert_eq!(line.bodies(0), [&Body::Created { revision: 10 }, &progress]);
     assert_eq!(line.bodies(1), [&Body::Created { revision: 4 }, &progress]);
-    assert_eq!(line.0.recordings.len(), 2);
+    assert_eq!(line.0.stretches.len(), 2);
     assert_eq!(line.0.refusals.len(), 1);
 }
 
@@ -148,7 +147,7 @@ fn what_comes_after_the_client_has_cancelled_is_nobodys() {
     for watch_id in [1, 2] {
         line.answer(9, events(watch_id, 4, false));
     }
-    assert_eq!(line.0.recordings.len(), 1);
+    assert_eq!(line.0.stretches.len(), 1);
     assert_eq!(line.bodies(0).len(), 1);
 }
 

@@ -1,0 +1,137 @@
+//! Watched lists, and what they tell.
+
+use std::time::Duration;
+
+use etcdex::{Client, Event, EventKind, ListMessage, WatchEnd, WatchList};
+use etcdex_testkit::history::{self, Body, End, Message, Query, Recording};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::audience::Finale;
+use super::keys::Keys;
+use super::notes::pair;
+use super::plan::successor;
+use crate::clock::Clock;
+
+/// What is listed and watched.
+const PREFIXES: [&str; 4] = ["busy/", "crowd/", "lease/", "idle-five/"];
+/// How long nothing may come at the end of a run while something is still to come.
+const CATCH_UP: Duration = Duration::from_secs(45);
+
+/// Keeps lists of a client until the end of the run; each with what it was told.
+pub(crate) async fn keep(client: Client, clock: Clock, finale: Finale) -> Vec<Recording> {
+    let mut lists = JoinSet::new();
+    for prefix in PREFIXES {
+        // Small pages, so that a listing takes more than one.
+        let list = client.watch_list(prefix).page(50);
+        lists.spawn(read(prefix, list, clock, finale.clone()));
+    }
+    let mut recordings = Vec::new();
+    while let Some(recording) = lists.join_next().await {
+        recordings.push(recording.unwrap_or_else(|error| panic!("{error}")));
+    }
+    recordings
+}
+
+async fn read(prefix: &str, mut list: WatchList, clock: Clock, mut finale: Finale) -> Recording {
+    let mut recording = Recording {
+        name: format!("lists/{prefix}"),
+        query: Query {
+            range_end: Some(successor(prefix).into()),
+            ..Query::key(prefix, 0)
+        },
+        messages: Vec::new(),
+    };
+    let mut keys = Keys::default();
+    let mut push = |body| {
+        let at = clock.now();
+        recording.messages.push(Message { at, body });
+    };
+    let mut reached = 0;
+    let mut is_synced = false;
+    // The last revision that is to come, and the last of all.
+    let mut aim: Option<(i64, i64)> = None;
+    let mut deadline = None;
+    loop {
+        if let Some((last, end)) = aim {
+            if is_synced && reached >= last {
+                push(Body::Drained { revision: end });
+                break;
+            }
+        }
+        tokio::select! {
+            message = list.next() => match message {
+                Ok(Some(message)) => {
+                    deadline = aim.map(|_| Instant::now() + CATCH_UP);
+                    match &message {
+                        ListMessage::Changes { revision, .. } if is_synced => reached = *revision,
+                        ListMessage::Synced { revision, .. } => {
+                            (is_synced, reached) = (true, *revision);
+                        }
+                        ListMessage::Resync { .. } => is_synced = false,
+                        _ => {}
+                    }
+                    push(body(message, &mut keys));
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    push(Body::Ended(End::Other(error.to_string())));
+                    break;
+                }
+            },
+            _ = finale.changed(), if aim.is_none() => {
+                let history = finale.borrow().clone();
+                let Some(history) = history else { break };
+                let query = Query {
+                    range_end: Some(successor(prefix).into()),
+                    ..Query::key(prefix, 0)
+                };
+                let last = history.expected(&query).last().map_or(0, |event| event.revision());
+                aim = Some((last, history.revision()));
+                deadline = Some(Instant::now() + CATCH_UP);
+            }
+            () = until(deadline) => {
+                push(Body::Drained { revision: aim.map_or(0, |(_, end)| end) });
+                break;
+            }
+        }
+    }
+    recording
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn body(message: ListMessage, keys: &mut Keys) -> Body {
+    match message {
+        ListMessage::Changes {
+            revision, events, ..
+        } => Body::Batch {
+            header: 0,
+            revision,
+            events: events.iter().map(|one| event(one, keys)).collect(),
+        },
+        ListMessage::Synced { revision, .. } => Body::Synced { revision },
+        ListMessage::Resync { cause, .. } => Body::Resync(match cause {
+            WatchEnd::Compacted { revision, .. } => End::Compacted { revision },
+            other => End::Other(other.to_string()),
+        }),
+        other => Body::Ended(End::Other(format!("{other:?}"))),
+    }
+}
+
+fn event(event: &Event, keys: &mut Keys) -> history::Event {
+    history::Event {
+        kind: match event.kind {
+            EventKind::Delete => history::EventKind::Delete,
+            _ => history::EventKind::Put,
+        },
+        key: keys.text(&event.kv.key),
+        pair: pair(&event.kv),
+        prev: None,
+    }
+}

@@ -1,0 +1,156 @@
+//! What servers sent, as the only excuse for what a watch of the client shows.
+
+use std::collections::HashMap;
+
+use super::progress::frontier_of;
+use super::{Guarantee, Subject, Violation, check};
+use crate::history::{Body, Event, History, Query, Recording};
+
+/// Everything that servers sent to watches, by client and by what was asked for.
+///
+/// The name of a recording begins with its client: `client/watch` for what a consumer was told,
+/// `client proxy link stream watch` for what came from a server.
+#[derive(Debug)]
+pub struct Wire<'a> {
+    stretches: HashMap<(String, Query), Vec<&'a Recording>>,
+    violations: Vec<(&'a Recording, Violation)>,
+}
+
+/// What a server did, which explains a violation of the client.
+#[derive(Clone, Debug)]
+pub struct Excuse<'w> {
+    /// The stretch of the wire that shows it.
+    pub stretch: &'w Recording,
+    /// The same violation, by the server.
+    pub violation: &'w Violation,
+}
+
+impl<'a> Wire<'a> {
+    /// Judges what servers sent.
+    pub fn new(history: &'a History, stretches: &'a [Recording]) -> Self {
+        let mut wire = Self {
+            stretches: HashMap::new(),
+            violations: Vec::new(),
+        };
+        for stretch in stretches {
+            let key = (client(stretch).to_owned(), from_anywhere(&stretch.query));
+            wire.stretches.entry(key).or_default().push(stretch);
+            let violations = check(history, stretch).into_iter();
+            wire.violations
+                .extend(violations.map(|violation| (stretch, violation)));
+        }
+        wire
+    }
+
+    /// What servers did wrong.
+    pub fn violations(&self) -> &[(&'a Recording, Violation)] {
+        &self.violations
+    }
+
+    /// The stretches of the wire that could carry what this watch was told.
+    pub fn of(&self, watch: &Recording) -> &[&'a Recording] {
+        let key = (client(watch).to_owned(), from_anywhere(&watch.query));
+        self.stretches.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The server's own violation that explains one of the client, or why there is none.
+    ///
+    /// It has to be of the same client, query, guarantee, revision and key. A loss is explained
+    /// only if a server left the event out ([`Guarantee::Reliable`]) and no stretch of the wire
+    /// carries it; that a watch goes on behind it after an outage is the same loss. What a server
+    /// sent wrong explains only what the client told in the same words.
+    pub fn excuse(
+        &self,
+        watch: &Recording,
+        violation: &Violation,
+    ) -> Result<Excuse<'_>, Option<String>> {
+        let guarantee = match (violation.guarantee, &violation.subject) {
+            (
+                Guarantee::Started
+                | Guarantee::Grounded
+                | Guarantee::Paired
+                | Guarantee::Answered
+                | Guarantee::Mirrored
+                | Guarantee::Dropped,
+                _,
+            ) => return Err(None),
+            (_, Subject::Lost(key)) => {
+                if let Some(carried) = self.carried(watch, violation.revision, key) {
+                    return Err(Some(carried));
+                }
+                Guarantee::Reliable
+            }
+            (guarantee, _) => guarantee,
+        };
+        let in_words = matches!(violation.subject, Subject::Came(_))
+            && matches!(
+                guarantee,
+                Guarantee::Filter | Guarantee::PrevKv | Guarantee::IsCreate | Guarantee::Reliable
+            );
+        let found = self.violations.iter().find(|(stretch, theirs)| {
+            theirs.guarantee == guarantee
+                && theirs.revision == violation.revision
+                && theirs.subject == violation.subject
+                && (!in_words || theirs.what == violation.what)
+                && client(stretch) == client(watch)
+                && stretch.query.is_like(&watch.query)
+        });
+        match found {
+            Some((stretch, violation)) => Ok(Excuse { stretch, violation }),
+            None => Err(None),
+        }
+    }
+
+    /// Where the wire carries an event for this watch.
+    fn carried(&self, watch: &Recording, revision: i64, key: &str) -> Option<String> {
+        self.of(watch).iter().find_map(|stretch| {
+            let of_it = |event: &Event| event.revision() == revision && *event.key == *key;
+            let carries = |body: &Body| match body {
+                Body::Batch { events, .. } => events.iter().any(of_it),
+                _ => false,
+            };
+            let mut messages = stretch.messages.iter().enumerate();
+            let (number, message) = messages.find(|(_, message)| carries(&message.body))?;
+            Some(format!(
+                "{} (from {}) carries it, message {number} of {} at {:.3} s",
+                stretch.name,
+                stretch.query.start_revision,
+                stretch.messages.len(),
+                message.at as f64 / 1e6
+            ))
+        })
+    }
+}
+
+impl Excuse<'_> {
+    /// The proof in a line: which stretch, from which revision to which, shows what.
+    pub fn proof(&self) -> String {
+        let (frontier, message) = frontier_of(self.stretch);
+        format!(
+            "{}, from {} to {frontier} (message {message}), shows it: {}: {} (revision {})",
+            self.stretch.name,
+            self.stretch.query.start_revision,
+            self.violation.guarantee,
+            self.violation.what,
+            self.violation.revision
+        )
+    }
+
+    /// The proof in full, for a person to judge.
+    pub fn explain(&self, history: &History) -> String {
+        self.violation.explain(history, self.stretch)
+    }
+}
+
+/// The client that a recording is of.
+pub(super) fn client(recording: &Recording) -> &str {
+    let name = recording.name.split(['/', ' ']).next();
+    name.unwrap_or_default()
+}
+
+fn from_anywhere(query: &Query) -> Query {
+    Query {
+        start_revision: 0,
+        ..query.clone()
+    }
+}

@@ -1,0 +1,75 @@
+//! What a watcher is told of all its watches together.
+
+use super::{Guarantee, Subject, Violation};
+use crate::history::{Body, Recording};
+
+/// How long a request for progress may wait for its answer, in microseconds, once nothing
+/// disturbs the client and its watches have caught up.
+const PATIENCE: u64 = 30_000_000;
+
+/// Judges the recording of a watcher: outages and their ends take turns, and what was asked
+/// after the last outage is answered. After `Drained`, which ends a recording, nothing may be
+/// open that had its time.
+pub fn owner(recording: &Recording) -> Vec<Violation> {
+    let mut violations = paired(recording);
+    violations.extend(answered(recording));
+    for (number, message) in recording.messages.iter().enumerate() {
+        if let Body::Ended(end) = &message.body {
+            let (guarantee, subject) = (Guarantee::Dropped, Subject::Watch);
+            let what = format!("{end:?}");
+            violations.push(Violation::new(guarantee, number, 0, subject, what));
+        }
+    }
+    violations
+}
+
+fn paired(recording: &Recording) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut is_down = false;
+    let mut tell = |message, what: &str| {
+        let (subject, what) = (Subject::Watch, what.to_owned());
+        violations.push(Violation::new(Guarantee::Paired, message, 0, subject, what));
+    };
+    for (number, message) in recording.messages.iter().enumerate() {
+        match message.body {
+            Body::Disconnected if is_down => tell(number, "it was told of an outage twice"),
+            Body::Disconnected => is_down = true,
+            Body::Resumed if !is_down => tell(number, "it was told of the end of no outage"),
+            Body::Resumed => is_down = false,
+            Body::Drained { .. } if is_down => {
+                tell(number, "it was never told that the outage is over");
+            }
+            _ => {}
+        }
+    }
+    violations
+}
+
+/// A request that was open when the run ended, though nothing disturbed it for long enough.
+fn answered(recording: &Recording) -> Vec<Violation> {
+    let mut open: Option<(usize, u64)> = None;
+    for (number, message) in recording.messages.iter().enumerate() {
+        match message.body {
+            Body::Requested => open = open.or(Some((number, message.at))),
+            Body::Progress { .. } => open = None,
+            // The answer may have gone with the connection, or be asked for anew.
+            Body::Disconnected | Body::Resumed => {
+                open = open.map(|(request, _)| (request, message.at));
+            }
+            _ => {}
+        }
+    }
+    let end = recording.messages.last().map_or(0, |message| message.at);
+    match open {
+        Some((request, since)) if end.saturating_sub(since) >= PATIENCE => {
+            let what = format!(
+                "it asked for progress at {:.3} s and was not answered by {:.3} s",
+                recording.messages[request].at as f64 / 1e6,
+                end as f64 / 1e6
+            );
+            let (guarantee, subject) = (Guarantee::Answered, Subject::Watch);
+            vec![Violation::new(guarantee, request, 0, subject, what)]
+        }
+        _ => Vec::new(),
+    }
+}
