@@ -121,6 +121,11 @@ impl Watches {
         let Some(number) = self.ids.remove(&message.watch_id) else {
             return;
         };
+        if message.compact_revision != 0 {
+            // etcd counts a compacted watch among those of its stream until the client cancels
+            // it, and answers no request for progress on the stream meanwhile.
+            self.cancels.push(message.watch_id);
+        }
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.course.restart();
             entry.phase = Phase::Waiting;

@@ -4,7 +4,7 @@ use etcdex::{Client, WatchMessage};
 use etcdex_testkit::{Binary, Etcd, Proxy};
 
 use super::{message, next};
-use crate::stage::{each, each_binary};
+use crate::stage::{each, each_alone, each_binary};
 
 /// A server that tells idle watches every second how far they have come.
 async fn talkative(binary: &Binary) -> Etcd {
@@ -131,6 +131,37 @@ async fn progress_is_told_when_asked_for() {
         one.request_progress();
         let batch = next(&mut one).await;
         assert!(batch.is_progress() && batch.revision >= put, "{batch:?}");
+    })
+    .await;
+}
+
+/// etcd counts a watch that was compacted among those of its stream until the client cancels it,
+/// and answers no request for progress on the stream meanwhile.
+#[tokio::test]
+async fn progress_is_told_after_another_watch_was_compacted() {
+    each_alone(&[], |etcd| async move {
+        let client = crate::stage::connect(&etcd).await;
+        for round in 0..5 {
+            client.put("k", round.to_string()).await.unwrap();
+        }
+        let mut watcher = client.watcher();
+        watcher.watch("k").await.unwrap();
+        let put = client.put("k", "v").await.unwrap().header.revision;
+        client.compact(4).await.unwrap();
+        let old = watcher.watch("k").start_revision(2).await.unwrap();
+        loop {
+            if let WatchMessage::Canceled { watch, .. } = message(&mut watcher).await {
+                assert_eq!(watch, old);
+                break;
+            }
+        }
+        watcher.request_progress();
+        loop {
+            if let WatchMessage::Progress { revision, .. } = message(&mut watcher).await {
+                assert!(revision >= put, "{revision} is before {put}");
+                break;
+            }
+        }
     })
     .await;
 }

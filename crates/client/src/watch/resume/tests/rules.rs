@@ -582,7 +582,10 @@ fn a_watch_ends_with_compaction_only_if_it_needs_what_is_gone() {
     let mut bench = Bench::live(5);
     bench.receive(events(1, 9, &[7]));
     // Its next revision is 8, which the store still has.
-    assert_eq!(bench.receive(compacted(1, 8)), ["create 2 at 8"]);
+    assert_eq!(
+        bench.receive(compacted(1, 8)),
+        ["cancel 1", "create 2 at 8"]
+    );
     bench.receive(created(2, 9));
     assert_eq!(
         bench.receive(compacted(2, 9)),
@@ -594,7 +597,10 @@ fn a_watch_ends_with_compaction_only_if_it_needs_what_is_gone() {
 #[test]
 fn a_server_that_insists_on_compaction_is_believed() {
     let mut bench = Bench::live(5);
-    assert_eq!(bench.receive(compacted(1, 5)), ["create 2 at 5"]);
+    assert_eq!(
+        bench.receive(compacted(1, 5)),
+        ["cancel 1", "create 2 at 5"]
+    );
     bench.receive(created(2, 9));
     assert_eq!(
         bench.receive(compacted(2, 5)),

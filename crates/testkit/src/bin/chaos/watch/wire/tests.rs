@@ -128,10 +128,16 @@ fn progress_of_a_stream_is_of_all_its_watches_and_a_refusal_of_none() {
     line.answer(9, refused);
     line.answer(9, created(3));
     line.answer(11, of(-1));
-    let progress = Body::Progress { revision: 11 };
-    assert_eq!(line.bodies(0), [&Body::Created { revision: 10 }, &progress]);
-    assert_eq!(line.bodies(1), [&Body::Created { revision: 4 }, &progress]);
-    assert_eq!(line.0.stretches.len(), 2);
+    let answered = Body::Answered {
+        revision: 11,
+        binding: false,
+    };
+    let asked = |revision| Body::Asked { revision };
+    let in_force = |revision| Body::Created { revision };
+    let first = [&asked(0), &in_force(10), &answered];
+    assert_eq!(line.bodies(0), first);
+    assert_eq!(line.bodies(1), [&asked(3)], "refused");
+    assert_eq!(line.bodies(2), [&asked(4), &in_force(4), &answered]);
     assert_eq!(line.0.refusals.len(), 1);
 }
 
@@ -147,8 +153,11 @@ fn what_comes_after_the_client_has_cancelled_is_nobodys() {
     for watch_id in [1, 2] {
         line.answer(9, events(watch_id, 4, false));
     }
-    assert_eq!(line.0.stretches.len(), 1);
-    assert_eq!(line.bodies(0).len(), 1);
+    for number in [0, 1] {
+        let bodies = line.bodies(number);
+        assert_eq!(bodies.len(), 3, "{bodies:?}");
+        assert_eq!(bodies[2], &Body::Cancelled);
+    }
 }
 
 #[test]
@@ -164,7 +173,9 @@ fn a_watch_ends_with_a_compaction_or_with_its_stream() {
     line.answer(0, compacted);
     line.answer(9, events(1, 9, false));
     let end = Body::Ended(End::Compacted { revision: 5 });
-    assert_eq!(line.bodies(0), [&Body::Created { revision: 2 }, &end]);
+    let asked = Body::Asked { revision: 2 };
+    let in_force = Body::Created { revision: 2 };
+    assert_eq!(line.bodies(0), [&asked, &in_force, &end]);
 
     line.ask(4, 2);
     line.answer(9, created(4));
