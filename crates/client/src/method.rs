@@ -359,6 +359,20 @@ impl Method {
                 | Self::Snapshot
         )
     }
+
+    /// Whether the server takes any number of requests on the call's stream.
+    ///
+    /// A proxy of etcd cancels such a call as soon as the client has ended its side, the answer
+    /// to the last request included. The client must leave its side open until the answer is
+    /// there.
+    ///
+    /// Source: etcd, `server/proxy/grpcproxy/lease.go` (`leaseProxyStream.recvLoop`).
+    pub(crate) const fn takes_many_requests(self) -> bool {
+        matches!(
+            self,
+            Self::LeaseKeepAlive | Self::LeaseKeepAliveOnce | Self::Watch
+        )
+    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use crate::transport::{Failure, frame};
 
 /// Renews a lease once: it then has its whole time-to-live before it.
 ///
-/// It opens a stream, sends one renewal, and closes it with the answer. To keep a lease for
-/// long there is [`Client::keep`](crate::Client::keep).
+/// The call opens a stream, sends one renewal, and ends the stream when the answer is there. To
+/// keep a lease for long, use [`Client::keep`](crate::Client::keep).
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#keep-alives>.
 #[derive(Clone, Debug)]

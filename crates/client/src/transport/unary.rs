@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
 
 use super::failure::Failure;
 use super::grpc::{self, MessageReader};
@@ -24,6 +24,8 @@ pub(crate) struct Exchange {
     stage: Stage,
     reader: MessageReader,
     reply: Option<Bytes>,
+    /// The client's side of a stream that takes many requests, open until the answer is there.
+    request: Option<SendStream<Bytes>>,
     /// What had been written before the request was handed over.
     mark: u64,
     begun: Begun,
@@ -43,7 +45,8 @@ pub(crate) struct Body {
 }
 
 impl Exchange {
-    /// Sends `body`, a framed message: HEADERS and one DATA with END_STREAM. `local` says that the
+    /// Sends `body`, a framed message: HEADERS and one DATA with END_STREAM, which is left out
+    /// where the method [takes many requests](Method::takes_many_requests). `local` says that the
     /// member answers it without asking its quorum.
     pub(crate) fn begin(
         occupancy: Occupancy,
@@ -62,13 +65,15 @@ impl Exchange {
             .sender()
             .send_request(link.request(method, head), false)
             .map_err(|error| link.refused(error))?;
+        let stays_open = method.takes_many_requests();
         stream
-            .send_data(body, true)
+            .send_data(body, !stays_open)
             .map_err(|error| link.unfinished(error))?;
         Ok(Self {
             stage: Stage::Head(response),
             reader: MessageReader::new(limit),
             reply: None,
+            request: stays_open.then_some(stream),
             mark,
             begun,
             occupancy,
@@ -93,6 +98,12 @@ impl Exchange {
     /// The bytes of the reply's message, once its status says OK.
     pub(crate) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         let outcome = ready!(self.poll_stages(cx));
+        // ORDER: the side of the requests ends first, so that the server ends the call in good
+        // order; dropping the reply's stream would only reset it.
+        if let Some(mut request) = self.request.take() {
+            // The server may have ended the call already.
+            let _ = request.send_data(Bytes::new(), true);
+        }
         self.stage = Stage::Done;
         if is_good(&outcome) {
             self.link().pulse.prove();
@@ -119,7 +130,14 @@ impl Exchange {
                     let frame = ready!(body.poll_frame(cx))
                         .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
                     match frame {
-                        Some(frame) => self.take(frame)?,
+                        Some(frame) => {
+                            self.take(frame)?;
+                            if self.request.is_some()
+                                && let Some(reply) = self.reply.take()
+                            {
+                                return Poll::Ready(Ok(reply));
+                            }
+                        }
                         None => {
                             let trailers = ready!(body.poll_trailers(cx))
                                 .map_err(|error| self.occupancy.link().broken(error, self.mark))?;

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use etcdex::{ErrorKind, Grant, LeaseId, Outcome};
+use etcdex::{Client, ErrorKind, Grant, LeaseId, Outcome};
+use etcdex_testkit::GrpcProxy;
 
-use crate::stage::{connect, each, each_alone};
+use crate::stage::{DEADLINE, connect, each, each_alone};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -155,6 +156,25 @@ async fn all_leases_are_listed() {
         let reply = client.leases().await.unwrap();
         assert_eq!(reply.leases, [soon, late]);
         assert_ne!(reply.header.cluster_id, 0);
+    })
+    .await;
+}
+
+/// etcd's proxy cancels a call as soon as the client has ended its side of the stream.
+#[tokio::test]
+async fn a_lease_is_renewed_once_through_the_grpc_proxy() {
+    each(|stage| async move {
+        let proxy = GrpcProxy::start(stage.etcd).await.unwrap();
+        let client = Client::builder().endpoint(proxy.endpoint());
+        let client = client.timeout(DEADLINE).connect().await.unwrap();
+        let lease = client.grant(seconds(30)).await.unwrap();
+        for _ in 0..10 {
+            let reply = client.keep_alive(lease.id).await.unwrap();
+            assert_eq!((reply.id, reply.ttl), (lease.id, seconds(30)));
+        }
+        client.revoke(lease.id).await.unwrap();
+        let error = client.keep_alive(lease.id).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LeaseNotFound, "{error}");
     })
     .await;
 }
