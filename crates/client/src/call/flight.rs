@@ -290,7 +290,7 @@ impl Flight {
         // Who may not try again has nothing to hurry for.
         let hurry = request.is_repeatable()
             && *this.retries < options.retries
-            && this.scope.core.transport.has_elsewhere(want);
+            && this.scope.core.transport.others(want) > 0;
         let sent = Sent {
             exchange,
             want,

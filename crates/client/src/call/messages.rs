@@ -177,7 +177,7 @@ impl Messages {
             retries_left: limit.saturating_sub(self.retries),
             retries: self.retries,
             pauses: self.retries,
-            elsewhere: false,
+            others: 0,
             left: self.scope.timeout.of_a_call(),
             random: fastrand::f64(),
         })

@@ -21,8 +21,8 @@ pub(crate) struct Situation {
     pub(crate) retries: u32,
     /// Pauses so far.
     pub(crate) pauses: u32,
-    /// Whether there is another endpoint.
-    pub(crate) elsewhere: bool,
+    /// How many other endpoints the call may go to.
+    pub(crate) others: usize,
     /// Time until the deadline.
     pub(crate) left: Option<Duration>,
     /// From 0 to 1, from outside, so that tests own it.
@@ -43,19 +43,29 @@ pub(crate) enum Verdict {
     },
 }
 
-/// The rule.
+/// Decides what to do about a failed attempt.
 ///
-/// INVARIANT: what is not repeatable is sent again only when no server has seen it.
+/// INVARIANT: a request that is not repeatable is sent again only when it was certainly not
+/// applied: no server has seen it, or a server has refused it.
 pub(crate) fn verdict(situation: Situation) -> Verdict {
-    let not_sent = situation.outcome == Outcome::NotSent;
-    let allowed = not_sent || (situation.repeatable && situation.retries_left > 0);
-    if situation.retry == Retry::Never || !allowed {
+    let Situation {
+        retry,
+        outcome,
+        retries,
+        others,
+        ..
+    } = situation;
+    // Connecting has pauses of its own, and its time is the time of the call.
+    let free = outcome == Outcome::NotSent && retry == Retry::Reconnect;
+    let harmless = situation.repeatable || outcome != Outcome::Unknown;
+    let allowed = free || (harmless && situation.retries_left > 0);
+    // A member that has refused may be asked again on the way to the one that will not.
+    let asked_all = retry == Retry::OtherMember && retries as usize >= 2 * others;
+    if retry == Retry::Never || !allowed || asked_all {
         return Verdict::GiveUp;
     }
-    let elsewhere = situation.retry == Retry::Elsewhere;
-    // What was not sent waits for another connection, and connecting has its own pauses; the
-    // first attempt at another endpoint need not wait for anything.
-    let at_once = elsewhere && (not_sent || (situation.elsewhere && situation.retries == 0));
+    let elsewhere = retry != Retry::Later;
+    let at_once = free || (elsewhere && others > 0 && retries == 0);
     let pause = if at_once {
         Duration::ZERO
     } else {
@@ -68,7 +78,7 @@ pub(crate) fn verdict(situation: Situation) -> Verdict {
     Verdict::Again {
         pause,
         elsewhere,
-        counted: !not_sent,
+        counted: !free,
     }
 }
 
@@ -90,27 +100,44 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const RETRIES: [Retry; 5] = [
+        Retry::Never,
+        Retry::Later,
+        Retry::Elsewhere,
+        Retry::OtherMember,
+        Retry::Reconnect,
+    ];
+
     fn read() -> Situation {
         Situation {
             repeatable: true,
             outcome: Outcome::Unknown,
-            retry: Retry::Elsewhere,
+            retry: Retry::Reconnect,
             retries_left: 10,
             retries: 0,
             pauses: 0,
-            elsewhere: true,
+            others: 2,
             left: Some(Duration::from_secs(5)),
             random: 1.0,
         }
     }
 
+    fn refused_write() -> Situation {
+        Situation {
+            repeatable: false,
+            outcome: Outcome::Rejected,
+            retry: Retry::OtherMember,
+            ..read()
+        }
+    }
+
     #[test]
     fn a_read_moves_on_at_once_and_pauses_from_then_on() {
-        let again = |retries, pauses, elsewhere| {
+        let again = |retries, pauses, others| {
             let situation = Situation {
                 retries,
                 pauses,
-                elsewhere,
+                others,
                 ..read()
             };
             match verdict(situation) {
@@ -118,11 +145,11 @@ mod tests {
                 Verdict::GiveUp => panic!("gave up"),
             }
         };
-        assert_eq!(again(0, 0, true), 0);
-        assert_eq!(again(0, 0, false), 10);
-        assert_eq!(again(1, 0, true), 10);
-        assert_eq!(again(2, 1, true), 20);
-        assert_eq!(again(30, 30, true), 1000);
+        assert_eq!(again(0, 0, 2), 0);
+        assert_eq!(again(0, 0, 0), 10);
+        assert_eq!(again(1, 0, 2), 10);
+        assert_eq!(again(2, 1, 2), 20);
+        assert_eq!(again(30, 30, 2), 1000);
     }
 
     #[test]
@@ -142,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sent_is_neither_limited_nor_counted() {
+    fn a_write_that_was_lost_unsent_is_neither_limited_nor_counted() {
         let put = Situation {
             repeatable: false,
             outcome: Outcome::NotSent,
@@ -157,21 +184,83 @@ mod tests {
         assert_eq!(verdict(put), at_once);
     }
 
+    /// The connection stands, so that nothing but the rule keeps such a call from being sent
+    /// again without end.
+    #[test]
+    fn a_stream_that_a_server_refuses_again_and_again_is_limited_and_paused() {
+        let refused = |retries| Situation {
+            outcome: Outcome::NotSent,
+            retry: Retry::Elsewhere,
+            retries,
+            pauses: retries,
+            retries_left: 10 - retries,
+            ..refused_write()
+        };
+        let pause = |retries| match verdict(refused(retries)) {
+            Verdict::Again {
+                pause,
+                elsewhere: true,
+                counted: true,
+            } => pause.as_millis(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([0, 1, 2, 9].map(pause), [0, 20, 40, 1000]);
+        assert_eq!(verdict(refused(10)), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_refusal_of_a_member_is_taken_to_the_others_and_ends_there() {
+        let refused = |retries, others| {
+            verdict(Situation {
+                retries,
+                others,
+                ..refused_write()
+            })
+        };
+        let at_once = Verdict::Again {
+            pause: Duration::ZERO,
+            elsewhere: true,
+            counted: true,
+        };
+        assert_eq!(refused(0, 1), at_once);
+        assert_eq!(refused(0, 0), Verdict::GiveUp, "there is no other member");
+        assert!(matches!(refused(3, 2), Verdict::Again { .. }));
+        assert_eq!(refused(4, 2), Verdict::GiveUp, "all were asked");
+    }
+
     proptest! {
         #[test]
         fn a_write_that_may_have_been_applied_is_never_sent_again(
-            rejected: bool, retry in 0..3u8, left in prop::option::of(0..10_000u64),
-            retries in 0..20u32, retries_left in 0..20u32, elsewhere: bool,
+            retry in 0..5usize, left in prop::option::of(0..10_000u64),
+            retries in 0..20u32, retries_left in 0..20u32, others in 0..5usize,
         ) {
             let situation = Situation {
                 repeatable: false,
-                outcome: if rejected { Outcome::Rejected } else { Outcome::Unknown },
-                retry: [Retry::Never, Retry::Later, Retry::Elsewhere][retry as usize],
-                retries_left, retries, pauses: retries, elsewhere,
+                outcome: Outcome::Unknown,
+                retry: RETRIES[retry],
+                retries_left, retries, pauses: retries, others,
                 left: left.map(Duration::from_millis),
                 random: 0.5,
             };
             prop_assert_eq!(verdict(situation), Verdict::GiveUp);
+        }
+
+        /// What is sent again is either counted, and so limited, or waits for a new connection.
+        #[test]
+        fn no_request_is_sent_again_without_a_bound(
+            repeatable: bool, outcome in 0..3usize, retry in 0..5usize,
+            retries in 0..20u32, others in 0..5usize,
+        ) {
+            let situation = Situation {
+                repeatable,
+                outcome: [Outcome::NotSent, Outcome::Unknown, Outcome::Rejected][outcome],
+                retry: RETRIES[retry],
+                retries_left: 0, retries, pauses: retries, others,
+                left: None,
+                random: 0.5,
+            };
+            let free = situation.outcome == Outcome::NotSent && situation.retry == Retry::Reconnect;
+            prop_assert_eq!(verdict(situation) != Verdict::GiveUp, free);
         }
     }
 }

@@ -65,7 +65,7 @@ impl Failure {
                 (
                     ErrorKind::Unavailable,
                     Outcome::NotSent,
-                    Retry::Elsewhere,
+                    Retry::Reconnect,
                     message,
                 )
             } else if error.is_reset() && error.is_remote() {
@@ -77,7 +77,7 @@ impl Failure {
                     Some(Reason::REFUSED_STREAM) => (
                         ErrorKind::Unavailable,
                         Outcome::NotSent,
-                        Retry::Later,
+                        Retry::Elsewhere,
                         message,
                     ),
                     Some(Reason::CANCEL) => (
@@ -99,7 +99,7 @@ impl Failure {
                 (
                     ErrorKind::Unavailable,
                     Outcome::Unknown,
-                    Retry::Elsewhere,
+                    Retry::Reconnect,
                     message,
                 )
             } else {
@@ -108,7 +108,7 @@ impl Failure {
                 (
                     ErrorKind::Protocol,
                     Outcome::Unknown,
-                    Retry::Elsewhere,
+                    Retry::Reconnect,
                     message,
                 )
             };

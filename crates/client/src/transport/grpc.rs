@@ -225,17 +225,26 @@ fn quote(text: &[u8]) -> String {
     quoted
 }
 
-/// What an HTTP status means that no gRPC server sent.
+/// Returns what an HTTP status means that no gRPC server sent.
 ///
-/// Source: `doc/http-grpc-status-mapping.md` of grpc.
+/// A gateway may have passed the request on before it gave up. So only the statuses that refuse
+/// a request for what it is count as `Rejected`. Not among them: 408, which gateways also say
+/// when the server behind them was slow; 429, which may be the word of a server behind; 499, by
+/// which nginx notes that the client went away; 500 and above.
+///
+/// Sources: RFC 9110, section 15.5; `doc/http-grpc-status-mapping.md` of grpc.
 fn http_failure(status: StatusCode) -> Failure {
+    use Outcome::{Rejected, Unknown};
     let (kind, outcome, retry) = match status.as_u16() {
-        401 => (ErrorKind::InvalidToken, Outcome::Rejected, Retry::Never),
-        403 => (ErrorKind::PermissionDenied, Outcome::Rejected, Retry::Never),
-        404 => (ErrorKind::Unimplemented, Outcome::Rejected, Retry::Never),
-        429 | 502 | 503 | 504 => (ErrorKind::Unavailable, Outcome::Unknown, Retry::Elsewhere),
-        400..=499 => (ErrorKind::Protocol, Outcome::Rejected, Retry::Never),
-        _ => (ErrorKind::Protocol, Outcome::Unknown, Retry::Never),
+        401 => (ErrorKind::InvalidToken, Rejected, Retry::Never),
+        403 => (ErrorKind::PermissionDenied, Rejected, Retry::Never),
+        404 => (ErrorKind::Unimplemented, Rejected, Retry::Never),
+        400 | 405 | 407 | 411 | 413 | 414 | 415 | 417 | 421 | 426 | 431 => {
+            (ErrorKind::Protocol, Rejected, Retry::Never)
+        }
+        408 | 429 | 502 | 503 | 504 => (ErrorKind::Unavailable, Unknown, Retry::Elsewhere),
+        499 => (ErrorKind::Cancelled, Unknown, Retry::Never),
+        _ => (ErrorKind::Protocol, Unknown, Retry::Never),
     };
     Failure::new(
         kind,
@@ -377,8 +386,15 @@ mod tests {
         let bad_gateway = error(check_head(StatusCode::BAD_GATEWAY, &html));
         assert_eq!(bad_gateway.kind(), ErrorKind::Unavailable);
         assert_eq!(bad_gateway.outcome(), Outcome::Unknown);
-        let missing = error(check_head(StatusCode::NOT_FOUND, &html));
-        assert_eq!(missing.outcome(), Outcome::Rejected);
+        for status in (400..600).filter_map(|number| StatusCode::from_u16(number).ok()) {
+            let refused = matches!(
+                status.as_u16(),
+                400 | 401 | 403 | 404 | 405 | 407 | 411 | 413 | 414 | 415 | 417 | 421 | 426 | 431
+            );
+            let outcome = error(check_head(status, &html)).outcome();
+            assert_eq!(outcome == Outcome::Rejected, refused, "{status}");
+            assert_ne!(outcome, Outcome::NotSent, "{status}");
+        }
         let grpc = trailers(&[("content-type", "application/grpc+proto")]);
         assert!(check_head(StatusCode::OK, &grpc).is_ok());
     }

@@ -124,7 +124,7 @@ impl Link {
         let mut failure = Failure::not_sent(
             ErrorKind::Unavailable,
             "the connection takes no more requests",
-            Retry::Elsewhere,
+            Retry::Reconnect,
         );
         failure.error = failure.error.with_source(error);
         failure
@@ -136,7 +136,7 @@ impl Link {
         let mut failure = Failure::not_sent(
             ErrorKind::Unavailable,
             "the connection was lost before the request was out",
-            Retry::Elsewhere,
+            Retry::Reconnect,
         );
         failure.error = failure.error.with_source(error);
         failure

@@ -212,8 +212,11 @@ impl Transport {
         self.hub.is_better_elsewhere(link)
     }
 
-    /// Whether another endpoint than that could be tried.
-    pub(crate) fn has_elsewhere(&self, want: Want) -> bool {
-        want.member.is_none() && self.hub.count() > 1
+    /// Returns how many other endpoints the call could be sent to.
+    pub(crate) fn others(&self, want: Want) -> usize {
+        match want.member {
+            Some(_) => 0,
+            None => self.hub.count().saturating_sub(1),
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{Flight, Stage, wants_leader};
 use crate::call::attempt::is_servers_deadline;
 use crate::call::retry::{Situation, Verdict, verdict};
 use crate::call::wire::Wire;
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, Want, now};
 
 /// How many tokens a call tries: one that has expired, and one that a change of users made
@@ -49,26 +49,22 @@ impl Flight {
             }
         }
         let core = &this.scope.core;
+        let others = core.transport.others(want);
         let leaderless =
             failure.error.kind() == ErrorKind::NoLeader && wants_leader(this.scope, request);
-        if leaderless && this.scope.require_leader == Some(true) {
-            // To be told at once is what was asked for, once every endpoint was.
-            let others = core.transport.endpoints().len().saturating_sub(1);
-            if want.member.is_some() || *this.retries as usize >= others {
-                return Err(failure.error);
-            }
+        if leaderless && this.scope.require_leader == Some(true) && *this.retries as usize >= others
+        {
+            // The caller has asked to be told at once, and every endpoint was asked.
+            return Err(failure.error);
         }
-        // A member that was to have a leader looks for it first of all: it has not acted, so that
-        // a write is safe too.
-        let untouched = leaderless && outcome == Outcome::Rejected;
         let verdict = verdict(Situation {
-            repeatable: request.is_repeatable() || untouched,
+            repeatable: request.is_repeatable(),
             outcome,
             retry: failure.retry,
             retries_left: core.options.retries.saturating_sub(*this.retries),
             retries: *this.retries,
             pauses: *this.pauses,
-            elsewhere: core.transport.has_elsewhere(want),
+            others,
             left,
             random: fastrand::f64(),
         });
@@ -82,7 +78,9 @@ impl Flight {
         };
         // The first move away from a lost connection is free: a thousand calls that lose one
         // together do not make an overload, and must not use up the budget of a whole client.
-        let free = *this.retries == 0 && failure.error.code().is_none();
+        // The same holds for a member that is not to serve the call: every call meets it anew.
+        let free =
+            *this.retries == 0 && matches!(failure.retry, Retry::Reconnect | Retry::OtherMember);
         let paid = std::mem::take(this.paid);
         if counted && !free && !paid && !core.budget.take() {
             return Err(failure.error);

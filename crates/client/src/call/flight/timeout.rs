@@ -52,7 +52,7 @@ impl Flight {
                         ErrorKind::Unavailable,
                         Outcome::Unknown,
                         "the server does not answer",
-                        Retry::Elsewhere,
+                        Retry::Reconnect,
                     );
                     return self.fail(failure, request).err();
                 }
