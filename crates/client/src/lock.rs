@@ -60,12 +60,23 @@ impl Client {
     /// lock was being taken in that moment the key may stay, until [`unlock`](Self::unlock) or
     /// the end of the lease. The same goes for an error whose outcome is unknown.
     ///
+    /// Where authentication is on, the key stays in any case: the server deletes it without the
+    /// caller's token, and so is refused. Revoke the lease, or unlock the key, which is the name,
+    /// `/`, and the lease in hexadecimal.
+    ///
     /// Do not give up hundreds of waiting locks in one moment: the lock service of an etcd can get
     /// stuck over it, until it is restarted (seen on 3.6.16 and 3.7.3).
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied: also when a member refused it
-    /// because it sees no leader, elsewhere if there is another endpoint.
+    /// It is sent again when it provably was not applied: also when a member refused it because
+    /// it sees no leader, elsewhere if there is another endpoint.
+    ///
+    /// It is also sent again, with the same lease, when the lock service answers that a token has
+    /// expired, and when it does not let the lock wait for the token of another one. The first
+    /// attempt is over then. A lock may so wait for longer than its token lives.
+    ///
+    /// etcd 3.4 and early versions of 3.5 (seen on 3.4.23 and 3.5.1) can lose locks that wait at
+    /// one member, and never answer them, when a token expires meanwhile: give a time-out there.
     pub fn lock(&self, name: impl Into<Key>, lease: LeaseId) -> Call<Lock> {
         self.run(Lock::new(name, lease))
     }
@@ -73,7 +84,8 @@ impl Client {
     /// Gives a lock back, by the key that [`lock`](Self::lock) gave: see [`Unlock`].
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// It is sent again when it provably was not applied, also when the server refused it for an
+    /// expired token.
     pub fn unlock(&self, key: impl Into<Key>) -> Call<Unlock> {
         self.run(Unlock::new(key))
     }
@@ -164,6 +176,11 @@ impl Wire for Lock {
     }
 
     fn wants_leader(&self) -> bool {
+        true
+    }
+
+    fn is_compound(&self) -> bool {
+        // A transaction, a read, a watch and another read, and after a failure a deletion.
         true
     }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::error::{Error, ErrorKind, Outcome, Retry};
+use super::authentication::is_about_token;
+use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Avoided, Exchange, Failure, LeaderLoss, Want};
 
 /// An answer that takes longer than this has the connection pinged and the endpoint asked.
@@ -22,6 +23,8 @@ pub(super) struct Sent {
     pub(super) until: Option<Instant>,
     /// When to doubt the connection and the endpoint next.
     pub(super) doubt: Option<Instant>,
+    /// Whether the answer has taken longer than [`DOUBT`] so far.
+    pub(super) is_slow: bool,
     /// Of a call that waits for others and wants a leader.
     pub(super) leader_loss: Option<LeaderLoss>,
 }
@@ -66,6 +69,40 @@ fn leader_lost() -> Failure {
         "the member has lost its leader while the call was waiting",
         Retry::Never,
     )
+}
+
+/// What the answer to a request of several steps says, beyond its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The error is that of the request as a whole, or of none of its steps.
+    None,
+    /// A step was refused for the token that the call has brought.
+    Token,
+    /// The step that waits was refused, although the call may have brought a good token.
+    ///
+    /// All locks that wait at a member share one stream of watches inside the server. The stream
+    /// has the token of the lock that opened it. When that token has expired, the server refuses
+    /// every further watch on it, as the cause of which it names the token (3.5.35 and later) or
+    /// the permission (3.5.1).
+    Wait,
+    Other,
+}
+
+impl Step {
+    pub(super) fn of(failure: &Failure) -> Self {
+        let error = &failure.error;
+        if error.code() != Some(Code::Unknown) {
+            return Self::None;
+        }
+        // A watch is refused by a text, to which the server's own client adds its words.
+        if error.message().starts_with("rpc error: code = ") {
+            return Self::Wait;
+        }
+        if is_about_token(error.kind()) {
+            return Self::Token;
+        }
+        Self::Other
+    }
 }
 
 /// A server whose clock for the call is ahead of ours resets the stream, and says no more.

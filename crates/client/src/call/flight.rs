@@ -56,6 +56,10 @@ pin_project! {
     }
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxing an attempt would cost every call an allocation"
+)]
 enum Stage {
     New,
     /// For the client's token.
@@ -296,6 +300,7 @@ impl Flight {
             want,
             until: left.filter(|_| hurry).map(|left| moment + patience(left)),
             doubt: Some(moment + DOUBT),
+            is_slow: false,
             leader_loss: link.map(|link| leader_loss(&link, this.pass.as_ref())),
         };
         this.clock.wake_at_or_deadline(sent.wake());

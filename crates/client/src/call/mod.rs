@@ -219,6 +219,14 @@ pub(crate) mod wire {
             false
         }
 
+        /// Whether the server carries the request out in several steps of its own, and passes on
+        /// the error of any of them by its text alone. Such an error does not say how far the
+        /// server had got; but all steps are over, the clean-up included.
+        #[doc(hidden)]
+        fn is_compound(&self) -> bool {
+            false
+        }
+
         /// Whether a member answers it without asking its quorum.
         #[doc(hidden)]
         fn is_local(&self) -> bool {
@@ -283,9 +291,15 @@ pin_project! {
     /// is told, no other call is harmed, and a write may or may not have been applied.
     ///
     /// # Retries
-    /// A request that provably reached no server is sent again within the time-out. One that
-    /// may have reached a server is sent again only if it is a read, or if the server refused
-    /// it for its token, and so has not acted: then with another token.
+    /// A request that provably was not applied is sent again within the time-out:
+    /// - when it reached no server;
+    /// - when a server refused it for its token: with another token, at most twice;
+    /// - when a member refused it that another member may serve: one without a leader, a learner,
+    ///   one that is behind. It goes to another endpoint. Where every endpoint has refused it, or
+    ///   there is no other, the error says so.
+    ///
+    /// A request that may have been applied is sent again only if it is a read. The number of
+    /// retries is limited by [`retries`](crate::Builder::retries), and by a budget of the client.
     #[must_use = "a call does nothing until it is awaited"]
     pub struct Call<R> {
         request: R,

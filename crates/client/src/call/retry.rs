@@ -82,7 +82,8 @@ pub(crate) fn verdict(situation: Situation) -> Verdict {
     }
 }
 
-fn pause(pauses: u32, random: f64) -> Duration {
+/// Returns how long to wait before another attempt, after so many pauses.
+pub(crate) fn pause(pauses: u32, random: f64) -> Duration {
     FIRST_PAUSE
         .saturating_mul(1 << pauses.min(10))
         .min(LONGEST_PAUSE)

@@ -63,9 +63,19 @@ async fn about_the_head() {
             Outcome::Rejected,
         ),
         (
-            StatusCode::IM_A_TEAPOT,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ErrorKind::Protocol,
             Outcome::Rejected,
+        ),
+        (
+            StatusCode::IM_A_TEAPOT,
+            ErrorKind::Protocol,
+            Outcome::Unknown,
+        ),
+        (
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorKind::Unavailable,
+            Outcome::Unknown,
         ),
         (
             StatusCode::NO_CONTENT,

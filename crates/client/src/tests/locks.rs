@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use etcdex_proto::v3lockpb;
+use etcdex_proto::{etcdserverpb as pb, v3lockpb};
 use tokio::io::DuplexStream;
 use tokio::time::{sleep, timeout};
 
-use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read};
+use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read, serve};
 use crate::{Client, ErrorKind, LeaseId, Outcome};
 
 const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
@@ -284,4 +284,120 @@ async fn an_election_ends_no_wait() {
     client.lock("lock", lease()).await.expect("it is free");
     sleep(Duration::from_secs(60)).await;
     assert_eq!(member.opened.load(Ordering::Relaxed), 1);
+}
+
+/// A server with authentication that answers the attempts of a lock by these statuses, one after
+/// the other, and then gives the lock. It tells the tokens that the attempts have brought.
+async fn guarded(
+    statuses: &'static [(&'static str, &'static str)],
+) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let tokens = Arc::new(Mutex::new(Vec::new()));
+    let logins = Arc::new(AtomicUsize::new(0));
+    let teller = Arc::clone(&tokens);
+    let peers = Peers::one(move |_, stream| {
+        let (tokens, logins) = (Arc::clone(&teller), Arc::clone(&logins));
+        serve(stream, move |asked: Asked| {
+            let (tokens, logins) = (Arc::clone(&tokens), Arc::clone(&logins));
+            async move {
+                if asked.path == "/etcdserverpb.Auth/Authenticate" {
+                    let number = logins.fetch_add(1, Ordering::Relaxed);
+                    return asked.answer(framed(&pb::AuthenticateResponse {
+                        header: header(1),
+                        token: number.to_string(),
+                    }));
+                }
+                let token = asked.headers["token"].to_str().expect("text").to_owned();
+                let attempt = {
+                    let mut tokens = tokens.lock().expect("no panic");
+                    tokens.push(token);
+                    tokens.len() - 1
+                };
+                match statuses.get(attempt) {
+                    Some((status, text)) => asked.fail(status, text),
+                    None => asked.answer(framed(&v3lockpb::LockResponse {
+                        header: header(2),
+                        key: "lock/7".into(),
+                    })),
+                }
+            }
+        })
+    });
+    let client = peers.builder().credentials("root", "hunter2");
+    (client.connect().await.expect("it connects"), tokens)
+}
+
+/// The lock service tells an expired token by its text alone. All of its steps are over then.
+#[tokio::test(start_paused = true)]
+async fn a_lock_whose_token_has_ended_is_asked_for_with_another() {
+    const ENDED: (&str, &str) = ("2", "etcdserver: invalid auth token");
+    for statuses in [
+        &[ENDED][..],
+        &[("2", "etcdserver: revision of auth store is old")],
+        &[ENDED, ENDED],
+    ] {
+        let (client, tokens) = guarded(statuses).await;
+        client
+            .lock("lock", lease())
+            .await
+            .expect("the next token is good");
+        let attempts = statuses.len() + 1;
+        let expected: Vec<_> = (0..attempts).map(|number| number.to_string()).collect();
+        assert_eq!(*tokens.lock().expect("no panic"), expected);
+    }
+
+    let (client, tokens) = guarded(&[ENDED; 9]).await;
+    let error = client.lock("lock", lease()).await;
+    let error = error.expect_err("no token is good");
+    assert_eq!(error.kind(), ErrorKind::InvalidToken, "{error}");
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    assert_eq!(tokens.lock().expect("no panic").len(), 3);
+}
+
+/// A waiting lock can be refused for the token of another one, as often as it asks. It keeps its
+/// place, and has the lock when its turn has come.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_may_not_wait_asks_again_until_it_has_the_lock() {
+    const TOKEN: (&str, &str) = (
+        "2",
+        "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
+    );
+    const PERMISSION: (&str, &str) = (
+        "2",
+        "rpc error: code = PermissionDenied desc = etcdserver: permission denied",
+    );
+    for statuses in [&[TOKEN; 40], &[PERMISSION; 40]] {
+        let (client, tokens) = guarded(statuses).await;
+        let start = tokio::time::Instant::now();
+        client.lock("lock", lease()).await.expect("its turn comes");
+        // It pauses up to a second, and the token is not at fault.
+        assert!(
+            start.elapsed() > Duration::from_secs(16),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!(*tokens.lock().expect("no panic"), vec!["0"; 41]);
+    }
+
+    let (client, tokens) = guarded(&[TOKEN; 40]).await;
+    let lock = client.lock("lock", lease()).timeout(Duration::from_secs(2));
+    let error = lock.await.expect_err("two seconds are too few");
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    assert!(tokens.lock().expect("no panic").len() < 10);
+}
+
+/// What else a step ends with does not say what the steps before it have done.
+#[tokio::test(start_paused = true)]
+async fn another_error_of_a_lock_is_told_and_may_have_been_applied() {
+    for statuses in [
+        &[("2", "etcdserver: request timed out")],
+        &[("2", "etcdserver: permission denied")],
+        &[("2", "etcdserver: no leader")],
+        &[("2", "mutex: session is expired")],
+    ] {
+        let (client, tokens) = guarded(statuses).await;
+        let error = client.lock("lock", lease()).await;
+        let error = error.expect_err("the server says no");
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        assert_eq!(tokens.lock().expect("no panic").len(), 1, "{error}");
+    }
 }

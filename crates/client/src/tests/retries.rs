@@ -121,6 +121,104 @@ async fn what_a_server_refused_to_look_at_is_sent_again_writes_too() {
     assert_eq!(count.load(Ordering::Relaxed), 4);
 }
 
+/// Two endpoints: one that does something wrong with every request, and counts them, and one that
+/// answers well.
+fn beside_a_good_one<F>(
+    wrong: impl Fn(Asked) -> F + Clone + Send + Sync + 'static,
+) -> (Peers, Arc<AtomicUsize>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (peers, count) = counting(usize::MAX, wrong);
+    (
+        peers.and("http://well:1", |_, stream| serve_well(stream)),
+        count,
+    )
+}
+
+/// The texts are those with which an etcd says that it has not acted, and that another member may.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_a_member_has_refused_goes_to_another() {
+    for (status, text) in [
+        ("14", "etcdserver: rpc not supported for learner"),
+        ("9", "etcdserver: rpc not supported for learner"),
+        ("14", "etcdserver: no leader"),
+        ("14", "etcdserver: not capable"),
+        ("8", "etcdserver: too many requests"),
+        ("2", "raft proposal dropped"),
+    ] {
+        // The first endpoint is chosen at random.
+        let mut refused = 0;
+        for seed in 0..8 {
+            fastrand::seed(seed);
+            let (peers, count) = beside_a_good_one(move |asked| async move {
+                asked.fail(status, text);
+            });
+            let client = peers.client().await;
+            let start = Instant::now();
+            client.put("k", "v").await.expect("the other member serves");
+            assert_eq!(start.elapsed(), Duration::ZERO, "{text}");
+            refused += count.load(Ordering::Relaxed);
+        }
+        assert!((1..=8).contains(&refused), "{text}: {refused}");
+    }
+}
+
+/// With the same text a single member refuses again and again: the caller is told at once.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_the_only_member_cannot_serve_fails_at_once() {
+    let (peers, count) = counting(usize::MAX, |asked| async move {
+        asked.fail("14", "etcdserver: rpc not supported for learner");
+    });
+    let start = Instant::now();
+    let put = peers.client().await.put("k", "v").await;
+    let error = put.expect_err("it is a learner");
+    assert_eq!(error.kind(), ErrorKind::Learner);
+    assert_eq!(error.outcome(), Outcome::Rejected);
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+/// Two learners and no member that serves: the call asks both and gives up.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_all_members_refuse_ends() {
+    let learner = |_, stream| {
+        serve(stream, |asked: Asked| async move {
+            asked.fail("9", "etcdserver: rpc not supported for learner");
+        })
+    };
+    let peers = Peers::default()
+        .and("http://one:1", learner)
+        .and("http://two:1", learner);
+    let put = peers.client().await.put("k", "v").await;
+    let error = put.expect_err("both are learners");
+    assert_eq!(error.kind(), ErrorKind::Learner);
+    assert_eq!(error.attempts(), 3, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_a_server_refuses_goes_to_another() {
+    for seed in 0..8 {
+        fastrand::seed(seed);
+        let (peers, count) = beside_a_good_one(refuse);
+        let client = peers.client().await;
+        let start = Instant::now();
+        client.put("k", "v").await.expect("the other one serves");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert!(count.load(Ordering::Relaxed) <= 1, "seed {seed}");
+    }
+}
+
+/// The connection stands: nothing but the limit of retries ends it.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_refused_everywhere_is_not_sent_without_end() {
+    let (peers, count) = counting(usize::MAX, refuse);
+    let put = peers.client().await.put("k", "v").no_timeout().await;
+    let error = put.expect_err("no stream is taken");
+    assert_eq!(error.outcome(), Outcome::NotSent);
+    assert_eq!(count.load(Ordering::Relaxed), 11, "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_number_of_retries_is_a_setting() {
     let (peers, count) = counting(usize::MAX, unavailable);

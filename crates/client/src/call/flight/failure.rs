@@ -1,10 +1,11 @@
 //! What becomes of a call when an attempt has failed: the end, or another attempt.
 
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use super::{Flight, Stage, wants_leader};
-use crate::call::attempt::is_servers_deadline;
-use crate::call::retry::{Situation, Verdict, verdict};
+use crate::call::attempt::{Step, is_servers_deadline};
+use crate::call::retry::{Situation, Verdict, pause, verdict};
 use crate::call::wire::Wire;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, Want, now};
@@ -17,7 +18,7 @@ impl Flight {
     /// An attempt has failed: give up, or try again.
     pub(super) fn fail<W: Wire>(
         mut self: Pin<&mut Self>,
-        failure: Failure,
+        mut failure: Failure,
         request: &W,
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
@@ -36,17 +37,35 @@ impl Flight {
         if is_servers_deadline(&failure, left, this.clock.timeout()) {
             return Err(self.too_late());
         }
+        let step = if request.is_compound() {
+            Step::of(&failure)
+        } else {
+            Step::None
+        };
+        if step != Step::None {
+            failure.error = failure.error.with_outcome(Outcome::Unknown);
+        }
         let outcome = failure.error.outcome();
         if this.scope.has_lost_pass(&failure, this.pass.as_deref()) {
+            if matches!(this.stage, Stage::Sent(sent) if sent.is_slow) {
+                // The token was good when the attempt began.
+                *this.refused_passes = 0;
+            }
             *this.refused_passes += 1;
-            // The server says that it has not acted: with another token, a write is safe too.
-            if outcome == Outcome::Rejected && *this.refused_passes <= REFUSED_PASSES {
+            *this.uncertain |= step == Step::Token;
+            // The server says that it has not acted, or that it has ended all that it did: with
+            // another token, a write is safe too.
+            let over = outcome == Outcome::Rejected || step == Step::Token;
+            if over && *this.refused_passes <= REFUSED_PASSES {
                 let want = Want {
                     avoided: None,
                     ..want
                 };
                 return self.enter(want, moment, request);
             }
+        }
+        if step == Step::Wait {
+            return self.wait_again(failure, want, moment);
         }
         let core = &this.scope.core;
         let others = core.transport.others(want);
@@ -96,9 +115,41 @@ impl Flight {
         if pause.is_zero() {
             return self.enter(want, moment, request);
         }
+        self.pause(pause, want, moment);
+        Ok(())
+    }
+
+    /// The server has refused to let the call wait, and all that it did is over. The same lease
+    /// keeps its place in the queue of a lock: the call asks again, with pauses, until the lock
+    /// is its own or its time is over.
+    fn wait_again(
+        mut self: Pin<&mut Self>,
+        failure: Failure,
+        want: Want,
+        moment: Instant,
+    ) -> Result<(), Error> {
+        let this = self.as_mut().project();
+        *this.uncertain = true;
+        let pause = pause(*this.pauses, fastrand::f64());
+        let left = this.clock.left(moment);
+        if left.is_some_and(|left| left <= pause) {
+            return Err(failure.error);
+        }
+        *this.pauses += 1;
+        *this.last = Some(failure.error);
+        let others = this.scope.core.transport.others(want);
+        let want = Want {
+            avoided: want.avoided.filter(|_| others > 0),
+            ..want
+        };
+        self.pause(pause, want, moment);
+        Ok(())
+    }
+
+    fn pause(self: Pin<&mut Self>, pause: Duration, want: Want, moment: Instant) {
+        let this = self.project();
         let until = moment + pause;
         *this.stage = Stage::Pausing(until, want);
         this.clock.wake_at(until);
-        Ok(())
     }
 }

@@ -30,6 +30,7 @@ impl Flight {
             Stage::Sent(sent) => {
                 let link = sent.exchange.link();
                 let over = sent.until.is_some_and(|until| until <= moment);
+                sent.is_slow |= sent.doubt.is_some_and(|doubt| doubt <= moment);
                 if over || sent.doubt.is_some_and(|doubt| doubt <= moment) {
                     sent.exchange.doubt();
                     // A call that waits for others is told when it waits in vain: it need not look.
