@@ -18,6 +18,7 @@ use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
 use crate::lease::Hub;
 use crate::maintenance::Maintenance;
+use crate::transport::Origin;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
 
@@ -156,7 +157,7 @@ impl Client {
         let endpoint: Endpoint = url.as_ref().parse()?;
         crate::config::check(&endpoint)?;
         let core = &self.scope.core;
-        let new = core.transport.add(&endpoint)?;
+        let new = core.transport.add(&endpoint, Origin::User)?;
         warn_of_plain_text(&core.options, std::slice::from_ref(&endpoint));
         Ok(new)
     }

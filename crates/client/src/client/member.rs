@@ -4,34 +4,44 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::Client;
-use crate::cluster::Member;
+use crate::cluster::MembersResponse;
 use crate::discovery::usable;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
+use crate::transport::Origin;
 
-/// Where the members were when they were last asked for, by their IDs.
+/// The members when they were last asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    urls: Mutex<HashMap<u64, Vec<String>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The cluster that has told them.
+    cluster: u64,
+    /// What each advertises, by its ID.
+    urls: HashMap<u64, Vec<String>>,
 }
 
 impl Roster {
-    fn urls(&self) -> MutexGuard<'_, HashMap<u64, Vec<String>>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         // Nothing panics while it is held.
-        self.urls.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the member advertises, if it is known and anything.
-    fn of(&self, id: u64) -> Option<Vec<String>> {
-        let urls = self.urls().get(&id).cloned();
-        urls.filter(|urls| !urls.is_empty())
+    /// What the member advertises, if it is known, and which cluster has told that.
+    fn of(&self, id: u64) -> Option<(u64, Vec<String>)> {
+        let known = self.known();
+        Some((known.cluster, known.urls.get(&id)?.clone()))
     }
 
-    fn note(&self, members: Vec<Member>) {
-        let known = members.into_iter();
-        *self.urls() = known
-            .map(|member| (member.id, member.client_urls))
-            .collect();
+    fn note(&self, members: MembersResponse) {
+        let urls = members.members.into_iter();
+        *self.known() = Known {
+            cluster: members.header.cluster_id,
+            urls: urls.map(|member| (member.id, member.client_urls)).collect(),
+        };
     }
 }
 
@@ -41,7 +51,9 @@ impl Client {
     ///
     /// The IDs are those of [`list_members`](Self::list_members), and of the headers of replies.
     /// The client remembers where members are, and asks again for one that it does not know. It is
-    /// not added to the client's [`endpoints`](Self::endpoints).
+    /// not added to the client's [`endpoints`](Self::endpoints). A server there that belongs to
+    /// another cluster gets no call and no token; calls then fail with
+    /// [`ErrorKind::ClusterMismatch`].
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -63,12 +75,12 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn member_with_id(&self, id: u64) -> Result<Self, Error> {
-        let urls = match self.roster.of(id) {
-            Some(urls) => urls,
+        let known = self.roster.of(id).filter(|(_, urls)| !urls.is_empty());
+        let (cluster, urls) = match known {
+            Some(known) => known,
             None => {
-                self.roster.note(self.list_members().await?.members);
-                let known = self.roster.urls().get(&id).cloned();
-                known.ok_or_else(|| unknown(id))?
+                self.roster.note(self.list_members().await?);
+                self.roster.of(id).ok_or_else(|| unknown(id))?
             }
         };
         let in_use = self.endpoints();
@@ -78,7 +90,8 @@ impl Client {
         let Some(endpoint) = known.or(usable.first()) else {
             return Err(unusable(id, &urls));
         };
-        let place = self.scope.core.transport.attach(endpoint)?;
+        let transport = &self.scope.core.transport;
+        let place = transport.attach(endpoint, Origin::Cluster(cluster))?;
         Ok(self.with(|scope| scope.member = Some(place)))
     }
 }

@@ -7,18 +7,22 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::sync::{Changes, Sync};
-use crate::call::{Call, Core, Scope, Stage, Timeout};
+use crate::call::{Call, Core, Scope, Stage};
 use crate::cluster::ListMembers;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
-use crate::transport::Health;
+use crate::method::Lane;
+use crate::transport::{Health, Origin, Want};
 
 /// After the given endpoints had to be taken back, the members are asked for so soon.
 const SOON: Duration = Duration::from_secs(1);
 
 /// While nothing can be reached, it is looked for other endpoints so often.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How long the members are waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longer than any client lives.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
@@ -122,7 +126,8 @@ impl Learner {
         let core = self.core.upgrade()?;
         let back = self.rule.fall_back(&core.transport.endpoints());
         let helps = !back.add.is_empty();
-        apply(&core, back);
+        // They are the user's, also those that DNS has where the user has named a domain.
+        apply(&core, back, Origin::User);
         Some(helps)
     }
 }
@@ -153,46 +158,49 @@ async fn wait(
 /// Asks the cluster for its members, tries what they advertise, and settles the endpoints.
 async fn sync(core: Arc<Core>, rule: &mut Sync) -> Result<(), Error> {
     let scope = Scope::of(Arc::clone(&core));
-    let members = Call::new(&scope, ListMembers::new()).await?;
-    let cluster = members.header.cluster_id;
+    // The client lives as long as this call.
+    let members = Call::new(&scope, ListMembers::new())
+        .timeout(PATIENCE)
+        .await?;
+    let origin = Origin::Cluster(members.header.cluster_id);
     let advertised = rule.advertised(&members.members);
     let mut proven = Vec::new();
     let mut trials = JoinSet::new();
-    let seen = core.transport.seen();
     for endpoint in &advertised {
-        let up =
-            |one: &crate::transport::Seen| one.endpoint == *endpoint && one.health == Health::Up;
-        if seen.iter().any(up) {
-            proven.push(endpoint.clone());
-        } else {
-            trials.spawn(answers(scope.clone(), endpoint.clone(), cluster));
-        }
+        trials.spawn(connects(Arc::clone(&core), endpoint.clone(), origin));
     }
     while let Some(trial) = trials.join_next().await {
         // None of them panics, and nobody but us ends them.
         proven.extend(trial.ok().flatten());
     }
     let changes = rule.settle(&advertised, &proven, &core.transport.endpoints());
-    apply(&core, changes);
+    apply(&core, changes, origin);
     Ok(())
 }
 
-/// The endpoint, if a member of the same cluster answers there: what is advertised as `localhost`
-/// may be another cluster's.
-async fn answers(mut scope: Scope, endpoint: Endpoint, cluster: u64) -> Option<Endpoint> {
-    let options = &scope.core.options;
-    scope.timeout = Timeout::Chosen(Some(options.connect_timeout));
-    scope.member = Some(scope.core.transport.attach(&endpoint).ok()?);
-    let members = Call::new(&scope, ListMembers::new().serializable()).await;
-    let same = members.is_ok_and(|members| members.header.cluster_id == cluster);
-    same.then_some(endpoint)
+/// Returns the endpoint if it can be reached and is one of the cluster. A connection is published
+/// only when it has proven that; no call is made, and no token leaves.
+async fn connects(core: Arc<Core>, endpoint: Endpoint, origin: Origin) -> Option<Endpoint> {
+    let want = Want {
+        lane: Lane::Unary,
+        member: Some(core.transport.attach(&endpoint, origin).ok()?),
+        avoided: None,
+        parting: false,
+    };
+    // It is made in two steps, each of which has that time.
+    let limit = core.options.connect_timeout.saturating_mul(2);
+    let place = tokio::time::timeout(limit, core.transport.occupy(want)).await;
+    if let (Err(_), Some((_, cause))) = (&place, core.transport.trouble(want)) {
+        tracing::debug!(target: "etcdex", %endpoint, %cause, "what a member advertises is not used");
+    }
+    place.ok()?.ok().map(|_| endpoint)
 }
 
-fn apply(core: &Core, changes: Changes) {
+fn apply(core: &Core, changes: Changes, origin: Origin) {
     // ORDER: the last endpoint cannot be removed, so the new ones come first.
     for endpoint in changes.add {
         tracing::debug!(target: "etcdex", %endpoint, "an endpoint was learned from the cluster");
-        if let Err(error) = core.transport.add(&endpoint) {
+        if let Err(error) = core.transport.add(&endpoint, origin) {
             tracing::debug!(target: "etcdex", %error, "and cannot be used");
         }
     }

@@ -13,6 +13,8 @@ use crate::{Client, Endpoint, ErrorKind};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const LIST: &str = "/etcdserverpb.Cluster/MemberList";
+const STATUS: &str = "/etcdserverpb.Maintenance/Status";
+const LOGIN: &str = "/etcdserverpb.Auth/Authenticate";
 
 /// What the members of a cluster say of it, and the URLs at which nobody is just now.
 #[derive(Clone, Default)]
@@ -20,6 +22,10 @@ struct Script {
     members: Arc<Mutex<Vec<pb::Member>>>,
     down: Arc<Mutex<Vec<&'static str>>>,
     lists: Arc<AtomicUsize>,
+    /// URLs at which another cluster listens by now.
+    moved: Arc<Mutex<Vec<&'static str>>>,
+    /// URLs that do not tell their cluster without a token.
+    silent: Arc<Mutex<Vec<&'static str>>>,
     /// Everything else that was asked, by the number of the peer.
     asked: Arc<Mutex<Vec<&'static str>>>,
 }
@@ -78,15 +84,36 @@ impl Script {
     }
 
     fn answer(&self, url: &'static str, cluster_id: u64, asked: Asked) {
+        let has = |urls: &Mutex<Vec<&str>>| urls.lock().expect("no panic").contains(&url);
+        let header = pb::ResponseHeader {
+            cluster_id: cluster_id + u64::from(has(&self.moved)),
+            ..pb::ResponseHeader::default()
+        };
+        if asked.path == STATUS {
+            assert!(
+                !asked.headers.contains_key("token"),
+                "nothing is proven yet"
+            );
+            if has(&self.silent) {
+                return asked.fail("3", "etcdserver: user name is empty");
+            }
+            return asked.answer(framed(&pb::StatusResponse {
+                header: Some(header),
+                ..pb::StatusResponse::default()
+            }));
+        }
+        if asked.path == LOGIN {
+            self.asked.lock().expect("no panic").push(url);
+            return asked.answer(framed(&pb::AuthenticateResponse {
+                header: Some(header),
+                token: "hush".to_owned(),
+            }));
+        }
         if asked.path != LIST {
             self.asked.lock().expect("no panic").push(url);
             return asked.answer_well();
         }
         self.lists.fetch_add(1, Ordering::Relaxed);
-        let header = pb::ResponseHeader {
-            cluster_id,
-            ..pb::ResponseHeader::default()
-        };
         asked.answer(framed(&pb::MemberListResponse {
             header: Some(header),
             members: self.members.lock().expect("no panic").clone(),
@@ -258,4 +285,68 @@ async fn a_member_is_found_by_its_id() {
     );
     let again = client.member_with_id(2).await.expect("a member");
     again.get("k").await.expect("an answer");
+}
+
+/// A client with credentials that was given `http://a:1`, and learns the rest.
+async fn with_credentials(peers: &Peers) -> Client {
+    let builder = Client::builder().endpoint("http://a:1");
+    let builder = builder.connector(peers.clone()).credentials("root", "hush");
+    let client = builder.auto_sync_interval(INTERVAL).connect().await;
+    sleep(Duration::from_secs(5)).await;
+    client.expect("it connects")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_learned_address_is_asked_for_its_cluster_by_each_connection() {
+    let script = Script::default();
+    let urls = ["http://a:1", "http://b:1"];
+    let peers = script.peers(&urls, &[]);
+    script.advertise(&urls);
+    let client = with_credentials(&peers).await;
+    assert_eq!(endpoints(&client), urls);
+    let b = client.member("http://b:1").expect("an endpoint");
+    b.get("k").await.expect("an answer");
+
+    // Another machine has its address now.
+    script.kill("http://b:1");
+    sleep(Duration::from_secs(1)).await;
+    script.moved.lock().expect("no panic").push("http://b:1");
+    script.down.lock().expect("no panic").clear();
+    script.asked();
+    let before = peers.connections("http://b:1");
+    let error = b.put("k", "v").await.expect_err("it is another cluster");
+    assert_eq!(error.kind(), ErrorKind::ClusterMismatch, "{error}");
+    assert_eq!(error.outcome(), crate::Outcome::NotSent);
+    assert!(peers.connections("http://b:1") > before);
+    sleep(INTERVAL * 3).await;
+    client.put("k", "v").await.expect("an answer");
+    let asked = script.asked();
+    assert!(!asked.contains(&"http://b:1"), "{asked:?}");
+
+    // The cluster has moved, too: the seed tells its new ID, and what was learned is asked again.
+    script.moved.lock().expect("no panic").push("http://a:1");
+    sleep(INTERVAL * 3).await;
+    b.put("k", "v").await.expect("an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_tells_no_cluster_is_used_at_the_users_word_only() {
+    let script = Script::default();
+    let urls = ["http://a:1", "http://b:1"];
+    let peers = script.peers(&urls, &[]);
+    script.advertise(&urls);
+    script.silent.lock().expect("no panic").push("http://b:1");
+    let client = with_credentials(&peers).await;
+    sleep(INTERVAL * 3).await;
+    assert_eq!(endpoints(&client), urls[..1]);
+    let b = client.member_with_id(2).await.expect("a member");
+    let error = b.get("k").await.expect_err("it tells nothing");
+    // The script does not answer the watch either.
+    assert!(error.to_string().contains("which cluster"), "{error}");
+    let asked = script.asked();
+    assert!(!asked.contains(&"http://b:1"), "{asked:?}");
+
+    client.add_endpoint("http://b:1").expect("a URL");
+    let b = client.member("http://b:1").expect("an endpoint");
+    b.get("k").await.expect("an answer");
 }

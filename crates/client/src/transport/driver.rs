@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use h2::PingPong;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::balance::Health;
 use super::dial::Dialer;
-use super::handshake::{self, Unreachable, Wire};
-use super::hub::Hub;
+use super::handshake::{self, Task, Unreachable};
+use super::hub::{Hub, Workshop};
+use super::identity::{Identity, prove};
 use super::keepalive::KeepAlive;
 use super::link::Link;
 use super::prober::Prober;
@@ -46,6 +48,7 @@ struct Desk {
     hub: Weak<Hub>,
     /// What calls have found out about the endpoint.
     serving: Arc<Serving>,
+    identity: Arc<Identity>,
     status: watch::Sender<Status>,
     wanted: Notify,
     /// Somebody has wanted the connection since it came to rest.
@@ -69,20 +72,21 @@ impl Connection {
         endpoint: Endpoint,
         place: usize,
         lane: Lane,
-        options: Arc<Options>,
-        dialer: Arc<Dialer>,
+        workshop: Workshop,
         hub: Weak<Hub>,
         serving: Arc<Serving>,
+        identity: Arc<Identity>,
     ) -> Self {
         Self {
             desk: Arc::new(Desk {
                 endpoint,
                 place,
                 lane,
-                options,
-                dialer,
+                options: workshop.options,
+                dialer: workshop.dialer,
                 hub,
                 serving,
+                identity,
                 status: watch::Sender::new(Status::Absent),
                 wanted: Notify::new(),
                 asked: AtomicBool::new(false),
@@ -196,15 +200,17 @@ async fn advance(
             life.pause_over();
         }
         Phase::Connecting => match connect(desk).await {
-            Ok(wire) => match launch(desk, wire, *interval) {
-                Ok(launched) => {
-                    let link = Arc::clone(&launched.1);
-                    *fate = Some(launched);
-                    life.connected();
-                    desk.publish(Status::Live(link), Health::Up);
+            Ok(fresh) => {
+                let link = Arc::clone(&fresh.link);
+                *fate = Some((launch(desk, fresh, *interval), Arc::clone(&link)));
+                life.connected();
+                desk.publish(Status::Live(Arc::clone(&link)), Health::Up);
+                // ORDER: whoever says that something else has to be proven does so before it
+                // looks for links.
+                if !link.origin.satisfies(desk.identity.origin()) {
+                    link.pulse.drain();
                 }
-                Err(cause) => failed(desk, life, cause),
-            },
+            }
             Err(cause) => failed(desk, life, cause),
         },
         Phase::Live => {
@@ -227,7 +233,7 @@ async fn advance(
 }
 
 /// One attempt, with what is told of it.
-async fn connect(desk: &Desk) -> Result<Wire, Unreachable> {
+async fn connect(desk: &Desk) -> Result<Fresh, Unreachable> {
     let started = now();
     telemetry::connect_started(desk.name(), &desk.endpoint);
     let outcome = attempt(desk).await;
@@ -241,11 +247,11 @@ async fn connect(desk: &Desk) -> Result<Wire, Unreachable> {
 }
 
 /// The others are told when it takes long.
-async fn attempt(desk: &Desk) -> Result<Wire, Unreachable> {
+async fn attempt(desk: &Desk) -> Result<Fresh, Unreachable> {
     if desk.status.borrow().is_absent() {
         desk.note(Health::Trying);
     }
-    let attempt = handshake::connect(&desk.endpoint, &desk.dialer, &desk.options);
+    let attempt = reach(desk);
     tokio::pin!(attempt);
     tokio::select! {
         biased;
@@ -264,31 +270,55 @@ impl Status {
     }
 }
 
-/// Makes a link of a wire, and starts to watch over it.
-fn launch(
-    desk: &Arc<Desk>,
-    wire: Wire,
-    interval: Option<Duration>,
-) -> Result<(oneshot::Receiver<Ending>, Arc<Link>), Unreachable> {
-    let id = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
-    let link = Link::new(
-        id,
+/// A connection that calls may be sent over, and that nobody watches over yet.
+struct Fresh {
+    link: Arc<Link>,
+    task: Task,
+    ping_pong: PingPong,
+    round_trip: Duration,
+}
+
+/// Connects, and has the connection prove where it leads.
+async fn reach(desk: &Desk) -> Result<Fresh, Unreachable> {
+    let wire = handshake::connect(&desk.endpoint, &desk.dialer, &desk.options).await?;
+    let mut link = Link::new(
+        NEXT_LINK.fetch_add(1, Ordering::Relaxed),
         desk.place,
         desk.endpoint.clone(),
         wire.sender,
-        Arc::clone(&wire.pulse),
+        wire.pulse,
         Arc::clone(&desk.serving),
         desk.options.timeout,
     )
     .map_err(|error| Unreachable::with("the endpoint's name cannot stand in a request", error))?;
+    link.origin = desk.identity.origin();
     let link = Arc::new(link);
+    let proof = prove(&link, link.origin, desk.is_verified());
+    match tokio::time::timeout(desk.options.connect_timeout, proof).await {
+        Ok(proven) => proven?,
+        Err(_) => {
+            return Err(Unreachable::new(
+                "it does not tell which cluster it belongs to",
+            ));
+        }
+    }
+    Ok(Fresh {
+        link,
+        task: wire.task,
+        ping_pong: wire.ping_pong,
+        round_trip: wire.round_trip,
+    })
+}
+
+/// Starts to watch over a connection.
+fn launch(desk: &Arc<Desk>, fresh: Fresh, interval: Option<Duration>) -> oneshot::Receiver<Ending> {
     let (fate, ending) = oneshot::channel();
     let hub = desk.hub.upgrade();
     let probes = desk.lane == Lane::Unary;
     let watcher = Watcher {
-        task: wire.task,
-        ping_pong: wire.ping_pong,
-        pulse: wire.pulse,
+        task: fresh.task,
+        ping_pong: fresh.ping_pong,
+        pulse: Arc::clone(&fresh.link.pulse),
         keep_alive: KeepAlive::new(interval, desk.options.keep_alive_timeout, now()),
         overseer: Arc::clone(desk),
         retire_at: desk.retire_at(),
@@ -296,10 +326,10 @@ fn launch(
         cut: hub.as_ref().map(|hub| hub.cuts()),
         closing: hub.as_ref().map(|hub| hub.closing()),
         signal: desk.serving.signal(),
-        prober: probes.then(|| Prober::new(&link, wire.round_trip)),
+        prober: probes.then(|| Prober::new(&fresh.link, fresh.round_trip)),
     };
     tokio::spawn(watcher.run());
-    Ok((ending, link))
+    ending
 }
 
 fn failed(desk: &Desk, life: &mut Lifecycle, cause: Unreachable) {
@@ -363,6 +393,19 @@ impl Desk {
         now()
             .checked_add(jittered)
             .filter(|_| self.lane == Lane::Unary)
+    }
+
+    /// Whether TLS shows that the server is the one that the URL names.
+    fn is_verified(&self) -> bool {
+        #[cfg(feature = "_tls")]
+        let checked = !self
+            .options
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.accepts_invalid);
+        #[cfg(not(feature = "_tls"))]
+        let checked = false;
+        checked && self.endpoint.is_secure()
     }
 
     fn name(&self) -> Option<&Arc<str>> {

@@ -112,6 +112,15 @@ impl Unreachable {
         }
     }
 
+    /// The server there is not the one that it should be.
+    pub(crate) fn stranger(what: String) -> Self {
+        Self {
+            kind: ErrorKind::ClusterMismatch,
+            what: Cow::Owned(what),
+            source: None,
+        }
+    }
+
     pub(crate) fn kind(&self) -> ErrorKind {
         self.kind
     }

@@ -15,6 +15,7 @@ pub(crate) use self::trouble::Seen;
 use super::Want;
 use super::balance::{Balance, Health};
 use super::dial::Dialer;
+use super::identity::Origin;
 use super::serving::Serving;
 use super::watcher::Others;
 use crate::config::Options;
@@ -63,7 +64,9 @@ impl Hub {
                 endpoints
                     .iter()
                     .enumerate()
-                    .map(|(place, endpoint)| Peer::new(place, endpoint, &workshop, hub))
+                    .map(|(place, endpoint)| {
+                        Peer::new(place, endpoint, Origin::User, &workshop, hub)
+                    })
                     .collect(),
             ),
             chosen: AtomicUsize::new(balance.chosen()),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::driver::Connection;
-use super::link::Occupancy;
+use super::link::{Link, Occupancy};
 
 /// Connections for streams that stay open, or for calls that wait.
 ///
@@ -59,6 +59,15 @@ impl Lanes {
                 connections.push(connection);
             }
         }
+    }
+
+    /// The connections that are up.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        let connections = self.connections();
+        let live = connections
+            .iter()
+            .filter_map(|connection| connection.live());
+        live.collect()
     }
 
     fn connections(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {

@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 
 use super::failure::Failure;
+use super::identity::Origin;
 use super::leader::Sentinel;
 use super::pulse::Pulse;
 use super::serving::Serving;
@@ -32,6 +33,8 @@ pub(crate) struct Link {
     pub(crate) pulse: Arc<Pulse>,
     /// What is known of the endpoint, shared by all connections to it.
     pub(crate) serving: Arc<Serving>,
+    /// What the connection has proven.
+    pub(crate) origin: Origin,
     sender: SendRequest<Bytes>,
     heads: Heads,
     pub(crate) sentinel: Sentinel,
@@ -89,6 +92,7 @@ impl Link {
             place,
             pulse,
             serving,
+            origin: Origin::User,
             sender,
             heads,
             sentinel: Sentinel::default(),

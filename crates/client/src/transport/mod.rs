@@ -12,6 +12,7 @@
 //! backoff.rs     pauses                       PURE     handshake.rs endpoint -> answering connection
 //! tls.rs    TLS around a byte stream               dial.rs      endpoint -> byte stream
 //! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
+//! identity.rs    which cluster a connection leads to
 //! leader.rs      whether the member behind it sees a leader
 //! ```
 
@@ -23,6 +24,7 @@ mod failure;
 mod grpc;
 mod handshake;
 mod hub;
+mod identity;
 mod keepalive;
 mod lane;
 mod leader;
@@ -48,6 +50,7 @@ pub(crate) use balance::Health;
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
 pub(crate) use hub::{Seen, closed};
+pub(crate) use identity::Origin;
 pub(crate) use leader::{LeaderLoss, leader_loss};
 pub(crate) use link::{Head, Occupancy, Pass};
 pub(crate) use pulse::now;
@@ -166,15 +169,16 @@ impl Transport {
 
     /// The place of an endpoint for calls that go there and nowhere else. It need not be one of
     /// the client's.
-    pub(crate) fn attach(&self, endpoint: &Endpoint) -> Result<usize, Error> {
+    /// An endpoint that is in use at the user's word stays so, whatever `origin` says.
+    pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> Result<usize, Error> {
         self.check(endpoint)?;
-        Ok(self.hub.attach(endpoint))
+        Ok(self.hub.attach(endpoint, origin))
     }
 
     /// Uses one more endpoint from now on; says whether it is new.
-    pub(crate) fn add(&self, endpoint: &Endpoint) -> Result<bool, Error> {
+    pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> Result<bool, Error> {
         self.check(endpoint)?;
-        Ok(self.hub.add(endpoint))
+        Ok(self.hub.add(endpoint, origin))
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {

@@ -38,6 +38,7 @@ mod secrecy;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 mod stage;
+mod strangers;
 mod swap;
 #[cfg(feature = "tls")]
 mod tls;

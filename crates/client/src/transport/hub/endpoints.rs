@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::peer::Peer;
 use super::{Health, Hub};
 use crate::endpoint::Endpoint;
+use crate::transport::identity::Origin;
 
 impl Hub {
     pub(crate) fn count(&self) -> usize {
@@ -32,12 +33,13 @@ impl Hub {
         self.workshop.dialer.refusal(endpoint)
     }
 
-    pub(crate) fn add(&self, endpoint: &Endpoint) -> bool {
+    pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> bool {
         let mut balance = self.balance();
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
         let new = match known {
             Some(place) => {
+                peers[place].set_origin(origin);
                 balance.reinstate(place);
                 // Its driver has told of the connection when nobody listened, and has no reason
                 // to tell again.
@@ -50,7 +52,8 @@ impl Hub {
             }
             None => {
                 let place = peers.len();
-                peers.push(Peer::new(place, endpoint, &self.workshop, &self.this));
+                let peer = Peer::new(place, endpoint, origin, &self.workshop, &self.this);
+                peers.push(peer);
                 balance.add();
                 true
             }
@@ -63,13 +66,13 @@ impl Hub {
     }
 
     /// Gives an endpoint a place without using it for calls that could go elsewhere.
-    pub(crate) fn attach(&self, endpoint: &Endpoint) -> usize {
+    pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> usize {
         let mut balance = self.balance();
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
         let place = known.unwrap_or_else(|| {
             let place = peers.len();
-            let peer = Peer::new(place, endpoint, &self.workshop, &self.this);
+            let peer = Peer::new(place, endpoint, origin, &self.workshop, &self.this);
             peer.retired.store(true, Ordering::Relaxed);
             peers.push(peer);
             balance.add();
@@ -77,7 +80,12 @@ impl Hub {
             self.chosen.store(balance.chosen(), Ordering::Relaxed);
             place
         });
-        peers[place].attached.store(true, Ordering::Relaxed);
+        let peer = &peers[place];
+        // The word of the user who has named it is worth more.
+        if peer.is_retired() || peer.origin() != Origin::User {
+            peer.set_origin(origin);
+        }
+        peer.attached.store(true, Ordering::Relaxed);
         place
     }
 

@@ -8,6 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::method::Lane;
 use crate::transport::Want;
 use crate::transport::driver::Connection;
+use crate::transport::identity::{Identity, Origin};
 use crate::transport::lane::Lanes;
 use crate::transport::link::Link;
 use crate::transport::serving::Serving;
@@ -16,6 +17,7 @@ use crate::transport::serving::Serving;
 pub(super) struct Peer {
     pub(super) endpoint: Endpoint,
     pub(super) serving: Arc<Serving>,
+    identity: Arc<Identity>,
     pub(super) unary: Connection,
     /// Calls that wait for this endpoint and no other.
     pub(super) waiting: AtomicUsize,
@@ -31,11 +33,14 @@ impl Peer {
     pub(super) fn new(
         place: usize,
         endpoint: &Endpoint,
+        origin: Origin,
         workshop: &Workshop,
         hub: &Weak<Hub>,
     ) -> Arc<Self> {
         let serving = Arc::new(Serving::new(place, hub.clone()));
+        let identity = Arc::new(Identity::new(origin));
         let make = {
+            let identity = Arc::clone(&identity);
             let (endpoint, workshop, hub) = (endpoint.clone(), workshop.clone(), hub.clone());
             let serving = Arc::clone(&serving);
             move |lane| {
@@ -43,10 +48,10 @@ impl Peer {
                     endpoint.clone(),
                     place,
                     lane,
-                    Arc::clone(&workshop.options),
-                    Arc::clone(&workshop.dialer),
+                    workshop.clone(),
                     hub.clone(),
                     Arc::clone(&serving),
+                    Arc::clone(&identity),
                 )
             }
         };
@@ -54,6 +59,7 @@ impl Peer {
         Arc::new(Self {
             endpoint: endpoint.clone(),
             serving,
+            identity,
             unary: make(Lane::Unary),
             waiting: AtomicUsize::new(0),
             streams: Lanes::new(move || for_streams(Lane::Stream)),
@@ -61,6 +67,23 @@ impl Peer {
             retired: AtomicBool::new(false),
             attached: AtomicBool::new(false),
         })
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.identity.origin()
+    }
+
+    /// Says who has named the endpoint. Connections that have not proven what that asks for take
+    /// no more calls.
+    pub(super) fn set_origin(&self, origin: Origin) {
+        // ORDER: a driver that publishes a connection looks at the origin once more after that.
+        self.identity.set(origin);
+        let lanes = self.streams.links().into_iter().chain(self.waits.links());
+        for link in self.unary.live().into_iter().chain(lanes) {
+            if !link.origin.satisfies(origin) {
+                link.pulse.drain();
+            }
+        }
     }
 
     pub(super) fn is_retired(&self) -> bool {
