@@ -87,6 +87,8 @@ const PURE_FILES: &[&str] = &[
     "backoff.rs",
     "budget.rs",
     "renewal.rs",
+    "unanswered.rs",
+    "clocks.rs",
     "balance.rs",
     "retry.rs",
     "token.rs",

@@ -77,11 +77,12 @@ impl Client {
     }
 
     fn new(config: &Config) -> Result<Self, Error> {
-        let core = Arc::new(Core::new(config)?);
+        let leases = Arc::<Hub>::default();
+        let core = Arc::new(Core::new(config, Arc::clone(&leases) as _)?);
         warn_of_plain_text(&config.options, &config.endpoints);
         Ok(Self {
             scope: Scope::of(core),
-            leases: Arc::default(),
+            leases,
             roster: Arc::default(),
             watches: Arc::new(watch::Hub::new(config.options.watch_limits)),
         })

@@ -108,8 +108,8 @@ pub use kv::{
     LeaseId, List, Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
 };
 pub use lease::{
-    Grant, GrantResponse, KeepAlive, KeepAliveResponse, LeaseEnd, LeaseKeeper, LeaseState, Leases,
-    LeasesResponse, Revoke, RevokeResponse, Ttl, TtlResponse,
+    Grant, GrantResponse, KeepAlive, KeepAliveResponse, LeaseCause, LeaseEnd, LeaseKeeper,
+    LeaseState, Leases, LeasesResponse, Revoke, RevokeResponse, Ttl, TtlResponse,
 };
 pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
 pub use mode::Mode;

@@ -27,6 +27,16 @@ impl Patience {
         grown.max(self.slowest.saturating_mul(2))
     }
 
+    /// Number of streams in a row that were silent.
+    pub(crate) fn silences(&self) -> u32 {
+        self.silences
+    }
+
+    /// The longest time that an answer has taken lately.
+    pub(crate) fn slowest(&self) -> Duration {
+        self.slowest
+    }
+
     /// An answer came, `taken` after it was asked for.
     pub(crate) fn answered(&mut self, taken: Duration) {
         self.silences = 0;

@@ -269,6 +269,7 @@ impl Flight {
         let body = request
             .encode(this.scope.namespace.as_ref(), options.max_send_size)
             .map_err(|failure| failure.error)?;
+        request.sends(&this.scope.core);
         let left = this.clock.left(moment);
         this.account.attempt(&occupancy.link().endpoint);
         let leader = wants_leader(this.scope, request);

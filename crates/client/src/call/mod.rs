@@ -39,11 +39,24 @@ pub(crate) struct Core {
     pub(crate) budget: RetryBudget,
     pub(crate) authentication: Option<Authentication>,
     pub(crate) closing: Arc<Closing>,
+    pub(crate) leases: Arc<dyn LeaseObserver>,
+}
+
+/// Hears what the client's own requests do to leases, so that keepers need not find it out from
+/// the server. A trait, as the leases lie in a layer above.
+pub(crate) trait LeaseObserver: Send + Sync {
+    /// The server has granted a lease.
+    fn granted(&self, id: i64, ttl: Duration);
+    /// A request that revokes a lease is about to be sent.
+    fn revoking(&self, id: i64);
+    /// The server has revoked a lease, or said that there is no such lease.
+    fn revoked(&self, id: i64);
 }
 
 impl Core {
-    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, leases: Arc<dyn LeaseObserver>) -> Result<Self, Error> {
         Ok(Self {
+            leases,
             transport: Transport::new(config)?,
             options: config.options.clone(),
             budget: RetryBudget::new(),
@@ -188,7 +201,7 @@ pub trait Request: wire::Wire<Answer = Self::Reply> {
 
 /// What the path of a call has to know of a request; not nameable from outside.
 pub(crate) mod wire {
-    use super::{Bytes, Error, Failure, Method, Namespace};
+    use super::{Bytes, Core, Error, Failure, Method, Namespace};
 
     /// A request on the wire.
     // Sealed: it is public only so far that `Request` can build on it.
@@ -253,6 +266,16 @@ pub(crate) mod wire {
         fn settle(&self, error: Error) -> Result<Self::Answer, Error> {
             Err(error)
         }
+
+        /// Called before each attempt leaves.
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn sends(&self, _: &Core) {}
+
+        /// Called with what the caller is going to be told.
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn ended(&self, _: &Core, _: Result<&Self::Answer, &Error>) {}
     }
 }
 
@@ -354,13 +377,15 @@ impl<R: Request> Future for Call<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let request = &*this.request;
-        let reply = match ready!(this.flight.as_mut().poll_reply(cx, request)) {
-            Ok(reply) => reply,
-            Err(error) if this.flight.is_uncertain() => return Poll::Ready(request.settle(error)),
-            Err(error) => return Poll::Ready(Err(error)),
+        let outcome = match ready!(this.flight.as_mut().poll_reply(cx, request)) {
+            Ok(reply) => request
+                .decode(reply, this.flight.scope().namespace.as_ref())
+                .map_err(|error| this.flight.describe(error)),
+            Err(error) if this.flight.is_uncertain() => request.settle(error),
+            Err(error) => Err(error),
         };
-        let decoded = request.decode(reply, this.flight.scope().namespace.as_ref());
-        Poll::Ready(decoded.map_err(|error| this.flight.describe(error)))
+        request.ended(&this.flight.scope().core, outcome.as_ref());
+        Poll::Ready(outcome)
     }
 }
 

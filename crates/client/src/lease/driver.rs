@@ -1,35 +1,36 @@
-//! The task that renews all leases of a client over one stream. It has no rules.
+//! The task that renews all leases of a client. It has no rules.
+
+mod stream;
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use etcdex_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb::LeaseKeepAliveResponse;
 use tokio::sync::{mpsc, watch};
 
-use super::hub::{Command, Hub};
+use self::stream::{Event, Place, Stream};
+use super::cause::LeaseCause;
+use super::hub::{Command, Hub, read_clocks};
 use super::renewal::Standing;
 use super::state::{Leases, Step};
+use super::unanswered::StreamNumber;
 use crate::call::{Core, Scope, Stage};
+use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::kv::{LeaseId, decode};
 use crate::method::Method;
-use crate::transport::stream::{Incoming, Outgoing, open};
-use crate::transport::{Avoided, Failure, Head, Occupancy, Pass, Want, frame, now};
+use crate::transport::{Avoided, Failure, Want, now};
 
 /// How many renewals leave in one piece: some 16 KiB, which any window has room for.
 const BATCH: usize = 1_000;
 
-/// Longer than this the task does not sleep.
-const LOOK: Duration = Duration::from_secs(3_600);
+/// The longest rest while a lease is kept: then the clocks are compared.
+const LOOK: Duration = Duration::from_secs(10);
 
-/// A place for the stream, and the token that it brings.
-type Place = (Occupancy, Option<Arc<Pass>>);
-
-/// Runs until nobody keeps a lease any more. It holds no connection by itself but the stream's:
+/// Runs until nobody keeps a lease any more. It holds no connection by itself but the streams':
 /// keepers hold the client.
 pub(super) async fn run(
     hub: Arc<Hub>,
@@ -37,33 +38,38 @@ pub(super) async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
     mut closing: watch::Receiver<Stage>,
 ) {
-    let mut closed = false;
     let mut driver = Driver {
+        hub,
         core,
         leases: Leases::new(fastrand::u64(..)),
         keepers: HashMap::new(),
-        stream: Stream::None,
-        batch: Vec::new(),
+        streams: Vec::new(),
         avoided: None,
-        pass: None,
+        troubled: false,
     };
+    let mut closed = false;
     loop {
+        if !closed && *closing.borrow_and_update() == Stage::Over {
+            closed = true;
+            driver.leases.close();
+        }
         while let Ok(command) = commands.try_recv() {
             driver.command(command);
         }
+        driver.look_at_clocks();
         let rest = driver.act();
-        if driver.leases.is_idle() && hub.ends(&commands) {
+        if driver.leases.is_idle() && driver.hub.ends(&commands) {
             return;
         }
         let longest = now() + LOOK;
         let rest = rest.map_or(longest, |rest| rest.min(longest));
         tokio::select! {
+            // ORDER: commands come before answers. The client says that it revokes a lease
+            // before the server can answer that the lease is gone.
+            biased;
             Some(command) = commands.recv() => driver.command(command),
-            event = driver.event() => driver.take(event),
-            () = over(&mut closing), if !closed => {
-                closed = true;
-                driver.fail(&crate::transport::closed());
-            }
+            () = over(&mut closing), if !closed => {}
+            (number, event) = driver.event() => driver.take(number, event),
             () = tokio::time::sleep_until(rest.into()) => {}
         }
     }
@@ -71,46 +77,24 @@ pub(super) async fn run(
 
 /// Ready when the client is closed for good.
 async fn over(closing: &mut watch::Receiver<Stage>) {
-    if closing
-        .wait_for(|stage| *stage == Stage::Over)
-        .await
-        .is_err()
-    {
-        // Nobody has closed it; it was dropped.
+    let over = closing.wait_for(|stage| *stage == Stage::Over);
+    if over.await.is_err() {
+        // The client was dropped without a call of `close`.
         pending::<()>().await;
     }
 }
 
 struct Driver {
+    hub: Arc<Hub>,
     core: Weak<Core>,
     leases: Leases,
     keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<Standing>)>>,
-    stream: Stream,
-    /// Renewals that wait for the server's window.
-    batch: Vec<LeaseId>,
+    /// INVARIANT: at most two; `Leases` asks for no more.
+    streams: Vec<Stream>,
     /// The link of the last stream.
     avoided: Option<Avoided>,
-    /// The token that the stream was opened with.
-    pass: Option<Arc<Pass>>,
-}
-
-enum Stream {
-    None,
-    Opening(Pin<Box<dyn Future<Output = Result<Place, Error>> + Send>>),
-    Open(Box<Open>),
-}
-
-struct Open {
-    outgoing: Outgoing,
-    incoming: Incoming,
-    /// It takes no more; the incoming side will say why.
-    ended: bool,
-}
-
-enum Event {
-    Occupied(Result<Place, Error>),
-    Answer(Result<Option<Bytes>, Failure>),
-    Sent(Result<(), Failure>),
+    /// Whether the health tells of a trouble, which the next answer ends.
+    troubled: bool,
 }
 
 impl Driver {
@@ -121,52 +105,89 @@ impl Driver {
             self.tell(id, standing);
         }
         match command {
-            Command::Keep(id, number, state) => {
+            Command::Keep(id, ttl, number, state) => {
                 let keepers = self.keepers.entry(id).or_default();
                 if let Some((_, other)) = keepers.first() {
                     state.send_replace(*other.borrow());
                 }
                 keepers.push((number, state));
-                self.leases.keep(id, now());
+                self.leases.keep(id, ttl, now());
             }
-            Command::Release(id, number) => {
-                // It is not there when the lease was lost, and another may be kept by its ID.
-                let Some(keepers) = self.keepers.get_mut(&id) else {
-                    return;
-                };
-                let before = keepers.len();
-                keepers.retain(|(other, _)| *other != number);
-                if keepers.len() < before {
-                    self.leases.release(id);
-                }
-                if keepers.is_empty() {
-                    self.keepers.remove(&id);
-                    self.batch.retain(|other| *other != id);
-                }
-            }
+            Command::Release(id, number) => self.release(id, number),
+            Command::Revoking(id) => self.leases.revoking(id),
             Command::Revoked(id) => self.leases.revoked(id),
             Command::Kept(answer) => {
-                // Who has asked may have gone.
+                // Whoever has asked may be gone.
                 let _ = answer.send(self.keepers.keys().copied().collect());
             }
+        }
+    }
+
+    fn release(&mut self, id: LeaseId, number: u64) {
+        // It is not there when the lease was lost, and another may be kept by its ID.
+        let Some(keepers) = self.keepers.get_mut(&id) else {
+            return;
+        };
+        let before = keepers.len();
+        keepers.retain(|(other, _)| *other != number);
+        if keepers.len() < before {
+            self.leases.release(id);
+        }
+        if keepers.is_empty() {
+            self.keepers.remove(&id);
+            for stream in &mut self.streams {
+                stream.batch.retain(|other| *other != id);
+            }
+        }
+    }
+
+    fn look_at_clocks(&mut self) {
+        let reading = read_clocks();
+        let mut jumped = false;
+        self.hub.change_health(|health| {
+            let before = health.clocks.replace(reading);
+            jumped = before.is_some_and(|before| before.jumped(reading));
+        });
+        if jumped {
+            tracing::info!(target: "etcdex", "the machine slept, or its clock was set: kept leases are in doubt");
+            self.leases.clocks_jumped(now());
+            self.trouble(super::keeper::clocks_jumped());
         }
     }
 
     /// Does what is due; says until when to rest.
     fn act(&mut self) -> Option<Instant> {
         // A piece that waits for the server's window must leave before another is made.
-        let free = self.batch.is_empty();
+        let free: Vec<StreamNumber> = self
+            .streams
+            .iter()
+            .filter(|stream| stream.batch.is_empty())
+            .map(|stream| stream.number)
+            .collect();
         loop {
-            let ready = free && self.batch.len() < BATCH;
-            let ready = ready && matches!(&self.stream, Stream::Open(open) if !open.ended);
+            let streams = &self.streams;
+            let ready = |number| {
+                let stream = streams.iter().find(|stream| stream.number == number);
+                let ready = |stream: &Stream| stream.takes() && stream.batch.len() < BATCH;
+                free.contains(&number) && stream.is_some_and(ready)
+            };
             match self.leases.next(now(), ready) {
                 Step::Tell(id, standing) => self.tell(id, standing),
-                Step::Open => self.open(),
-                Step::Close => self.close(),
-                Step::Send(id) => self.batch.push(id),
+                Step::Open(number) => self.open(number),
+                Step::Silent(number) => self.silent(number),
+                Step::Close(number) => self.streams.retain(|stream| stream.number != number),
+                Step::Send(number, id) => {
+                    if let Some(stream) = self.stream(number) {
+                        stream.batch.push(id);
+                    }
+                }
                 Step::Rest(until) => return until,
             }
         }
+    }
+
+    fn stream(&mut self, number: StreamNumber) -> Option<&mut Stream> {
+        self.streams.iter_mut().find(|one| one.number == number)
     }
 
     fn tell(&mut self, id: LeaseId, standing: Standing) {
@@ -185,141 +206,145 @@ impl Driver {
         }
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, number: StreamNumber) {
         let Some(core) = self.core.upgrade() else {
-            self.leases.failed(ErrorKind::Closed, now());
+            self.leases.close();
             return;
-        };
-        let want = Want {
-            lane: Method::LeaseKeepAlive.lane(),
-            member: None,
-            avoided: self.avoided,
-            // Leases are renewed until the calls under way are answered.
-            parting: true,
         };
         let mut scope = Scope::of(core);
         scope.parting = true;
-        self.stream = Stream::Opening(Box::pin(async move {
+        let want = Want {
+            avoided: self.avoided,
+            ..want()
+        };
+        let place: Place = Box::pin(async move {
             let pass = scope.pass().await?;
             Ok((scope.core.transport.occupy(want).await?, pass))
-        }));
+        });
+        self.streams.push(Stream::opening(number, place));
+        self.note_opening();
     }
 
-    fn close(&mut self) {
-        if let Stream::Open(open) = &self.stream {
-            open.incoming.report_no_answer();
+    /// Notes whether keepers should look at the connections for the cause of their trouble.
+    fn note_opening(&self) {
+        let opening = !self.streams.iter().any(Stream::takes);
+        self.hub.change_health(|health| health.opening = opening);
+    }
+
+    fn trouble(&mut self, cause: LeaseCause) {
+        self.troubled = true;
+        self.hub.change_health(|health| health.cause = Some(cause));
+    }
+
+    fn silent(&mut self, number: StreamNumber) {
+        let Some(incoming) = self.stream(number).and_then(|stream| stream.incoming()) else {
+            return;
+        };
+        incoming.report_no_answer();
+        let endpoint = incoming.link().endpoint.clone();
+        tracing::debug!(target: "etcdex", %endpoint, "a renewal is overdue");
+        let message = "the server has not answered a renewal yet";
+        self.trouble(LeaseCause::new(ErrorKind::Timeout, message, Some(endpoint)));
+    }
+
+    /// What comes from the streams; nothing is lost when it is dropped.
+    async fn event(&mut self) -> (StreamNumber, Event) {
+        let mut streams = self.streams.iter_mut();
+        let (first, second) = (streams.next(), streams.next());
+        tokio::select! {
+            event = event(first) => event,
+            event = event(second) => event,
         }
-        self.drop_stream();
     }
 
-    fn drop_stream(&mut self) {
-        self.stream = Stream::None;
-        self.batch.clear();
-    }
-
-    /// What comes from the stream; nothing is lost when it is dropped.
-    async fn event(&mut self) -> Event {
-        let Self { stream, batch, .. } = self;
-        match stream {
-            Stream::None => pending().await,
-            Stream::Opening(place) => Event::Occupied(place.as_mut().await),
-            Stream::Open(open) => {
-                let Open {
-                    outgoing, incoming, ..
-                } = &mut **open;
-                let send = async {
-                    match renewals(batch) {
-                        Some(frames) => outgoing.send(frames).await,
-                        None => pending().await,
+    fn take(&mut self, number: StreamNumber, event: Event) {
+        // ORDER: an answer that has waited while the machine slept is believed by the clocks of
+        // now.
+        self.look_at_clocks();
+        match event {
+            Event::Occupied(Ok((occupancy, pass))) => {
+                let link = Arc::clone(occupancy.link());
+                self.avoided = Some(Avoided {
+                    place: link.place,
+                    link: link.id,
+                });
+                let core = self.core.upgrade();
+                let limit = core.map_or(0, |core| core.options.max_receive_size);
+                let started = self
+                    .stream(number)
+                    .map(|stream| stream.start(occupancy, pass, limit));
+                match started {
+                    Some(Ok(())) => {
+                        self.leases.opened(number, link.pulse.round_trip(), now());
+                        self.note_opening();
                     }
-                };
-                tokio::select! {
-                    answer = incoming.message() => Event::Answer(answer),
-                    sent = send => Event::Sent(sent),
+                    Some(Err(failure)) => self.broke(number, &failure),
+                    None => {}
                 }
             }
-        }
-    }
-
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Occupied(Ok((occupancy, pass))) => match self.start(occupancy, pass) {
-                Ok(()) => self.leases.opened(now()),
-                Err(failure) => self.broke(&failure),
-            },
-            Event::Occupied(Err(error)) => self.fail(&error),
-            Event::Answer(Ok(Some(message))) => match decode::<LeaseKeepAliveResponse>(message) {
-                Ok(answer) => {
-                    if let Some(id) = LeaseId::new(answer.id) {
-                        self.leases.answered(id, answer.ttl, now());
-                    }
-                }
-                Err(error) => self.fail(&error),
-            },
+            Event::Occupied(Err(error)) => self.fail(number, &error),
+            Event::Answer(Ok(Some(message))) => self.answer(number, message),
             Event::Answer(Ok(None)) => {
                 let error = Error::new(ErrorKind::Unavailable, "the server has ended the stream");
-                self.fail(&error);
+                self.fail(number, &error);
             }
-            Event::Answer(Err(failure)) => self.broke(&failure),
+            Event::Answer(Err(failure)) => self.broke(number, &failure),
             Event::Sent(outcome) => {
-                self.batch.clear();
-                if let (Err(_), Stream::Open(open)) = (outcome, &mut self.stream) {
-                    open.ended = true;
+                if let Some(stream) = self.stream(number) {
+                    stream.sent(&outcome);
                 }
             }
         }
     }
 
-    fn start(&mut self, occupancy: Occupancy, pass: Option<Arc<Pass>>) -> Result<(), Failure> {
-        self.pass = pass;
-        let link = occupancy.link();
-        self.avoided = Some(Avoided {
-            place: link.place,
-            link: link.id,
-        });
-        let limit = self
-            .core
-            .upgrade()
-            .map_or(0, |core| core.options.max_receive_size);
-        let head = Head {
-            timeout: None,
-            // A member without a leader would keep the stream open and answer nothing.
-            require_leader: true,
-            pass: self.pass.as_deref(),
-        };
-        let (outgoing, incoming) = open(occupancy, Method::LeaseKeepAlive, head, limit)?;
-        self.stream = Stream::Open(Box::new(Open {
-            outgoing,
-            incoming,
-            ended: false,
-        }));
-        Ok(())
+    fn answer(&mut self, number: StreamNumber, message: Bytes) {
+        match decode::<LeaseKeepAliveResponse>(message) {
+            Ok(answer) => {
+                if let Some(id) = LeaseId::new(answer.id) {
+                    self.leases.answered(number, id, answer.ttl, now());
+                }
+                if std::mem::take(&mut self.troubled) {
+                    self.hub.change_health(|health| health.cause = None);
+                }
+            }
+            Err(error) => self.fail(number, &error),
+        }
     }
 
     /// The next stream brings another token, if this one ended for its token.
-    fn broke(&mut self, failure: &Failure) {
-        if let Some(core) = self.core.upgrade() {
-            Scope::of(core).has_lost_pass(failure, self.pass.as_deref());
+    fn broke(&mut self, number: StreamNumber, failure: &Failure) {
+        if let (Some(core), Some(stream)) = (self.core.upgrade(), self.stream(number)) {
+            Scope::of(core).has_lost_pass(failure, stream.pass());
         }
-        self.fail(&failure.error);
+        self.fail(number, &failure.error);
     }
 
-    fn fail(&mut self, error: &Error) {
-        tracing::debug!(target: "etcdex", %error, "the stream that renews leases has ended");
-        self.drop_stream();
-        self.leases.failed(error.kind(), now());
+    fn fail(&mut self, number: StreamNumber, error: &Error) {
+        tracing::debug!(target: "etcdex", %error, "a stream that renews leases has ended");
+        let endpoint: Option<Endpoint> = self
+            .stream(number)
+            .and_then(|stream| stream.incoming())
+            .map(|incoming| incoming.link().endpoint.clone());
+        self.streams.retain(|stream| stream.number != number);
+        self.leases.failed(number, now());
+        self.trouble(LeaseCause::of(error, endpoint));
+        self.note_opening();
     }
 }
 
-/// The messages of a batch, one behind the other.
-fn renewals(batch: &[LeaseId]) -> Option<Bytes> {
-    let mut frames = BytesMut::with_capacity(batch.len() * 16);
-    for id in batch {
-        let id = id.as_i64();
-        // INVARIANT: a renewal is small, and nothing else can fail.
-        if let Ok(renewal) = frame(&LeaseKeepAliveRequest { id }, usize::MAX) {
-            frames.extend_from_slice(&renewal);
-        }
+async fn event(stream: Option<&mut Stream>) -> (StreamNumber, Event) {
+    match stream {
+        Some(stream) => (stream.number, stream.event().await),
+        None => pending().await,
     }
-    (!frames.is_empty()).then(|| frames.freeze())
+}
+
+/// Where the streams go. Leases are renewed until the calls under way are answered.
+pub(super) fn want() -> Want {
+    Want {
+        lane: Method::LeaseKeepAlive.lane(),
+        member: None,
+        avoided: None,
+        parting: true,
+    }
 }

@@ -7,7 +7,7 @@ use etcdex_proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
 
 use super::seconds;
 use crate::call::wire::Wire;
-use crate::call::{Request, options};
+use crate::call::{Core, Request, options};
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
 use crate::kv::{LeaseId, ResponseHeader, broken, decode, header, refuse};
@@ -21,7 +21,8 @@ use crate::transport::{Failure, frame};
 /// [`LeaseTtlTooLarge`](ErrorKind::LeaseTtlTooLarge).
 ///
 /// # The ID
-/// Without [`id`](Self::id) the client chooses a random positive one, never the server. That is
+/// Without [`id`](Self::id) the client chooses a random positive one (63 bits from the operating
+/// system), never the server. That is
 /// what makes a grant repeatable: an attempt that meets
 /// [`LeaseExists`](ErrorKind::LeaseExists) after another that may have been applied has met its
 /// own trace, and the grant has succeeded; no lease is left over that nobody knows. The reply
@@ -45,7 +46,7 @@ impl Grant {
     pub fn new(ttl: Duration) -> Self {
         Self {
             ttl,
-            id: fastrand::i64(1..),
+            id: random_id(),
             chosen: false,
         }
     }
@@ -55,6 +56,24 @@ impl Grant {
             .as_secs()
             .saturating_add(u64::from(self.ttl.subsec_nanos() > 0))
     }
+}
+
+/// Returns an ID from the randomness of the system.
+///
+/// A generator of the process is seeded once. Two machines that are cloned while it runs, or two
+/// processes of which one was forked from the other, would choose the same IDs from then on; the
+/// one would take the other's lease for the trace of its own grant. The system keeps its
+/// randomness apart: Linux seeds it anew in a cloned machine (`vmgenid`), and a fork has no share
+/// in the state.
+fn random_id() -> i64 {
+    let mut bytes = [0; 8];
+    let random = match getrandom::fill(&mut bytes) {
+        Ok(()) => i64::from_ne_bytes(bytes),
+        // No system that tokio runs on gets here. An ID that is random as far as this process
+        // can tell is better than no lease.
+        Err(_) => fastrand::i64(..),
+    };
+    (random & i64::MAX).max(1)
 }
 
 impl Clone for Grant {
@@ -157,5 +176,31 @@ impl Wire for Grant {
             }
             _ => Err(error),
         }
+    }
+
+    fn ended(&self, core: &Core, outcome: Result<&GrantResponse, &Error>) {
+        if let Ok(reply) = outcome {
+            core.leases.granted(reply.id.as_i64(), reply.ttl);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// A clone of the machine has the same state in its memory.
+    #[test]
+    fn ids_do_not_come_from_the_memory_of_the_process() {
+        let ids: HashSet<i64> = (0..100)
+            .map(|_| {
+                fastrand::seed(7);
+                Grant::new(Duration::from_secs(5)).id
+            })
+            .collect();
+        assert_eq!(ids.len(), 100);
+        assert!(ids.iter().all(|id| *id > 0));
     }
 }

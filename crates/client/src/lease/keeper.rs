@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::hub::{Hub, Ticket};
+use super::cause::LeaseCause;
+use super::clocks::Reading;
+use super::driver::want;
+use super::hub::{Health, Hub, Ticket, read_clocks};
 use super::renewal::{LeaseEnd, Standing};
 use super::{Revoke, RevokeResponse};
 use crate::call::{Call, Scope};
@@ -15,32 +18,48 @@ use crate::kv::LeaseId;
 use crate::transport::now;
 
 /// What is known of a lease that is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// ```text
+///            an answer                   less than a third of its time is left
+///  Doubtful ───────────► Alive ────────────────────────────────────────────► AtRisk
+///     ▲                    ▲                         an answer                 │  │
+///     │                    └───────────────────────────────────────────────────┘  │
+///     └───────────────────────────────────────────────────────────────────────────┘
+///       its time is over, or the machine has slept (from Alive too)
+///
+///  from each of them to Lost, and from there to none.
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseState {
-    /// It lives at least until then, unless somebody revokes it: a renewal sent a time-to-live
-    /// before that moment was answered.
+    /// The lease lives at least until then, unless somebody revokes it: a renewal sent a
+    /// time-to-live before that moment was answered.
     #[non_exhaustive]
     Alive {
         /// When it would run out.
         expires: Instant,
     },
-    /// Less than a third of its time-to-live is left: renewals are not answered. It goes on
-    /// being renewed, elsewhere if there is another endpoint.
+    /// Less than a third of the time-to-live is left: renewals are not answered. The lease goes
+    /// on being renewed, elsewhere if there is another endpoint.
     #[non_exhaustive]
     AtRisk {
         /// For how long it is still known to live.
         remaining: Duration,
-        /// Why: [`Timeout`](ErrorKind::Timeout) when the server does not answer,
-        /// [`NoLeader`](ErrorKind::NoLeader), [`Unavailable`](ErrorKind::Unavailable) without a
-        /// connection, [`Closed`](ErrorKind::Closed), or what else ended the stream.
-        cause: ErrorKind,
+        /// Why renewals are not answered.
+        cause: LeaseCause,
     },
-    /// It may live or not: its time is over and the server has said neither. That is also
-    /// so before the first answer. It goes on being renewed: a new leader gives every lease its
-    /// whole time-to-live again, so it may well come back as [`Alive`](Self::Alive).
-    Doubtful,
-    /// The server said that it is gone, and its keys with it. Nothing comes after that.
+    /// The lease may live or not: its time is over and the server has said neither. That is also
+    /// so before the first answer, and after the machine has slept (for half a second or more).
+    /// The lease goes on being renewed: a new leader gives every lease its whole time-to-live
+    /// again, so it may well come back as [`Alive`](Self::Alive).
+    #[non_exhaustive]
+    Doubtful {
+        /// Why renewals are not answered; `None` before the first answer while nothing has
+        /// gone wrong.
+        cause: Option<LeaseCause>,
+    },
+    /// The lease is renewed no more: the server said that it is gone, and its keys with it, or
+    /// the client was closed. Nothing comes after that.
     Lost(LeaseEnd),
 }
 
@@ -71,13 +90,22 @@ pub enum LeaseState {
 ///
 /// # What it promises
 /// A state never claims more than is known: [`Alive`](LeaseState::Alive) counts from when a
-/// renewal was sent, and [`Lost`](LeaseState::Lost) is only what the server has said. That the
-/// two clocks run equally fast is assumed, and that no administrator restores old data.
+/// renewal was sent, and [`Lost`](LeaseState::Lost) is what the server has said, or what this
+/// client did: revoke the lease, or end. That the two clocks run equally fast is assumed, and that
+/// no administrator restores old data. A time in which the machine sleeps is noticed by comparing
+/// its clocks: [`state`](Self::state) knows of it at once, [`changed`](Self::changed) is told
+/// within 10 s.
+///
+/// # Slow servers
+/// Answers may take up to half of the time-to-live. A stream whose answer is overdue stays open
+/// while another one is tried, at another endpoint if there is one; the first answer on either
+/// counts, and decides which of the two goes on.
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#keep-alives>.
 #[must_use = "a keeper that is dropped keeps nothing"]
 pub struct LeaseKeeper {
     scope: Scope,
+    hub: Arc<Hub>,
     ticket: Ticket,
     state: watch::Receiver<Standing>,
 }
@@ -87,6 +115,7 @@ impl LeaseKeeper {
         let (sender, state) = watch::channel(Standing::Doubtful);
         Self {
             scope: scope.clone(),
+            hub: Arc::clone(hub),
             ticket: hub.keep(&scope.core, id, sender),
             state,
         }
@@ -101,11 +130,11 @@ impl LeaseKeeper {
     /// What is known of the lease at this moment.
     #[must_use]
     pub fn state(&self) -> LeaseState {
-        public(*self.state.borrow(), now())
+        self.public(*self.state.borrow())
     }
 
     /// Waits until the state becomes another one (`Alive` that lasts longer is the same), and
-    /// gives it. After [`Lost`](LeaseState::Lost) it gives that at once.
+    /// returns it. After [`Lost`](LeaseState::Lost) it returns that at once.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -114,10 +143,12 @@ impl LeaseKeeper {
             // The runtime that renewed it has ended: nobody will ever know more.
             std::future::pending::<()>().await;
         }
-        public(*self.state.borrow_and_update(), now())
+        let standing = *self.state.borrow_and_update();
+        self.public(standing)
     }
 
-    /// Waits until the lease is lost. It may wait for ever.
+    /// Waits until the lease is lost: it has expired or was revoked, or the client was closed. As
+    /// long as the lease lives, this waits.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -146,25 +177,59 @@ impl LeaseKeeper {
     /// # Retries
     /// It is sent again only when it provably was not applied.
     pub async fn revoke(self) -> Result<RevokeResponse, Error> {
-        let reply = Call::new(&self.scope, Revoke::new(self.id())).await?;
-        self.ticket.revoked();
-        Ok(reply)
+        Call::new(&self.scope, Revoke::new(self.id())).await
+    }
+
+    /// What a standing means at this moment: the clocks go on when the task that tells does not.
+    fn public(&self, standing: Standing) -> LeaseState {
+        let now = now();
+        let health = self.hub.health();
+        let slept = |before: Reading| before.jumped(read_clocks());
+        match standing {
+            Standing::Lost(end) => LeaseState::Lost(end),
+            _ if health.clocks.is_some_and(slept) => LeaseState::Doubtful {
+                cause: Some(clocks_jumped()),
+            },
+            Standing::Alive { expires } if expires > now => LeaseState::Alive { expires },
+            Standing::AtRisk { expires } if expires > now => LeaseState::AtRisk {
+                remaining: expires - now,
+                cause: self.cause(health).unwrap_or_else(overdue),
+            },
+            // Its time is over, and the task is about to say so.
+            Standing::Alive { .. } | Standing::AtRisk { .. } => LeaseState::Doubtful {
+                cause: Some(self.cause(health).unwrap_or_else(overdue)),
+            },
+            Standing::Doubtful => LeaseState::Doubtful {
+                cause: self.cause(health),
+            },
+        }
+    }
+
+    /// Why renewals are not answered: without a stream, what keeps the connections from being up.
+    fn cause(&self, health: Health) -> Option<LeaseCause> {
+        let transport = &self.scope.core.transport;
+        let unreachable = match health.opening {
+            true => transport.trouble(want()),
+            false => None,
+        };
+        match unreachable {
+            Some((endpoint, why)) => {
+                let (kind, message) = (why.kind(), why.to_string());
+                Some(LeaseCause::new(kind, message, Some(endpoint)))
+            }
+            None => health.cause,
+        }
     }
 }
 
-/// The clock goes on when the task that tells does not.
-fn public(standing: Standing, now: Instant) -> LeaseState {
-    match standing {
-        Standing::Alive { expires } if expires > now => LeaseState::Alive { expires },
-        Standing::AtRisk { expires, cause } if expires > now => LeaseState::AtRisk {
-            remaining: expires - now,
-            cause,
-        },
-        Standing::Lost(end) => LeaseState::Lost(end),
-        Standing::Alive { .. } | Standing::AtRisk { .. } | Standing::Doubtful => {
-            LeaseState::Doubtful
-        }
-    }
+/// Nothing went wrong, and still there is no answer.
+fn overdue() -> LeaseCause {
+    LeaseCause::new(ErrorKind::Timeout, "a renewal has no answer yet", None)
+}
+
+pub(super) fn clocks_jumped() -> LeaseCause {
+    let message = "the machine slept, or its clock was set: renewals from before do not count";
+    LeaseCause::new(ErrorKind::Timeout, message, None)
 }
 
 impl fmt::Debug for LeaseKeeper {

@@ -3,15 +3,21 @@
 //! ```text
 //! grant.rs keep_alive.rs ttl.rs leases.rs revoke.rs   one request each
 //! keeper.rs   what keeps a lease, as its owner sees it
+//! cause.rs    why a lease is not known to be renewed
 //! state.rs    what to send, open and tell             PURE
 //! renewal.rs  one lease: when to renew, what to believe PURE
+//! unanswered.rs one stream: what has no answer yet    PURE
+//! clocks.rs   whether the machine has slept           PURE
 //! hub.rs      where keepers meet the task that renews
-//! driver.rs   the stream that all leases of a client share
+//! driver.rs   the task that renews all leases of a client
+//! driver/stream.rs one stream of renewals
 //! ```
 
+mod cause;
+mod clocks;
 mod driver;
 mod grant;
-mod hub;
+pub(crate) mod hub;
 mod keep_alive;
 mod keeper;
 mod leases;
@@ -19,9 +25,11 @@ mod renewal;
 mod revoke;
 mod state;
 mod ttl;
+mod unanswered;
 
 use std::time::Duration;
 
+pub use self::cause::LeaseCause;
 pub use self::grant::{Grant, GrantResponse};
 pub(crate) use self::hub::Hub;
 pub use self::keep_alive::{KeepAlive, KeepAliveResponse};
@@ -62,7 +70,8 @@ impl Client {
         self.run(Grant::new(ttl))
     }
 
-    /// Ends a lease and deletes its keys: see [`Revoke`].
+    /// Ends a lease and deletes its keys: see [`Revoke`]. Keepers of the lease, on whichever
+    /// handle of this client, then end with [`LeaseEnd::Revoked`].
     ///
     /// # Errors
     /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease.
@@ -104,7 +113,8 @@ impl Client {
     ///
     /// The first renewal leaves at once. All leases of a client, whichever handle keeps them,
     /// share one stream, which goes where it is answered: [`member`](Self::member) and time-outs
-    /// of the handle do not count for it.
+    /// of the handle do not count for it. On a client that is closed, the keeper ends at once with
+    /// [`LeaseEnd::ClientClosed`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.

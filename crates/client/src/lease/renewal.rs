@@ -2,104 +2,132 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::ErrorKind;
+use crate::patience::Patience;
 
-/// The time-to-live that counts before the server has told it.
+/// The time-to-live of a lease of which nothing is known: it was granted by somebody else, and
+/// no renewal of it was answered yet.
 pub(super) const ASSUMED: Duration = Duration::from_secs(3);
+
+/// How long the first answer of all may take when the time-to-live is not known.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest wait for the first answer of all.
+///
+/// An etcd answers a renewal or ends the stream within its request time-out: 7 s with the default
+/// election time-out (`Config.ReqTimeout` in etcd's `server/config/config.go`).
+const LONGEST_FIRST_WAIT: Duration = Duration::from_secs(10);
 
 /// What etcd allows at most, so that a server cannot overflow a clock.
 const LONGEST_SECONDS: u64 = 9_000_000_000;
 
 /// What is known of a lease.
+///
+/// ```text
+///            an answer                  less than a third of the time-to-live is left
+///  Doubtful ───────────► Alive ───────────────────────────────────────────► AtRisk
+///     ▲                    ▲                        an answer                 │  │
+///     │                    └──────────────────────────────────────────────────┘  │
+///     └──────────────────────────────────────────────────────────────────────────┘
+///       the time-to-live is over, or the clock has jumped (from Alive too)
+///
+///  from each of them to Lost: the server says that the lease is gone, this client has revoked
+///  it, or the client was closed. Nothing leaves Lost.
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Alive { expires: Instant },
-    AtRisk { expires: Instant, cause: ErrorKind },
+    AtRisk { expires: Instant },
     Doubtful,
     Lost(LeaseEnd),
 }
 
-/// How a lease ended.
+/// How a lease ended, or the end of what can be known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LeaseEnd {
-    /// It ran out, as far as that can be known: the server said that it is gone after the time
-    /// until which it was known to live, or it was never known to live.
+    /// The lease ran out, as far as that can be known: the server said that it is gone after the
+    /// time until which it was known to live, or it was never known to live.
     Expired,
-    /// Somebody revoked it: this client did, or the server said that it is gone while it
-    /// should still have lived.
+    /// The lease was revoked: by this client, or by somebody else, as the server said that it is
+    /// gone while it should still have lived.
     Revoked,
-}
-
-/// A renewal under way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub(super) sent: Instant,
-    pub(super) generation: u64,
+    /// The client was closed: the lease is renewed no more. It runs out by itself, unless
+    /// somebody else renews it.
+    ClientClosed,
 }
 
 /// A lease that is kept.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) keepers: usize,
-    /// Tells it from a lease of the same ID that was kept before.
+    /// Differs between two leases of the same ID that were kept one after the other. Answers to
+    /// renewals of another generation say nothing about this one.
     pub(super) generation: u64,
-    /// Zero until the server tells it.
-    pub(super) ttl: Duration,
-    /// It lives at least until then, unless it was revoked.
+    /// As the server or the reply to the grant said; `None` before that.
+    ttl: Option<Duration>,
+    /// Whether a renewal was answered.
+    answered: bool,
+    /// The lease lives at least until then, unless it was revoked.
     pub(super) expires: Option<Instant>,
-    /// The last renewal.
+    /// When the last renewal was sent.
     pub(super) sent: Option<Instant>,
-    /// Renewals since the last answer.
+    /// Number of renewals since the last answer.
     pub(super) tries: u32,
-    pub(super) send: Instant,
+    /// Whether this client has sent a request that revokes the lease.
+    pub(super) revoking: bool,
+    /// When the next renewal is due; `None` while an answer is waited for.
+    pub(super) send: Option<Instant>,
+    /// When the standing changes by itself.
     pub(super) turn: Option<Instant>,
-    pub(super) limit: Option<Instant>,
     pub(super) told: Standing,
 }
 
 impl Lease {
-    /// One that is kept from now on: the first renewal is due at once.
-    pub(super) fn new(generation: u64, now: Instant) -> Self {
+    /// Returns a lease whose first renewal is due at once.
+    pub(super) fn new(generation: u64, ttl: Option<Duration>) -> Self {
         Self {
             keepers: 1,
             generation,
-            ttl: Duration::ZERO,
+            ttl: ttl.filter(|ttl| !ttl.is_zero()),
+            answered: false,
             expires: None,
             sent: None,
             tries: 0,
-            send: now,
+            revoking: false,
+            send: None,
             turn: None,
-            limit: None,
             told: Standing::Doubtful,
         }
     }
 
-    /// Its renewal was answered with so many seconds; says when the next one is due.
+    /// Notes an answer of so many seconds to the renewal of `sent`; returns when the next
+    /// renewal is due.
     ///
-    /// Leases that were kept in one moment drift apart with their first answers, and are kept
-    /// apart by all others: `random` is from 0 to 1.
+    /// The first answers spread leases that were kept in one moment, and the later ones keep
+    /// them apart: `random` is from 0 to 1.
     pub(super) fn renew(&mut self, sent: Instant, seconds: u64, random: f64) -> Instant {
-        let spread = if self.ttl.is_zero() { 0.5 } else { 0.2 };
-        self.ttl = Duration::from_secs(seconds.min(LONGEST_SECONDS));
+        let spread = if self.answered { 0.2 } else { 0.5 };
+        let ttl = Duration::from_secs(seconds.min(LONGEST_SECONDS));
+        self.ttl = Some(ttl);
+        self.answered = true;
+        self.revoking = false;
         self.tries = 0;
-        self.expires = self.expires.max(Some(sent + self.ttl));
-        sent + (self.ttl / 3).mul_f64(1.0 - spread * random)
+        self.expires = self.expires.max(Some(sent + ttl));
+        let due = sent + (ttl / 3).mul_f64(1.0 - spread * random);
+        self.sent
+            .map_or(due, |last| due.max(last + self.distance()))
     }
 
     pub(super) fn ttl(&self) -> Duration {
-        if self.ttl.is_zero() {
-            ASSUMED
-        } else {
-            self.ttl
-        }
+        self.ttl.unwrap_or(ASSUMED)
     }
 
-    /// How long an answer may take, and the shortest time between two renewals.
-    pub(super) fn patience(&self) -> Duration {
+    /// The shortest time between two renewals.
+    pub(super) fn distance(&self) -> Duration {
         self.ttl() / 6
     }
 
-    /// How long after a renewal that stays unanswered the next one goes out.
+    /// How long after an unanswered renewal the next one goes out on another stream.
     ///
     /// INVARIANT: never under a sixth of the time-to-live, and from the second one on no more
     /// often than if all was well: a server in trouble is not given more to do.
@@ -111,14 +139,64 @@ impl Lease {
         }
     }
 
+    /// How many renewals may be unanswered on one stream with that network below it.
+    ///
+    /// A server answers the renewals of a stream one after the other. Where the server is slow, a
+    /// second renewal only waits behind the first, so there is one. Where the network is slow,
+    /// the lease would be at risk before the answer to the next renewal comes, so there are more.
+    pub(super) fn depth(&self, round_trip: Duration) -> usize {
+        if round_trip.saturating_mul(3) > self.ttl() {
+            3
+        } else {
+            1
+        }
+    }
+
+    /// When a renewal of `sent` is overdue.
+    ///
+    /// `round_trip` is that of the connection, and `proven` says whether any renewal was answered
+    /// before, on whichever stream.
+    ///
+    /// INVARIANT: where answers take the same time each, up to half of the time-to-live, no
+    /// renewal is ever overdue. A renewal that stays unanswered is overdue while a sixth of the
+    /// time-to-live is left, if answers took up to a third of it before.
+    pub(super) fn overdue(
+        &self,
+        sent: Instant,
+        patience: &Patience,
+        proven: bool,
+        round_trip: Duration,
+    ) -> Instant {
+        let ttl = self.ttl();
+        let longest = match self.ttl {
+            Some(ttl) => ttl / 2,
+            None => LONGEST_FIRST_WAIT,
+        };
+        let first = match self.ttl {
+            _ if proven || patience.silences() > 0 => ttl / 6,
+            // Half of it, and a quarter more.
+            Some(ttl) => (ttl / 8 * 5).min(LONGEST_FIRST_WAIT),
+            None => FIRST_WAIT.max(round_trip * 2).min(LONGEST_FIRST_WAIT),
+        };
+        let patient = sent + patience.limit(first, longest);
+        let Some(expires) = self.expires.filter(|expires| *expires > sent) else {
+            return patient;
+        };
+        // A slow server is waited for as long as it is known to take, and a quarter more.
+        let known = patience.slowest().saturating_mul(5) / 4;
+        let least = sent + known.max(ttl / 6);
+        let latest = expires.checked_sub(ttl / 6).unwrap_or(sent);
+        patient.min(latest.max(least))
+    }
+
     /// What is known at that moment, and when that changes by itself.
-    pub(super) fn standing(&self, now: Instant, cause: ErrorKind) -> (Standing, Option<Instant>) {
+    pub(super) fn standing(&self, now: Instant) -> (Standing, Option<Instant>) {
         let Some(expires) = self.expires.filter(|expires| *expires > now) else {
             return (Standing::Doubtful, None);
         };
         let risk = expires.checked_sub(self.ttl() / 3).unwrap_or(now);
         if risk <= now {
-            (Standing::AtRisk { expires, cause }, Some(expires))
+            (Standing::AtRisk { expires }, Some(expires))
         } else {
             (Standing::Alive { expires }, Some(risk))
         }

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
 
-use crate::call::Request;
 use crate::call::wire::Wire;
-use crate::error::Error;
+use crate::call::{Core, Request};
+use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
 use crate::kv::{LeaseId, ResponseHeader, decode, header};
 use crate::method::Method;
@@ -62,5 +62,19 @@ impl Wire for Revoke {
         Ok(RevokeResponse {
             header: header(reply.header),
         })
+    }
+
+    fn sends(&self, core: &Core) {
+        core.leases.revoking(self.id.as_i64());
+    }
+
+    fn ended(&self, core: &Core, outcome: Result<&RevokeResponse, &Error>) {
+        let gone = match outcome {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::LeaseNotFound,
+        };
+        if gone {
+            core.leases.revoked(self.id.as_i64());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! PURE: when each lease is renewed, what its keepers may believe, and when the stream moves.
+//! PURE: when each lease is renewed, what its keepers may believe, and which streams there are.
 //!
 //! The driver tells what came (answers, a stream that opened or failed) and asks
 //! [`next`](Leases::next) what to do; all rules are here.
@@ -6,16 +6,14 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::renewal::{Asked, Lease, LeaseEnd, Standing};
-use crate::error::ErrorKind;
+use super::renewal::{Lease, LeaseEnd, Standing};
+use super::unanswered::{Asked, Stream, StreamNumber};
 use crate::kv::LeaseId;
+use crate::patience::Patience;
 
 /// Pauses between two streams of which the first gave no answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How many renewals of one lease may wait for their answers on one stream.
-const MOST_ASKED: usize = 8;
 
 /// What the driver has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +21,30 @@ pub(crate) enum Step {
     /// Tell the keepers of the lease.
     Tell(LeaseId, Standing),
     /// Open a stream, not over the link of the one before, and tell what came of it.
-    Open,
-    /// Drop the stream, or the attempt to open one.
-    Close,
-    /// Send a renewal; it counts as sent now.
-    Send(LeaseId),
+    Open(StreamNumber),
+    /// A renewal is overdue on this stream: have its connection looked at.
+    Silent(StreamNumber),
+    /// Drop the stream, or the attempt to open it.
+    Close(StreamNumber),
+    /// Send a renewal on this stream; it counts as sent now.
+    Send(StreamNumber, LeaseId),
     /// Nothing until then, unless something comes.
     Rest(Option<Instant>),
 }
 
-/// All leases that a client keeps, and the stream that they share.
+/// All leases that a client keeps, and the streams that renew them.
+///
+/// ```text
+///            open               overdue                 opened
+///  no stream ───► one stream ───────────► one and another ───► two streams
+///      ▲              ▲  │                                        │
+///      └──────────────┼──┘ it ends                                │
+///                     └───────────────────────────────────────────┘
+///                       an answer on either, or the end of either
+/// ```
+///
+/// A stream whose answers are overdue stays while another one is tried, so that a slow server is
+/// still heard and no time is lost. A second stream that is silent too makes room for a third.
 #[derive(Debug)]
 pub(crate) struct Leases {
     leases: HashMap<LeaseId, Lease>,
@@ -40,28 +52,24 @@ pub(crate) struct Leases {
     sends: BTreeSet<(Instant, LeaseId)>,
     /// When what is known of a lease changes by itself.
     turns: BTreeSet<(Instant, LeaseId)>,
-    /// Until when a renewal under way should have its answer.
-    limits: BTreeSet<(Instant, LeaseId)>,
     tells: VecDeque<(LeaseId, Standing)>,
-    stream: Stream,
-    /// Renewals without answers on this stream, also of leases that nobody keeps any more.
-    asked: HashMap<LeaseId, VecDeque<Asked>>,
-    /// Streams in a row that gave no answer.
+    /// The stream in use, and behind it the one that is tried instead.
+    ///
+    /// INVARIANT: at most two, and the first of two is silent: `next_stream` opens no other.
+    streams: Vec<Stream>,
+    closes: VecDeque<StreamNumber>,
+    streams_opened: u64,
+    /// No stream is opened before that.
+    open_at: Option<Instant>,
+    /// The client was closed.
+    closed: bool,
+    patience: Patience,
+    /// Whether any renewal was answered.
+    proven: bool,
+    /// Streams in a row that ended without an answer.
     failures: u32,
-    cause: ErrorKind,
     generation: u64,
     random: fastrand::Rng,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Stream {
-    /// To be opened, but not before then.
-    Closed(Option<Instant>),
-    Opening,
-    /// With when an answer last came, or else when it was opened.
-    Open(Instant),
-    /// The client was closed.
-    Over,
 }
 
 impl Leases {
@@ -70,12 +78,15 @@ impl Leases {
             leases: HashMap::new(),
             sends: BTreeSet::new(),
             turns: BTreeSet::new(),
-            limits: BTreeSet::new(),
             tells: VecDeque::new(),
-            stream: Stream::Closed(None),
-            asked: HashMap::new(),
+            streams: Vec::new(),
+            closes: VecDeque::new(),
+            streams_opened: 0,
+            open_at: None,
+            closed: false,
+            patience: Patience::default(),
+            proven: false,
             failures: 0,
-            cause: ErrorKind::Unavailable,
             generation: 0,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -83,22 +94,24 @@ impl Leases {
 
     /// Whether there is nothing to do until another lease is kept.
     pub(crate) fn is_idle(&self) -> bool {
-        self.leases.is_empty() && self.tells.is_empty() && !self.is_busy()
+        let nothing_to_do = self.tells.is_empty() && self.closes.is_empty();
+        self.leases.is_empty() && self.streams.is_empty() && nothing_to_do
     }
 
-    fn is_busy(&self) -> bool {
-        matches!(self.stream, Stream::Opening | Stream::Open(_))
-    }
-
-    /// One keeper more for a lease; the first renewal is due at once.
-    pub(crate) fn keep(&mut self, id: LeaseId, now: Instant) {
+    /// One keeper more for a lease; the first renewal is due at once. `ttl` is what the reply to
+    /// the grant said, if this client has granted the lease.
+    pub(crate) fn keep(&mut self, id: LeaseId, ttl: Option<Duration>, now: Instant) {
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.keepers += 1;
             return;
         }
         self.generation += 1;
-        self.sends.insert((now, id));
-        self.leases.insert(id, Lease::new(self.generation, now));
+        self.leases.insert(id, Lease::new(self.generation, ttl));
+        if self.closed {
+            self.lose(id, LeaseEnd::ClientClosed);
+        } else {
+            self.set_send(id, Some(now));
+        }
     }
 
     /// One keeper less for a lease.
@@ -114,25 +127,68 @@ impl Leases {
         }
     }
 
+    /// The client sends a request that revokes the lease. If the server then says that the lease
+    /// is gone, this is why.
+    pub(crate) fn revoking(&mut self, id: LeaseId) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.revoking = true;
+        }
+    }
+
     /// The client has revoked a lease.
     pub(crate) fn revoked(&mut self, id: LeaseId) {
         self.lose(id, LeaseEnd::Revoked);
     }
 
-    /// The stream is open.
-    pub(crate) fn opened(&mut self, now: Instant) {
-        if matches!(self.stream, Stream::Opening) {
-            self.stream = Stream::Open(now);
+    /// The client was closed: nothing is renewed from now on.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.close_streams();
+        let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
+        for id in ids {
+            self.lose(id, LeaseEnd::ClientClosed);
+        }
+    }
+
+    /// The stream is open; `round_trip` is that of its connection.
+    pub(crate) fn opened(&mut self, number: StreamNumber, round_trip: Duration, now: Instant) {
+        let Some(stream) = self.streams.iter_mut().find(|one| one.number == number) else {
+            return;
+        };
+        stream.opened(round_trip, now);
+        // What the other stream has not answered is asked here again.
+        let other = self.streams.iter().find(|one| one.number != number);
+        for id in other.map(Stream::waiting).unwrap_or_default() {
+            self.send_again(id, now);
         }
     }
 
     /// The stream has ended, or could not be opened.
-    pub(crate) fn failed(&mut self, cause: ErrorKind, now: Instant) {
-        if self.is_busy() {
-            self.shut(cause, now);
-        }
-        if cause == ErrorKind::Closed {
-            self.stream = Stream::Over;
+    pub(crate) fn failed(&mut self, number: StreamNumber, now: Instant) {
+        let Some(place) = self.streams.iter().position(|one| one.number == number) else {
+            return;
+        };
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LONGEST_PAUSE)
+            .mul_f64(0.5 + self.random.f64() / 2.0);
+        self.failures = self.failures.saturating_add(1);
+        self.open_at = Some(now + pause);
+        self.remove_stream(place, now);
+    }
+
+    /// The clocks say that time has passed that was not counted: no answer to an earlier renewal
+    /// says until when a lease lives.
+    pub(crate) fn clocks_jumped(&mut self, now: Instant) {
+        let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
+        for id in ids {
+            self.generation += 1;
+            if let Some(lease) = self.leases.get_mut(&id) {
+                lease.generation = self.generation;
+                lease.expires = None;
+            }
+            self.set_send(id, Some(now));
+            self.turn(id, now);
         }
     }
 
@@ -141,27 +197,46 @@ impl Leases {
     /// INVARIANT: a lease is known to live for its time-to-live from when the renewal was *sent*:
     /// the server counted from a moment after that, whenever its answer came. Of several
     /// renewals under way the oldest counts.
-    pub(crate) fn answered(&mut self, id: LeaseId, seconds: i64, now: Instant) {
-        if !matches!(self.stream, Stream::Open(_)) {
+    pub(crate) fn answered(
+        &mut self,
+        number: StreamNumber,
+        id: LeaseId,
+        seconds: i64,
+        now: Instant,
+    ) {
+        let Some(place) = self.streams.iter().position(|one| one.number == number) else {
             return;
-        }
-        self.stream = Stream::Open(now);
-        self.failures = 0;
-        let Some(asked) = self.take_asked(id) else {
+        };
+        let first = !self.streams[place].is_proven();
+        let Some(asked) = self.streams[place].take(id, now) else {
             // Nobody has asked: no reason to believe it.
             return;
         };
+        if first {
+            // The time that another server took says nothing of this one.
+            self.patience = Patience::default();
+        }
+        self.patience
+            .answered(now.saturating_duration_since(asked.sent));
+        self.proven = true;
+        self.failures = 0;
+        if self.streams.len() > 1 {
+            // The first answer decides which stream stays.
+            self.closes.push_back(self.streams[1 - place].number);
+            self.remove_stream(1 - place, now);
+        }
         let Some(lease) = self.leases.get(&id) else {
             return;
         };
         if lease.generation != asked.generation {
+            self.set_limit(id);
             return;
         }
         match u64::try_from(seconds) {
             Ok(seconds @ 1..) => self.renewed(id, asked.sent, seconds, now),
             _ => {
                 let early = lease.expires.is_some_and(|expires| now < expires);
-                let end = if early {
+                let end = if early || lease.revoking {
                     LeaseEnd::Revoked
                 } else {
                     LeaseEnd::Expired
@@ -171,61 +246,41 @@ impl Leases {
         }
     }
 
-    fn take_asked(&mut self, id: LeaseId) -> Option<Asked> {
-        let queue = self.asked.get_mut(&id)?;
-        let asked = queue.pop_front();
-        if queue.is_empty() {
-            self.asked.remove(&id);
-        }
-        asked
-    }
-
     fn renewed(&mut self, id: LeaseId, sent: Instant, seconds: u64, now: Instant) {
         let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };
         let due = lease.renew(sent, seconds, self.random.f64());
-        let earliest = lease.sent.map_or(now, |last| last + lease.patience());
-        let waiting = self.asked.get(&id).and_then(|queue| queue.front());
-        let limit = waiting.map(|asked| asked.sent + lease.patience());
-        self.set_send(id, due.max(earliest));
-        self.set_limit(id, limit);
+        self.set_send(id, Some(due));
+        self.set_limit(id);
         self.turn(id, now);
     }
 
-    /// What is to be done now. `ready` says that a renewal could leave at once.
-    pub(crate) fn next(&mut self, now: Instant, ready: bool) -> Step {
+    /// What is to be done now. `ready` says whether a renewal could leave on a stream at once.
+    pub(crate) fn next(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
+        if let Some(number) = self.closes.pop_front() {
+            return Step::Close(number);
+        }
         if let Some(step) = self.next_tell(now) {
             return step;
         }
         if self.leases.is_empty() {
-            return self.next_without_leases();
+            self.close_streams();
+            return match self.closes.pop_front() {
+                Some(number) => Step::Close(number),
+                None => Step::Rest(None),
+            };
         }
-        let turn = self.turns.first().map(|(at, _)| *at);
-        let other = match self.stream {
-            Stream::Over | Stream::Opening => None,
-            Stream::Closed(Some(at)) if at > now => Some(at),
-            Stream::Closed(_) => {
-                self.stream = Stream::Opening;
-                return Step::Open;
-            }
-            Stream::Open(heard) => {
-                let limit = self.limit(heard, now);
-                if limit.is_some_and(|limit| limit <= now) {
-                    self.shut(ErrorKind::Timeout, now);
-                    return Step::Close;
-                }
-                let send = self.sends.first().copied().filter(|_| ready);
-                match send {
-                    Some((at, id)) if at <= now => {
-                        self.send(id, now);
-                        return Step::Send(id);
-                    }
-                    send => earlier(limit, send.map(|(at, _)| at)),
-                }
-            }
+        let stream = match self.next_stream(now) {
+            Step::Rest(until) => until,
+            step => return step,
         };
-        Step::Rest(earlier(turn, other))
+        let send = match self.next_send(now, ready) {
+            Step::Rest(until) => until,
+            step => return step,
+        };
+        let turn = self.turns.first().map(|(at, _)| *at);
+        Step::Rest([turn, stream, send].into_iter().flatten().min())
     }
 
     /// What is still to be told, before anything else happens to the lease.
@@ -245,66 +300,161 @@ impl Leases {
         Some(Step::Tell(id, standing))
     }
 
-    fn next_without_leases(&mut self) -> Step {
-        if self.is_busy() {
-            self.stream = Stream::Closed(None);
-            self.asked.clear();
-            return Step::Close;
+    /// Opens a stream where one is wanted, and finds those that are silent.
+    fn next_stream(&mut self, now: Instant) -> Step {
+        let limit = self.limit(now);
+        if limit.is_some_and(|limit| limit <= now) {
+            return self.overdue(now);
+        }
+        let wanted = match self.streams.as_slice() {
+            [] => true,
+            [only] => only.is_silent(),
+            _ => false,
+        };
+        match self.open_at.filter(|at| *at > now) {
+            _ if !wanted => Step::Rest(limit),
+            Some(at) => Step::Rest(Some(at)),
+            None => {
+                self.streams_opened += 1;
+                let number = StreamNumber(self.streams_opened);
+                self.streams.push(Stream::new(number, now));
+                Step::Open(number)
+            }
+        }
+    }
+
+    /// A renewal is overdue on the newest stream.
+    fn overdue(&mut self, now: Instant) -> Step {
+        self.patience.silent();
+        let second = self.streams.len() > 1;
+        let lost = self.has_lost_answer();
+        // INVARIANT: it was this stream that had a limit.
+        let Some(stream) = self.streams.last_mut() else {
+            return Step::Rest(None);
+        };
+        let number = stream.number;
+        stream.set_silent();
+        if second || lost {
+            self.closes.push_back(number);
+            self.remove_stream(self.streams.len() - 1, now);
+        }
+        Step::Silent(number)
+    }
+
+    /// Whether the overdue renewal was passed over by the server: waiting for it is no use.
+    fn has_lost_answer(&self) -> bool {
+        let lost = || {
+            let stream = self.streams.last()?;
+            let (_, id) = stream.first_limit()?;
+            let sent = stream.oldest(id, self.leases.get(&id)?.generation)?;
+            Some(stream.has_passed(sent))
+        };
+        lost().unwrap_or(false)
+    }
+
+    /// When a renewal on the newest stream is overdue, unless that was found already.
+    ///
+    /// INVARIANT: a stream is not silent while anything is answered on it: a server that gets on
+    /// with the renewals of ten thousand leases is not asked for all of them again.
+    fn limit(&mut self, now: Instant) -> Option<Instant> {
+        loop {
+            let stream = self.streams.last()?;
+            if !stream.is_open() || stream.is_silent() {
+                return None;
+            }
+            let (limit, id) = stream.first_limit()?;
+            if limit > now {
+                return Some(limit);
+            }
+            let later = self.limit_of(stream, id);
+            if later.is_some_and(|later| later <= now) {
+                return later;
+            }
+            self.streams.last_mut()?.set_limit(id, later);
+        }
+    }
+
+    /// When the oldest renewal of a lease is overdue on a stream.
+    fn limit_of(&self, stream: &Stream, id: LeaseId) -> Option<Instant> {
+        let lease = self.leases.get(&id)?;
+        let sent = stream.oldest(id, lease.generation)?;
+        let overdue = lease.overdue(sent, &self.patience, self.proven, stream.round_trip);
+        if stream.has_passed(sent) {
+            return Some(overdue);
+        }
+        Some(overdue.max(stream.heard() + lease.distance()))
+    }
+
+    /// Notes on each stream when the oldest renewal of a lease is overdue.
+    fn set_limit(&mut self, id: LeaseId) {
+        for place in 0..self.streams.len() {
+            let limit = self.limit_of(&self.streams[place], id);
+            self.streams[place].set_limit(id, limit);
+        }
+    }
+
+    fn next_send(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
+        let newest = self.streams.iter().rposition(Stream::is_open);
+        let Some(place) = newest.filter(|place| ready(self.streams[*place].number)) else {
+            return Step::Rest(None);
+        };
+        while let Some((at, id)) = self.sends.first().copied() {
+            if at > now {
+                return Step::Rest(Some(at));
+            }
+            if self.send(place, id, now) {
+                return Step::Send(self.streams[place].number, id);
+            }
         }
         Step::Rest(None)
     }
 
-    /// When the stream is to be taken for stuck: a renewal has waited for a sixth of its lease's
-    /// time-to-live, and nothing else was answered for as long. A slow server that gets on with
-    /// its work is not left: that would only make it do it again.
-    fn limit(&mut self, heard: Instant, now: Instant) -> Option<Instant> {
-        loop {
-            let (limit, id) = self.limits.first().copied()?;
-            let patience = self.leases.get(&id)?.patience();
-            if limit > now || heard + patience <= limit {
-                return Some(limit);
-            }
-            self.set_limit(id, Some(heard + patience));
-        }
-    }
-
-    fn send(&mut self, id: LeaseId, now: Instant) {
+    /// Notes a renewal as sent; says whether it may be sent at all.
+    fn send(&mut self, place: usize, id: LeaseId, now: Instant) -> bool {
+        let stream = &self.streams[place];
         let Some(lease) = self.leases.get_mut(&id) else {
-            return;
+            return false;
         };
+        let depth = lease.depth(stream.round_trip);
+        let unanswered = stream.unanswered(id, lease.generation);
+        if unanswered >= depth {
+            self.set_send(id, None);
+            return false;
+        }
         lease.tries = lease.tries.saturating_add(1);
         lease.sent = Some(now);
-        let (next, limit) = (
-            now + lease.gap(),
-            lease.limit.or(Some(now + lease.patience())),
-        );
         let asked = Asked {
             sent: now,
             generation: lease.generation,
         };
-        let queue = self.asked.entry(id).or_default();
-        // What is not noted here can only be believed less.
-        if queue.len() < MOST_ASKED {
-            queue.push_back(asked);
-        }
+        let next = (unanswered + 1 < depth).then(|| now + lease.distance());
+        let overdue = lease.overdue(now, &self.patience, self.proven, stream.round_trip);
+        self.streams[place].asked(id, asked, overdue);
         self.set_send(id, next);
-        self.set_limit(id, limit);
+        true
     }
 
-    /// The stream is gone; what was asked on it is not going to be answered.
-    fn shut(&mut self, cause: ErrorKind, now: Instant) {
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST_PAUSE)
-            .mul_f64(0.5 + self.random.f64() / 2.0);
-        self.failures = self.failures.saturating_add(1);
-        self.cause = cause;
-        self.stream = Stream::Closed(Some(now + pause));
-        self.asked.clear();
-        self.limits.clear();
-        for lease in self.leases.values_mut() {
-            lease.limit = None;
+    /// A renewal of the lease went out on a stream that may not answer it.
+    fn send_again(&mut self, id: LeaseId, now: Instant) {
+        let Some(lease) = self.leases.get(&id) else {
+            return;
+        };
+        let again = lease.sent.map_or(now, |sent| sent + lease.gap()).max(now);
+        let sooner = lease.send.map_or(again, |send| send.min(again));
+        self.set_send(id, Some(sooner));
+    }
+
+    /// Removes a stream; what it has not answered is asked again on the next one.
+    fn remove_stream(&mut self, place: usize, now: Instant) {
+        let stream = self.streams.remove(place);
+        for id in stream.waiting() {
+            self.send_again(id, now);
         }
+    }
+
+    fn close_streams(&mut self) {
+        let numbers = self.streams.drain(..).map(|stream| stream.number);
+        self.closes.extend(numbers);
     }
 
     fn lose(&mut self, id: LeaseId, end: LeaseEnd) {
@@ -315,9 +465,11 @@ impl Leases {
     }
 
     fn forget(&mut self, id: LeaseId) {
-        self.set_limit(id, None);
+        self.set_send(id, None);
+        for stream in &mut self.streams {
+            stream.set_limit(id, None);
+        }
         if let Some(lease) = self.leases.remove(&id) {
-            self.sends.remove(&(lease.send, id));
             if let Some(turn) = lease.turn {
                 self.turns.remove(&(turn, id));
             }
@@ -327,15 +479,10 @@ impl Leases {
 
     /// Looks at what is known of a lease, and notes when to look again.
     fn turn(&mut self, id: LeaseId, now: Instant) {
-        let cause = if self.is_busy() {
-            ErrorKind::Timeout
-        } else {
-            self.cause
-        };
         let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };
-        let (standing, turn) = lease.standing(now, cause);
+        let (standing, turn) = lease.standing(now);
         let before = std::mem::replace(&mut lease.turn, turn);
         if let Some(before) = before {
             self.turns.remove(&(before, id));
@@ -349,30 +496,15 @@ impl Leases {
         }
     }
 
-    fn set_send(&mut self, id: LeaseId, at: Instant) {
+    fn set_send(&mut self, id: LeaseId, at: Option<Instant>) {
         if let Some(lease) = self.leases.get_mut(&id) {
-            self.sends.remove(&(lease.send, id));
-            lease.send = at;
-            self.sends.insert((at, id));
-        }
-    }
-
-    fn set_limit(&mut self, id: LeaseId, at: Option<Instant>) {
-        if let Some(lease) = self.leases.get_mut(&id) {
-            if let Some(before) = std::mem::replace(&mut lease.limit, at) {
-                self.limits.remove(&(before, id));
+            if let Some(before) = std::mem::replace(&mut lease.send, at) {
+                self.sends.remove(&(before, id));
             }
             if let Some(at) = at {
-                self.limits.insert((at, id));
+                self.sends.insert((at, id));
             }
         }
-    }
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }
 

@@ -28,6 +28,8 @@ fn is_alive(state: LeaseState) -> bool {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Manner {
     Answer,
+    /// Answers one renewal after the other, each after so long.
+    Slow(Duration),
     Gone,
     Silent,
     NoLeader,
@@ -87,11 +89,25 @@ impl Script {
     }
 
     fn answer(&self, asked: Asked) {
-        let silent = self.manner() == Manner::Silent;
+        let manner = self.manner();
+        let silent = manner == Manner::Silent;
         if asked.path.ends_with("/LeaseRevoke") && !silent {
+            if manner == Manner::Gone {
+                return asked.fail("5", "etcdserver: requested lease not found");
+            }
             let revoke = pb::LeaseRevokeRequest::decode(asked.message.clone());
             let id = revoke.expect("a request").id;
             self.revoked.lock().expect("no panic").push(id);
+        }
+        if asked.path.ends_with("/LeaseGrant") && !silent {
+            let grant = pb::LeaseGrantRequest::decode(asked.message.clone());
+            let grant = grant.expect("a request");
+            return asked.answer(framed(&pb::LeaseGrantResponse {
+                header: header(2),
+                id: grant.id,
+                ttl: grant.ttl,
+                ..pb::LeaseGrantResponse::default()
+            }));
         }
         let hangs = asked.message.windows(4).any(|part| part == b"hang");
         if silent || hangs {
@@ -135,6 +151,10 @@ impl Script {
                 self.renewals.lock().expect("no panic").push(id);
                 let ttl = match self.manner() {
                     Manner::Answer => 6,
+                    Manner::Slow(delay) => {
+                        sleep(delay).await;
+                        6
+                    }
                     Manner::Gone => 0,
                     Manner::Silent | Manner::NoLeader => continue,
                 };
@@ -157,7 +177,7 @@ async fn all_handles_share_one_stream_which_ends_with_the_last_keeper() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let mut first = client.keep(id(7));
-    assert_eq!(first.state(), LeaseState::Doubtful);
+    assert_eq!(first.state(), LeaseState::Doubtful { cause: None });
     assert!(is_alive(first.changed().await));
     let mut second = client.namespace("n/").with_timeout(TTL).keep(id(8));
     assert!(is_alive(second.changed().await));
@@ -271,11 +291,17 @@ async fn risk_doubt_and_recovery_are_told() {
     match keeper.changed().await {
         LeaseState::AtRisk { remaining, cause } => {
             assert!(remaining <= TTL / 3 && remaining > TTL / 4, "{remaining:?}");
-            assert_eq!(cause, ErrorKind::Timeout);
+            assert_eq!(cause.kind(), ErrorKind::Timeout);
+            let endpoint = cause.endpoint().map(ToString::to_string);
+            assert_eq!(endpoint.as_deref(), Some("http://one:1"), "{cause}");
         }
         state => panic!("{state:?}"),
     }
-    assert_eq!(keeper.changed().await, LeaseState::Doubtful);
+    let doubtful = |state| match state {
+        LeaseState::Doubtful { cause } => cause.map(|cause| cause.kind()),
+        state => panic!("{state:?}"),
+    };
+    assert_eq!(doubtful(keeper.changed().await), Some(ErrorKind::Timeout));
     sleep(TTL).await;
     script.become_(Manner::Answer);
     assert!(is_alive(keeper.changed().await));
@@ -290,12 +316,13 @@ async fn a_closed_client_renews_nothing() {
     let left = client.close(Duration::ZERO).await;
     assert_eq!(left.leases, [id(7)]);
     let renewals = script.renewals();
-    let cause = match keeper.changed().await {
-        LeaseState::AtRisk { cause, .. } => cause,
-        state => panic!("{state:?}"),
-    };
-    assert_eq!(cause, ErrorKind::Closed);
-    assert_eq!(keeper.changed().await, LeaseState::Doubtful);
+    let closed = LeaseState::Lost(LeaseEnd::ClientClosed);
+    assert_eq!(keeper.changed().await, closed);
+    assert_eq!(keeper.changed().await, closed);
+    assert_eq!(keeper.lost().await, LeaseEnd::ClientClosed);
+    // A keeper that is made on a closed client ends as well.
+    assert_eq!(client.keep(id(7)).lost().await, LeaseEnd::ClientClosed);
+    assert_eq!(client.keep(id(8)).changed().await, closed);
     sleep(TTL * 10).await;
     assert_eq!(script.opened.load(Ordering::Relaxed), 1);
     assert_eq!(script.renewals(), renewals);
@@ -365,4 +392,206 @@ fn what_is_awaited_can_be_spawned() {
         is_send(&keeper.revoke());
     }
     let _ = check;
+}
+
+/// Renewals that take nearly half of the time-to-live, the first one too.
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_keeps_a_lease_alive_over_one_stream() {
+    let script = Script::new(Manner::Slow(TTL * 12 / 25));
+    let client = one(&script).client().await;
+    let lease = client.grant(TTL).await.expect("an answer");
+    let mut keeper = client.keep(lease.id);
+    assert!(is_alive(keeper.changed().await));
+    for _ in 0..600 {
+        sleep(TTL / 60).await;
+        let state = keeper.state();
+        assert!(!matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
+    }
+    assert_eq!(script.opened.load(Ordering::Relaxed), 1);
+}
+
+/// The time-to-live is not known before the first answer, so another stream is tried meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_slow_first_answer_is_waited_for_beside_another_stream() {
+    let script = Script::new(Manner::Slow(TTL * 12 / 25));
+    let client = one(&script).client().await;
+    let mut keeper = client.keep(id(7));
+    assert!(is_alive(keeper.changed().await));
+    let before = script.opened.load(Ordering::Relaxed);
+    assert!((2..=3).contains(&before), "{before}");
+    for _ in 0..600 {
+        sleep(TTL / 60).await;
+        let state = keeper.state();
+        assert!(!matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
+    }
+    assert_eq!(script.opened.load(Ordering::Relaxed), before);
+    assert_eq!(script.open.load(Ordering::Relaxed), 1);
+}
+
+/// The stream over the silent member stays open until the other member has answered.
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_two_seconds_survives_a_member_that_hangs() {
+    for hung in [0, 1] {
+        let scripts = [Script::new(Manner::Answer), Script::new(Manner::Answer)];
+        scripts[hung].become_(Manner::Silent);
+        let [one, two] = scripts.clone();
+        let peers = Peers::one(move |_, stream| one.clone().serve(stream))
+            .and("http://two:1", move |_, stream| two.clone().serve(stream));
+        let client = peers.client().await;
+        let mut keeper = client.keep(id(7));
+        let begun = tokio::time::Instant::now();
+        assert!(is_alive(keeper.changed().await));
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+/// A member at which connections are refused, or which demands a token that is not to be had.
+#[tokio::test(start_paused = true)]
+async fn a_state_names_what_keeps_renewals_from_being_answered() {
+    let script = Script::new(Manner::Answer);
+    let (one, refused) = (script.clone(), Arc::new(AtomicUsize::new(0)));
+    let refuses = Arc::clone(&refused);
+    let peers = Peers::one(move |_, stream| {
+        let (script, refuses) = (one.clone(), Arc::clone(&refuses));
+        async move {
+            if refuses.load(Ordering::Relaxed) == 0 {
+                tokio::select! {
+                    () = script.serve(stream) => {}
+                    () = until_set(&refuses) => {}
+                }
+            }
+        }
+    });
+    let client = peers.client().await;
+    let mut keeper = client.keep(id(7));
+    assert!(is_alive(keeper.changed().await));
+    refused.store(1, Ordering::Relaxed);
+    let LeaseState::AtRisk { cause, .. } = keeper.changed().await else {
+        panic!("{:?}", keeper.state());
+    };
+    assert_eq!(cause.kind(), ErrorKind::Unavailable, "{cause}");
+    assert!(cause.to_string().contains("http://one:1"), "{cause}");
+    let LeaseState::Doubtful { cause: Some(cause) } = keeper.changed().await else {
+        panic!("{:?}", keeper.state());
+    };
+    assert_eq!(cause.kind(), ErrorKind::Unavailable, "{cause}");
+    assert!(cause.endpoint().is_some() && !cause.message().is_empty());
+
+    // A keeper that is made meanwhile knows as much.
+    let late = client.keep(id(8));
+    sleep(TTL).await;
+    let state = late.state();
+    assert!(
+        matches!(state, LeaseState::Doubtful { cause: Some(_) }),
+        "{state:?}"
+    );
+
+    let script = Script::new(Manner::NoLeader);
+    let client = self::one(&script).client().await;
+    let keeper = client.keep(id(7));
+    sleep(TTL).await;
+    let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
+        panic!("{:?}", keeper.state());
+    };
+    assert_eq!(cause.kind(), ErrorKind::NoLeader, "{cause}");
+    assert!(cause.to_string().contains("http://one:1"), "{cause}");
+}
+
+async fn until_set(flag: &AtomicUsize) {
+    while flag.load(Ordering::Relaxed) == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_of_the_same_client_is_told_at_once() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let keepers = [client.keep(id(7)), client.namespace("n/").keep(id(7))];
+    sleep(TTL / 10).await;
+    assert!(keepers.iter().all(|keeper| is_alive(keeper.state())));
+    let before = script.renewals();
+    client
+        .with_timeout(TTL)
+        .revoke(id(7))
+        .await
+        .expect("an answer");
+    for keeper in &keepers {
+        assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
+    }
+    assert_eq!(
+        script.renewals(),
+        before,
+        "no renewal was needed to find out"
+    );
+
+    // A request value that is run on its own does the same.
+    let keeper = client.keep(id(7));
+    sleep(TTL / 10).await;
+    client
+        .run(crate::Revoke::new(id(7)))
+        .await
+        .expect("an answer");
+    assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_that_finds_no_lease_is_told_as_revoked_and_one_without_an_answer_is_not() {
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let keeper = client.keep(id(7));
+    sleep(TTL / 10).await;
+    script.become_(Manner::Silent);
+    let error = client.revoke(id(7)).timeout(TTL / 60).await;
+    assert_eq!(
+        error.expect_err("silent").outcome(),
+        crate::Outcome::Unknown
+    );
+    assert!(is_alive(keeper.state()));
+    script.become_(Manner::Gone);
+    let error = client.revoke(id(7)).await.expect_err("it is gone");
+    assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
+    assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
+}
+
+/// The first renewal may find that the lease is gone before the revoke is answered.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_revoked_before_its_first_answer_has_not_expired() {
+    let script = Script::new(Manner::Gone);
+    script.become_(Manner::Slow(TTL / 6));
+    let client = one(&script).client().await;
+    let keeper = client.keep(id(7));
+    let mut revoke = Box::pin(client.revoke(id(7)).into_future());
+    assert!(super::peer::poll_once(&mut revoke).is_pending());
+    script.become_(Manner::Gone);
+    assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
+}
+
+/// The clock of the machine goes on while the machine sleeps, and that of the leases does not.
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_of_the_machine_a_lease_is_in_doubt_until_the_next_answer() {
+    use crate::lease::hub::tests::SLEPT;
+
+    let script = Script::new(Manner::Answer);
+    let client = one(&script).client().await;
+    let mut keeper = client.keep(id(7));
+    assert!(is_alive(keeper.changed().await));
+    script.become_(Manner::Silent);
+    let renewals = script.renewals();
+    SLEPT.set(TTL / 2);
+    let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
+        panic!("{:?}", keeper.state());
+    };
+    assert!(cause.to_string().contains("slept"), "{cause}");
+    let state = keeper.changed().await;
+    assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(script.renewals(), renewals + 1, "it renews at once");
+    script.become_(Manner::Answer);
+    assert!(is_alive(keeper.changed().await));
+    SLEPT.set(Duration::ZERO);
 }

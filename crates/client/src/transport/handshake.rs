@@ -196,6 +196,7 @@ async fn greet(
         pong = poll_fn(|cx| ping_pong.poll_pong(cx)) => {
             pong.map_err(failed)?;
             let round_trip = now().saturating_duration_since(asked);
+            pulse.set_round_trip(round_trip);
             Ok(Wire { sender, task, ping_pong, pulse, round_trip })
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Pulse {
     writes: AtomicU64,
     /// How many replies have shown that the member serves.
     served: AtomicU64,
+    /// Microseconds that the ping of the handshake has taken.
+    round_trip: AtomicU64,
     /// Something happened that the watcher has to look at.
     pub(crate) stir: Notify,
     /// Why we ended the connection, if it was us.
@@ -54,6 +56,7 @@ impl Pulse {
             heard: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             served: AtomicU64::new(0),
+            round_trip: AtomicU64::new(0),
             stir: Notify::new(),
             ending: OnceLock::new(),
         }
@@ -168,6 +171,17 @@ impl Pulse {
 
     pub(crate) fn leave(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Notes the round trip of the ping that proved the connection.
+    pub(crate) fn set_round_trip(&self, taken: Duration) {
+        let taken = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
+        self.round_trip.store(taken, Ordering::Relaxed);
+    }
+
+    /// How long the network takes for a question and its answer, as seen in the handshake.
+    pub(crate) fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.round_trip.load(Ordering::Relaxed))
     }
 
     /// When bytes last came in.

@@ -23,7 +23,7 @@ async fn kept_for(client: &Client, ttl: Duration) -> LeaseKeeper {
         .unwrap();
     let mut keeper = client.keep(lease.id);
     let state = keeper.changed().await;
-    assert!(is_alive(state), "{state:?}");
+    assert!(is_alive(state.clone()), "{state:?}");
     keeper
 }
 
@@ -180,15 +180,17 @@ async fn what_is_known_of_a_lease_when_the_server_is_away() {
         };
         assert!(remaining <= TTL / 3);
         assert!(
-            [ErrorKind::Unavailable, ErrorKind::Timeout].contains(&cause),
-            "{cause:?}"
+            [ErrorKind::Unavailable, ErrorKind::Timeout].contains(&cause.kind()),
+            "{cause}"
         );
         let begun = Instant::now();
-        assert_eq!(keeper.changed().await, LeaseState::Doubtful);
+        let state = keeper.changed().await;
+        assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
         assert!(begun.elapsed() + Duration::from_millis(10) >= remaining);
         // Server time is what counts: it is lost when the server says so.
         tokio::time::sleep(TTL).await;
-        assert_eq!(keeper.state(), LeaseState::Doubtful);
+        let state = keeper.state();
+        assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
         proxy.heal();
         assert_eq!(lost(&keeper).await, LeaseEnd::Expired);
     })

@@ -1,0 +1,93 @@
+//! PURE: whether time has passed that the monotonic clock did not count.
+//!
+//! On Linux and macOS the clock behind `Instant` stands still while the machine sleeps. A server
+//! that goes on meanwhile lets a lease run out, and the client still counts it as alive. The wall
+//! clock goes on (it is set from the hardware clock when the machine wakes), so the two clocks
+//! disagree by the time of the sleep. They disagree as well after the wall clock was set; that
+//! cannot be told apart, and costs one renewal.
+
+use std::time::{Duration, Instant};
+
+/// Difference that is taken for no jump: two readings are not made in one moment.
+const TOLERANCE: Duration = Duration::from_millis(500);
+
+/// Part of the time between two readings that the clocks may differ by besides: the wall clock
+/// may be corrected by up to a twelfth of it (`maxslewrate` of chrony).
+const SLEW: u32 = 8;
+
+/// A reading of both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    monotonic: Instant,
+    /// Time since the Unix epoch.
+    wall: Duration,
+}
+
+impl Reading {
+    pub(super) fn new(monotonic: Instant, wall: Duration) -> Self {
+        Self { monotonic, wall }
+    }
+
+    /// Whether one clock has gone further than the other until a later reading.
+    ///
+    /// A sleep of less than the tolerance is not seen.
+    pub(super) fn jumped(self, later: Self) -> bool {
+        let monotonic = later.monotonic.saturating_duration_since(self.monotonic);
+        let difference = match later.wall.checked_sub(self.wall) {
+            Some(wall) => wall.abs_diff(monotonic),
+            None => self.wall.abs_diff(later.wall).saturating_add(monotonic),
+        };
+        difference > TOLERANCE + monotonic / SLEW
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What two readings say that are so many milliseconds apart on each clock.
+    fn jumped(monotonic: u64, wall: i64) -> bool {
+        let start = Duration::from_secs(1_700_000_000);
+        let step = Duration::from_millis(wall.unsigned_abs());
+        let now = Instant::now();
+        let before = Reading::new(now, start);
+        let after = if wall < 0 { start - step } else { start + step };
+        before.jumped(Reading::new(now + Duration::from_millis(monotonic), after))
+    }
+
+    #[test]
+    fn clocks_that_go_on_together_have_not_jumped() {
+        assert!(!jumped(0, 0));
+        assert!(!jumped(10_000, 10_000));
+        assert!(!jumped(10_000, 10_400));
+        assert!(!jumped(0, -400));
+    }
+
+    #[test]
+    fn a_correction_at_the_rate_of_a_time_daemon_is_no_jump() {
+        assert!(!jumped(60_000, 65_000));
+        assert!(!jumped(60_000, 55_000));
+    }
+
+    #[test]
+    fn a_sleep_is_a_jump() {
+        assert!(jumped(0, 1_000));
+        assert!(jumped(10_000, 3_610_000));
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_back_is_a_jump() {
+        assert!(jumped(1_000, -3_600_000));
+        assert!(jumped(10_000, 2_000));
+    }
+
+    #[test]
+    fn extreme_readings_do_not_overflow() {
+        let now = Instant::now();
+        let (first, last) = (
+            Reading::new(now, Duration::ZERO),
+            Reading::new(now, Duration::MAX),
+        );
+        assert!(first.jumped(last) && last.jumped(first));
+    }
+}

@@ -1,0 +1,138 @@
+//! One stream of renewals: opened, listened to, written to.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use etcdex_proto::etcdserverpb::LeaseKeepAliveRequest;
+
+use crate::error::Error;
+use crate::kv::LeaseId;
+use crate::lease::unanswered::StreamNumber;
+use crate::method::Method;
+use crate::transport::stream::{Incoming, Outgoing, open};
+use crate::transport::{Failure, Head, Occupancy, Pass, frame};
+
+/// A place for a stream on a connection, and the token that the stream brings.
+type Occupied = (Occupancy, Option<Arc<Pass>>);
+
+/// The wait for such a place.
+pub(super) type Place = Pin<Box<dyn Future<Output = Result<Occupied, Error>> + Send>>;
+
+pub(super) struct Stream {
+    pub(super) number: StreamNumber,
+    line: Line,
+    /// Renewals that wait for the server's window.
+    pub(super) batch: Vec<LeaseId>,
+    /// The token that the stream was opened with.
+    pass: Option<Arc<Pass>>,
+}
+
+enum Line {
+    Opening(Place),
+    Open(Box<Open>),
+}
+
+struct Open {
+    outgoing: Outgoing,
+    incoming: Incoming,
+    /// It takes no more; the incoming side will say why.
+    ended: bool,
+}
+
+pub(super) enum Event {
+    Occupied(Result<Occupied, Error>),
+    Answer(Result<Option<Bytes>, Failure>),
+    Sent(Result<(), Failure>),
+}
+
+impl Stream {
+    pub(super) fn opening(number: StreamNumber, place: Place) -> Self {
+        Self {
+            number,
+            line: Line::Opening(place),
+            batch: Vec::new(),
+            pass: None,
+        }
+    }
+
+    pub(super) fn start(
+        &mut self,
+        occupancy: Occupancy,
+        pass: Option<Arc<Pass>>,
+        limit: usize,
+    ) -> Result<(), Failure> {
+        self.pass = pass;
+        let head = Head {
+            timeout: None,
+            // A member without a leader would keep the stream open and answer nothing.
+            require_leader: true,
+            pass: self.pass.as_deref(),
+        };
+        let (outgoing, incoming) = open(occupancy, Method::LeaseKeepAlive, head, limit)?;
+        self.line = Line::Open(Box::new(Open {
+            outgoing,
+            incoming,
+            ended: false,
+        }));
+        Ok(())
+    }
+
+    /// Whether it is open for renewals.
+    pub(super) fn takes(&self) -> bool {
+        matches!(&self.line, Line::Open(open) if !open.ended)
+    }
+
+    pub(super) fn incoming(&self) -> Option<&Incoming> {
+        match &self.line {
+            Line::Opening(_) => None,
+            Line::Open(open) => Some(&open.incoming),
+        }
+    }
+
+    pub(super) fn pass(&self) -> Option<&Pass> {
+        self.pass.as_deref()
+    }
+
+    /// What came of sending the batch.
+    pub(super) fn sent(&mut self, outcome: &Result<(), Failure>) {
+        self.batch.clear();
+        if let (Err(_), Line::Open(open)) = (outcome, &mut self.line) {
+            open.ended = true;
+        }
+    }
+
+    /// What comes from it, or that the batch has left; nothing is lost when it is dropped.
+    pub(super) async fn event(&mut self) -> Event {
+        let Self { line, batch, .. } = self;
+        let open = match line {
+            Line::Opening(place) => return Event::Occupied(place.as_mut().await),
+            Line::Open(open) => &mut **open,
+        };
+        let (outgoing, incoming) = (&mut open.outgoing, &mut open.incoming);
+        let send = async {
+            match renewals(batch) {
+                Some(frames) => outgoing.send(frames).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            answer = incoming.message() => Event::Answer(answer),
+            sent = send => Event::Sent(sent),
+        }
+    }
+}
+
+/// The messages of a batch, one behind the other.
+fn renewals(batch: &[LeaseId]) -> Option<Bytes> {
+    let mut frames = BytesMut::with_capacity(batch.len() * 16);
+    for id in batch {
+        let id = id.as_i64();
+        // INVARIANT: a renewal is small, and nothing else can fail.
+        if let Ok(renewal) = frame(&LeaseKeepAliveRequest { id }, usize::MAX) {
+            frames.extend_from_slice(&renewal);
+        }
+    }
+    (!frames.is_empty()).then(|| frames.freeze())
+}

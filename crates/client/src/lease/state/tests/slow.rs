@@ -1,0 +1,214 @@
+//! Servers that are slow, and servers that stop answering.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::{NEAR, Standing, Step, StreamNumber, id, milliseconds, seconds};
+use crate::lease::state::Leases;
+
+/// Where the time between a renewal and its answer goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Slow {
+    /// On the way: renewals follow one another.
+    Network,
+    /// In the server, which does one after the other.
+    Server,
+}
+
+/// A client with one lease, a server that the first stream leads to, and another one.
+struct Pair {
+    ttl: Duration,
+    round_trip: Duration,
+    slow: Slow,
+    /// How long after the start the first server stops to answer and to renew.
+    stops: Duration,
+    start: Instant,
+    now: Instant,
+    leases: Leases,
+    /// Answers on their way; a renewal counts as carried out at half of the way, or at its end
+    /// where the server is slow.
+    answers: BTreeMap<(Instant, u64), StreamNumber>,
+    /// Until when the first server is busy.
+    busy: Instant,
+    /// Until when the lease lives.
+    lives: Instant,
+    renewals: BTreeMap<Instant, ()>,
+    number: u64,
+    open: Vec<StreamNumber>,
+    streams: usize,
+    sent: usize,
+    told: Vec<(Duration, Standing)>,
+}
+
+impl Pair {
+    fn new(ttl: Duration, round_trip: Duration, slow: Slow, stops: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            ttl,
+            round_trip,
+            slow,
+            stops,
+            start: now,
+            now,
+            leases: Leases::new(7),
+            answers: BTreeMap::new(),
+            busy: now,
+            lives: now + ttl,
+            renewals: BTreeMap::new(),
+            number: 0,
+            open: Vec::new(),
+            streams: 0,
+            sent: 0,
+            told: Vec::new(),
+        }
+    }
+
+    fn keep(mut self, known: bool) -> Self {
+        let ttl = known.then_some(self.ttl);
+        self.leases.keep(id(7), ttl, self.now);
+        self
+    }
+
+    /// The first server takes so long, the other one 20 ms.
+    fn send(&mut self, stream: StreamNumber) {
+        self.sent += 1;
+        let stops = self.start + self.stops;
+        let (done, answer) = match (stream, self.slow) {
+            (StreamNumber(1), Slow::Network) => {
+                (self.now + self.round_trip / 2, self.now + self.round_trip)
+            }
+            (StreamNumber(1), Slow::Server) => {
+                self.busy = self.busy.max(self.now) + self.round_trip;
+                (self.busy, self.busy)
+            }
+            _ => (self.now + milliseconds(10), self.now + milliseconds(20)),
+        };
+        let first = stream == StreamNumber(1);
+        if first && done >= stops {
+            return;
+        }
+        self.renewals.insert(done, ());
+        if !first || answer < stops {
+            self.number += 1;
+            self.answers.insert((answer, self.number), stream);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Open(stream) => {
+                self.streams += 1;
+                self.open.push(stream);
+                assert!(self.open.len() <= 2, "three streams");
+                let far = self.slow == Slow::Network && stream == StreamNumber(1);
+                let round_trip = if far { self.round_trip } else { NEAR };
+                self.leases.opened(stream, round_trip, self.now);
+            }
+            Step::Close(stream) => self.open.retain(|open| *open != stream),
+            Step::Send(stream, _) => self.send(stream),
+            Step::Tell(_, standing) => self.told.push((self.now - self.start, standing)),
+            Step::Silent(_) | Step::Rest(_) => {}
+        }
+    }
+
+    /// Goes on for so long; gives until when the lease lived, if it ended.
+    fn run(&mut self, time: Duration) -> Option<Duration> {
+        let end = self.now + time;
+        while self.now < end {
+            let rest = loop {
+                match self.leases.next(self.now, |_| true) {
+                    Step::Rest(rest) => break rest,
+                    step => self.step(step),
+                }
+            };
+            let answer = self.answers.keys().next().map(|(at, _)| *at);
+            let renewal = self.renewals.keys().next().copied();
+            let next = [rest, answer, renewal].into_iter().flatten().min();
+            self.now = next.unwrap_or(end).min(end);
+            if renewal == Some(self.now) {
+                self.renewals.pop_first();
+                if self.lives <= self.now {
+                    return Some(self.lives - self.start);
+                }
+                self.lives = self.now + self.ttl;
+            }
+            if answer == Some(self.now) {
+                let (_, stream) = self.answers.pop_first().expect("it was seen");
+                let seconds = self.ttl.as_secs().cast_signed();
+                if self.open.contains(&stream) {
+                    self.leases.answered(stream, id(7), seconds, self.now);
+                }
+            }
+        }
+        None
+    }
+
+    fn first_alive(&self) -> Option<usize> {
+        let alive = |(_, standing): &(_, Standing)| matches!(standing, Standing::Alive { .. });
+        self.told.iter().position(alive)
+    }
+
+    fn is_ever_doubtful(&self) -> bool {
+        let after = self.first_alive().map_or(&[][..], |at| &self.told[at..]);
+        after
+            .iter()
+            .any(|(_, standing)| *standing == Standing::Doubtful)
+    }
+}
+
+fn ttl() -> impl Strategy<Value = u64> {
+    prop_oneof![2..20_u64, 20..600_u64, 600..3_601_u64]
+}
+
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// The share is in thousandths of half of the time-to-live. The first answer of all is waited
+    /// for with a single stream for 10 s.
+    #[test]
+    fn a_slow_server_keeps_a_lease_alive_over_one_stream(
+        ttl in ttl(), share in 0..=1_000_u32, network: bool, known: bool,
+    ) {
+        let ttl = seconds(ttl);
+        let slow = if network { Slow::Network } else { Slow::Server };
+        // A slow server answers a moment before the lease is over, or else it would be over.
+        let share = if network { share } else { share.min(996) };
+        let round_trip = ttl / 2 * share / 1_000;
+        let mut pair = Pair::new(ttl, round_trip, slow, NEVER).keep(known);
+        let ended = pair.run(ttl * 10);
+        prop_assert_eq!(ended, None);
+        prop_assert!(pair.first_alive().is_some());
+        prop_assert!(!pair.is_ever_doubtful(), "{:?}", pair.told);
+        let first_wait = match (known, slow) {
+            (true, _) => seconds(10),
+            (false, Slow::Network) => (round_trip * 2).clamp(seconds(1), seconds(10)),
+            (false, Slow::Server) => seconds(1),
+        };
+        if round_trip < first_wait {
+            prop_assert_eq!(pair.streams, 1);
+        }
+        // Six in a time-to-live are the most.
+        prop_assert!(pair.sent <= 62, "{}", pair.sent);
+    }
+
+    /// The share is in thousandths of a third of the time-to-live.
+    #[test]
+    fn a_lease_survives_when_its_server_stops_and_another_answers(
+        ttl in ttl(), share in 0..=1_000_u32, network: bool, known: bool, stops in 0..4_000_u32,
+    ) {
+        let ttl = seconds(ttl);
+        let slow = if network { Slow::Network } else { Slow::Server };
+        let round_trip = ttl / 3 * share / 1_000;
+        let stops = ttl * stops / 1_000;
+        let mut pair = Pair::new(ttl, round_trip, slow, stops).keep(known);
+        let ended = pair.run(ttl * 10);
+        prop_assert_eq!(ended, None, "{:?}", pair.told);
+        let last = pair.told.last().map(|(_, standing)| *standing);
+        prop_assert!(matches!(last, Some(Standing::Alive { .. })), "{:?}", pair.told);
+        prop_assert!(pair.streams <= 4, "{}", pair.streams);
+    }
+}
