@@ -20,7 +20,7 @@ Puts real etcd binaries (etcd, etcdctl, etcdutl) under target/etcd/<version>/.
 Usage: cargo xtask etcd [--list] [VERSION..]
 
 Without a VERSION it gets every version that xtask/etcd/ has a recipe for, and
-succeeds when at least one is there; with VERSIONs each of them must be there.
+succeeds when at least one is there; each VERSION that is named must be there.
 What is there already is left alone.
 
 Options:

@@ -1,5 +1,6 @@
 //! Chores of the workspace: `cargo xtask <chore>`.
 
+mod api;
 mod etcd;
 mod generate;
 mod test;
@@ -13,6 +14,7 @@ Chores of the etcdex workspace.
 Usage: cargo xtask <CHORE>
 
 Chores:
+  api [--check]    write crates/client/public-api.txt (--check: only say whether it differs)
   gen [--check]    write crates/proto/src/gen from the .proto files (--check: only say whether it differs)
   etcd [VERSION..] put real etcd binaries under target/etcd/<version>/
   test [ARG..]     get real etcd, and run every test of the workspace
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         None => ("help", &[][..]),
     };
     let outcome = match chore {
+        "api" => api::run(rest),
         "gen" => generate::run(rest),
         "etcd" => etcd::run(rest),
         "test" => test::run(rest),

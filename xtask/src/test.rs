@@ -9,7 +9,7 @@ Gets what real etcd binaries it can, and runs every test of the workspace on the
 
 Usage: cargo xtask test [ARGUMENT..]
 
-The ARGUMENTs go to cargo test. With CI=true in the environment, a version of
+Each ARGUMENT goes to cargo test. With CI=true in the environment, a version of
 etcd that cannot be got is a failure; else its tests are left out, and said so.
 ";
 

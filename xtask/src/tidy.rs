@@ -96,6 +96,8 @@ const PURE_FILES: &[&str] = &[
     "records.rs",
     "report.rs",
     "probe.rs",
+    "patience.rs",
+    "algorithm.rs",
 ];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],

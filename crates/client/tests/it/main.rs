@@ -12,6 +12,7 @@ mod credentials;
 mod ctl;
 mod delete;
 mod discovery;
+mod examples;
 mod fault;
 mod futures;
 mod get;

@@ -139,3 +139,31 @@ async fn tls_goes_around_the_stream_of_an_own_connector() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_with_tls_and_a_password_runs() {
+    each(|binary| async move {
+        let world = world();
+        let etcd = world
+            .server(&binary, &world.server)
+            .start()
+            .await
+            .expect("etcd");
+        let client = connect(&etcd.endpoint(), world.tls())
+            .await
+            .expect("a client");
+        let auth = client.auth();
+        // Some versions have the role from the start.
+        let _ = auth.role_add("root").await;
+        auth.user_add("root", "hush-root").await.expect("a user");
+        auth.user_grant_role("root", "root").await.expect("a role");
+        auth.enable().await.expect("it is switched on");
+        let ca = world.file(&world.authority.pem);
+        let ca = ca.to_str().expect("the folder's name is text");
+        let url = etcd.endpoint();
+        crate::examples::cluster_with_tls::run(&url, ca, "root", "hush-root")
+            .await
+            .expect("it runs");
+    })
+    .await;
+}

@@ -1,13 +1,17 @@
-//! The first program of the README: put, get, list, and a transaction.
+//! First steps: put, get, list, and a transaction.
 //!
-//! `cargo run --example first -- http://127.0.0.1:2379`
+//! `cargo run --example first_steps -- http://127.0.0.1:2379`
 
 use etcdex::{Client, Compare, Put};
 
 #[tokio::main]
 async fn main() -> Result<(), etcdex::Error> {
-    let url = std::env::args().nth(1);
-    let client = Client::connect(url.as_deref().unwrap_or("http://127.0.0.1:2379")).await?;
+    let endpoints = std::env::args().nth(1);
+    run(endpoints.as_deref().unwrap_or("http://127.0.0.1:2379")).await
+}
+
+pub(crate) async fn run(endpoints: &str) -> Result<(), etcdex::Error> {
+    let client = Client::connect(endpoints).await?;
 
     client.put("jobs/1", "queued").await?;
     client.put("jobs/2", "queued").await?;
