@@ -5,6 +5,7 @@
 //! * [`GrpcProxy`] is etcd's own proxy, `etcd grpc-proxy`, in front of a server;
 //! * [`Proxy`] stands between a client and a server and does what bad networks do;
 //! * [`history`] records what happened and what watches said of it, and [`check`] compares;
+//! * [`calls`] judges what callers were told;
 //! * [`until`] waits for a condition with a deadline, in place of a sleep.
 //!
 //! Nothing outlives a test: what is dropped is killed, and a watchdog kills the servers of
@@ -25,6 +26,7 @@
 //! ```
 
 mod binaries;
+pub mod calls;
 pub mod check;
 mod cluster;
 mod etcd;
