@@ -224,6 +224,7 @@ impl Proxy {
                 self.refuse();
                 self.reset();
             }
+            Fault::Refuse => self.refuse(),
             Fault::ResetAfter(direction, bytes) => self.reset_after(*direction, *bytes),
             Fault::Throttle(rate) => self.throttle(*rate),
             Fault::Slice(bytes) => self.slice(*bytes),

@@ -25,6 +25,8 @@ pub enum Fault {
     /// [`Proxy::refuse`](super::Proxy::refuse) and [`Proxy::reset`](super::Proxy::reset): an
     /// outage.
     Outage,
+    /// [`Proxy::refuse`](super::Proxy::refuse): present links stay.
+    Refuse,
     /// [`Proxy::reset_after`](super::Proxy::reset_after)
     ResetAfter(Direction, u64),
     /// [`Proxy::throttle`](super::Proxy::throttle)
@@ -46,6 +48,7 @@ impl Fault {
             Self::BlackHole => "black hole",
             Self::Delay(_) => "delay",
             Self::Outage => "outage",
+            Self::Refuse => "refused connections",
             Self::ResetAfter(..) => "reset after bytes",
             Self::Throttle(_) => "throttle",
             Self::Slice(_) => "slice",

@@ -22,7 +22,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     /// Runs etcd, a load, watches and faults, and judges the watches at the end.
     Watch(Watch),
-    /// Judges a recorded run again.
+    /// Runs etcd, many callers and faults, and judges the calls at the end.
+    Calls(Calls),
+    /// Judges a recorded run of watches again.
     Check {
         /// The folder that a run was recorded to (--out).
         folder: PathBuf,
@@ -63,9 +65,28 @@ pub(crate) struct Watch {
     pub(crate) rate: u32,
 }
 
+/// A run that judges calls.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Calls {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// Which faults happen.
+    #[arg(long, value_enum, default_value_t = Scenery::All)]
+    pub(crate) profile: Scenery,
+}
+
 impl Run {
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.minutes * 60.0)
+    }
+
+    /// Where to record the run to, if it is to be recorded.
+    pub(crate) fn folder(&self, seed: u64, suspicious: bool) -> Option<PathBuf> {
+        let fallback = || std::env::temp_dir().join(format!("etcdex-chaos-{seed}"));
+        match &self.out {
+            Some(folder) => Some(folder.clone()),
+            None => suspicious.then(fallback),
+        }
     }
 }
 
@@ -87,6 +108,27 @@ impl fmt::Display for Profile {
         f.write_str(match self {
             Self::Cuts => "cuts",
             Self::Compaction => "compaction",
+            Self::Slow => "slow",
+            Self::All => "all",
+        })
+    }
+}
+
+/// Which faults happen in scenes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenery {
+    /// Connections are cut and refused, servers are killed and restarted, leaders move.
+    Cuts,
+    /// Connections are slow or silent, servers are stopped or cut off from their peers.
+    Slow,
+    /// All of it, with authentication and tokens that expire.
+    All,
+}
+
+impl fmt::Display for Scenery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cuts => "cuts",
             Self::Slow => "slow",
             Self::All => "all",
         })

@@ -1,8 +1,11 @@
 //! Faults of connections, servers and tokens.
 
 mod connections;
+mod scenes;
 mod servers;
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +16,12 @@ use etcdex_testkit::history::Incident;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::args::Profile;
+use crate::args::{Profile, Scenery};
 use crate::clock::Clock;
 use crate::stage::{Stage, Way};
 use connections::Connections;
+use scenes::Scenes;
+pub(crate) use scenes::Served;
 use servers::{Servers, revoke};
 
 /// The faults of a run. The same seed and the same order of calls bring the same faults.
@@ -104,6 +109,34 @@ impl Faults {
         }
     }
 
+    /// Disturbs servers and connections in scenes, and takes tokens away where there are users.
+    /// Faults at a frame look for frames of `method`.
+    pub(crate) fn play_scenes(
+        &mut self,
+        scenery: Scenery,
+        stage: &Arc<Stage>,
+        ways: &Arc<Vec<Way>>,
+        client: &Client,
+        method: &'static str,
+    ) -> Served {
+        let served = Served::default();
+        let scenes = Scenes {
+            desk: self.desk(),
+            stage: Arc::clone(stage),
+            ways: Arc::clone(ways),
+            client: client.clone(),
+            scenery,
+            method,
+            random: self.random(),
+            served: served.clone(),
+        };
+        self.add(scenes.play());
+        if stage.has_users() {
+            self.add(revoke(self.desk(), client.clone()));
+        }
+        served
+    }
+
     /// How many there were so far.
     pub(crate) fn count(&self) -> usize {
         self.desk.incidents().len()
@@ -179,4 +212,17 @@ impl Desk {
 
 pub(crate) fn between(random: &mut fastrand::Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(random.u64(least..most))
+}
+
+/// The faults by kind, for a summary.
+pub(crate) fn summary(incidents: &[Incident]) -> String {
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for incident in incidents {
+        *kinds.entry(incident.kind.as_str()).or_default() += 1;
+    }
+    let mut text = format!("  faults: {}\n", incidents.len());
+    for (kind, count) in kinds {
+        let _ = writeln!(text, "    {count:>6} {kind}");
+    }
+    text
 }

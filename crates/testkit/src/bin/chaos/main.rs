@@ -2,17 +2,19 @@
 //!
 //! * `args.rs` is the command line, `stage.rs` the servers with proxies before them;
 //! * `faults.rs` disturbs servers and connections, whatever runs on them;
-//! * `watch.rs` is the workload that judges watches. Each workload has a file and a folder of
+//! * `watch.rs` is the workload that judges watches, `calls.rs` the one that judges calls. Each workload has a file and a folder of
 //!   its own and a verb on the command line.
 //!
 //! docs/reliability/README.md says how to read what it prints.
 
 mod args;
+mod calls;
 mod clock;
 mod faults;
 mod stage;
 mod watch;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.verb {
         Verb::Watch(watch) => watch::run(&watch),
+        Verb::Calls(calls) => calls::run(&calls),
         Verb::Check { folder } => watch::check(&folder),
     };
     match outcome {
@@ -39,4 +42,19 @@ fn main() -> ExitCode {
             ExitCode::from(NO_RUN)
         }
     }
+}
+
+/// Plays a run on a runtime of its own. Its seed is the first line and the last.
+fn with_seed<P>(seed: Option<u64>, play: impl FnOnce(u64) -> P) -> io::Result<bool>
+where
+    P: Future<Output = io::Result<bool>>,
+{
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(play(seed));
+    println!("seed {seed}");
+    outcome
 }

@@ -3,13 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use etcdex::Client;
 use etcdex::auth::Permission;
+use etcdex::{Client, Mode};
 use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Proxy, Tap, Version};
 
 use crate::args::Run;
 
-/// The user that watches, if there are users; its password is its name.
+/// The user of the clients under test, if there are users; its password is its name.
 pub(crate) const WATCHER: &str = "watcher";
 const ROOT: &str = "root";
 
@@ -46,6 +46,7 @@ impl Stage {
         let cluster = Etcd::builder()
             .binary(&binary)
             .args(server_arguments(&binary, has_users))
+            .peer_proxies()
             .start_cluster(arguments.nodes)
             .await?;
         let stage = Self {
@@ -61,6 +62,10 @@ impl Stage {
 
     pub(crate) fn members(&self) -> &[Etcd] {
         self.cluster.members()
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     pub(crate) fn has_users(&self) -> bool {
@@ -100,9 +105,15 @@ impl Stage {
 
     /// A client under test.
     pub(crate) fn client(&self, way: &Way) -> Result<Client, etcdex::Error> {
+        self.client_in(way, Mode::default())
+    }
+
+    /// A client under test, in this mode.
+    pub(crate) fn client_in(&self, way: &Way, mode: Mode) -> Result<Client, etcdex::Error> {
         let builder = Client::builder()
             .endpoints(way.proxies.iter().map(Proxy::endpoint))
-            .name(way.name);
+            .name(way.name)
+            .mode(mode);
         let builder = if self.has_users {
             builder.credentials(WATCHER, WATCHER)
         } else {
@@ -121,7 +132,7 @@ impl Stage {
             auth.role_add(user).await?;
             auth.user_grant_role(user, user).await?;
         }
-        let all = Permission::read("").all_keys();
+        let all = Permission::read_write("").all_keys();
         auth.role_grant_permission(WATCHER, all).await?;
         auth.enable().await?;
         Ok(())

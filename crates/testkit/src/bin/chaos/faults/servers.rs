@@ -38,7 +38,12 @@ impl Servers {
             }
             match (self.profile, choice) {
                 (Profile::Slow, _) | (Profile::All, 0) => self.stop(member, hold).await?,
-                (_, 1) if members.len() > 1 => self.move_leader(members).await,
+                (_, 1) if members.len() > 1 => {
+                    let first = self.random.usize(..members.len());
+                    if let Some(next) = move_leader(&self.client, members, first).await {
+                        self.desk.note("moved leader", format!("to {next:x}"));
+                    }
+                }
                 _ => self.kill(member, hold).await?,
             }
         }
@@ -61,32 +66,30 @@ impl Servers {
         self.desk.hold(hold, true).await;
         member.restart().await
     }
+}
 
-    async fn move_leader(&mut self, members: &[Etcd]) {
-        let first = self.random.usize(..members.len());
-        let mut leader = None;
-        let mut others = Vec::new();
-        for step in 0..members.len() {
-            let url = members[(first + step) % members.len()].endpoint();
-            let Ok(handle) = self.client.member(&url) else {
-                continue;
-            };
-            let Ok(status) = handle.maintenance().status().await else {
-                continue;
-            };
-            if status.header.member_id == status.leader {
-                leader = Some(handle);
-            } else {
-                others.push(status.header.member_id);
-            }
-        }
-        // Without a leader, or somebody to follow it, there is nothing to move.
-        if let (Some(leader), Some(next)) = (leader, others.first()) {
-            if leader.maintenance().move_leader(*next).await.is_ok() {
-                self.desk.note("moved leader", format!("to {next:x}"));
-            }
+/// Moves the leader to another member, looking at the members from `first` on. Returns the ID of
+/// the next leader; without a leader, or a member to follow it, there is nothing to move.
+pub(super) async fn move_leader(client: &Client, members: &[Etcd], first: usize) -> Option<u64> {
+    let mut leader = None;
+    let mut others = Vec::new();
+    for step in 0..members.len() {
+        let url = members[(first + step) % members.len()].endpoint();
+        let Ok(handle) = client.member(&url) else {
+            continue;
+        };
+        let Ok(status) = handle.maintenance().status().await else {
+            continue;
+        };
+        if status.header.member_id == status.leader {
+            leader = Some(handle);
+        } else {
+            others.push(status.header.member_id);
         }
     }
+    let next = *others.first()?;
+    let moved = leader?.maintenance().move_leader(next).await;
+    moved.is_ok().then_some(next)
 }
 
 /// Takes the tokens of the watching user away: whoever changes a password ends all of them.

@@ -1,0 +1,179 @@
+//! The workload that judges calls: reads, writes and transactions under faults.
+//!
+//! * `calls/callers.rs` calls and writes down what it is told;
+//! * `calls/store.rs` reads what happened from the store, when all is over;
+//! * `calls/report.rs` compares and prints. The rules are in the library (`etcdex_testkit::calls`).
+
+mod callers;
+mod report;
+mod store;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use etcdex::Mode;
+use etcdex_proto::method::kv::PUT;
+use etcdex_testkit::calls::{Call, Period};
+use etcdex_testkit::history::{Archive, History, Incident};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::args::Calls;
+use crate::clock::Clock;
+use crate::faults::Faults;
+use crate::stage::{Stage, Way};
+use callers::Caller;
+use report::Report;
+
+/// A client of each kind, and how its calls are spread.
+const CLIENTS: [(&str, Mode); 3] = [
+    ("pick-first", Mode::PickFirst),
+    ("random", Mode::Random),
+    ("connect-all", Mode::ConnectAll),
+];
+/// How many callers each client has.
+const CALLERS: usize = 4;
+/// How long they call before the first fault and after the last one.
+const CALM: Duration = Duration::from_secs(1);
+/// How often a run says how far it is.
+const TELL: Duration = Duration::from_secs(10);
+
+/// Plays a run; says whether all promises were kept.
+pub(crate) fn run(arguments: &Calls) -> io::Result<bool> {
+    crate::with_seed(arguments.run.seed, |seed| play(arguments, seed))
+}
+
+/// Everything that a run leaves behind.
+struct Played {
+    /// Names of the clients, in the order of the ways.
+    clients: Vec<&'static str>,
+    /// The calls of each client.
+    calls: Vec<Vec<Call>>,
+    periods: Vec<(usize, Period)>,
+    incidents: Vec<Incident>,
+    history: History,
+}
+
+async fn play(arguments: &Calls, seed: u64) -> io::Result<bool> {
+    let clock = Clock::start();
+    let has_users = arguments.profile == crate::args::Scenery::All;
+    let stage = Arc::new(Stage::set(&arguments.run, has_users).await?);
+    let client = stage.direct().map_err(io::Error::other)?;
+    let mut ways = Vec::new();
+    for (name, _) in CLIENTS {
+        ways.push(stage.way(name, false).await?);
+    }
+    let ways = Arc::new(ways);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut callers = start(&stage, &ways, clock, seed, &stop)?;
+    println!(
+        "etcd {}, {} node(s), profile {}: {} callers; faults begin",
+        stage.version(),
+        arguments.run.nodes,
+        arguments.profile,
+        callers.len()
+    );
+    sleep(CALM).await;
+    let mut faults = Faults::new(seed, clock);
+    let served = faults.play_scenes(arguments.profile, &stage, &ways, &client, PUT);
+    go_on(arguments.run.duration(), clock, &mut faults).await?;
+    let incidents = faults.end().await?;
+    sleep(CALM).await;
+    stop.store(true, Relaxed);
+    let mut calls = vec![Vec::new(); CLIENTS.len()];
+    while let Some(caller) = callers.join_next().await {
+        let (way, told) = caller.map_err(io::Error::other)?;
+        calls[way].extend(told);
+    }
+    println!("callers end; the history is read");
+    let played = Played {
+        clients: CLIENTS.map(|(name, _)| name).to_vec(),
+        calls,
+        periods: served.take(),
+        incidents,
+        history: store::read(&client).await?,
+    };
+    let report = Report::of(&played);
+    if played.incidents.is_empty() || played.history.is_empty() {
+        let what = "there was no fault, or no write: this run says nothing";
+        return Err(io::Error::other(what));
+    }
+    println!(
+        "etcd {}, {} node(s), profile {}, {} minutes, seed {seed}",
+        stage.version(),
+        arguments.run.nodes,
+        arguments.profile,
+        arguments.run.minutes
+    );
+    println!("{report}");
+    if let Some(folder) = arguments.run.folder(seed, !report.is_kept()) {
+        record(&folder, &played)?;
+        println!("recorded to {}", folder.display());
+    }
+    Ok(report.is_kept())
+}
+
+fn start(
+    stage: &Stage,
+    ways: &[Way],
+    clock: Clock,
+    seed: u64,
+    stop: &Arc<AtomicBool>,
+) -> io::Result<JoinSet<(usize, Vec<Call>)>> {
+    let mut seeds = fastrand::Rng::with_seed(seed ^ 0xca11);
+    let mut callers = JoinSet::new();
+    for (number, (way, (name, mode))) in ways.iter().zip(CLIENTS).enumerate() {
+        let client = stage.client_in(way, mode).map_err(io::Error::other)?;
+        for caller in 0..CALLERS {
+            let caller = Caller::new(
+                format!("{name}/{caller}"),
+                // Patient callers and others.
+                if caller % 2 == 0 {
+                    client.clone()
+                } else {
+                    client.with_timeout(Duration::from_secs(2))
+                },
+                clock,
+                fastrand::Rng::with_seed(seeds.u64(..)),
+                Arc::clone(stop),
+            );
+            callers.spawn(async move { (number, caller.call().await) });
+        }
+    }
+    Ok(callers)
+}
+
+/// Tells how far it is, until the time is over.
+pub(crate) async fn go_on(time: Duration, clock: Clock, faults: &mut Faults) -> io::Result<()> {
+    let deadline = Instant::now() + time;
+    let mut tell = Instant::now() + TELL;
+    while Instant::now() < deadline {
+        sleep(Duration::from_millis(100)).await;
+        if let Some(error) = faults.trouble() {
+            return Err(error);
+        }
+        if Instant::now() >= tell {
+            tell += TELL;
+            let (time, count) = (clock.now() / 1_000_000, faults.count());
+            println!("{time:>5} s: {count} faults");
+        }
+    }
+    Ok(())
+}
+
+fn record(folder: &Path, played: &Played) -> io::Result<()> {
+    let archive = Archive::at(folder)?;
+    archive.write_history(&played.history)?;
+    archive.write_faults(&played.incidents)?;
+    fs::create_dir_all(folder)?;
+    let mut file = BufWriter::new(File::create(folder.join("calls.jsonl"))?);
+    for call in played.calls.iter().flatten() {
+        serde_json::to_writer(&mut file, call)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
+}

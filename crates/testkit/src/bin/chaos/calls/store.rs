@@ -1,0 +1,93 @@
+//! The history of the store, read from the store itself when all writers have ended.
+//!
+//! All keys are read at each revision, and compared with the revision before. That shows a
+//! change at most once, a deletion too, and no client under test has a part in it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcdex::{Client, Error};
+use etcdex_testkit::history::{History, Op, Pair};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::callers::pair;
+
+/// How many revisions are read at a time.
+const AT_ONCE: i64 = 64;
+/// How long a server may take to answer, when there is no fault any more.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type State = HashMap<Arc<str>, Pair>;
+
+/// Reads the whole history of a store that was never compacted.
+pub(crate) async fn read(client: &Client) -> io::Result<History> {
+    let (last, present) = state(client.clone(), None).await?;
+    let mut history = History::since(1);
+    while history.revision() < last {
+        let from = history.revision() + 1;
+        let to = last.min(from + AT_ONCE - 1);
+        let mut reads = JoinSet::new();
+        for revision in from..=to {
+            let client = client.clone();
+            reads.spawn(async move { (revision, state(client, Some(revision)).await) });
+        }
+        let mut states = HashMap::new();
+        while let Some(read) = reads.join_next().await {
+            let (revision, state) = read.map_err(io::Error::other)?;
+            states.insert(revision, state?.1);
+        }
+        for revision in from..=to {
+            let state = states.remove(&revision).unwrap_or_default();
+            let ops = changes(history.present(), &state, revision);
+            history.append(ops);
+            same(history.present(), &state, revision)?;
+        }
+    }
+    same(history.present(), &present, last)?;
+    Ok(history)
+}
+
+/// What a revision did.
+fn changes(before: &State, after: &State, revision: i64) -> Vec<Op> {
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    let written = after.iter();
+    let written = written.filter(|(_, pair)| pair.mod_revision == revision);
+    gone.map(|key| Op::Delete(Arc::clone(key)))
+        .chain(written.map(|(key, pair)| Op::Put(Arc::clone(key), pair.value)))
+        .collect()
+}
+
+/// Versions and revisions included: the store numbers its changes as the history does.
+fn same(known: &State, read: &State, revision: i64) -> io::Result<()> {
+    if known == read {
+        return Ok(());
+    }
+    let what = format!("the store contradicts itself at {revision}: {read:?}, and {known:?}");
+    Err(io::Error::other(what))
+}
+
+async fn state(client: Client, revision: Option<i64>) -> io::Result<(i64, State)> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask(&client, revision).await {
+            Ok(state) => return Ok(state),
+            Err(error) if Instant::now() > deadline => return Err(io::Error::other(error)),
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn ask(client: &Client, revision: Option<i64>) -> Result<(i64, State), Error> {
+    let get = client.get("").all_keys();
+    let get = match revision {
+        Some(revision) => get.revision(revision),
+        None => get,
+    };
+    let reply = get.await?;
+    let key = |key: &[u8]| Arc::from(String::from_utf8_lossy(key));
+    let pairs = reply.kvs.iter().map(|kv| (key(&kv.key), pair(kv)));
+    Ok((reply.header.revision, pairs.collect()))
+}
