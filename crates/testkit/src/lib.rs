@@ -5,7 +5,8 @@
 //! * [`GrpcProxy`] is etcd's own proxy, `etcd grpc-proxy`, in front of a server;
 //! * [`Proxy`] stands between a client and a server and does what bad networks do;
 //! * [`history`] records what happened and what watches said of it, and [`check`] compares;
-//! * [`calls`] judges what callers were told;
+//! * [`calls`] judges what callers were told, [`leases`] what keepers of leases and takers of
+//!   locks were told;
 //! * [`until`] waits for a condition with a deadline, in place of a sleep.
 //!
 //! Nothing outlives a test: what is dropped is killed, and a watchdog kills the servers of
@@ -34,6 +35,7 @@ mod grpc_proxy;
 mod health;
 pub mod history;
 mod launch;
+pub mod leases;
 mod peers;
 mod ports;
 mod process;

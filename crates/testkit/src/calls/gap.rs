@@ -12,6 +12,11 @@ pub struct Period {
     pub what: String,
 }
 
+impl Period {
+    /// What goes on when there is no fault at all.
+    pub const CALM: &'static str = "no fault";
+}
+
 /// Returns the longest time within the period without one of these answers, and when it began.
 /// `answers` are in order.
 pub fn longest_gap(period: &Period, answers: &[u64]) -> (u64, u64) {

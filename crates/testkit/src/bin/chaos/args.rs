@@ -23,7 +23,9 @@ pub(crate) enum Verb {
     /// Runs etcd, a load, watches and faults, and judges the watches at the end.
     Watch(Watch),
     /// Runs etcd, many callers and faults, and judges the calls at the end.
-    Calls(Calls),
+    Calls(InScenes),
+    /// Runs etcd, kept leases, locks and faults, and judges the leases and locks at the end.
+    Leases(InScenes),
     /// Judges a recorded run of watches again.
     Check {
         /// The folder that a run was recorded to (--out).
@@ -65,9 +67,9 @@ pub(crate) struct Watch {
     pub(crate) rate: u32,
 }
 
-/// A run that judges calls.
+/// A run that judges calls, or leases and locks.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Calls {
+pub(crate) struct InScenes {
     #[command(flatten)]
     pub(crate) run: Run,
     /// Which faults happen.

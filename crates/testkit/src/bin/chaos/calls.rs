@@ -1,12 +1,10 @@
 //! The workload that judges calls: reads, writes and transactions under faults.
 //!
 //! * `calls/callers.rs` calls and writes down what it is told;
-//! * `calls/store.rs` reads what happened from the store, when all is over;
 //! * `calls/report.rs` compares and prints. The rules are in the library (`etcdex_testkit::calls`).
 
 mod callers;
 mod report;
-mod store;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -20,12 +18,13 @@ use etcdex_proto::method::kv::PUT;
 use etcdex_testkit::calls::{Call, Period};
 use etcdex_testkit::history::{Archive, History, Incident};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use crate::args::Calls;
+use crate::args::{InScenes, Scenery};
 use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::stage::{Stage, Way};
+use crate::store;
 use callers::Caller;
 use report::Report;
 
@@ -39,11 +38,9 @@ const CLIENTS: [(&str, Mode); 3] = [
 const CALLERS: usize = 4;
 /// How long they call before the first fault and after the last one.
 const CALM: Duration = Duration::from_secs(1);
-/// How often a run says how far it is.
-const TELL: Duration = Duration::from_secs(10);
 
 /// Plays a run; says whether all promises were kept.
-pub(crate) fn run(arguments: &Calls) -> io::Result<bool> {
+pub(crate) fn run(arguments: &InScenes) -> io::Result<bool> {
     crate::with_seed(arguments.run.seed, |seed| play(arguments, seed))
 }
 
@@ -58,9 +55,9 @@ struct Played {
     history: History,
 }
 
-async fn play(arguments: &Calls, seed: u64) -> io::Result<bool> {
+async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
-    let has_users = arguments.profile == crate::args::Scenery::All;
+    let has_users = arguments.profile == Scenery::All;
     let stage = Arc::new(Stage::set(&arguments.run, has_users).await?);
     let client = stage.direct().map_err(io::Error::other)?;
     let mut ways = Vec::new();
@@ -80,7 +77,7 @@ async fn play(arguments: &Calls, seed: u64) -> io::Result<bool> {
     sleep(CALM).await;
     let mut faults = Faults::new(seed, clock);
     let served = faults.play_scenes(arguments.profile, &stage, &ways, &client, PUT);
-    go_on(arguments.run.duration(), clock, &mut faults).await?;
+    faults.go_on(arguments.run.duration()).await?;
     let incidents = faults.end().await?;
     sleep(CALM).await;
     stop.store(true, Relaxed);
@@ -93,7 +90,7 @@ async fn play(arguments: &Calls, seed: u64) -> io::Result<bool> {
     let played = Played {
         clients: CLIENTS.map(|(name, _)| name).to_vec(),
         calls,
-        periods: served.take(),
+        periods: served.take().periods,
         incidents,
         history: store::read(&client).await?,
     };
@@ -145,24 +142,6 @@ fn start(
         }
     }
     Ok(callers)
-}
-
-/// Tells how far it is, until the time is over.
-pub(crate) async fn go_on(time: Duration, clock: Clock, faults: &mut Faults) -> io::Result<()> {
-    let deadline = Instant::now() + time;
-    let mut tell = Instant::now() + TELL;
-    while Instant::now() < deadline {
-        sleep(Duration::from_millis(100)).await;
-        if let Some(error) = faults.trouble() {
-            return Err(error);
-        }
-        if Instant::now() >= tell {
-            tell += TELL;
-            let (time, count) = (clock.now() / 1_000_000, faults.count());
-            println!("{time:>5} s: {count} faults");
-        }
-    }
-    Ok(())
 }
 
 fn record(folder: &Path, played: &Played) -> io::Result<()> {

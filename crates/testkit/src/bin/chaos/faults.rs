@@ -21,8 +21,11 @@ use crate::clock::Clock;
 use crate::stage::{Stage, Way};
 use connections::Connections;
 use scenes::Scenes;
-pub(crate) use scenes::Served;
+pub(crate) use scenes::{Seen, Served};
 use servers::{Servers, revoke};
+
+/// How often a run says how far it is.
+const TELL: Duration = Duration::from_secs(10);
 
 /// The faults of a run. The same seed and the same order of calls bring the same faults.
 pub(crate) struct Faults {
@@ -135,6 +138,24 @@ impl Faults {
             self.add(revoke(self.desk(), client.clone()));
         }
         served
+    }
+
+    /// Tells how far it is, until the time is over.
+    pub(crate) async fn go_on(&mut self, time: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + time;
+        let mut tell = Instant::now() + TELL;
+        while Instant::now() < deadline {
+            sleep(Duration::from_millis(100)).await;
+            if let Some(error) = self.trouble() {
+                return Err(error);
+            }
+            if Instant::now() >= tell {
+                tell += TELL;
+                let (time, count) = (self.desk.clock.now() / 1_000_000, self.count());
+                println!("{time:>5} s: {count} faults");
+            }
+        }
+        Ok(())
     }
 
     /// How many there were so far.

@@ -1,8 +1,10 @@
 //! `chaos`: etcdex under faults, and whether etcd's promises were kept.
 //!
 //! * `args.rs` is the command line, `stage.rs` the servers with proxies before them;
+//! * `store.rs` reads the history of the store, when all is over;
 //! * `faults.rs` disturbs servers and connections, whatever runs on them;
-//! * `watch.rs` is the workload that judges watches, `calls.rs` the one that judges calls. Each workload has a file and a folder of
+//! * `watch.rs` is the workload that judges watches, `calls.rs` judges calls, `leases.rs` leases
+//!   and locks. Each workload has a file and a folder of
 //!   its own and a verb on the command line.
 //!
 //! docs/reliability/README.md says how to read what it prints.
@@ -11,7 +13,9 @@ mod args;
 mod calls;
 mod clock;
 mod faults;
+mod leases;
 mod stage;
+mod store;
 mod watch;
 
 use std::io;
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.verb {
         Verb::Watch(watch) => watch::run(&watch),
         Verb::Calls(calls) => calls::run(&calls),
+        Verb::Leases(leases) => leases::run(&leases),
         Verb::Check { folder } => watch::check(&folder),
     };
     match outcome {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use etcdex::{Client, Error, KeyValue, Outcome, Put, Swapped, Txn};
+use etcdex::{Client, Error, Outcome, Put, Swapped, Txn};
 use etcdex_testkit::calls::{Action, Answer, Call, Effect};
-use etcdex_testkit::history::{Pair, hash};
+use etcdex_testkit::history::hash;
 use tokio::time::sleep;
 
 use crate::clock::Clock;
+use crate::store::pair;
 
 /// How many keys all callers share: few, so that calls meet.
 const KEYS: usize = 12;
@@ -181,15 +182,6 @@ impl Caller {
             };
             self.seen.insert(Arc::clone(key), seen);
         }
-    }
-}
-
-pub(super) fn pair(kv: &KeyValue) -> Pair {
-    Pair {
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        value: hash(&kv.value),
     }
 }
 

@@ -2,11 +2,12 @@
 //! undone. So it is known at each moment who could be reached.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcdex::Client;
 use etcdex_testkit::calls::Period;
+use etcdex_testkit::leases::Stop;
 use etcdex_testkit::{Etcd, Fault, Proxy};
 
 use super::servers::move_leader;
@@ -30,9 +31,17 @@ pub(crate) struct Scenes {
     pub(super) served: Served,
 }
 
-/// For each way, the times in which a member with a quorum could be reached over it.
+/// For each way, the times in which a member with a quorum could be reached over it; and what
+/// was done beside that judges have to know.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Served(Arc<Mutex<Vec<(usize, Period)>>>);
+pub(crate) struct Served(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) periods: Vec<(usize, Period)>,
+    /// Servers that were stopped.
+    pub(crate) stops: Vec<Stop>,
+}
 
 /// What is done to servers in a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,13 +62,16 @@ struct Disturbance {
 }
 
 impl Served {
-    pub(crate) fn take(&self) -> Vec<(usize, Period)> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn take(&self) -> Seen {
+        std::mem::take(&mut self.lock())
     }
 
     fn add(&self, way: usize, period: Period) {
-        let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        periods.push((way, period));
+        self.lock().periods.push((way, period));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +87,7 @@ impl Act {
 
     fn name(&self) -> &'static str {
         match self {
-            Self::Nothing => "nothing",
+            Self::Nothing => Period::CALM,
             Self::Kill(_) => "killed server",
             Self::Stop(_) => "stopped server",
             Self::Isolate(_) => "isolated server",
@@ -100,7 +112,7 @@ impl Scenes {
             let goes_on = self.desk.pause(pause).await;
             let now = self.desk.clock.now();
             for way in 0..self.ways.len() {
-                let period = period(quiet_since, now, "nothing".to_owned());
+                let period = period(quiet_since, now, Period::CALM.to_owned());
                 self.served.add(way, period);
             }
             if !goes_on {
@@ -211,7 +223,19 @@ impl Scenes {
         match act {
             Act::Nothing => {}
             Act::Kill(chosen) => chosen.iter().for_each(|at| members[*at].kill()),
-            Act::Stop(at) => members[*at].pause()?,
+            Act::Stop(at) => {
+                let metrics = members[*at].metrics().await.unwrap_or_default();
+                let led = metrics
+                    .lines()
+                    .any(|line| line == "etcd_server_is_leader 1");
+                members[*at].pause()?;
+                let from = self.desk.clock.now();
+                self.served.lock().stops.push(Stop {
+                    led,
+                    from,
+                    to: from,
+                });
+            }
             Act::Isolate(at) => self.stage.cluster().isolate(*at).await?,
             Act::MoveLeader => {
                 let first = self.random.usize(..members.len());
@@ -237,7 +261,12 @@ impl Scenes {
                     members[*at].launch()?;
                 }
             }
-            Act::Stop(at) => members[*at].resume()?,
+            Act::Stop(at) => {
+                members[*at].resume()?;
+                if let Some(stop) = self.served.lock().stops.last_mut() {
+                    stop.to = self.desk.clock.now();
+                }
+            }
             Act::Isolate(at) => self.stage.cluster().heal(*at)?,
             Act::Nothing | Act::MoveLeader | Act::Restart => return Ok(()),
         }

@@ -8,12 +8,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcdex::{Client, Error};
-use etcdex_testkit::history::{History, Op, Pair};
+use etcdex::{Client, Error, KeyValue};
+use etcdex_testkit::history::{History, Op, Pair, hash};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-
-use super::callers::pair;
 
 /// How many revisions are read at a time.
 const AT_ONCE: i64 = 64;
@@ -90,4 +88,13 @@ async fn ask(client: &Client, revision: Option<i64>) -> Result<(i64, State), Err
     let key = |key: &[u8]| Arc::from(String::from_utf8_lossy(key));
     let pairs = reply.kvs.iter().map(|kv| (key(&kv.key), pair(kv)));
     Ok((reply.header.revision, pairs.collect()))
+}
+
+pub(crate) fn pair(kv: &KeyValue) -> Pair {
+    Pair {
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        value: hash(&kv.value),
+    }
 }

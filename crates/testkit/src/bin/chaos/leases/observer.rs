@@ -1,0 +1,82 @@
+//! A client beside, which looks at the store.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use etcdex::{Client, LeaseId};
+use etcdex_testkit::leases::{Left, Look};
+use tokio::time::sleep;
+
+use crate::clock::Clock;
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The leases that are kept at this time, with their keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Present(Arc<Mutex<BTreeMap<i64, (LeaseId, Arc<str>)>>>);
+
+impl Present {
+    pub(super) fn add(&self, id: LeaseId, key: &Arc<str>) {
+        self.lock().insert(id.as_i64(), (id, Arc::clone(key)));
+    }
+
+    pub(super) fn remove(&self, id: LeaseId) {
+        self.lock().remove(&id.as_i64());
+    }
+
+    fn any(&self, random: &mut fastrand::Rng) -> Option<(LeaseId, Arc<str>)> {
+        let leases = self.lock();
+        let at = random.usize(..leases.len().max(1));
+        leases.values().nth(at).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, (LeaseId, Arc<str>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks at the keys of leases, and asks servers how long leases have left.
+pub(super) struct Observer {
+    pub(super) client: Client,
+    pub(super) clock: Clock,
+    pub(super) present: Present,
+    pub(super) random: fastrand::Rng,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Observer {
+    pub(super) async fn look(mut self) -> (Vec<Look>, Vec<Left>) {
+        let mut looks = Vec::new();
+        let mut left = Vec::new();
+        while !self.stop.load(Relaxed) {
+            let began = self.clock.now();
+            if let Ok(reply) = self.client.get("leases/").prefix().keys_only().await {
+                let keys = reply.kvs.iter();
+                looks.push(Look {
+                    began,
+                    ended: self.clock.now(),
+                    keys: keys
+                        .map(|kv| Arc::from(String::from_utf8_lossy(&kv.key)))
+                        .collect(),
+                });
+            }
+            if let Some((id, key)) = self.present.any(&mut self.random) {
+                let began = self.clock.now();
+                if let Ok(reply) = self.client.ttl(id).await {
+                    let micros = |ttl: Duration| u64::try_from(ttl.as_micros()).ok();
+                    left.push(Left {
+                        key,
+                        began,
+                        ended: self.clock.now(),
+                        left: reply.ttl.and_then(micros),
+                    });
+                }
+            }
+            sleep(LOOK).await;
+        }
+        (looks, left)
+    }
+}

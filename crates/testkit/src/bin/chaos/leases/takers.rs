@@ -1,0 +1,137 @@
+//! Takers of locks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcdex::{Client, Compare, Error, LeaseKeeper, LeaseState, Put};
+use etcdex_testkit::leases::Grant;
+use tokio::time::{sleep, timeout};
+
+use crate::clock::Clock;
+
+/// The time-to-live of the lease of a lock.
+const TTL: Duration = Duration::from_secs(5);
+/// How long a taker waits for its lock before it gives up and begins again.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a holder asks its keeper whether it still holds.
+const ASK: Duration = Duration::from_millis(5);
+
+/// How often a taker had its lock.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    name: Arc<str>,
+    count: Arc<AtomicUsize>,
+}
+
+/// What a taker was told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) grants: Vec<Grant>,
+    pub(super) failures: Vec<String>,
+}
+
+/// Takes a lock again and again, each time with a lease of its own.
+pub(super) struct Taker {
+    pub(super) name: Arc<str>,
+    pub(super) client: Client,
+    pub(super) clock: Clock,
+    pub(super) random: fastrand::Rng,
+    pub(super) progress: Progress,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Progress {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name: name.into(),
+            count: Arc::default(),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.name.to_string()
+    }
+}
+
+impl Taker {
+    pub(super) async fn take(mut self) -> Told {
+        let mut told = Told::default();
+        while !self.stop.load(Relaxed) {
+            if let Err(failure) = self.turn(&mut told).await {
+                told.failures.push(failure);
+                sleep(Duration::from_millis(self.random.u64(50..200))).await;
+            }
+        }
+        told
+    }
+
+    /// One lease and one lock.
+    async fn turn(&mut self, told: &mut Told) -> Result<(), String> {
+        let lease = self.client.grant(TTL).await;
+        let lease = lease.map_err(|error| describe("grant", &error))?;
+        let keeper = self.client.keep(lease.id);
+        let lock = self.client.lock(&*self.name, lease.id);
+        let outcome = match timeout(PATIENCE, lock).await {
+            Ok(Ok(reply)) => {
+                let grant = self.hold(&keeper, reply.key.clone()).await;
+                told.grants.push(grant);
+                self.progress.count.fetch_add(1, Relaxed);
+                let unlocked = self.client.unlock(reply.key).await;
+                unlocked.map_err(|error| describe("unlock", &error))
+            }
+            Ok(Err(error)) => Err(describe("lock", &error)),
+            Err(_) => Err("lock: gave up".to_owned()),
+        };
+        // If this fails, the lease ends by itself.
+        let _ = keeper.revoke().await;
+        outcome.map(drop)
+    }
+
+    /// Holds the lock for a while, as far as it can know.
+    async fn hold(&mut self, keeper: &LeaseKeeper, key: Bytes) -> Grant {
+        let at = self.clock.now();
+        let text: Arc<str> = String::from_utf8_lossy(&key).into();
+        let mut grant = Grant {
+            name: Arc::clone(&self.name),
+            key: text,
+            at,
+            until: at,
+            fenced: None,
+        };
+        let fence = Put::new(format!("fence/{}", self.name), &*grant.key);
+        let exists = Compare::create_revision(key).greater(0);
+        let write = self.client.txn().when(exists).then(fence).await;
+        match write {
+            Ok(reply) if reply.succeeded => grant.fenced = Some(reply.header.revision),
+            // The key does not exist: nothing is held.
+            Ok(_) => return grant,
+            Err(_) => {}
+        }
+        let hold = self.random.u64(10_000..200_000);
+        loop {
+            let now = self.clock.now();
+            let lives = matches!(
+                keeper.state(),
+                LeaseState::Alive { .. } | LeaseState::AtRisk { .. }
+            );
+            if !lives {
+                return grant;
+            }
+            grant.until = now;
+            if now > at + hold {
+                return grant;
+            }
+            sleep(ASK).await;
+        }
+    }
+}
+
+fn describe(what: &str, error: &Error) -> String {
+    format!("{what}: {:?}, {}", error.kind(), error.outcome())
+}

@@ -1,0 +1,126 @@
+//! PURE: whether locks were held by one taker at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::lease::is_aftermath;
+use super::{Fault, Grant, Promise, Stop};
+use crate::history::{EventKind, History};
+
+/// The grants of a run, and what is to be known beside.
+#[derive(Clone, Copy, Debug)]
+pub struct Grants<'a> {
+    /// All grants.
+    pub grants: &'a [Grant],
+    /// Servers answer a waiting lock whose lease was lost as if it were taken (etcd 3.4).
+    pub gives_lost_locks: bool,
+    /// Leaders that were stopped, for servers that let them revoke leases afterwards: the next
+    /// taker has the lock before the holder can know that its lease is gone.
+    pub stops: &'a [Stop],
+}
+
+/// For each key of a lock, the revisions from the first to the one after the last at which it
+/// held the lock.
+#[derive(Debug, Default)]
+struct Holders(HashMap<Arc<str>, Vec<(i64, i64)>>);
+
+/// Returns each promise that was broken for these locks. A lock's keys are those below its name
+/// and a slash.
+pub fn check_locks(history: &History, grants: Grants<'_>) -> Vec<Fault> {
+    let names: BTreeSet<&str> = grants.grants.iter().map(|grant| &*grant.name).collect();
+    let mut holders = Holders::default();
+    for name in names {
+        holders.add(history, name);
+    }
+    let mut faults = first(&holders, grants);
+    faults.extend(alone(grants));
+    faults
+}
+
+impl Holders {
+    fn add(&mut self, history: &History, name: &str) {
+        let prefix = format!("{name}/");
+        // The keys that exist, by the revision that created them.
+        let mut queue: BTreeMap<i64, Arc<str>> = BTreeMap::new();
+        let mut since: Option<(Arc<str>, i64)> = None;
+        let events = history.events().iter();
+        for event in events.filter(|event| event.key.starts_with(&prefix)) {
+            if event.kind == EventKind::Delete {
+                queue.retain(|_, key| *key != event.key);
+            } else if event.is_create() {
+                queue.insert(event.revision(), Arc::clone(&event.key));
+            }
+            let next = queue.values().next();
+            if next != since.as_ref().map(|(key, _)| key) {
+                self.end(since.take(), event.revision());
+                since = next.map(|key| (Arc::clone(key), event.revision()));
+            }
+        }
+        self.end(since, i64::MAX);
+    }
+
+    fn end(&mut self, since: Option<(Arc<str>, i64)>, revision: i64) {
+        if let Some((key, from)) = since {
+            self.0.entry(key).or_default().push((from, revision));
+        }
+    }
+
+    fn of(&self, key: &str) -> &[(i64, i64)] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Each grant was to a key that held the lock, at least for a while, and what was written under
+/// it was written meanwhile.
+fn first(holders: &Holders, grants: Grants<'_>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for grant in grants.grants {
+        let held = holders.of(&grant.key);
+        if held.is_empty() {
+            faults.push(Fault {
+                promise: Promise::First,
+                what: format!("{} was granted, and never held the lock", grant.key),
+                // Nothing was written by it: the condition of its write saw to that.
+                of_server: grants.gives_lost_locks && grant.fenced.is_none(),
+            });
+        } else if let Some(revision) = grant.fenced {
+            let meanwhile = |(from, to): &(i64, i64)| *from <= revision && revision < *to;
+            if !held.iter().any(meanwhile) {
+                faults.push(Fault {
+                    promise: Promise::First,
+                    what: format!("{} wrote at {revision}, and held {held:?}", grant.key),
+                    of_server: false,
+                });
+            }
+        }
+    }
+    faults
+}
+
+/// No two takers of a lock took themselves for its holder at a time. A lock of 3.4 whose lease
+/// was lost is granted with a key that does not exist; its taker finds that out by its write, and
+/// its interval ends there.
+fn alone(grants: Grants<'_>) -> Vec<Fault> {
+    let stops = grants.stops.iter();
+    let mut order: Vec<&Grant> = grants.grants.iter().collect();
+    order.sort_by_key(|grant| (&grant.name, grant.at));
+    let mut last: Option<&Grant> = None;
+    let mut faults = Vec::new();
+    for grant in order {
+        if let Some(last) = last.filter(|last| last.name == grant.name && grant.at < last.until) {
+            faults.push(Fault {
+                promise: Promise::Alone,
+                what: format!(
+                    "{} was granted at {}, and {} held until {}",
+                    grant.key, grant.at, last.key, last.until
+                ),
+                of_server: stops.clone().any(|stop| is_aftermath(*stop, grant.at)),
+            });
+        }
+        last = match last {
+            Some(last) if last.name == grant.name && last.until > grant.until => Some(last),
+            _ => Some(grant),
+        };
+    }
+    faults
+}

@@ -1,0 +1,259 @@
+//! Each promise is shown to be missed when it is broken.
+
+use super::*;
+use crate::calls::Period;
+use crate::history::{History, Op};
+
+const SECOND: u64 = 1_000_000;
+const TTL: u64 = 3 * SECOND;
+
+/// A lease that is kept for a minute, and said to live for its time from each second on.
+fn lease(words: impl IntoIterator<Item = (u64, State)>) -> KeptLease {
+    let words = words.into_iter();
+    KeptLease {
+        way: 0,
+        key: "leases/1".into(),
+        ttl: TTL,
+        began: 0,
+        ended: 60 * SECOND,
+        words: words
+            .map(|(second, state)| Word {
+                at: second * SECOND,
+                state,
+            })
+            .collect(),
+    }
+}
+
+/// Says each second that it lives for its time, up to this second.
+fn lives(to: u64) -> impl Iterator<Item = (u64, State)> {
+    (0..to).map(|second| (second, State::Lives(second * SECOND + TTL)))
+}
+
+/// A look each second, which sees the lease up to this second.
+fn looks(to: u64) -> Vec<Look> {
+    (0..60)
+        .map(|second| Look {
+            began: second * SECOND,
+            ended: second * SECOND + 1,
+            keys: (second <= to)
+                .then(|| "leases/1".into())
+                .into_iter()
+                .collect(),
+        })
+        .collect()
+}
+
+fn served(from: u64, to: u64) -> Vec<(usize, Period)> {
+    let period = Period {
+        from: from * SECOND,
+        to: to * SECOND,
+        what: Period::CALM.to_owned(),
+    };
+    vec![(0, period)]
+}
+
+fn promises(faults: &[Fault]) -> Vec<(Promise, bool)> {
+    let faults = faults.iter();
+    faults
+        .map(|fault| (fault.promise, fault.of_server))
+        .collect()
+}
+
+#[test]
+fn a_lease_that_lives_and_one_that_goes_without_servers_break_no_promise() {
+    let lived = lease(lives(60));
+    let faults = check_leases(&[lived], &looks(60), &[], &served(0, 60), &[]);
+    assert_eq!(faults, []);
+    let words = lives(20).chain([(24, State::Doubtful), (40, State::Lost)]);
+    let faults = check_leases(&[lease(words)], &looks(30), &[], &served(0, 20), &[]);
+    assert_eq!(faults, []);
+}
+
+#[test]
+fn a_lease_lives_for_as_long_as_its_keeper_says() {
+    let faults = check_leases(&[lease(lives(30))], &looks(28), &[], &[], &[]);
+    assert_eq!(promises(&faults), [(Promise::Alive, false)]);
+    // Said long before, and of the time after.
+    let word = [(1, State::Lives(40 * SECOND))];
+    let faults = check_leases(&[lease(word)], &looks(28), &[], &[], &[]);
+    assert_eq!(promises(&faults), [(Promise::Alive, false)]);
+}
+
+#[test]
+fn a_leader_that_was_stopped_explains_what_goes_just_after_it_runs_again() {
+    let stop = |led, from, to| Stop {
+        led,
+        from: from * SECOND,
+        to: to * SECOND,
+    };
+    let judge = |stop| {
+        let faults = check_leases(&[lease(lives(30))], &looks(28), &[], &[], &[stop]);
+        promises(&faults)
+    };
+    assert_eq!(judge(stop(true, 20, 27)), [(Promise::Alive, true)]);
+    assert_eq!(judge(stop(false, 20, 27)), [(Promise::Alive, false)]);
+    assert_eq!(judge(stop(true, 10, 20)), [(Promise::Alive, false)]);
+    assert_eq!(judge(stop(true, 20, 40)), [(Promise::Alive, false)]);
+    assert_eq!(judge(stop(true, 27, 27)), [(Promise::Alive, false)]);
+}
+
+#[test]
+fn a_lease_that_could_be_renewed_does_not_go() {
+    let judge = |served: &[_]| {
+        let words = lives(20).chain([(25, State::Doubtful)]);
+        let faults = check_leases(&[lease(words)], &looks(28), &[], served, &[]);
+        promises(&faults)
+    };
+    assert_eq!(judge(&served(10, 60)), [(Promise::Kept, false)]);
+    // Served until just before it went.
+    assert_eq!(judge(&served(10, 28)), [(Promise::Kept, false)]);
+    // Served for too short a time, or too long ago, or over another way.
+    assert_eq!(judge(&served(20, 60)), []);
+    assert_eq!(judge(&served(0, 20)), []);
+    let mut other = served(10, 60);
+    other[0].0 = 1;
+    assert_eq!(judge(&other), []);
+}
+
+#[test]
+fn a_lease_that_is_gone_is_said_to_be_lost_in_time() {
+    let judge = |said: Option<u64>, served: &[_]| {
+        let said = said.map(|second| (second, State::Lost));
+        let words = lives(1).chain([(25, State::Doubtful)]).chain(said);
+        let faults = check_leases(&[lease(words)], &looks(20), &[], served, &[]);
+        promises(&faults)
+    };
+    assert_eq!(judge(None, &served(25, 60)), [(Promise::Told, false)]);
+    assert_eq!(judge(Some(50), &served(25, 60)), [(Promise::Told, false)]);
+    assert_eq!(judge(Some(30), &served(25, 60)), []);
+    assert_eq!(judge(None, &served(25, 30)), []);
+}
+
+#[test]
+fn a_lease_that_is_there_is_not_lost() {
+    let words = lives(20).chain([(20, State::Lost)]);
+    let faults = check_leases(&[lease(words)], &looks(60), &[], &[], &[]);
+    assert_eq!(promises(&faults), [(Promise::Lost, false)]);
+    let words = lives(20).chain([(20, State::Lost)]);
+    let faults = check_leases(&[lease(words)], &looks(20), &[], &[], &[]);
+    assert_eq!(promises(&faults), [(Promise::Alive, false)]);
+}
+
+#[test]
+fn a_server_has_as_much_time_left_as_the_keeper_says() {
+    let judge = |seconds: Option<u64>, served: &[_]| {
+        let left = Left {
+            key: "leases/1".into(),
+            began: 10 * SECOND + 1,
+            ended: 10 * SECOND + 2,
+            left: seconds.map(|seconds| seconds * SECOND),
+        };
+        let faults = check_leases(&[lease(lives(60))], &looks(60), &[left], served, &[]);
+        promises(&faults)
+    };
+    assert_eq!(judge(Some(3), &served(0, 60)), []);
+    // Cut to whole seconds.
+    assert_eq!(judge(Some(2), &served(0, 60)), []);
+    assert_eq!(judge(Some(1), &served(0, 60)), [(Promise::Left, false)]);
+    assert_eq!(judge(None, &served(0, 60)), [(Promise::Left, false)]);
+    // Told by a server that may have been stopped.
+    assert_eq!(judge(Some(1), &[]), []);
+}
+
+/// Two keys of a lock: the first holds it from 2 to 4, the second until 5.
+fn queue() -> History {
+    let mut history = History::since(1);
+    history.append([Op::Put("lock/a".into(), 0)]);
+    history.append([Op::Put("lock/b".into(), 0)]);
+    history.append([Op::Delete("lock/a".into())]);
+    history.append([Op::Delete("lock/b".into())]);
+    history
+}
+
+fn grant(key: &str, at: u64, until: u64, fenced: Option<i64>) -> Grant {
+    Grant {
+        name: "lock".into(),
+        key: key.into(),
+        at,
+        until,
+        fenced,
+    }
+}
+
+fn judge(grants: &[Grant], gives_lost_locks: bool) -> Vec<(Promise, bool)> {
+    let grants = Grants {
+        grants,
+        gives_lost_locks,
+        stops: &[],
+    };
+    promises(&check_locks(&queue(), grants))
+}
+
+#[test]
+fn a_lock_is_held_by_the_key_that_was_created_first() {
+    let good = [
+        grant("lock/a", 10, 20, Some(3)),
+        grant("lock/b", 20, 30, Some(4)),
+    ];
+    assert_eq!(judge(&good, false), []);
+    // Written while the other one held it, or after it was given back.
+    for revision in [3, 5] {
+        let early = grant("lock/b", 20, 30, Some(revision));
+        assert_eq!(judge(&[early], false), [(Promise::First, false)]);
+    }
+    let never = grant("lock/c", 20, 30, None);
+    assert_eq!(
+        judge(std::slice::from_ref(&never), false),
+        [(Promise::First, false)]
+    );
+    assert_eq!(judge(&[never], true), [(Promise::First, true)]);
+    let never = grant("lock/c", 20, 30, Some(4));
+    assert_eq!(judge(&[never], true), [(Promise::First, false)]);
+}
+
+#[test]
+fn no_two_takers_hold_a_lock_at_a_time() {
+    let both = [
+        grant("lock/a", 10, 20, Some(3)),
+        grant("lock/b", 19, 30, Some(4)),
+    ];
+    assert_eq!(judge(&both, false), [(Promise::Alone, false)]);
+    let stops = [Stop {
+        led: true,
+        from: 5,
+        to: 15,
+    }];
+    let judge_after = |stop: u64| {
+        let stops = stops.map(|one| Stop {
+            to: stop,
+            from: stop.saturating_sub(2 * SECOND),
+            ..one
+        });
+        let grants = [
+            grant("lock/a", 10 * SECOND, 20 * SECOND, Some(3)),
+            grant("lock/b", 19 * SECOND, 30 * SECOND, Some(4)),
+        ];
+        let grants = Grants {
+            grants: &grants,
+            gives_lost_locks: false,
+            stops: &stops,
+        };
+        promises(&check_locks(&queue(), grants))
+    };
+    assert_eq!(judge_after(18 * SECOND), [(Promise::Alone, true)]);
+    assert_eq!(judge_after(10 * SECOND), [(Promise::Alone, false)]);
+    assert_eq!(judge_after(20 * SECOND), [(Promise::Alone, false)]);
+    // The first holds on while two others come and go.
+    let three = [
+        grant("lock/a", 10, 50, Some(3)),
+        grant("lock/b", 20, 30, Some(4)),
+        grant("lock/b", 40, 45, Some(4)),
+    ];
+    let found = [(Promise::Alone, false), (Promise::Alone, false)];
+    assert_eq!(judge(&three, false), found);
+    let mut other = both;
+    other[1].name = "other".into();
+    other[1].key = "lock/b".into();
+    assert_eq!(judge(&other[..1], false), []);
+}
