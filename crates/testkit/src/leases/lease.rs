@@ -155,8 +155,8 @@ fn remaining(lease: &KeptLease, left: &[Left], served: &[(usize, Period)]) -> Op
     };
     let mine = left.iter().filter(|left| left.key == lease.key);
     mine.filter(is_calm).find_map(|left| {
-        let said = lease.words.iter().filter(|word| word.at < left.began);
-        let State::Lives(until) = said.last()?.state else {
+        let mut said = lease.words.iter().filter(|word| word.at < left.began);
+        let State::Lives(until) = said.next_back()?.state else {
             return None;
         };
         let latest = left.left.map_or(0, |left| left + SECOND) + left.ended;

@@ -62,6 +62,49 @@ fn a_run_is_judged_and_recorded_and_can_be_judged_again() {
 }
 
 #[test]
+fn calls_are_judged_and_recorded() {
+    let files = ["history.jsonl", "calls.jsonl", "faults.jsonl"];
+    let parts = ["pick-first: ", "longest time without a good answer:"];
+    a_run_in_scenes("calls", &files, &parts);
+}
+
+#[test]
+fn leases_and_locks_are_judged_and_recorded() {
+    let files = ["history.jsonl", "leases.jsonl", "grants.jsonl"];
+    let parts = ["leases: ", "locks: ", "the servers' own: 0"];
+    a_run_in_scenes("leases", &files, &parts);
+}
+
+/// A run of seconds, which breaks nothing.
+fn a_run_in_scenes(verb: &str, files: &[&str], parts: &[&str]) {
+    let Some(binary) = newest() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = chaos(&[
+        verb,
+        "--minutes=0.1",
+        "--profile=cuts",
+        "--seed=7",
+        "--etcd",
+        &binary.version().to_string(),
+        "--out",
+        folder.path().to_str().unwrap(),
+    ]);
+    let text = told(&run);
+    assert_eq!(run.status.code(), Some(0), "{text}");
+    assert!(
+        text.starts_with("seed 7\n") && text.ends_with("seed 7\n"),
+        "{text}"
+    );
+    for part in ["faults: ", "violations: 0\n"].iter().chain(parts) {
+        assert!(text.contains(part), "{text}");
+    }
+    for file in files {
+        let recorded = fs::read_to_string(folder.path().join(file)).unwrap();
+        assert!(recorded.lines().count() > 0, "{file}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_or_cannot_be_run_is_neither_kept_nor_broken() {
     let help = chaos(&["watch", "--help"]);
     assert_eq!(help.status.code(), Some(0));
@@ -70,6 +113,8 @@ fn what_makes_no_sense_or_cannot_be_run_is_neither_kept_nor_broken() {
         &["watch", "--nodes=2"][..],
         &["watch", "--minutes=0"],
         &["watch", "--etcd=0.0.1"],
+        &["calls", "--profile=compaction"],
+        &["leases", "--etcd=0.0.1"],
         &["check", "no/such/folder"],
         &[],
     ] {

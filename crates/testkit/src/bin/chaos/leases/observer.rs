@@ -16,7 +16,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The leases that are kept at this time, with their keys.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Present(Arc<Mutex<BTreeMap<i64, (LeaseId, Arc<str>)>>>);
+pub(super) struct Present(Arc<Mutex<Kept>>);
+
+/// The ID and the key of each lease.
+type Kept = BTreeMap<i64, (LeaseId, Arc<str>)>;
 
 impl Present {
     pub(super) fn add(&self, id: LeaseId, key: &Arc<str>) {
@@ -33,7 +36,7 @@ impl Present {
         leases.values().nth(at).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, (LeaseId, Arc<str>)>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
