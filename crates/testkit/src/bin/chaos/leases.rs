@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use etcdex::Mode;
 use etcdex_proto::method::lease::LEASE_KEEP_ALIVE;
+use etcdex_testkit::Version;
 use etcdex_testkit::history::{Archive, History, Incident};
 use etcdex_testkit::leases::{Grant, KeptLease, Left, Look};
-use etcdex_testkit::{Etcd, Version};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -112,7 +112,7 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     sleep(CALM).await;
     let mut played = end(company).await?;
     println!("leases end; the history is read");
-    played.version = stage.members().first().map(Etcd::version);
+    played.version = Some(stage.version());
     played.seen = served.take();
     played.incidents = incidents;
     played.waiting = waiting;
