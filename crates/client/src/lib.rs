@@ -66,6 +66,8 @@
 //! - `srv`: `Builder::srv`, endpoints by DNS SRV records.
 //! - `snapshot`: `client.maintenance().snapshot_to(path)`, which checks what it writes.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod auth;
 mod call;
 mod client;
@@ -128,3 +130,8 @@ pub use watch::{
 
 #[cfg(test)]
 mod tests;
+
+/// The programs in the README, compiled as tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
