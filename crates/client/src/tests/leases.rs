@@ -20,6 +20,12 @@ fn id(number: i64) -> LeaseId {
     LeaseId::new(number).expect("not 0")
 }
 
+/// The end of a lease that is told at once.
+async fn lost(keeper: &crate::LeaseKeeper) -> LeaseEnd {
+    let end = tokio::time::timeout(TTL / 10, keeper.lost()).await;
+    end.unwrap_or_else(|_| panic!("{:?}", keeper.state()))
+}
+
 fn is_alive(state: LeaseState) -> bool {
     matches!(state, LeaseState::Alive { .. })
 }
@@ -317,11 +323,12 @@ async fn a_closed_client_renews_nothing() {
     assert_eq!(left.leases, [id(7)]);
     let renewals = script.renewals();
     let closed = LeaseState::Lost(LeaseEnd::ClientClosed);
+    assert_eq!(lost(&keeper).await, LeaseEnd::ClientClosed);
     assert_eq!(keeper.changed().await, closed);
     assert_eq!(keeper.changed().await, closed);
-    assert_eq!(keeper.lost().await, LeaseEnd::ClientClosed);
+    assert_eq!(lost(&keeper).await, LeaseEnd::ClientClosed);
     // A keeper that is made on a closed client ends as well.
-    assert_eq!(client.keep(id(7)).lost().await, LeaseEnd::ClientClosed);
+    assert_eq!(lost(&client.keep(id(7))).await, LeaseEnd::ClientClosed);
     assert_eq!(client.keep(id(8)).changed().await, closed);
     sleep(TTL * 10).await;
     assert_eq!(script.opened.load(Ordering::Relaxed), 1);
@@ -501,6 +508,20 @@ async fn a_state_names_what_keeps_renewals_from_being_answered() {
     assert!(cause.to_string().contains("http://one:1"), "{cause}");
 }
 
+/// No stream was ever opened, so that none has ended with an error.
+#[tokio::test(start_paused = true)]
+async fn a_state_names_the_endpoint_that_refuses_connections() {
+    let builder = Peers::default().builder().endpoint("http://nowhere:1");
+    let client = builder.connect_lazy().expect("it makes sense");
+    let keeper = client.keep(id(7));
+    sleep(TTL).await;
+    let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
+        panic!("{:?}", keeper.state());
+    };
+    assert_eq!(cause.kind(), ErrorKind::Unavailable, "{cause}");
+    assert!(cause.to_string().contains("http://nowhere:1"), "{cause}");
+}
+
 async fn until_set(flag: &AtomicUsize) {
     while flag.load(Ordering::Relaxed) == 0 {
         sleep(Duration::from_millis(10)).await;
@@ -521,7 +542,7 @@ async fn a_revoke_of_the_same_client_is_told_at_once() {
         .await
         .expect("an answer");
     for keeper in &keepers {
-        assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
+        assert_eq!(lost(keeper).await, LeaseEnd::Revoked);
     }
     assert_eq!(
         script.renewals(),
@@ -536,7 +557,7 @@ async fn a_revoke_of_the_same_client_is_told_at_once() {
         .run(crate::Revoke::new(id(7)))
         .await
         .expect("an answer");
-    assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
+    assert_eq!(lost(&keeper).await, LeaseEnd::Revoked);
 }
 
 #[tokio::test(start_paused = true)]
@@ -555,7 +576,7 @@ async fn a_revoke_that_finds_no_lease_is_told_as_revoked_and_one_without_an_answ
     script.become_(Manner::Gone);
     let error = client.revoke(id(7)).await.expect_err("it is gone");
     assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
-    assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
+    assert_eq!(lost(&keeper).await, LeaseEnd::Revoked);
 }
 
 /// The first renewal may find that the lease is gone before the revoke is answered.

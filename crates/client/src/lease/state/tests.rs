@@ -365,11 +365,14 @@ fn a_stream_on_which_an_answer_is_lost_is_replaced() {
     let (mut leases, mut now) = alive();
     let start = now;
     leases.keep(id(8), None, now);
-    while now < start + seconds(9) {
+    while now < start + seconds(20) {
         for step in steps(&mut leases, now).0 {
             match step {
                 Step::Send(ONE, lease) if lease == id(7) => {}
-                Step::Send(number, lease) => leases.answered(number, lease, 9, now),
+                Step::Send(number, lease) if lease == id(7) => {
+                    leases.answered(number, lease, 9, now);
+                }
+                Step::Send(number, lease) => leases.answered(number, lease, 3, now),
                 Step::Open(number) => leases.opened(number, NEAR, now),
                 Step::Tell(_, Standing::Doubtful) => panic!("the lease was not renewed"),
                 Step::Close(number) => assert_eq!(number, ONE),
@@ -421,6 +424,23 @@ fn a_slow_stream_that_gets_on_is_not_left() {
         let (done, _) = steps(&mut leases, now);
         assert!(!done.contains(&Step::Silent(ONE)), "left at {number}");
     }
+}
+
+/// The renewal of lease 7 waits for longer than any answer has taken, and still the server works.
+#[test]
+fn a_stream_is_not_silent_while_other_renewals_are_answered() {
+    let (mut leases, now) = alive();
+    (1..=3).for_each(|number| leases.keep(id(number), None, now));
+    steps(&mut leases, now);
+    let sent = now + seconds(3);
+    steps(&mut leases, sent);
+    leases.answered(ONE, id(1), 60, now + milliseconds(3_000));
+    leases.answered(ONE, id(2), 60, sent + milliseconds(1_000));
+    let done = unattended(&mut leases, sent, sent + milliseconds(2_400));
+    assert!(
+        done.iter().all(|(_, step)| *step != Step::Silent(ONE)),
+        "{done:?}"
+    );
 }
 
 #[test]

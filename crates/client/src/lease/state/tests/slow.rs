@@ -212,3 +212,16 @@ proptest! {
         prop_assert!(pair.streams <= 4, "{}", pair.streams);
     }
 }
+
+/// The slowest server of which this holds, at each moment of its stop.
+#[test]
+fn a_lease_survives_a_server_that_takes_a_third_of_its_time_and_stops() {
+    let ttl = seconds(9);
+    for stops in 0..400 {
+        let stops = ttl * stops / 100;
+        let round_trip = ttl * 98 / 300;
+        let mut pair = Pair::new(ttl, round_trip, Slow::Server, stops).keep(true);
+        let ended = pair.run(ttl * 10);
+        assert_eq!(ended, None, "{stops:?}: {:?}", pair.told);
+    }
+}
