@@ -1,27 +1,35 @@
 //! Proxies between the members of a cluster, which can cut a member off from its peers.
 //!
 //! Each member advertises the address of its proxy as its peer URL. A proxy knows the target of
-//! a connection, as it has one only, and looks the source up in `/proc`: the process that holds
-//! the other end. The header `X-Server-From` of etcd's requests would not do, as some of them do
-//! not have it (`/leases`, `/raft/probing`, `/version`, `/members`).
+//! a connection, as it has one only. The source is looked up in `/proc`: the process that holds
+//! the other end. Most requests name their sender (`X-Server-From: <member ID>`), so that this is
+//! done once for a member; the others (`/leases`, `/raft/probing`, `/version`, `/members`) cost a
+//! look each.
 //!
 //! All proxies of a cluster run on one thread of their own, so that a test that blocks its
 //! runtime, or pauses its clock, does not disturb the cluster.
 
 mod source;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::etcd::SharedProcess;
+
+/// The header that names the member that sends a request, as etcd writes it.
+const SENDER: &str = "X-Server-From: ";
+/// How long a connection may take to send its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// How often the source of a connection is looked up: `/proc/net/tcp` can miss a socket while
 /// others come and go.
@@ -61,6 +69,9 @@ struct Shared {
     targets: Vec<Target>,
     isolated: watch::Receiver<Vec<bool>>,
     links: watch::Sender<Vec<usize>>,
+    /// The place of each member, by its ID in hexadecimal as it stands in requests.
+    // INVARIANT: a member keeps its ID for the life of the cluster.
+    ids: Mutex<HashMap<String, usize>>,
 }
 
 /// The two ends of one connection; the source is none if no member holds it.
@@ -92,6 +103,7 @@ impl PeerListeners {
             targets,
             isolated: isolated_seen,
             links: links_changed,
+            ids: Mutex::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -210,10 +222,14 @@ async fn accept(listener: TcpListener, to: usize, shared: Arc<Shared>) {
 }
 
 /// Forwards both ways until one end closes or an end is isolated.
-async fn forward(mut source: TcpStream, address: SocketAddr, to: usize, shared: &Shared) {
+async fn forward(mut source: TcpStream, address: SocketAddr, to: usize, shared: &Arc<Shared>) {
     let mut isolated = shared.isolated.clone();
     let is_open = !isolated.borrow()[to];
-    let from = is_open.then(|| shared.find(address)).flatten();
+    let from = if is_open {
+        find(shared, &source, address).await
+    } else {
+        None
+    };
     let ends = Ends { from, to };
     if !ends.are_allowed(&isolated.borrow_and_update()) {
         // Refused at once when anything is isolated or healed.
@@ -241,9 +257,41 @@ async fn forward(mut source: TcpStream, address: SocketAddr, to: usize, shared: 
     }
 }
 
+/// The member that a connection comes from.
+async fn find(shared: &Arc<Shared>, stream: &TcpStream, address: SocketAddr) -> Option<usize> {
+    let sender = timeout(FIRST_REQUEST, sender(stream)).await.ok().flatten();
+    let known = sender.as_ref().and_then(|id| shared.ids().get(id).copied());
+    if known.is_some() {
+        return known;
+    }
+    let looking = Arc::clone(shared);
+    // Away from the thread that forwards: elections would come of a wait of some tens of ms.
+    let found = spawn_blocking(move || looking.look_up(address)).await;
+    let found = found.ok().flatten();
+    if let (Some(id), Some(member)) = (sender, found) {
+        shared.ids().insert(id, member);
+    }
+    found
+}
+
+/// The member ID in the first request of a connection, which stays to be read.
+async fn sender(stream: &TcpStream) -> Option<String> {
+    let mut head = [0; 2048];
+    let count = stream.peek(&mut head).await.ok()?;
+    let head = String::from_utf8_lossy(&head[..count]);
+    // Cut off, the ID would be another one.
+    let mut lines = head.split_inclusive("\r\n");
+    let id = lines.find_map(|line| line.strip_prefix(SENDER)?.strip_suffix("\r\n"))?;
+    Some(id.to_owned())
+}
+
 impl Shared {
+    fn ids(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The member that holds the other end of a connection from this address.
-    fn find(&self, address: SocketAddr) -> Option<usize> {
+    fn look_up(&self, address: SocketAddr) -> Option<usize> {
         (0..LOOKUPS).find_map(|_| {
             let inode = source::inode(address.port())?;
             self.targets.iter().position(|target| {

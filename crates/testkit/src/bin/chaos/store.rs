@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 /// How many revisions are read at a time.
 const AT_ONCE: i64 = 64;
 /// How long a server may take to answer, when there is no fault any more.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 type State = HashMap<Arc<str>, Pair>;
 

@@ -18,6 +18,9 @@ use crate::stage::{Stage, Way};
 /// How long servers take to find each other after a scene: an election, and what they missed.
 const CALM: Duration = Duration::from_secs(1);
 
+/// How often a member is waited for until the run is given up; each time is 20 s.
+const READY: usize = 4;
+
 /// The scenes of a run, one after the other.
 pub(crate) struct Scenes {
     pub(super) desk: Desk,
@@ -271,7 +274,7 @@ impl Scenes {
             Act::Nothing | Act::MoveLeader | Act::Restart => return Ok(()),
         }
         for member in members {
-            Etcd::ready(member).await?;
+            ready(member).await?;
         }
         Ok(())
     }
@@ -284,6 +287,19 @@ impl Scenes {
         let is_spared =
             |member: &usize| disturbance.is_none_or(|disturbance| disturbance.spares(*member));
         has_quorum && (0..members).any(|member| !out.contains(&member) && is_spared(&member))
+    }
+}
+
+/// Waits until a member has a quorum again. On 3.4, a member that comes back disturbs the leader
+/// (it has no pre-vote), and a machine that is busy splits votes again and again.
+async fn ready(member: &Etcd) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match member.ready().await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && tries < READY => {}
+            outcome => return outcome,
+        }
     }
 }
 
