@@ -82,6 +82,7 @@ const PURE_FILES: &[&str] = &[
     "cancellation.rs",
     "difference.rs",
     "progress.rs",
+    "want.rs",
     "sync.rs",
     "keepalive.rs",
     "backoff.rs",

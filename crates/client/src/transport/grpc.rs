@@ -82,6 +82,11 @@ impl MessageReader {
         self.buffered > 0
     }
 
+    /// How many bytes are there that are no whole message yet, or were not taken.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered
+    }
+
     /// The next whole message, or `None` when bytes are missing.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         if self.buffered < PREFIX {

@@ -127,6 +127,11 @@ impl Incoming {
         self.link().report(self.begun, End::NoAnswer);
     }
 
+    /// How many bytes have come of a message that is not complete.
+    pub(crate) fn incomplete(&self) -> usize {
+        self.reader.buffered()
+    }
+
     /// The next message; `None` when the server has ended the call with a status of OK.
     ///
     /// # Cancel safety

@@ -165,12 +165,6 @@ impl Backlog {
         drained && self.paused.swap(false, SeqCst)
     }
 
-    /// The mean size of an event that it holds, in bytes.
-    pub(super) fn average(&self) -> usize {
-        let held = self.held.amount();
-        held.bytes.checked_div(held.events).unwrap_or(usize::MAX)
-    }
-
     /// Notes how far the consumer has come without an event; gives how far that is, which never
     /// goes back.
     pub(super) fn reached(&self, revision: i64) -> i64 {

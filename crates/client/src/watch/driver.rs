@@ -77,7 +77,7 @@ pub(super) async fn run(
         tokio::select! {
             Some(command) = commands.recv() => driver.command(command),
             event = driver.event() => driver.take(event),
-            () = tokio::time::sleep_until(rest.into()) => {}
+            () = tokio::time::sleep_until(rest.into()) => driver.look(),
         }
     }
 }
@@ -179,7 +179,7 @@ impl Driver {
                 Step::Tell(tell) => self.tell(tell),
                 Step::Pin(key) => self.pin(key),
                 Step::Open { fresh } => self.open(fresh),
-                Step::Close => self.drop_stream(true),
+                Step::Close { silent } => self.drop_stream(silent),
                 Step::Send(request) => self.send(&request),
                 Step::Rest(until) => return until,
             }

@@ -28,6 +28,7 @@ pub(crate) struct Spec {
     pub(crate) prev_kv: bool,
     /// Whether the user wants to be told of progress.
     pub(crate) progress: bool,
+    /// Whether the user wants large messages in pieces from the beginning.
     pub(crate) fragment: bool,
     /// The read that the watch continues: its store had come that far.
     pub(crate) read: Option<Position>,
@@ -65,10 +66,26 @@ pub(super) struct Entry {
     pub(super) missing: bool,
     /// How far the store had come, as far as is known, when the server last created it.
     pub(super) created_at: i64,
+    /// The first revision that the server was asked for when it last created it.
+    pub(super) created_from: i64,
+    /// How many requests for progress had been sent on the stream before.
+    pub(super) asked_before: u64,
+    /// It is created at this revision, or where it goes on if that is earlier; 0 is there.
+    pub(super) lowered: i64,
+    /// How many of its creations in a row were the first one without an answer on their stream
+    /// when that was given up.
+    pub(super) unanswered: u32,
     /// The server has called it compacted though it needs nothing so old.
     pub(super) contested: bool,
-    /// It asks for whole messages: its events are many and small.
+    /// It asks for pieces, because a whole message of its stream was too large.
+    pub(super) pieces: bool,
+    /// It asks for whole messages although the user wants pieces: a stream with pieces of it was
+    /// silent for too long.
     pub(super) whole: bool,
+    /// How many streams in a row have ended with a message over the limit while it was behind.
+    pub(super) oversized: u32,
+    /// Everything up to the store's revision had been delivered when that was last looked at.
+    pub(super) at_head: bool,
     /// It is asked for with a new token, for the one before it may have been refused.
     pub(super) appealed: bool,
 }
@@ -93,8 +110,15 @@ impl Entry {
             told: false,
             missing: false,
             created_at: 0,
+            created_from: 0,
+            asked_before: 0,
+            lowered: 0,
+            unanswered: 0,
             contested: false,
+            pieces: false,
             whole: false,
+            oversized: 0,
+            at_head: false,
             appealed: false,
         }
     }
@@ -127,11 +151,27 @@ impl Entry {
         }
         self.seen = self.seen.max(revision);
         self.contested = false;
+        self.caught_up();
+    }
+
+    /// Notes that nothing is left of the history: messages are asked for as a whole again.
+    pub(super) fn caught_up(&mut self) {
+        self.pieces = false;
+        self.oversized = 0;
+        self.at_head = true;
     }
 
     pub(super) fn request(&self, watch_id: i64) -> WatchCreateRequest {
-        let fragment = self.spec.fragment && !self.whole;
-        self.spec.request(watch_id, self.course.next, fragment)
+        let fragment = self.pieces || (self.spec.fragment && !self.whole);
+        self.spec.request(watch_id, self.first(), fragment)
+    }
+
+    /// The first revision to ask the server for.
+    pub(super) fn first(&self) -> i64 {
+        match self.lowered {
+            0 => self.course.next,
+            lowered => lowered.min(self.course.next),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use super::backlog::Held;
 use super::message::{WatchMessage, WatchRef};
 use crate::error::{Error, ErrorKind};
+use crate::kv::ResponseHeader;
 
 /// A queue with one consumer.
 ///
@@ -130,9 +131,15 @@ impl Inbox {
 impl State {
     fn put(&mut self, item: Item) {
         match &item.message {
-            WatchMessage::Progress { watch, revision } => {
-                if let Some(told) = self.progress_of(*watch) {
-                    *told = (*told).max(*revision);
+            WatchMessage::Progress {
+                watch,
+                revision,
+                header,
+            } => {
+                if let Some((told, by)) = self.progress_of(*watch) {
+                    if *revision >= *told {
+                        (*told, *by) = (*revision, *header);
+                    }
                     return;
                 }
                 let number = self.taken + self.queue.len() as u64;
@@ -160,15 +167,20 @@ impl State {
     }
 
     /// The progress that waits to be taken and may be moved on: no event came after it.
-    fn progress_of(&mut self, watch: Option<WatchRef>) -> Option<&mut i64> {
+    fn progress_of(&mut self, watch: Option<WatchRef>) -> Option<Told<'_>> {
         let place = self.progress.get(&watch)?.checked_sub(self.taken)?;
         let item = self.queue.get_mut(usize::try_from(place).ok()?)?;
         match &mut item.message {
-            WatchMessage::Progress { revision, .. } => Some(revision),
+            WatchMessage::Progress {
+                revision, header, ..
+            } => Some((revision, header)),
             _ => None,
         }
     }
 }
+
+/// A progress that waits to be taken: the revision, and the header that it is known by.
+type Told<'a> = (&'a mut i64, &'a mut ResponseHeader);
 
 // ORDER: the lock is released before: a task that is woken may run at once, or be dropped, and
 // with it what locks this again.
@@ -222,6 +234,7 @@ mod tests {
         let progress = |revision| WatchMessage::Progress {
             watch: None,
             revision,
+            header: ResponseHeader::default(),
         };
         let (watch, end) = (WatchRef(3), WatchEnd::Compacted { revision: 15 });
         inbox.push(progress(10), None);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::end::WatchEnd;
 use super::event::Batch;
 use crate::error::Error;
+use crate::kv::ResponseHeader;
 
 /// Names one watch of a client, for as long as the client lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +53,8 @@ pub enum WatchMessage {
         watch: Option<WatchRef>,
         /// Up to here.
         revision: i64,
+        /// The header of the reply that this is known by, with this revision.
+        header: ResponseHeader,
     },
     /// A watch has ended by itself. Nothing comes of it any more. Cancelling a watch with
     /// [`cancel`](crate::Watcher::cancel) or [`cancel_all`](crate::Watcher::cancel_all) brings no

@@ -44,7 +44,7 @@ impl Watch {
             no_delete: false,
             prev_kv: false,
             progress_notify: false,
-            fragment: true,
+            fragment: false,
             buffer: None,
             read: None,
         }
@@ -170,15 +170,24 @@ macro_rules! watch_options {
             }
 
             /// Wants to be told now and then, while nothing happens, how far the watch has come
-            /// (`--watch-progress-notify-interval` of the server, ten minutes by default).
+            /// (`--watch-progress-notify-interval` of the server, ten minutes by default). A
+            /// watch from now on is told of the revision before its first one at once.
             pub fn progress_notify(mut self) -> Self {
                 self.watch_mut().progress_notify = true;
                 self
             }
 
-            /// Whether the server may send a large revision in pieces. They are put together
-            /// here, so it is not visible, and without it, what is larger than a message ends
-            /// the stream. Default: true.
+            /// Whether the server sends large messages in pieces of about two megabytes from
+            /// the beginning. Pieces are put together here: each revision is one batch in any
+            /// case. Default: false.
+            ///
+            /// Without it, pieces are asked for only after a message was larger than the client
+            /// receives ([`max_receive_size`](crate::ClientBuilder::max_receive_size) or
+            /// [`WatchLimits::revision_bytes`](crate::WatchLimits), whichever is larger). With it,
+            /// a long history of large values takes less memory while it is received. For a
+            /// history of many small events it is slow: the time that etcd takes for a piece
+            /// grows with the square of the number of events in it, and all watches of the
+            /// client wait meanwhile.
             pub fn fragment(mut self, fragment: bool) -> Self {
                 self.watch_mut().fragment = fragment;
                 self

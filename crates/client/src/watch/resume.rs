@@ -8,37 +8,30 @@ mod answer;
 mod happening;
 mod loss;
 mod pin;
+mod progress;
 mod step;
 #[cfg(test)]
 mod tests;
+mod want;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use etcdex_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, WatchRequest};
 
+use self::progress::Progress;
 pub(crate) use self::step::{Note, Step, Tell};
 use super::backlog::{Backlog, Meter};
 use super::end::WatchEnd;
 use super::entry::{Entry, Phase, Spec};
 use crate::config::WatchLimits;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+use crate::patience::Patience;
 
 /// How many creations may wait for their answers.
 const WINDOW: usize = 1_024;
-
-/// A stream on which nothing comes for so long, while an answer is due, is given up.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// A request for progress that is not answered is made again: servers drop it while a watch of
-/// the stream is behind.
-const PROGRESS_AGAIN: Duration = Duration::from_secs(1);
-
-/// How often the resume points of idle watches are moved on, on servers where that is exact.
-/// etcd itself tells an idle watch only every ten minutes.
-const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Whoever has watches: a watcher.
 #[derive(Debug, Default)]
@@ -61,17 +54,16 @@ enum Stream {
     Over,
 }
 
-/// Requests for progress.
-#[derive(Debug, Default)]
-struct Progress {
-    /// Who wants to hear the answer.
-    wanted: HashSet<u64>,
-    /// When it was last asked for on this stream, or when that was opened.
-    asked: Option<Instant>,
-    /// A request has no answer yet.
-    unanswered: bool,
-    /// Whether the server answers only when all is delivered.
-    exact: bool,
+/// A creation without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    watch_id: i64,
+    number: u64,
+    /// The first revision that was asked for.
+    from: i64,
+    sent: Instant,
+    /// How many requests for progress were sent on the stream before.
+    asked_before: u64,
 }
 
 /// Watches that wait to learn how far the store has come.
@@ -85,6 +77,10 @@ struct Pins {
     doubted: Vec<(u64, i64)>,
     /// Of these, the ones about which the revision being asked for decides.
     judged: Vec<(u64, i64)>,
+    /// Owners that want to be told of progress.
+    owners: HashSet<u64>,
+    /// The same, for whom it is being asked.
+    owners_asked: HashSet<u64>,
     is_asked: bool,
     /// Not to be asked again before.
     pause: Option<Instant>,
@@ -99,7 +95,12 @@ pub(crate) struct Watches {
     ids: HashMap<i64, u64>,
     waiting: VecDeque<u64>,
     /// Creations without answers, in the order in which they were sent.
-    asked: VecDeque<(i64, u64)>,
+    asked: VecDeque<Asked>,
+    /// When the last creation was answered, or the stream opened.
+    answered: Option<Instant>,
+    patience: Patience,
+    /// A watch of the stream gets its history in pieces, because whole messages are too large.
+    in_pieces: bool,
     cancels: Vec<i64>,
     pins: Pins,
     stream: Stream,
@@ -116,10 +117,6 @@ pub(crate) struct Watches {
     wants_fresh: bool,
     /// Streams in a row that did not last.
     failures: u32,
-    /// Streams in a row that ended with a message over the limit.
-    oversized: u32,
-    /// Whole messages have been too large.
-    only_pieces: bool,
     opened: Option<Instant>,
     tells: VecDeque<Tell>,
     random: fastrand::Rng,
@@ -133,6 +130,9 @@ impl Watches {
             ids: HashMap::new(),
             waiting: VecDeque::new(),
             asked: VecDeque::new(),
+            answered: None,
+            patience: Patience::default(),
+            in_pieces: false,
             cancels: Vec::new(),
             pins: Pins::default(),
             stream: Stream::Closed(None),
@@ -145,8 +145,6 @@ impl Watches {
             has_credentials,
             wants_fresh: false,
             failures: 0,
-            oversized: 0,
-            only_pieces: false,
             opened: None,
             tells: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -207,13 +205,6 @@ impl Watches {
         }
     }
 
-    /// An owner wants to be told how far the stream has come.
-    pub(crate) fn request_progress(&mut self, owner: u64) {
-        if self.owners.contains_key(&owner) {
-            self.progress.wanted.insert(owner);
-        }
-    }
-
     /// Ends all watches, now and later: the client is closed.
     pub(crate) fn shut(&mut self) {
         self.close_stream();
@@ -223,11 +214,14 @@ impl Watches {
 
     /// What to do now; `ready` says whether the stream takes another message.
     pub(crate) fn next(&mut self, now: Instant, ready: bool) -> Step {
+        if self.tells.is_empty() {
+            self.settle();
+        }
         if let Some(tell) = self.tells.pop_front() {
             return Step::Tell(tell);
         }
         if std::mem::take(&mut self.close) {
-            return Step::Close;
+            return Step::Close { silent: false };
         }
         if let Some(key) = self.pin_due(now) {
             return Step::Pin(key);
@@ -250,13 +244,13 @@ impl Watches {
             Stream::Opening | Stream::Open(_) if self.entries.is_empty() => {
                 self.close_stream();
                 self.close = false;
-                return Step::Close;
+                return Step::Close { silent: false };
             }
-            Stream::Open(since) => {
-                if !self.asked.is_empty() && since + SILENCE <= now {
-                    let error = Error::new(ErrorKind::Timeout, "the watch stream is not answered");
-                    self.failed(error, now);
-                    return Step::Close;
+            Stream::Open(heard) => {
+                if self.answer_due(heard).is_some_and(|due| due <= now) {
+                    return Step::Close {
+                        silent: self.unanswered(heard, now),
+                    };
                 }
                 if let Some(request) = ready.then(|| self.request(now)).flatten() {
                     return Step::Send(request);
@@ -289,41 +283,32 @@ impl Watches {
                 self.last_id += 1;
                 self.last_id
             };
-            self.asked.push_back((watch_id, number));
-            self.stream = Stream::Open(now);
+            self.in_pieces |= entry.pieces;
+            self.asked.push_back(Asked {
+                watch_id,
+                number,
+                from: entry.first(),
+                sent: now,
+                asked_before: self.progress.sent,
+            });
             return Some(request(RequestUnion::CreateRequest(
                 entry.request(watch_id),
             )));
         }
-        if self.progress_due().is_some_and(|due| due <= now) {
-            self.progress.asked = Some(now);
-            self.progress.unanswered = true;
+        if self.asks_progress(now) {
             let progress = WatchProgressRequest {};
             return Some(request(RequestUnion::ProgressRequest(progress)));
         }
-        None
-    }
-
-    /// When progress is to be asked for, on a stream that is open.
-    fn progress_due(&self) -> Option<Instant> {
-        let Stream::Open(opened) = self.stream else {
-            return None;
-        };
-        if !self.progress.wanted.is_empty() {
-            return Some(match self.progress.asked {
-                Some(asked) if self.progress.unanswered => asked + PROGRESS_AGAIN,
-                _ => opened,
-            });
-        }
-        (self.progress.exact && !self.ids.is_empty())
-            .then(|| self.progress.asked.unwrap_or(opened) + PROGRESS_EVERY)
+        // Instead of that, watches may have to be created anew.
+        let more = !self.cancels.is_empty();
+        more.then(|| self.request(now)).flatten()
     }
 
     /// Until when there is nothing to do by itself.
     fn rest(&self, now: Instant) -> Option<Instant> {
         let silence = match self.stream {
             Stream::Closed(until) if !self.waiting.is_empty() => until,
-            Stream::Open(since) if !self.asked.is_empty() => Some(since + SILENCE),
+            Stream::Open(heard) => self.answer_due(heard),
             _ => None,
         };
         let pin = self.pins.pause.filter(|_| self.wants_pin());
@@ -332,10 +317,8 @@ impl Watches {
     }
 
     fn end(&mut self, number: u64, end: WatchEnd) {
-        if let Some(owner) = self.remove(number) {
-            let watch = number;
-            self.tell(owner, Note::End { watch, end });
-        }
+        let watch = number;
+        self.leave(number, Note::End { watch, end });
     }
 
     /// All watches end; streams go on.
@@ -353,27 +336,43 @@ impl Watches {
     }
 
     fn refuse(&mut self, number: u64, error: &Arc<Error>) {
-        if let Some(owner) = self.remove(number) {
-            let (watch, error) = (number, Arc::clone(error));
-            self.tell(owner, Note::Refused { watch, error });
+        let (watch, error) = (number, Arc::clone(error));
+        self.leave(number, Note::Refused { watch, error });
+    }
+
+    /// Forgets a watch, and tells its owner why.
+    // ORDER: an owner hears that a watch has ended before it hears that all others go on.
+    fn leave(&mut self, number: u64, note: Note) {
+        if let Some(entry) = self.entries.get(&number) {
+            self.tell(entry.owner, note);
+            self.remove(number);
         }
     }
 
-    /// Forgets a watch; says whose it was.
-    fn remove(&mut self, number: u64) -> Option<u64> {
-        let entry = self.entries.remove(&number)?;
+    /// Forgets a watch.
+    fn remove(&mut self, number: u64) {
+        let Some(entry) = self.entries.remove(&number) else {
+            return;
+        };
         let owner = entry.owner;
-        let state = self.owners.get_mut(&owner)?;
+        self.moved(number, owner, None);
+        let Some(state) = self.owners.get_mut(&owner) else {
+            return;
+        };
         state.watches -= 1;
         state.missing -= usize::from(entry.missing);
-        if state.watches == 0 {
-            self.owners.remove(&owner);
-            self.progress.wanted.remove(&owner);
-        } else if matches!(self.stream, Stream::Open(_)) {
-            // Without a stream nothing is in force: whoever comes to be so first tells it.
+        let is_last = state.watches == 0;
+        // Without a stream nothing is in force: whoever comes to be so first tells it. An owner
+        // without watches waits for none.
+        if is_last || matches!(self.stream, Stream::Open(_)) {
             self.resumed(owner, entry.seen);
         }
-        Some(owner)
+        if is_last {
+            self.owners.remove(&owner);
+            self.progress.forget(owner);
+            self.pins.owners.remove(&owner);
+            self.pins.owners_asked.remove(&owner);
+        }
     }
 
     /// The numbers of some watches, in order.

@@ -107,8 +107,11 @@ impl WatchStream {
                     }
                     return Poll::Ready(Some(Ok(batch)));
                 }
-                WatchMessage::Progress { revision, .. } => {
+                WatchMessage::Progress {
+                    revision, header, ..
+                } => {
                     let batch = Batch {
+                        header,
                         // A member that lags tells of less than has been delivered.
                         revision: self.backlog.reached(revision),
                         ..Batch::default()

@@ -135,13 +135,18 @@ impl Watcher {
         all.len()
     }
 
-    /// Asks the server how far it has come. The answer is a [`WatchMessage::Progress`] without
-    /// a watch: up to that revision, everything of this watcher's watches has been delivered.
-    /// It may take until all watches of the client have caught up. Nothing comes while there is
-    /// no watch.
+    /// Asks how far the watches of this watcher have come. The answer is a
+    /// [`WatchMessage::Progress`] without a watch, with a revision that the store had when this
+    /// was called, or a later one: up to it, everything has been delivered. Each request has an
+    /// answer; requests that are made before an answer may share one.
     ///
-    /// Servers older than 3.4.25 and 3.5.8 can overtake events with it. From these the answer
-    /// says only how far the events have come.
+    /// The answer may take until all watches of the client have caught up, and nothing comes
+    /// while there is no watch. It costs a read of the store's revision.
+    ///
+    /// Servers older than 3.4.25 and 3.5.8 can overtake events with their answer. Behind these
+    /// the answer says how far the events have come, which may be less than was asked for; it is
+    /// told again when more have come within ten seconds. `etcd grpc-proxy` never answers. Behind
+    /// it the answer comes when events have come so far, or at once where nothing is missing.
     pub fn request_progress(&self) {
         self.desk.tell(Command::RequestProgress(self.desk.owner));
     }
@@ -179,6 +184,7 @@ impl Watcher {
             WatchMessage::Progress {
                 watch: Some(watch),
                 revision,
+                ..
             } => {
                 if let Some((_, backlog)) = self.present().get(watch) {
                     backlog.reached(*revision);

@@ -1,6 +1,7 @@
 //! Watches on real servers: <https://etcd.io/docs/v3.6/learning/api/#watch-api>.
 
 mod auth;
+mod catch_up;
 mod cluster;
 mod history;
 mod large;

@@ -80,6 +80,7 @@ async fn a_watcher_that_is_not_read_holds_no_pile_of_notes() {
             WatchMessage::Progress {
                 watch: of,
                 revision,
+                ..
             } if *of == Some(watch) => Some(*revision),
             _ => None,
         });

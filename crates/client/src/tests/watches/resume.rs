@@ -99,6 +99,7 @@ async fn a_broadcast_progress_cancels_nothing() {
         WatchMessage::Progress {
             watch: None,
             revision,
+            ..
         } => assert_eq!(revision, 10),
         other => panic!("{other:?}"),
     }

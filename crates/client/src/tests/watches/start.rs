@@ -38,7 +38,7 @@ async fn all_handles_share_one_stream_that_asks_for_a_leader() {
         assert!(
             creations
                 .iter()
-                .all(|create| create.progress_notify && create.fragment)
+                .all(|create| create.progress_notify && !create.fragment)
         );
         assert!(creations.iter().all(|create| create.watch_id > 0));
     }

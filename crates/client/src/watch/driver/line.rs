@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,7 +12,10 @@ use crate::error::{Error, ErrorKind, Retry};
 use crate::maintenance::Status;
 use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
-use crate::transport::{Avoided, Failure, Head, Occupancy, Pass, Want};
+use crate::transport::{Avoided, Failure, Head, Occupancy, Pass, Want, now};
+
+/// How long a server may take to tell its version. Without it no progress is asked for.
+const VERSION: Duration = Duration::from_secs(5);
 
 /// A place for the stream, and the token that it brings.
 pub(super) type Place = (Occupancy, Option<Arc<Pass>>);
@@ -27,6 +31,16 @@ pub(super) struct Open {
     pub(super) incoming: Incoming,
     /// It takes no more; the incoming side will say why.
     pub(super) ended: bool,
+    /// How much of an incomplete message had come when that was last looked at.
+    incomplete: usize,
+}
+
+impl Open {
+    /// Whether more has come of a message that is not complete.
+    fn grows(&mut self) -> bool {
+        let incomplete = self.incoming.incomplete();
+        incomplete > std::mem::replace(&mut self.incomplete, incomplete)
+    }
 }
 
 impl Stream {
@@ -56,6 +70,16 @@ impl Stream {
 }
 
 impl Driver {
+    /// Notes that a long message is on its way.
+    // ORDER: looked at before the stream is given up for its silence.
+    pub(super) fn look(&mut self) {
+        if let Stream::Open(open) = &mut self.stream {
+            if open.grows() {
+                self.watches.delayed(now());
+            }
+        }
+    }
+
     pub(super) fn open(&mut self, fresh: bool) {
         let want = Want {
             lane: Method::Watch.lane(),
@@ -118,10 +142,11 @@ impl Driver {
             outgoing,
             incoming,
             ended: false,
+            incomplete: 0,
         }));
         let mut scope = Scope::of(core);
         scope.member = Some(place);
-        let status = Call::new(&scope, Status::new());
+        let status = Call::new(&scope, Status::new()).timeout(VERSION);
         self.version = Some(Box::pin(async move {
             status.await.ok().map(|status| status.version)
         }));

@@ -38,6 +38,7 @@ impl Driver {
                 let progress = WatchMessage::Progress {
                     watch: watch.map(WatchRef),
                     revision: header.revision,
+                    header,
                 };
                 (progress, None)
             }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use etcdex_proto::etcdserverpb::WatchResponse;
 
-use super::{Note, Phase, Stream, Watches};
+use super::{Asked, Note, Phase, Stream, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{ResponseHeader, header};
 use crate::watch::cancellation::Refusal;
@@ -22,12 +22,13 @@ impl Watches {
             return;
         }
         self.meter.saw(header.revision);
+        self.progress.saw(&header);
         if message.created {
             self.answered(&message, header, now);
         } else if message.canceled {
             self.canceled(message, now);
         } else if message.events.is_empty() && !message.fragment {
-            self.progressed(message.watch_id, header);
+            self.progressed(message.watch_id, header, now);
         } else {
             self.happened(message, header, now);
         }
@@ -55,9 +56,13 @@ impl Watches {
         header: ResponseHeader,
         now: Instant,
     ) {
-        let Some((watch_id, number)) = self.asked.pop_front() else {
+        let Some(asked) = self.asked.pop_front() else {
             return self.violated("it tells of a watch that nobody asked for", now);
         };
+        self.has_answered(asked.sent, now);
+        let Asked {
+            watch_id, number, ..
+        } = asked;
         let refused = message.canceled || message.watch_id == -1;
         if refused {
             return self.refused(number, message, now);
@@ -88,8 +93,13 @@ impl Watches {
             // A member may lag behind; whether the store has gone back is for the leader to say.
             self.pins.doubted.push((number, entry.seen));
         }
+        entry.created_from = asked.from;
+        entry.asked_before = asked.asked_before;
+        entry.unanswered = 0;
+        entry.at_head = header.revision > 0 && asked.from > header.revision;
         entry.appealed = false;
         let owner = entry.owner;
+        let next = entry.course.next;
         let missing = std::mem::take(&mut entry.missing);
         if !std::mem::replace(&mut entry.told, true) {
             entry.backlog.reached(entry.start - 1);
@@ -99,6 +109,11 @@ impl Watches {
                 watch_id: message.watch_id,
             };
             self.tell(owner, note);
+            // A member that lags behind says nothing of it; the leader is asked, see `pinned`.
+            if header.revision + 1 >= next {
+                self.tell_start(number, header);
+            }
+            self.moved(number, owner, Some(next));
         }
         if let Some(state) = self.owners.get_mut(&owner).filter(|_| missing) {
             state.missing -= 1;
@@ -144,6 +159,10 @@ impl Watches {
                 self.pins.waiting.push(number);
             }
             Refusal::Compacted(revision) => self.end(number, WatchEnd::Compacted { revision }),
+            Refusal::Behind if std::mem::take(&mut entry.lowered) > 0 => {
+                entry.phase = Phase::Waiting;
+                self.waiting.push_back(number);
+            }
             Refusal::Behind if !std::mem::replace(&mut entry.contested, true) => {
                 entry.phase = Phase::Waiting;
                 self.waiting.push_back(number);

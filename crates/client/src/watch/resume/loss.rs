@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Note, Phase, Stream, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::watch::end::WatchEnd;
+use crate::watch::entry::Entry;
 
 /// Pauses between two streams of which the first did not last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -14,20 +15,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A stream that has lasted so long may be followed by another one at once.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// How often in a row a stream may end because a message is too large.
+/// How many streams in a row may end because of messages that are too large for a watch.
 const OVERSIZED: u32 = 3;
+
+/// How long a creation may wait for its answer while nothing comes on its stream.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long it may wait while other messages come: a server may be busy with a long history.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// The longest of these waits: they grow while streams are given up.
+const LONGEST: Duration = Duration::from_secs(300);
 
 impl Watches {
     /// A stream is there; the one before it is gone.
     pub(crate) fn opened(&mut self, now: Instant) {
         self.stream = Stream::Open(now);
         self.opened = Some(now);
-        self.progress.asked = Some(now);
-    }
-
-    /// Whether this stream's server tells progress only when everything is delivered.
-    pub(crate) fn judged(&mut self, exact: bool) {
-        self.progress.exact = exact;
+        self.answered = Some(now);
     }
 
     /// The stream is gone, or could not be opened.
@@ -35,14 +40,15 @@ impl Watches {
         if matches!(self.stream, Stream::Over) {
             return;
         }
+        // ORDER: which watches the stream carried is forgotten with it.
+        if error.kind() == ErrorKind::MessageTooLarge {
+            self.split_messages(&error);
+        }
         self.drop_stream();
         self.close = false;
         self.stream = Stream::Closed(None);
-        match error.kind() {
-            ErrorKind::Closed => return self.shut(),
-            // Pieces of a message are smaller than a whole one.
-            ErrorKind::MessageTooLarge => self.split_messages(&error),
-            _ => {}
+        if error.kind() == ErrorKind::Closed {
+            return self.shut();
         }
         let error = Arc::new(error);
         let lasted = self
@@ -59,6 +65,68 @@ impl Watches {
         self.failures = self.failures.saturating_add(1);
         let pause = (self.failures > 1).then(|| now + self.pause());
         self.stream = Stream::Closed(pause);
+    }
+
+    /// When the stream is given up because the oldest creation has no answer.
+    ///
+    /// Answers come in order. So the wait begins when the creation was sent, or when the one
+    /// before it was answered. A creation that has made streams be given up waits longer.
+    pub(super) fn answer_due(&self, heard: Instant) -> Option<Instant> {
+        let (silent, busy) = self.answers_due(heard)?;
+        Some(silent.min(busy))
+    }
+
+    /// The same where nothing comes, and where other messages come.
+    fn answers_due(&self, heard: Instant) -> Option<(Instant, Instant)> {
+        let oldest = self.asked.front()?;
+        let first = self.answered.map_or(oldest.sent, |at| at.max(oldest.sent));
+        let entry = self.entries.get(&oldest.number);
+        let doubled = 1 << entry.map_or(0, |entry| entry.unanswered.min(8));
+        // etcd sends nothing while it makes a piece of many events.
+        let silence = if self.in_pieces { LONGEST } else { SILENCE };
+        let silent = heard.max(first) + self.patience.limit(silence, LONGEST) * doubled;
+        let busy = first + self.patience.limit(BUSY.max(silence), LONGEST) * doubled;
+        Some((silent, busy))
+    }
+
+    /// The oldest creation was answered.
+    ///
+    /// That shows that the server is not slow only on a stream that has lasted longer than the
+    /// last one that was given up: watches are created quickly before a long history begins.
+    pub(super) fn has_answered(&mut self, sent: Instant, now: Instant) {
+        let limit = self.patience.limit(SILENCE, LONGEST);
+        if self.opened.is_some_and(|opened| opened + limit <= now) {
+            self.patience.answered(now.duration_since(sent));
+        }
+        self.answered = Some(now);
+    }
+
+    /// A long message is on its way: the server is not silent.
+    pub(crate) fn delayed(&mut self, now: Instant) {
+        if let Stream::Open(heard) = &mut self.stream {
+            *heard = now;
+            self.answered = Some(now);
+        }
+    }
+
+    /// Gives the stream up because the oldest creation has no answer; says whether nothing else
+    /// has come either.
+    pub(super) fn unanswered(&mut self, heard: Instant, now: Instant) -> bool {
+        let due = self.answers_due(heard);
+        let is_silent = due.is_some_and(|(silent, _)| silent <= now);
+        self.patience.silent();
+        let oldest = self.asked.front().map(|asked| asked.number);
+        if let Some(entry) = oldest.and_then(|number| self.entries.get_mut(&number)) {
+            entry.unanswered = entry.unanswered.saturating_add(1);
+        }
+        // INVARIANT: no stream carries again the same request for pieces that may have made
+        // this one silent.
+        for entry in self.entries.values_mut() {
+            entry.whole |= matches!(entry.phase, Phase::Live(_)) && !entry.at_head;
+        }
+        let error = Error::new(ErrorKind::Timeout, "the watch stream is not answered");
+        self.failed(error, now);
+        is_silent
     }
 
     /// The server has broken a rule: the stream starts over.
@@ -87,22 +155,25 @@ impl Watches {
         self.cancels.clear();
         self.waiting.clear();
         self.last_id = 0;
-        self.progress.unanswered = false;
-        self.progress.asked = None;
-        self.progress.exact = false;
+        self.in_pieces = false;
+        self.drop_progress();
         let mut order = Vec::new();
         for (number, entry) in &mut self.entries {
             entry.course.restart();
+            entry.lowered = 0;
+            entry.at_head = false;
             if let Phase::Live(_) | Phase::Asked | Phase::Waiting = entry.phase {
                 // Whose turn did not come is first on the next stream: where streams are short,
-                // the last of many would never be served.
-                order.push((matches!(entry.phase, Phase::Live(_)), *number));
+                // the last of many would never be served. A creation that was not answered
+                // comes last: it may be the one that keeps the server from all others.
+                let is_live = matches!(entry.phase, Phase::Live(_));
+                order.push((entry.unanswered, is_live, *number));
                 entry.phase = Phase::Waiting;
             }
         }
         order.sort_unstable();
         self.waiting
-            .extend(order.into_iter().map(|(_, number)| number));
+            .extend(order.into_iter().map(|(.., number)| number));
     }
 
     /// Tells the owners that their watches wait to be in force again.
@@ -126,18 +197,28 @@ impl Watches {
         }
     }
 
-    /// From now on messages come in pieces, for those who wanted them whole. Whose message it
-    /// was is not known: when pieces are too large as well, all watches end.
-    pub(super) fn split_messages(&mut self, error: &Error) {
-        self.oversized += 1;
-        if self.oversized >= OVERSIZED {
-            let reason = error.message().to_owned();
-            return self.end_all(&WatchEnd::Cancelled { reason });
+    /// Lets the watches of the stream that a message was too large for ask for pieces.
+    ///
+    /// The error does not tell which watch the message was for. A watch that has its history
+    /// behind it is the least likely one, so it is left out as long as there are others. A watch
+    /// that is never served, in pieces either, ends.
+    fn split_messages(&mut self, error: &Error) {
+        let carried = |entry: &Entry| matches!(entry.phase, Phase::Live(_) | Phase::Asked);
+        let mut suspects = self.of(|entry| carried(entry) && !entry.at_head);
+        if suspects.is_empty() {
+            suspects = self.of(carried);
         }
-        self.only_pieces = true;
-        for entry in self.entries.values_mut() {
-            entry.spec.fragment = true;
+        for number in suspects {
+            let Some(entry) = self.entries.get_mut(&number) else {
+                continue;
+            };
+            entry.pieces = true;
             entry.whole = false;
+            entry.oversized += 1;
+            if entry.oversized >= OVERSIZED {
+                let reason = error.message().to_owned();
+                self.end(number, WatchEnd::Cancelled { reason });
+            }
         }
     }
 

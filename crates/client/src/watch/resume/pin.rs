@@ -1,12 +1,13 @@
 //! PURE: which revision is "now", and whether the store has gone back.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::loss::{is_hopeless, wants_token};
-use super::{Phase, Watches};
+use super::{Phase, Stream, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
 use crate::watch::end::WatchEnd;
@@ -18,9 +19,11 @@ impl Watches {
         self.pins.pause = None;
         let pinning = std::mem::take(&mut self.pins.asked);
         let judged = std::mem::take(&mut self.pins.judged);
+        let owners = std::mem::take(&mut self.pins.owners_asked);
         if !self.knows(&header) {
             return;
         }
+        self.learned(owners, header);
         for number in pinning {
             if let Some(entry) = self.entries.get_mut(&number) {
                 if entry.phase == Phase::Unpinned {
@@ -35,7 +38,19 @@ impl Watches {
             if watched > store {
                 self.stop(number);
                 self.end(number, WatchEnd::RolledBack { watched, store });
+            } else {
+                self.tell_start(number, header);
             }
+        }
+    }
+
+    /// Owners that had asked for progress before can be told now what it is.
+    fn learned(&mut self, owners: HashSet<u64>, header: ResponseHeader) {
+        if matches!(self.stream, Stream::Open(_)) {
+            self.progress.saw(&header);
+            self.aim(&owners, header.revision);
+        } else {
+            self.pins.owners.extend(owners);
         }
     }
 
@@ -43,7 +58,14 @@ impl Watches {
     pub(crate) fn unpinned(&mut self, key: &Bytes, error: &Arc<Error>, now: Instant) {
         self.pins.is_asked = false;
         let mut waited = std::mem::take(&mut self.pins.asked);
+        let mut owners = std::mem::take(&mut self.pins.owners_asked);
+        let is_for_owners = waited.is_empty() && self.pins.judged.is_empty();
         match error.kind() {
+            kind if is_of_the_key(kind) && is_for_owners => {
+                // The revision that the stream has shown is the best there is.
+                self.aim(&owners, self.progress.known);
+                owners.clear();
+            }
             kind if is_of_the_key(kind) => {
                 // Who may not read the key may not watch it; the others ask by another one.
                 let entries = &self.entries;
@@ -62,7 +84,7 @@ impl Watches {
                     }
                 }
             }
-            ErrorKind::Closed => self.shut(),
+            ErrorKind::Closed => return self.shut(),
             kind => {
                 // The call has tried other tokens itself.
                 if is_hopeless(kind) || wants_token(kind) {
@@ -72,6 +94,10 @@ impl Watches {
                 self.pins.pause = Some(now + self.pause());
             }
         }
+        let waiting = owners
+            .into_iter()
+            .filter(|owner| self.progress.waits(*owner));
+        self.pins.owners.extend(waiting);
         self.pins.doubted.append(&mut self.pins.judged);
         waited.append(&mut self.pins.waiting);
         waited.retain(|number| self.entries.contains_key(number));
@@ -79,7 +105,9 @@ impl Watches {
     }
 
     pub(super) fn wants_pin(&self) -> bool {
-        !self.pins.is_asked && (!self.pins.waiting.is_empty() || !self.pins.doubted.is_empty())
+        let owners = matches!(self.stream, Stream::Open(_)) && !self.pins.owners.is_empty();
+        let waits = owners || !self.pins.waiting.is_empty() || !self.pins.doubted.is_empty();
+        !self.pins.is_asked && waits
     }
 
     /// The key to ask for, for all that wait.
@@ -98,9 +126,19 @@ impl Watches {
         self.pins
             .judged
             .retain(|(number, _)| self.entries.contains_key(number));
+        if matches!(self.stream, Stream::Open(_)) {
+            self.pins.owners_asked = std::mem::take(&mut self.pins.owners);
+        }
         let doubted = self.pins.judged.first().map(|(number, _)| number);
-        let first = self.pins.asked.first().or(doubted)?;
-        let key = self.entries.get(first)?.spec.range.start.clone();
+        let entry = match self.pins.asked.first().or(doubted) {
+            Some(number) => self.entries.get(number)?,
+            None => {
+                let owners = &self.pins.owners_asked;
+                let mut all = self.entries.values();
+                all.find(|entry| owners.contains(&entry.owner))?
+            }
+        };
+        let key = entry.spec.range.start.clone();
         self.pins.is_asked = true;
         Some(key)
     }

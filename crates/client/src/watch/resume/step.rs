@@ -22,8 +22,11 @@ pub(crate) enum Step {
     Open {
         fresh: bool,
     },
-    /// Drop the stream, or the attempt to open one.
-    Close,
+    /// Drop the stream, or the attempt to open one; it is `silent` if nothing came within the
+    /// wait for an answer.
+    Close {
+        silent: bool,
+    },
     /// It counts as sent.
     Send(WatchRequest),
     /// Nothing until then, unless something comes.

@@ -3,6 +3,7 @@
 mod crowds;
 mod inspect;
 mod model;
+mod progress;
 mod rules;
 mod world;
 
@@ -27,7 +28,9 @@ fn episode(seed: u64, traced: bool) -> World {
     };
     if traced {
         let trace = world.trace.take().unwrap_or_default();
-        let first = trace.len().saturating_sub(150);
+        let first = trace
+            .len()
+            .saturating_sub(number("ETCDEX_TRACE").unwrap_or(150) as usize);
         trace[first..].iter().for_each(|line| println!("{line}"));
         println!("failed: run this test with ETCDEX_SEED={seed}");
     } else {

@@ -1,7 +1,7 @@
 //! How far a watch has come while nothing happens.
 
 use etcdex::{Client, WatchMessage};
-use etcdex_testkit::{Binary, Etcd, Proxy};
+use etcdex_testkit::{Binary, Etcd, GrpcProxy, Proxy};
 
 use super::{message, next};
 use crate::stage::{each, each_alone, each_binary};
@@ -89,6 +89,9 @@ async fn an_idle_watch_survives_a_compaction_and_a_reconnect() {
 }
 
 /// Known bug of the ancestor: the answer, which names no watch, cancelled one.
+///
+/// One request has one answer that is not older than it: the answer to an older request, or of
+/// a member that lags, is not taken for it.
 #[tokio::test]
 async fn progress_is_told_when_asked_for() {
     each(|stage| async move {
@@ -96,6 +99,8 @@ async fn progress_is_told_when_asked_for() {
         let mut watcher = client.watcher();
         let watch = watcher.watch("k").await.unwrap();
         message(&mut watcher).await;
+        // One that is not for this round, so that its answer may come in between.
+        watcher.request_progress();
         for round in 0..3 {
             let put = client.put("k", "v").await.unwrap().header.revision;
             watcher.request_progress();
@@ -111,14 +116,13 @@ async fn progress_is_told_when_asked_for() {
                     WatchMessage::Progress {
                         watch: of,
                         revision,
+                        header,
                         ..
                     } => {
-                        assert_eq!(of, None);
+                        assert_eq!((of, header.revision), (None, revision));
+                        assert_ne!(header.cluster_id, 0);
                         assert!(revision < put || events == 1, "{round}: it has overtaken");
                         progress = revision;
-                        if progress < put {
-                            watcher.request_progress();
-                        }
                     }
                     other => panic!("{other:?}"),
                 }
@@ -130,6 +134,164 @@ async fn progress_is_told_when_asked_for() {
         assert_eq!(next(&mut one).await.revision, put);
         one.request_progress();
         let batch = next(&mut one).await;
+        assert!(batch.is_progress() && batch.revision >= put, "{batch:?}");
+        assert_eq!(batch.header.cluster_id, batch_cluster(&client).await);
+    })
+    .await;
+}
+
+async fn batch_cluster(client: &Client) -> u64 {
+    client.get("k").await.unwrap().header.cluster_id
+}
+
+/// Etcd tells no progress of a watch before the store has reached its start, and a watch from
+/// now starts behind the store's revision.
+#[tokio::test]
+async fn a_watch_from_now_is_told_of_progress_where_nothing_is_written() {
+    each_binary(|binary| async move {
+        let etcd = talkative(&binary).await;
+        let client = Client::connect(etcd.endpoint()).await.unwrap();
+        let now = client.put("before", "v").await.unwrap().header.revision;
+        let mut notified = client.watch("k").progress_notify().await.unwrap();
+        let batch = next(&mut notified).await;
+        assert!(batch.is_progress());
+        assert_eq!((batch.revision, batch.header.revision), (now, now));
+        let mut asking = client.watch("k").await.unwrap();
+        for _ in 0..3 {
+            asking.request_progress();
+            let batch = next(&mut asking).await;
+            assert!(batch.is_progress());
+            assert_eq!(batch.revision, now);
+        }
+        // Nor does it silence the requests of others.
+        let mut watcher = client.watcher();
+        watcher.watch("before").await.unwrap();
+        watcher.watch("k").await.unwrap();
+        watcher.request_progress();
+        loop {
+            if let WatchMessage::Progress { revision, .. } = message(&mut watcher).await {
+                break assert_eq!(revision, now);
+            }
+        }
+        let put = client.put("k", "v").await.unwrap().header.revision;
+        for watch in [&mut notified, &mut asking] {
+            loop {
+                let batch = next(watch).await;
+                if !batch.is_progress() {
+                    break assert_eq!(batch.revision, put);
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// A watch of the past has nothing to tell at its head; another one is from now, a third of the
+/// future. On servers that can be believed, the first is told how far it has come.
+#[tokio::test]
+async fn watches_ahead_of_the_store_do_not_keep_the_others_from_progress() {
+    each_binary(|binary| async move {
+        let etcd = Etcd::builder().binary(&binary).start().await.unwrap();
+        let proxy = Proxy::start(etcd.client_address()).await.unwrap();
+        let client = Client::connect(proxy.endpoint()).await.unwrap();
+        let direct = Client::connect(etcd.endpoint()).await.unwrap();
+        let mut now = 0;
+        for _ in 0..10 {
+            now = direct.put("elsewhere", "v").await.unwrap().header.revision;
+        }
+        let mut from_now = client.watch("k").await.unwrap();
+        let future = client.watch("k").start_revision(now + 3);
+        let mut future = future.await.unwrap();
+        let mut past = client.watch("k").start_revision(2).await.unwrap();
+        if is_exact(&binary) {
+            past.request_progress();
+            let batch = next(&mut past).await;
+            assert!(batch.is_progress());
+            assert_eq!(batch.revision, now);
+            // What was compacted away while nothing happened was nothing to this watch.
+            direct.compact(now).await.unwrap();
+            proxy.refuse();
+            proxy.reset();
+        }
+        let mut puts = Vec::new();
+        for _ in 0..4 {
+            puts.push(direct.put("k", "v").await.unwrap().header.revision);
+        }
+        proxy.heal();
+        for watch in [&mut past, &mut from_now] {
+            let mut told = Vec::new();
+            while told.len() < 4 {
+                let events = next(watch).await.events;
+                told.extend(events.iter().map(|event| event.kv.mod_revision));
+            }
+            assert_eq!(told, puts);
+        }
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            let events = next(&mut future).await.events;
+            told.extend(events.iter().map(|event| event.kv.mod_revision));
+        }
+        assert_eq!(told, puts[2..]);
+    })
+    .await;
+}
+
+/// Issue 15220 of etcd: older servers may overtake events, so only their events count.
+fn is_exact(binary: &Binary) -> bool {
+    let version = binary.version();
+    version.is_at_least(3, 6) || version.to_string() == "3.5.35"
+}
+
+/// On every version: etcd's own interval tells a watch of the past how far it has come.
+#[tokio::test]
+async fn a_watch_of_the_past_survives_a_compaction_and_a_reconnect() {
+    each_binary(|binary| async move {
+        let etcd = talkative(&binary).await;
+        let proxy = Proxy::start(etcd.client_address()).await.unwrap();
+        let client = Client::connect(proxy.endpoint()).await.unwrap();
+        let direct = Client::connect(etcd.endpoint()).await.unwrap();
+        let mut now = 0;
+        for _ in 0..10 {
+            now = direct.put("elsewhere", "v").await.unwrap().header.revision;
+        }
+        let past = client.watch("k").start_revision(2).progress_notify();
+        let mut past = past.await.unwrap();
+        let batch = next(&mut past).await;
+        assert!(batch.is_progress());
+        assert_eq!(batch.revision, now);
+        direct.compact(now).await.unwrap();
+        proxy.refuse();
+        proxy.reset();
+        let put = direct.put("k", "v").await.unwrap().header.revision;
+        proxy.heal();
+        loop {
+            let batch = next(&mut past).await;
+            if !batch.is_progress() {
+                break assert_eq!(batch.revision, put);
+            }
+        }
+    })
+    .await;
+}
+
+/// `etcd grpc-proxy` never answers a request for progress. What begins at the store's revision
+/// needs no answer.
+#[tokio::test]
+async fn a_watch_through_etcds_proxy_is_told_of_now_and_of_events() {
+    each_binary(|binary| async move {
+        let etcd = Etcd::builder().binary(&binary).start().await.unwrap();
+        let proxy = GrpcProxy::start(&etcd).await.unwrap();
+        let client = Client::connect(proxy.endpoint()).await.unwrap();
+        let mut watch = client.watch("k").await.unwrap();
+        let now = watch.start_revision() - 1;
+        watch.request_progress();
+        let batch = next(&mut watch).await;
+        assert!(batch.is_progress());
+        assert_eq!(batch.revision, now);
+        let put = client.put("k", "v").await.unwrap().header.revision;
+        assert_eq!(next(&mut watch).await.revision, put);
+        watch.request_progress();
+        let batch = next(&mut watch).await;
         assert!(batch.is_progress() && batch.revision >= put, "{batch:?}");
     })
     .await;

@@ -1,109 +1,152 @@
-//! Long histories of small events, which a server is slow to send in pieces.
+//! Messages of a long history: whole, or in pieces where they are too large.
 
 use std::time::Duration;
 
-use etcdex_proto::etcdserverpb::WatchResponse;
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 
 use super::super::Step;
-use super::rules::{Bench, created, events};
-use crate::config::WatchLimits;
+use super::rules::{Bench, created, events, spec};
 use crate::error::ErrorKind;
+use crate::watch::entry::Spec;
 
-/// A piece of a message, with so many events of one revision.
-fn piece(revision: i64, events_in_it: usize) -> WatchResponse {
-    WatchResponse {
-        fragment: true,
-        ..events(1, revision + 5, &vec![revision; events_in_it])
+impl Bench {
+    /// Opens the stream; says of each creation whether it asks for pieces.
+    fn creations(&mut self) -> Vec<(i64, bool)> {
+        self.machine.opened(self.now);
+        let mut creations = Vec::new();
+        while let Step::Send(request) = self.machine.next(self.now, true) {
+            if let Some(RequestUnion::CreateRequest(create)) = request.request_union {
+                creations.push((create.start_revision, create.fragment));
+            }
+        }
+        creations
     }
 }
 
-/// Opens the stream that the machine wants, and creates watch 1 on it; says whether it wants
-/// pieces.
-fn wants_pieces(bench: &mut Bench) -> bool {
-    bench.machine.opened(bench.now);
-    let Step::Send(request) = bench.machine.next(bench.now, true) else {
-        panic!("nothing is sent");
-    };
-    let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
-        panic!("nothing is created");
-    };
+fn whole(start: i64) -> Spec {
+    Spec {
+        fragment: false,
+        ..spec(start)
+    }
+}
+
+/// etcd takes seconds for a piece of ten thousand small events.
+#[test]
+fn messages_are_asked_for_as_a_whole_until_one_is_too_large() {
+    let mut bench = Bench::new();
+    bench.add_spec(1, 1, whole(5));
+    assert_eq!(bench.run(), ["open"]);
+    assert_eq!(bench.creations(), [(5, false)]);
     bench.receive(created(1, 9));
-    create.fragment
+    bench.fail(ErrorKind::Unavailable);
+    assert_eq!(bench.creations(), [(5, false)]);
+    bench.receive(created(1, 9));
+    bench.fail(ErrorKind::MessageTooLarge);
+    assert_eq!(bench.creations(), [(5, true)]);
+}
+
+/// One long history does not change how others are asked for, nor for ever how it is itself.
+#[test]
+fn pieces_are_for_the_watch_that_needs_them_and_for_as_long_as_it_does() {
+    let mut bench = Bench::new();
+    bench.add_spec(1, 1, whole(5));
+    bench.add_spec(2, 1, whole(10));
+    bench.run();
+    assert_eq!(bench.creations(), [(5, false), (10, false)]);
+    bench.receive(created(1, 9));
+    bench.receive(created(2, 9));
+    // The second one has nothing behind it: the message was not for it.
+    bench.fail(ErrorKind::MessageTooLarge);
+    assert_eq!(bench.creations(), [(5, true), (10, false)]);
+    bench.receive(created(1, 9));
+    bench.receive(created(2, 9));
+    bench.receive(events(1, 9, &[5]));
+    bench.cut();
+    assert_eq!(bench.creations(), [(6, true), (10, false)]);
+    bench.receive(created(1, 9));
+    bench.receive(created(2, 9));
+    bench.receive(events(1, 9, &[9]));
+    bench.cut();
+    assert_eq!(bench.creations(), [(10, false), (10, false)]);
 }
 
 #[test]
-fn a_crowd_in_pieces_is_asked_for_as_a_whole() {
-    let mut bench = Bench::live(5);
-    assert!(bench.receive(piece(5, 3_999)).is_empty());
+fn a_watch_whose_pieces_are_too_large_as_well_ends_alone() {
+    let mut bench = Bench::new();
+    bench.add_spec(1, 1, whole(5));
+    bench.add_spec(2, 1, whole(10));
+    bench.run();
+    for _ in 0..2 {
+        bench.creations();
+        bench.receive(created(1, 9));
+        bench.receive(created(2, 9));
+        bench.fail(ErrorKind::MessageTooLarge);
+    }
+    bench.creations();
+    bench.receive(created(1, 9));
+    bench.receive(created(2, 9));
     assert_eq!(
-        bench.receive(piece(6, 4_000)),
+        bench.fail(ErrorKind::MessageTooLarge),
         [
-            format!("1 got {:?}", vec![5; 3_999]),
-            "disconnected".to_owned(),
-            "close".to_owned(),
-            "open".to_owned(),
+            "1 ended: Cancelled { reason: \"cut\" }",
+            "disconnected",
+            "open"
         ]
     );
-    assert!(!wants_pieces(&mut bench));
 }
 
-/// Once a whole message was too large, crowds come in pieces, however slowly.
+/// The user may prefer pieces from the beginning.
 #[test]
-fn a_crowd_that_is_too_large_as_a_whole_comes_in_pieces() {
-    let mut bench = Bench::live(5);
-    bench.receive(piece(5, 4_000));
-    assert!(!wants_pieces(&mut bench));
+fn pieces_that_were_asked_for_stay() {
+    let mut bench = Bench::new();
+    bench.add_spec(
+        1,
+        1,
+        Spec {
+            fragment: true,
+            ..spec(5)
+        },
+    );
+    bench.run();
+    assert_eq!(bench.creations(), [(5, true)]);
+    bench.receive(created(1, 9));
+    bench.receive(events(1, 9, &[9]));
     bench.wait(Duration::from_secs(2));
-    bench.fail(ErrorKind::MessageTooLarge);
-    assert!(wants_pieces(&mut bench));
-    let more = bench.receive(piece(5, 4_000));
-    assert!(more.is_empty(), "{more:?}");
+    bench.cut();
+    assert_eq!(bench.creations(), [(10, true)]);
 }
 
-/// Who is paused with small events has many of them before it.
+/// etcd sends nothing while it makes a piece of many small events. The next stream must not ask
+/// for the same.
 #[test]
-fn a_paused_crowd_goes_on_as_a_whole() {
-    let limits = WatchLimits {
-        watch_events: 2,
-        ..WatchLimits::default()
-    };
-    let mut bench = Bench::with(limits);
+fn a_history_whose_pieces_made_a_stream_silent_is_asked_for_as_a_whole() {
+    let mut bench = Bench::new();
     bench.add(1, 5);
     bench.run();
-    assert!(wants_pieces(&mut bench));
-    assert_eq!(
-        bench.receive(events(1, 9, &[5, 6, 7])),
-        ["1 got [5, 6]", "cancel 1"]
-    );
-    let (held, revision) = bench.held.pop_front().expect("it was delivered");
-    assert!(held.take(revision));
-    bench.machine.go_on(1);
-    let Step::Send(request) = bench.machine.next(bench.now, true) else {
-        panic!("nothing is sent");
-    };
-    let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
-        panic!("nothing is created");
-    };
-    assert_eq!((create.start_revision, create.fragment), (7, false));
+    assert_eq!(bench.creations(), [(5, true)]);
+    bench.receive(created(1, 9));
+    bench.add(2, 10);
+    bench.run();
+    bench.wait(Duration::from_secs(5));
+    assert!(bench.run().contains(&"close".to_owned()));
+    assert_eq!(bench.creations(), [(5, false), (10, true)]);
 }
 
-/// Watches of one range meet the same crowd: one new stream serves them all.
+/// Where whole messages are too large, there is only patience.
 #[test]
-fn one_crowd_is_enough_for_all() {
-    let mut bench = Bench::live(5);
+fn pieces_that_have_to_be_are_waited_for() {
+    let mut bench = Bench::new();
+    bench.add_spec(1, 1, whole(5));
+    bench.run();
+    bench.creations();
+    bench.receive(created(1, 9));
+    bench.fail(ErrorKind::MessageTooLarge);
+    assert_eq!(bench.creations(), [(5, true)]);
+    bench.receive(created(1, 9));
     bench.add(2, 5);
     assert_eq!(bench.run(), ["create 2 at 5"]);
-    bench.receive(created(2, 9));
-    bench.receive(piece(5, 4_000));
-    bench.machine.opened(bench.now);
-    for _ in 0..2 {
-        let Step::Send(request) = bench.machine.next(bench.now, true) else {
-            panic!("nothing is sent");
-        };
-        let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
-            panic!("nothing is created");
-        };
-        assert!(!create.fragment);
-    }
+    bench.wait(Duration::from_secs(299));
+    assert!(bench.run().is_empty());
+    bench.wait(Duration::from_secs(1));
+    assert!(bench.run().contains(&"close".to_owned()));
 }

@@ -28,7 +28,7 @@ impl Watches {
 
     /// The watch whose creation was sent last.
     pub(super) fn last_asked(&self) -> u64 {
-        self.asked.back().map_or(0, |(_, number)| *number)
+        self.asked.back().map_or(0, |asked| asked.number)
     }
 
     /// How many creations have no answer.
@@ -57,6 +57,7 @@ impl Watches {
         assert!(self.waiting.is_empty() && self.asked.is_empty() && self.cancels.is_empty());
         assert!(self.pins.waiting.is_empty() && self.pins.asked.is_empty());
         assert!(self.pins.doubted.is_empty() && self.pins.judged.is_empty());
-        assert!(self.progress.wanted.is_empty() && self.tells.is_empty());
+        assert!(self.pins.owners.is_empty() && self.pins.owners_asked.is_empty());
+        assert!(self.progress.is_empty() && self.tells.is_empty());
     }
 }

@@ -5,6 +5,7 @@
 //! catches up in batches, and a broadcast of progress waits for all, or overtakes them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
@@ -182,6 +183,13 @@ pub(super) struct Manner {
     pub(super) errs: bool,
     /// Larger messages come in pieces of so many events.
     pub(super) piece: usize,
+    /// The client takes no message with more events.
+    pub(super) largest: usize,
+    /// How long the server takes for a piece, for each event of the message: it sends nothing
+    /// meanwhile.
+    pub(super) per_event: Duration,
+    /// It never answers requests for progress: `etcd grpc-proxy`.
+    pub(super) ignores_progress: bool,
 }
 
 /// What only the server as a whole knows.
@@ -208,6 +216,12 @@ pub(super) struct Session {
     told: BTreeSet<i64>,
     early: BTreeMap<i64, Vec<WatchResponse>>,
     next_id: i64,
+    /// It makes a piece of a message until then.
+    busy: Option<Instant>,
+    /// Nothing but events leaves it any more.
+    is_stuck: bool,
+    /// How many requests for progress have come.
+    pub(super) progress_requests: usize,
     /// Reasons that were given, and to whom.
     pub(super) reasons: Vec<(String, u64)>,
 }
@@ -226,6 +240,9 @@ impl Session {
             told: BTreeSet::new(),
             early: BTreeMap::new(),
             next_id: 0,
+            busy: None,
+            is_stuck: false,
+            progress_requests: 0,
             reasons: Vec::new(),
         }
     }
@@ -261,7 +278,10 @@ impl Session {
                     .clone_into(&mut refusal.cancel_reason);
                 self.control.push_back(refusal);
             }
-            Some(RequestUnion::CreateRequest(create)) => self.create(guard, create, number),
+            Some(RequestUnion::CreateRequest(create)) => {
+                self.is_stuck |= self.manner.errs && rng.u8(..50) == 0;
+                self.create(guard, create, number);
+            }
             Some(RequestUnion::CancelRequest(cancel)) => {
                 if self.watchers.remove(&cancel.watch_id).is_some() {
                     let mut canceled = self.response(guard.store, cancel.watch_id);
@@ -269,7 +289,11 @@ impl Session {
                     self.control.push_back(canceled);
                 }
             }
+            Some(RequestUnion::ProgressRequest(_)) if self.manner.ignores_progress => {
+                self.progress_requests += 1;
+            }
             Some(RequestUnion::ProgressRequest(_)) => {
+                self.progress_requests += 1;
                 let progress = self.response(guard.store, -1);
                 let late = |watcher: &Watcher| {
                     !watcher.synced || watcher.create.start_revision > self.applied
@@ -405,8 +429,10 @@ impl Session {
 
     /// An idle watch is told of progress.
     pub(super) fn progress(&mut self, store: &Store, rng: &mut Rng) {
-        let applied = self.applied;
-        let idle = |watcher: &Watcher| watcher.synced && watcher.next <= applied + 1;
+        let (applied, exact) = (self.applied, self.manner.exact);
+        // Servers that are not exact tell it of watches of the future, too.
+        let begun = |watcher: &Watcher| watcher.create.start_revision <= applied;
+        let idle = |watcher: &Watcher| watcher.synced && (!exact || begun(watcher));
         let synced = self.watchers.iter().filter(|(_, watcher)| idle(watcher));
         if let Some(id) = rng.choice(synced.map(|(id, _)| *id).collect::<Vec<_>>()) {
             self.events.push_back(self.response(store, id));
@@ -432,8 +458,13 @@ impl Session {
     }
 
     /// The next response goes on its way, or a piece of it.
-    pub(super) fn send(&mut self, store: &Store, rng: &mut Rng) {
-        let control = !self.control.is_empty() && (self.events.is_empty() || rng.bool());
+    pub(super) fn send(&mut self, store: &Store, rng: &mut Rng, now: Instant) {
+        if self.busy.is_some_and(|until| until > now) {
+            return;
+        }
+        self.busy = None;
+        let control = !self.control.is_empty() && !self.is_stuck;
+        let control = control && (self.events.is_empty() || rng.bool());
         if control {
             let mut answer = self.control.pop_front().expect("not empty");
             if answer.created && self.manner.late_header {
@@ -478,6 +509,8 @@ impl Session {
             .get(&id)
             .is_some_and(|watcher| watcher.create.fragment);
         if fragments && response.events.len() > self.manner.piece {
+            let events = u32::try_from(response.events.len()).expect("few");
+            self.busy = Some(now + self.manner.per_event * events);
             let mut rest = response.clone();
             rest.events = response.events.split_off(self.manner.piece);
             response.fragment = true;
@@ -508,7 +541,10 @@ impl Session {
         self.applied == store.revision()
             && self.requests.is_empty()
             && self.wire.is_empty()
-            && self.control.is_empty()
+            && !self
+                .control
+                .iter()
+                .any(|answer| answer.created || !self.is_stuck)
             && self.events.is_empty()
             && self.watchers.values().all(|watcher| watcher.synced)
     }

@@ -70,7 +70,7 @@ impl Bench {
                 Step::Pin(_) => "pin".to_owned(),
                 Step::Open { fresh: false } => "open".to_owned(),
                 Step::Open { fresh: true } => "open with a fresh token".to_owned(),
-                Step::Close => "close".to_owned(),
+                Step::Close { .. } => "close".to_owned(),
                 Step::Send(request) => sent(&request),
                 Step::Rest(until) => {
                     self.until = until;
@@ -256,7 +256,8 @@ fn an_idle_watch_from_now_resumes_where_it_began() {
     assert_eq!(bench.pinned(10), ["open"]);
     assert_eq!(bench.open(), ["create 1 at 11"]);
     // A later header says nothing of what was delivered, nor does a progress that is none.
-    assert_eq!(bench.receive(created(1, 15)), ["1 created from 11"]);
+    let told = ["1 created from 11", "1 progress 10"];
+    assert_eq!(bench.receive(created(1, 15)), told);
     assert_eq!(bench.cut(), ["disconnected", "open"]);
     assert_eq!(bench.open(), ["create 1 at 11"]);
     assert_eq!(bench.receive(created(1, 20)), ["resumed"]);
@@ -480,101 +481,6 @@ fn progress_never_moves_a_watch_back_nor_one_of_the_future_on() {
     assert_eq!(bench.open(), ["create 1 at 8", "create 2 at 500"]);
 }
 
-/// etcd issue 15220.
-#[test]
-fn broadcast_progress_of_an_old_server_moves_nothing() {
-    let mut bench = Bench::live(5);
-    bench.machine.judged(false);
-    bench.machine.request_progress(1);
-    assert_eq!(bench.run(), ["progress?"]);
-    assert_eq!(bench.receive(message(-1, 100)), ["progress 4"]);
-    assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
-    bench.cut();
-    assert_eq!(bench.open(), ["create 1 at 51"]);
-}
-
-#[test]
-fn broadcast_progress_of_a_new_server_moves_what_was_in_force() {
-    let mut bench = Bench::live(5);
-    bench.machine.judged(true);
-    bench.machine.request_progress(1);
-    assert_eq!(bench.run(), ["progress?"]);
-    bench.add(2, 7);
-    assert_eq!(bench.run(), ["create 2 at 7"]);
-    // The second came to be while the answer was under way.
-    assert_eq!(bench.receive(created(2, 100)), ["2 created from 7"]);
-    assert_eq!(bench.receive(message(-1, 100)), ["progress 6"]);
-    bench.cut();
-    assert_eq!(bench.open(), ["create 1 at 101", "create 2 at 7"]);
-}
-
-/// The next stream may be another server's, and an older one.
-#[test]
-fn what_is_known_of_a_server_is_forgotten_with_its_stream() {
-    let mut bench = Bench::live(5);
-    bench.machine.judged(true);
-    bench.cut();
-    bench.open();
-    assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
-    bench.machine.request_progress(1);
-    assert_eq!(bench.run(), ["progress?"]);
-    assert_eq!(bench.receive(message(-1, 100)), ["progress 4"]);
-    assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
-}
-
-/// Two requests, of which the first seemed lost: its answer comes, a watch is created, a third
-/// is made, and then the answer to the second comes, which knows nothing of that watch.
-#[test]
-fn a_late_answer_does_not_speak_for_younger_watches() {
-    let mut bench = Bench::live(5);
-    bench.machine.judged(true);
-    bench.machine.request_progress(1);
-    assert_eq!(bench.run(), ["progress?"]);
-    bench.wait(Duration::from_secs(1));
-    assert_eq!(bench.run(), ["progress?"]);
-    assert_eq!(bench.receive(message(-1, 100)), ["progress 100"]);
-    bench.add(2, 7);
-    assert_eq!(bench.run(), ["create 2 at 7"]);
-    assert_eq!(bench.receive(created(2, 100)), ["2 created from 7"]);
-    bench.machine.request_progress(1);
-    assert_eq!(bench.run(), ["progress?"]);
-    assert_eq!(bench.receive(message(-1, 100)), ["progress 6"]);
-    assert_eq!(bench.receive(events(2, 100, &[8])), ["2 got [8]"]);
-}
-
-/// [g, 2.7] Servers that can be believed are asked every ten seconds, the others never.
-#[test]
-fn idle_watches_are_moved_on_every_ten_seconds() {
-    for (exact, asked) in [(true, vec!["progress?"]), (false, vec![])] {
-        let mut bench = Bench::live(5);
-        bench.machine.judged(exact);
-        assert!(bench.run().is_empty());
-        bench.wait(Duration::from_secs(9));
-        assert!(bench.run().is_empty());
-        bench.wait(Duration::from_secs(1));
-        assert_eq!(bench.run(), asked);
-        bench.receive(message(-1, 100));
-        bench.cut();
-        let next = if exact { 101 } else { 5 };
-        assert_eq!(bench.open(), [format!("create 1 at {next}")]);
-    }
-}
-
-/// Servers drop the request while one of the stream's watches is behind.
-#[test]
-fn progress_is_asked_for_again_until_it_is_told() {
-    let mut bench = Bench::live(5);
-    bench.machine.request_progress(1);
-    for _ in 0..3 {
-        assert_eq!(bench.run(), ["progress?"]);
-        assert!(bench.run().is_empty());
-        bench.wait(Duration::from_secs(1));
-    }
-    assert_eq!(bench.receive(message(-1, 100)), ["progress 4"]);
-    bench.wait(Duration::from_secs(1));
-    assert!(bench.run().is_empty());
-}
-
 // Compaction.
 
 #[test]
@@ -619,7 +525,8 @@ fn now_is_learned_again_when_it_was_compacted_before_it_was_told() {
     answer.created = true;
     assert_eq!(bench.receive(answer), ["pin"]);
     assert_eq!(bench.pinned(25), ["create 2 at 26"]);
-    assert_eq!(bench.receive(created(2, 25)), ["1 created from 26"]);
+    let told = ["1 created from 26", "1 progress 25"];
+    assert_eq!(bench.receive(created(2, 25)), told);
     assert_eq!(
         bench.receive(compacted(2, 30)),
         ["1 ended: Compacted { revision: 30 }", "close"]
@@ -930,9 +837,89 @@ fn a_creation_without_an_answer_gives_the_stream_up() {
     let mut bench = Bench::new();
     bench.add(1, 5);
     bench.run();
-    assert_eq!(bench.open(), ["create 1 at 5"]);
+    // The server may be slow: each stream waits longer than the one before.
+    for seconds in [5, 20, 80] {
+        assert_eq!(bench.open(), ["create 1 at 5"]);
+        bench.wait(Duration::from_secs(seconds) - Duration::from_millis(1));
+        assert!(bench.run().is_empty(), "after {seconds} s");
+        bench.wait(Duration::from_millis(1));
+        assert!(bench.run().contains(&"close".to_owned()));
+        bench.wait(Duration::from_secs(1));
+        bench.run();
+    }
+}
+
+/// Other watches of the stream are served, so it is not silent.
+#[test]
+fn a_creation_without_an_answer_is_noticed_on_a_busy_stream() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    assert_eq!(bench.run(), ["create 2 at 5"]);
+    for revision in 5..34 {
+        bench.wait(Duration::from_secs(1));
+        assert_eq!(bench.receive(events(1, revision, &[revision])).len(), 1);
+    }
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.run(), ["close", "disconnected", "open"]);
+    // What was not answered may be what keeps the server from the others.
+    assert_eq!(bench.open(), ["create 1 at 34", "create 2 at 5"]);
+}
+
+/// A long message takes its time, and no other message comes meanwhile.
+#[test]
+fn a_stream_on_which_a_message_is_coming_is_not_given_up() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    assert_eq!(bench.run(), ["create 2 at 5"]);
+    for _ in 0..20 {
+        bench.wait(Duration::from_secs(4));
+        bench.machine.delayed(bench.now);
+        assert!(bench.run().is_empty());
+    }
     bench.wait(Duration::from_secs(5));
-    assert_eq!(bench.run(), ["close", "open"]);
+    assert_eq!(bench.run(), ["close", "disconnected", "open"]);
+}
+
+/// Watches are created quickly before the server begins with a long history.
+#[test]
+fn quick_answers_do_not_hide_what_made_a_stream_silent() {
+    let mut bench = Bench::live(5);
+    bench.add(2, 5);
+    bench.run();
+    bench.wait(Duration::from_secs(5));
+    assert!(bench.run().contains(&"close".to_owned()));
+    bench.open();
+    bench.receive(created(1, 9));
+    bench.receive(created(2, 9));
+    bench.add(3, 5);
+    assert_eq!(bench.run(), ["create 3 at 5"]);
+    bench.wait(Duration::from_secs(9));
+    assert!(bench.run().is_empty());
+    bench.receive(created(3, 9));
+    // This stream has lasted: the server is quick again.
+    bench.wait(Duration::from_secs(10));
+    bench.add(4, 5);
+    assert_eq!(bench.run(), ["create 4 at 5"]);
+    bench.receive(created(4, 9));
+    bench.add(5, 5);
+    assert_eq!(bench.run(), ["create 5 at 5"]);
+    bench.wait(Duration::from_secs(5));
+    assert!(bench.run().contains(&"close".to_owned()));
+}
+
+/// The last watch of an owner may go while it is interrupted.
+#[test]
+fn what_was_interrupted_is_resumed_also_when_the_last_watch_has_gone() {
+    let mut bench = Bench::live(5);
+    bench.add_spec(2, 2, spec(5));
+    bench.run();
+    bench.receive(created(2, 9));
+    assert_eq!(bench.cut(), ["disconnected", "disconnected", "open"]);
+    bench.machine.cancel(1);
+    assert_eq!(bench.run(), ["resumed"]);
+    assert_eq!(bench.open(), ["create 1 at 5"]);
+    let end = "2 ended: Cancelled { reason: \"gone\" }";
+    assert_eq!(bench.receive(refused("gone")), [end, "resumed", "close"]);
 }
 
 /// Where no stream lasts, the last of many watches would never come to be in force.

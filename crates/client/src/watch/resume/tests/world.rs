@@ -78,6 +78,10 @@ pub(super) struct World {
     /// The stream has stopped moving.
     stalled: bool,
     unjudged: bool,
+    /// The machine was told that the present server is exact.
+    exact: bool,
+    /// Revisions of the store when owners asked for progress, if they have no answer.
+    questions: BTreeMap<u64, Vec<i64>>,
     pin: Option<Pin>,
     watches: BTreeMap<u64, Watch>,
     owners: BTreeMap<u64, VecDeque<(u64, i64, Held)>>,
@@ -131,6 +135,17 @@ impl World {
             refuses_compacted: rng.u8(..4) == 0,
             errs: rng.u8(..4) == 0,
             piece: rng.usize(1..5),
+            largest: if rng.bool() {
+                usize::MAX
+            } else {
+                rng.usize(5..12)
+            },
+            per_event: Duration::from_millis([0, 100, 3_000][rng.usize(..3)]),
+            ignores_progress: false,
+        };
+        let manner = Manner {
+            ignores_progress: manner.own_ids && rng.bool(),
+            ..manner
         };
         let limits = WatchLimits {
             watch_bytes: rng.usize(1..6_000),
@@ -154,6 +169,8 @@ impl World {
             net: Net::Closed,
             stalled: false,
             unjudged: false,
+            exact: false,
+            questions: BTreeMap::new(),
             pin: None,
             watches: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -300,6 +317,9 @@ impl World {
         if !self.interrupted.is_empty() {
             return Some(format!("{:?} wait to hear of it", self.interrupted));
         }
+        if self.exact && !self.manner.own_ids && !self.questions.is_empty() {
+            return Some(format!("no answer to {:?}", self.questions));
+        }
         None
     }
 
@@ -366,7 +386,7 @@ impl World {
 
     fn send(&mut self) {
         if let (Net::Open(session), false) = (&mut self.net, self.stalled) {
-            session.send(&self.store, &mut self.rng);
+            session.send(&self.store, &mut self.rng, self.now);
             self.reasons.append(&mut session.reasons);
         }
     }
@@ -385,10 +405,17 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        if let Some(message) = self.session().and_then(|session| session.wire.pop_front()) {
-            log!(self, "deliver {message:?}");
-            self.machine.received(message, self.now);
+        let Some(message) = self.session().and_then(|session| session.wire.pop_front()) else {
+            return;
+        };
+        if message.events.len() > self.manner.largest {
+            log!(self, "too large: {message:?}");
+            self.disconnect();
+            let error = Error::new(ErrorKind::MessageTooLarge, "too large");
+            return self.machine.failed(error, self.now);
         }
+        log!(self, "deliver {message:?}");
+        self.machine.received(message, self.now);
     }
 
     fn cut(&mut self) {
@@ -410,6 +437,7 @@ impl World {
     fn disconnect(&mut self) {
         self.net = Net::Closed;
         self.unjudged = false;
+        self.exact = false;
         self.stalled = false;
         self.ids.clear();
         self.cancelled_ids.clear();
@@ -451,6 +479,7 @@ impl World {
     fn judge(&mut self) {
         if std::mem::take(&mut self.unjudged) {
             let exact = self.manner.exact && self.rng.u8(..4) != 0;
+            self.exact = exact;
             self.machine.judged(exact);
         }
     }
@@ -507,6 +536,9 @@ impl World {
         for watch in self.watches.values_mut() {
             watch.called = watch.called.min(to);
         }
+        for revision in self.questions.values_mut().flatten() {
+            *revision = (*revision).min(to);
+        }
         self.restart();
     }
 
@@ -519,6 +551,9 @@ impl World {
         for _ in 0..self.rng.usize(..40) {
             let key = KEYS[self.rng.usize(..KEYS.len())];
             self.store.write(&BTreeSet::from([key]), 1, &mut self.rng);
+        }
+        for revision in self.questions.values_mut().flatten() {
+            *revision = 0;
         }
         for watch in self.watches.values_mut() {
             watch.called = 0;
@@ -573,7 +608,7 @@ impl World {
         };
         let start = match self.rng.u8(..4) {
             0 => (revision - self.rng.i64(0..30)).max(1),
-            1 => revision + 1,
+            1 => revision + self.rng.i64(1..4),
             _ => 0,
         };
         let spec = Spec {
@@ -671,7 +706,14 @@ impl World {
                 self.deeds.push_back(self.now);
                 self.machine.go_on(number);
             }
-            Some(Command::Progress(owner)) => self.machine.request_progress(owner),
+            Some(Command::Progress(owner)) => {
+                log!(self, "{owner} asks for progress");
+                if self.has_watches(owner) {
+                    let revision = self.store.revision();
+                    self.questions.entry(owner).or_default().push(revision);
+                }
+                self.machine.request_progress(owner);
+            }
             Some(Command::Forget(owner)) => {
                 log!(self, "forget {owner}");
                 self.deeds.push_back(self.now);
@@ -679,6 +721,8 @@ impl World {
                     watch.cancelled |= watch.owner == owner;
                 }
                 self.machine.forget(owner);
+                // Nobody is there to be told.
+                self.interrupted.remove(&owner);
                 self.leave(owner);
             }
             None => {}
@@ -696,11 +740,15 @@ impl World {
         self.leave(owner);
     }
 
-    /// An owner without watches waits for nothing.
-    fn leave(&mut self, owner: u64) {
+    fn has_watches(&self, owner: u64) -> bool {
         let mut all = self.watches.values();
-        if !all.any(|watch| watch.owner == owner && watch.is_present()) {
-            self.interrupted.remove(&owner);
+        all.any(|watch| watch.owner == owner && watch.is_present())
+    }
+
+    /// An owner without watches has no answer to wait for.
+    fn leave(&mut self, owner: u64) {
+        if !self.has_watches(owner) {
+            self.questions.remove(&owner);
         }
     }
 
@@ -728,7 +776,7 @@ impl World {
                     self.net = Net::Opening;
                     self.openings.push_back(self.now);
                 }
-                Step::Close => {
+                Step::Close { .. } => {
                     log!(self, "close");
                     self.disconnect();
                 }
@@ -772,7 +820,16 @@ impl World {
                 );
                 assert!(self.cancelled_ids.insert(id), "cancelled twice");
             }
-            RequestUnion::ProgressRequest(_) => {}
+            RequestUnion::ProgressRequest(_) => {
+                let Net::Open(session) = &self.net else {
+                    panic!("there is no stream");
+                };
+                let ignored = self.manner.ignores_progress && self.machine.is_serial();
+                assert!(
+                    !ignored || session.progress_requests < 6,
+                    "it is never answered"
+                );
+            }
         }
         match &mut self.net {
             Net::Open(session) => session.requests.push_back((request, number)),

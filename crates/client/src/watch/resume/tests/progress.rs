@@ -1,0 +1,400 @@
+//! How far watches have come while nothing happens.
+
+use std::time::{Duration, Instant};
+
+use etcdex_proto::etcdserverpb::WatchResponse;
+
+use super::rules::{Bench, compacted, created, events, message, spec};
+use crate::error::{Error, ErrorKind};
+use crate::watch::entry::Spec;
+
+const SOON: Duration = Duration::from_millis(10);
+
+/// What the server says for the whole stream.
+fn all(revision: i64) -> WatchResponse {
+    message(-1, revision)
+}
+
+impl Bench {
+    /// A watch of owner 1 from revision 5 on, at a store of revision 9, on a stream whose server
+    /// is exact or is not.
+    fn judged(exact: bool) -> Self {
+        let mut bench = Self::new();
+        bench.add(1, 5);
+        bench.run();
+        bench.open();
+        bench.receive(created(1, 9));
+        bench.machine.judged(exact);
+        assert!(bench.run().is_empty());
+        bench
+    }
+
+    /// Owner 1 asks for progress while the store has this revision; what is told at once, and
+    /// what is sent next.
+    fn ask(&mut self, revision: i64) -> Vec<String> {
+        self.machine.request_progress(1);
+        assert_eq!(self.run(), ["pin"]);
+        let mut done = self.pinned(revision);
+        self.wait(SOON);
+        done.append(&mut self.run());
+        done
+    }
+}
+
+/// etcd issue 15220.
+#[test]
+fn progress_of_all_moves_nothing_on_an_old_server() {
+    let mut bench = Bench::judged(false);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    assert_eq!(bench.receive(all(100)), ["progress 4"]);
+    assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
+    // What was under way is told of when it has come.
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(100)), ["progress 50"]);
+    bench.cut();
+    assert_eq!(bench.open(), ["pin", "create 1 at 51"]);
+}
+
+#[test]
+fn an_old_server_is_not_asked_for_ever() {
+    let mut bench = Bench::judged(false);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    bench.receive(all(100));
+    let mut asked = 0;
+    for _ in 0..60 {
+        bench.wait(Duration::from_secs(1));
+        for request in bench.run() {
+            assert_eq!(request, "progress?");
+            asked += 1;
+            assert!(bench.receive(all(100)).is_empty());
+        }
+    }
+    assert_eq!(asked, 10);
+}
+
+#[test]
+fn progress_of_all_moves_what_was_in_force_on_a_new_server() {
+    let mut bench = Bench::judged(true);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    bench.add(2, 7);
+    assert_eq!(bench.run(), ["create 2 at 7"]);
+    // The second came to be while the answer was under way.
+    assert_eq!(bench.receive(created(2, 100)), ["2 created from 7"]);
+    assert!(bench.receive(all(100)).is_empty());
+    bench.cut();
+    assert_eq!(bench.open(), ["pin", "create 1 at 101", "create 2 at 7"]);
+}
+
+/// The next stream may be another server's, and an older one.
+#[test]
+fn what_is_known_of_a_server_is_forgotten_with_its_stream() {
+    let mut bench = Bench::judged(true);
+    bench.cut();
+    bench.open();
+    assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
+    // Before it has told its version, it is not asked.
+    assert!(bench.ask(100).is_empty());
+    bench.machine.judged(false);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(100)), ["progress 4"]);
+    assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
+}
+
+/// Two requests, of which the first seemed lost: its answer comes, a watch is created, and then
+/// the answer to the second comes, which knows nothing of that watch.
+#[test]
+fn a_late_answer_does_not_speak_for_younger_watches() {
+    let mut bench = Bench::judged(true);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(100)), ["progress 100"]);
+    bench.add(2, 7);
+    assert_eq!(bench.run(), ["create 2 at 7"]);
+    assert_eq!(bench.receive(created(2, 100)), ["2 created from 7"]);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    assert!(bench.receive(all(100)).is_empty());
+    assert_eq!(bench.receive(events(2, 100, &[8])), ["2 got [8]"]);
+    // One more answer than requests from before the watch: it is to a later request.
+    bench.wait(SOON);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(100)), ["progress 100"]);
+}
+
+#[test]
+fn an_answer_that_no_request_can_have_is_none() {
+    let mut bench = Bench::judged(true);
+    assert!(bench.receive(all(100)).is_empty());
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 5"]);
+}
+
+/// Servers that can be believed are asked every ten seconds, the others never.
+#[test]
+fn idle_watches_are_moved_on_every_ten_seconds() {
+    for (exact, asked) in [(true, vec!["progress?"]), (false, vec![])] {
+        let mut bench = Bench::judged(exact);
+        bench.wait(Duration::from_secs(9));
+        assert!(bench.run().is_empty());
+        bench.wait(Duration::from_secs(1));
+        assert_eq!(bench.run(), asked);
+        // The store has not changed since the watch was created.
+        bench.receive(all(9));
+        bench.cut();
+        let next = if exact { 10 } else { 5 };
+        assert_eq!(bench.open(), [format!("create 1 at {next}")]);
+    }
+}
+
+/// Servers drop the request while one of the stream's watches is behind.
+#[test]
+fn progress_is_asked_for_again_until_it_is_told() {
+    let mut bench = Bench::judged(true);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    for seconds in [1, 2, 4, 8, 16, 30, 30] {
+        bench.wait(Duration::from_secs(seconds) - Duration::from_millis(1));
+        assert!(bench.run().is_empty());
+        bench.wait(Duration::from_millis(1));
+        assert_eq!(bench.run(), ["progress?"], "after {seconds} s");
+    }
+    assert_eq!(bench.receive(all(100)), ["progress 100"]);
+    bench.wait(Duration::from_secs(1));
+    assert!(bench.run().is_empty());
+}
+
+/// A member may lag behind what its client has written by another one.
+#[test]
+fn an_answer_from_before_the_question_is_no_answer() {
+    let mut bench = Bench::judged(true);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    assert!(bench.receive(all(99)).is_empty());
+    bench.wait(SOON);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(101)), ["progress 101"]);
+}
+
+#[test]
+fn a_question_while_another_waits_has_an_answer_of_its_own() {
+    let mut bench = Bench::judged(true);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["pin"]);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.pinned(110), ["pin"]);
+    assert!(bench.pinned(120).is_empty());
+    assert_eq!(bench.receive(all(105)), ["progress 105"]);
+    bench.wait(SOON);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(120)), ["progress 120"]);
+    bench.wait(Duration::from_secs(1));
+    assert!(bench.run().is_empty());
+}
+
+/// Events tell the same.
+#[test]
+fn an_owner_whose_events_have_come_so_far_is_told_without_the_server() {
+    let mut bench = Bench::judged(true);
+    assert_eq!(bench.ask(12), ["progress?"]);
+    let told = ["1 got [10, 12]", "progress 12"];
+    assert_eq!(bench.receive(events(1, 12, &[10, 12])), told);
+}
+
+/// etcd says nothing before the store has reached the start of a watch: that it begins there
+/// is the answer.
+#[test]
+fn a_watch_from_now_is_told_of_now_where_nothing_is_written() {
+    for exact in [true, false] {
+        let mut bench = Bench::new();
+        bench.add(1, 0);
+        bench.run();
+        bench.pinned(10);
+        bench.open();
+        let told = ["1 created from 11", "1 progress 10"];
+        assert_eq!(bench.receive(created(1, 10)), told);
+        bench.machine.judged(exact);
+        assert_eq!(bench.ask(10), ["progress 10"]);
+    }
+}
+
+/// The member that created the watch has not come as far; the leader is asked.
+#[test]
+fn a_member_that_lags_does_not_keep_a_watch_from_being_told_of_now() {
+    let mut bench = Bench::new();
+    bench.add(1, 0);
+    bench.run();
+    bench.pinned(10);
+    bench.open();
+    assert_eq!(bench.receive(created(1, 8)), ["1 created from 11", "pin"]);
+    assert_eq!(bench.pinned(10), ["1 progress 10"]);
+}
+
+/// A watch from now and one of the future both keep etcd from answering for all others.
+#[test]
+fn a_watch_that_is_ahead_of_the_store_does_not_keep_others_from_an_answer() {
+    for start in [10, 500] {
+        let mut bench = Bench::judged(true);
+        bench.add_spec(2, 2, spec(start));
+        assert_eq!(bench.run(), [format!("create 2 at {start}")]);
+        bench.receive(created(2, 9));
+        assert_eq!(bench.ask(9), ["cancel 2", "create 3 at 9"]);
+        assert!(bench.receive(created(3, 9)).is_empty());
+        bench.wait(Duration::from_millis(250));
+        assert_eq!(bench.run(), ["progress?"]);
+        // What it does not want is left out.
+        assert!(bench.receive(events(3, 9, &[9])).is_empty());
+        assert_eq!(bench.receive(all(9)), ["progress 9"]);
+        let told = bench.receive(events(3, start, &[start - 1, start]));
+        assert_eq!(told, [format!("2 got [{start}]")]);
+        bench.cut();
+        let next = start + 1;
+        let creations = ["create 1 at 10".to_owned(), format!("create 2 at {next}")];
+        assert_eq!(bench.open(), creations);
+    }
+}
+
+/// Nobody needs the answer: no watch is created anew for it.
+#[test]
+fn watches_that_are_all_ahead_of_the_store_are_left_alone() {
+    let mut bench = Bench::new();
+    for number in 1..=3 {
+        bench.add(number, 10);
+    }
+    bench.run();
+    bench.open();
+    for watch_id in 1..=3 {
+        bench.receive(created(watch_id, 9));
+    }
+    bench.machine.judged(true);
+    for _ in 0..100 {
+        bench.wait(Duration::from_secs(5));
+        let done = bench.run();
+        assert!(done.iter().all(|step| step == "progress?"), "{done:?}");
+    }
+}
+
+#[test]
+fn a_watch_that_was_created_below_its_start_does_not_end_for_what_was_compacted_there() {
+    let mut bench = Bench::judged(true);
+    bench.add_spec(2, 2, spec(10));
+    bench.run();
+    bench.receive(created(2, 9));
+    assert_eq!(bench.ask(9), ["cancel 2", "create 3 at 9"]);
+    bench.receive(created(3, 10));
+    let done = bench.receive(compacted(3, 10));
+    assert_eq!(done, ["cancel 3", "create 4 at 10"]);
+}
+
+/// `etcd grpc-proxy` gives IDs of its own and never answers.
+#[test]
+fn a_proxy_that_never_answers_is_asked_a_few_times_for_each_stream() {
+    let mut bench = Bench::new();
+    bench.add(1, 5);
+    bench.run();
+    assert_eq!(bench.open(), ["create 1 at 5"]);
+    assert_eq!(bench.receive(created(0, 9)), ["close", "open"]);
+    for _ in 0..2 {
+        assert_eq!(bench.open(), ["create 0 at 5"]);
+        bench.receive(created(0, 9));
+        bench.machine.judged(true);
+        let mut asked = 0;
+        for revision in 10..1_000 {
+            bench.wait(Duration::from_secs(10));
+            asked += bench.run().len();
+            bench.receive(events(0, revision, &[4]));
+        }
+        assert_eq!(asked, 5);
+        bench.cut();
+    }
+}
+
+/// Where the revision cannot be read, the owner still waits.
+#[test]
+fn a_question_outlives_a_failure_to_read_the_revision_and_a_cut() {
+    let mut bench = Bench::judged(true);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["pin"]);
+    let key = spec(5).range.start;
+    let error = Error::new(ErrorKind::Unavailable, "no").into();
+    bench.machine.unpinned(&key, &error, bench.now);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.run(), ["pin"]);
+    bench.cut();
+    assert!(bench.pinned(100).is_empty());
+    assert_eq!(bench.open(), ["pin", "create 1 at 5"]);
+    bench.receive(created(1, 9));
+    bench.pinned(101);
+    bench.machine.judged(true);
+    bench.wait(SOON);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(101)), ["progress 101"]);
+}
+
+/// The user has lost the right to read, and the watch lives on.
+#[test]
+fn a_question_that_may_not_be_asked_is_answered_by_what_the_stream_has_shown() {
+    let mut bench = Bench::judged(true);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["pin"]);
+    let key = spec(5).range.start;
+    let error = Error::new(ErrorKind::PermissionDenied, "no").into();
+    bench.machine.unpinned(&key, &error, bench.now);
+    bench.wait(SOON);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(9)), ["progress 9"]);
+}
+
+/// Every owner once had all watches looked through.
+#[test]
+fn many_owners_are_served_by_one_pass() {
+    let owners = 30_000;
+    let mut bench = Bench::new();
+    for number in 1..=owners {
+        bench.add_spec(
+            number,
+            number,
+            Spec {
+                progress: false,
+                ..spec(5)
+            },
+        );
+    }
+    bench.run_all();
+    for watch_id in 1..=i64::try_from(owners).expect("few") {
+        bench.machine.received(created(watch_id, 9), bench.now);
+        bench.run_all();
+    }
+    bench.machine.judged(true);
+    for owner in 1..=owners {
+        bench.machine.request_progress(owner);
+    }
+    bench.run_all();
+    let begin = Instant::now();
+    bench.machine.pinned(crate::kv::ResponseHeader {
+        cluster_id: 7,
+        revision: 9,
+        ..Default::default()
+    });
+    bench.wait(SOON);
+    bench.run_all();
+    bench.machine.received(all(9), bench.now);
+    assert_eq!(bench.run_all(), 30_000);
+    // Each by itself they took minutes.
+    assert!(begin.elapsed() < Duration::from_secs(20));
+}
+
+impl Bench {
+    /// Does all that is to be done, and opens the stream; says how much was told.
+    fn run_all(&mut self) -> usize {
+        use super::super::Step;
+        let mut told = 0;
+        loop {
+            match self.machine.next(self.now, true) {
+                Step::Tell(_) => told += 1,
+                Step::Open { .. } => self.machine.opened(self.now),
+                Step::Rest(_) => return told,
+                _ => {}
+            }
+        }
+    }
+}
