@@ -272,6 +272,16 @@ fn the_store_has_nothing_of_its_own() {
     calls.retain(|call| call.began != 71);
     let breaches = check(&again, &calls);
     assert_eq!(breaches.len(), 1, "{breaches:?}");
+    // Each deletion is given to a call that had begun, whatever the order of the answers.
+    again.append([Op::Put(KEY.into(), 80)]);
+    again.append([Op::Delete(KEY.into())]);
+    let mut calls = true_calls();
+    calls.remove(2);
+    calls.push(call(80, 90, put(80), written(7, None)));
+    calls.push(call(100, 101, delete(), failed(Effect::Unknown)));
+    calls.push(call(75, 76, delete(), failed(Effect::Unknown)));
+    calls.push(call(0, 1, delete(), failed(Effect::Unknown)));
+    assert_eq!(check(&again, &calls), []);
     // One deletion is the work of one call.
     let same = call(40, 50, delete(), written(4, pair(3)));
     assert_eq!(with([same]), [Rule::Content]);

@@ -101,7 +101,7 @@ fn a_leader_that_was_stopped_explains_what_goes_just_after_it_runs_again() {
 #[test]
 fn a_lease_that_could_be_renewed_does_not_go() {
     let judge = |served: &[_]| {
-        let words = lives(20).chain([(25, State::Doubtful)]);
+        let words = lives(20).chain([(25, State::Doubtful), (29, State::Lost)]);
         let faults = check_leases(&[lease(words)], &looks(28), &[], served, &[]);
         promises(&faults)
     };
