@@ -5,6 +5,7 @@
 mod paths;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -121,7 +122,8 @@ type Sources = BTreeMap<String, String>;
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     anyhow::ensure!(arguments.is_empty(), "tidy takes no arguments");
     let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))?;
-    let violations = violations(&sources);
+    let mut violations = violations(&sources);
+    violations.extend(words::violations(&sources));
     for violation in &violations {
         println!("{violation}");
     }
