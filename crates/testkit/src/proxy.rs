@@ -74,6 +74,7 @@ struct State {
     throttle: Option<u64>,
     slice: Option<usize>,
     reset_after: Option<(Direction, u64)>,
+    stream_limit: Option<u32>,
     limits: u64,
     heals: u64,
     cuts: u64,
@@ -192,6 +193,16 @@ impl Proxy {
             .send_modify(|state| state.slice = Some(bytes.max(1)));
     }
 
+    /// Tells clients on new links that the server takes no more than so many streams at a time
+    /// (`SETTINGS_MAX_CONCURRENT_STREAMS`), in a frame of SETTINGS before the server's own.
+    /// Links keep the limit that they began with.
+    ///
+    /// For links of HTTP/2 in plain text only.
+    pub fn limit_streams(&self, streams: u32) {
+        self.state
+            .send_modify(|state| state.stream_limit = Some(streams));
+    }
+
     /// Resets each link once it has forwarded so many bytes more in this direction: present
     /// links from now on, new ones from their start.
     pub fn reset_after(&self, direction: Direction, bytes: u64) {
@@ -228,6 +239,10 @@ impl Proxy {
             Fault::ResetAfter(direction, bytes) => self.reset_after(*direction, *bytes),
             Fault::Throttle(rate) => self.throttle(*rate),
             Fault::Slice(bytes) => self.slice(*bytes),
+            Fault::StreamLimit(streams) => {
+                self.limit_streams(*streams);
+                self.reset();
+            }
             Fault::Trip(trip) => self.trip(trip.clone()),
         }
     }
@@ -243,6 +258,7 @@ impl Proxy {
             state.throttle = None;
             state.slice = None;
             state.reset_after = None;
+            state.stream_limit = None;
             state.heals += 1;
         });
     }

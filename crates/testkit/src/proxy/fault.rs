@@ -33,6 +33,9 @@ pub enum Fault {
     Throttle(u64),
     /// [`Proxy::slice`](super::Proxy::slice)
     Slice(usize),
+    /// [`Proxy::limit_streams`](super::Proxy::limit_streams) and
+    /// [`Proxy::reset`](super::Proxy::reset): the client connects anew, and finds the limit.
+    StreamLimit(u32),
     /// [`Proxy::trip`](super::Proxy::trip)
     Trip(Trip),
 }
@@ -52,6 +55,7 @@ impl Fault {
             Self::ResetAfter(..) => "reset after bytes",
             Self::Throttle(_) => "throttle",
             Self::Slice(_) => "slice",
+            Self::StreamLimit(_) => "stream limit",
             Self::Trip(_) => "reset at a frame",
         }
     }

@@ -31,6 +31,13 @@ pub(super) async fn run(
     let Ok(mut server) = connect(&client, target).await else {
         return reset(client);
     };
+    if let Some(streams) = born.stream_limit {
+        // The server's own SETTINGS follow; it takes no notice of one acknowledgement more.
+        let frame = settings(streams);
+        if client.write_all(&frame).await.is_err() {
+            return reset(server);
+        }
+    }
     let over = forward(&mut client, &mut server, state, born, &place, &sight).await;
     // From here on nothing is forwarded: it counts as closed.
     drop(place);
@@ -44,6 +51,17 @@ pub(super) async fn run(
             tokio::join!(close(client), close(server));
         }
     }
+}
+
+/// A frame of SETTINGS that allows so many streams at a time.
+///
+/// Source: RFC 9113, sections 4.1 and 6.5.
+fn settings(streams: u32) -> [u8; 15] {
+    const HEAD: [u8; 11] = [0, 0, 6, 0x4, 0, 0, 0, 0, 0, 0, 0x3];
+    let mut frame = [0; 15];
+    frame[..11].copy_from_slice(&HEAD);
+    frame[11..].copy_from_slice(&streams.to_be_bytes());
+    frame
 }
 
 async fn connect(client: &TcpStream, target: SocketAddr) -> io::Result<TcpStream> {

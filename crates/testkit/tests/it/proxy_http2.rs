@@ -244,3 +244,23 @@ async fn a_tap_hears_an_etcd_and_its_go_client() {
         );
     }
 }
+
+/// Servers of etcd take no notice of the acknowledgement of a frame that they have not sent.
+#[tokio::test]
+async fn a_stream_limit_holds_for_new_links_to_etcd() {
+    for binary in Binaries::for_tests().all() {
+        let etcd = Etcd::start(binary).await.unwrap();
+        let proxy = Proxy::start(etcd.client_address()).await.unwrap();
+        proxy.limit_streams(3);
+        let sender = connect(&proxy).await;
+        until("the limit", || sender.current_max_send_streams() == 3).await;
+        let client = etcdex::Client::builder()
+            .endpoint(proxy.endpoint())
+            .connect_lazy()
+            .unwrap();
+        soon(async { client.put("k", "v").await }).await.unwrap();
+        proxy.heal();
+        let free = connect(&proxy).await;
+        assert!(free.current_max_send_streams() > 3);
+    }
+}

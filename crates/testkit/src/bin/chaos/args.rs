@@ -65,6 +65,10 @@ pub(crate) struct Watch {
     /// How many revisions the load makes in a second.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     pub(crate) rate: u32,
+    /// Writes revisions of so many small events now and then, some before the watches begin; 0
+    /// for none.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20_000))]
+    pub(crate) small: u32,
 }
 
 /// A run that judges calls, or leases and locks.

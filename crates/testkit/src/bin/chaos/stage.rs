@@ -168,6 +168,7 @@ fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
     let mut arguments = vec![
         progress.to_owned(),
         "--quota-backend-bytes=8589934592".to_owned(),
+        "--max-txn-ops=20000".to_owned(),
         // Members that were away get a snapshot instead of the log now and then.
         "--snapshot-count=2000".to_owned(),
     ];

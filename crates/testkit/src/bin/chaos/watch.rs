@@ -114,7 +114,7 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let client = stage.direct().map_err(io::Error::other)?;
     let (chronicle, acks) = Chronicle::begin(clock);
     let mut scribe = Scribe::new(&chronicle, acks, client.clone());
-    let load = Load::start(&client, &chronicle, arguments.rate, seed);
+    let load = Load::start(&client, &chronicle, arguments.rate, arguments.small, seed);
     let counts = load.counts();
     let past = async {
         while chronicle.settled() < PAST {

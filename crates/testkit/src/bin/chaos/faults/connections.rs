@@ -36,11 +36,7 @@ impl Connections {
                 Profile::Compaction => self.random.u8(..4) == 0,
                 Profile::All => self.random.u8(..3) == 0,
             };
-            let fault = if flow {
-                Fault::random_flow(&mut self.random)
-            } else {
-                Fault::random_break(&mut self.random, self.method)
-            };
+            let fault = self.fault(flow);
             let all = self.random.bool();
             let one = self.random.usize(..way.proxies.len());
             let hold = match fault {
@@ -59,6 +55,19 @@ impl Connections {
                 .map(|(_, proxy)| proxy)
                 .collect();
             self.inflict(way, &chosen, &fault, hold).await;
+        }
+    }
+
+    fn fault(&mut self, flow: bool) -> Fault {
+        let choice = self.random.u8(..12);
+        match (flow, choice) {
+            // Up to a time-out of calls, or nearly.
+            (true, 0) => Fault::Delay(between(&mut self.random, 300, 2_500)),
+            (true, _) => Fault::random_flow(&mut self.random),
+            (false, 0) => Fault::Refuse,
+            // One stream is what a watch takes; calls and other streams wait, or go elsewhere.
+            (false, 1) => Fault::StreamLimit(self.random.u32(1..4)),
+            (false, _) => Fault::random_break(&mut self.random, self.method),
         }
     }
 

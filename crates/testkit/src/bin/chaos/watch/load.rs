@@ -22,6 +22,9 @@ pub(crate) const CROWD: usize = 1_000;
 const BULK: usize = 100;
 const BULK_VALUE: usize = 13_000;
 const BULK_PAUSE: Duration = Duration::from_secs(4);
+/// How many revisions of small events are written before a pause, and how long the pauses are.
+const SMALL_FIRST: u32 = 5;
+const SMALL_PAUSE: Duration = Duration::from_secs(15);
 
 /// What all writers share.
 #[derive(Clone)]
@@ -49,7 +52,14 @@ pub(crate) struct Load {
 
 impl Load {
     /// Starts writers that make so many revisions in a second together.
-    pub(crate) fn start(client: &Client, chronicle: &Chronicle, rate: u32, seed: u64) -> Self {
+    /// With `small`, some revisions have so many small events.
+    pub(crate) fn start(
+        client: &Client,
+        chronicle: &Chronicle,
+        rate: u32,
+        small: u32,
+        seed: u64,
+    ) -> Self {
         let counts = Arc::new(Counts::default());
         let mut writers = JoinSet::new();
         for number in 0..WRITERS {
@@ -63,6 +73,9 @@ impl Load {
             writers.spawn(writer.clone().write(pause));
             if number == 0 {
                 writers.spawn(writer.clone().write_bulk());
+                if small > 0 {
+                    writers.spawn(writer.clone().write_small(small));
+                }
                 writers.spawn(writer.lease());
             }
         }
@@ -117,6 +130,34 @@ impl Writer {
             let outcome =
                 outcome.map(|reply| self.chronicle.tell(began, reply.header.revision, ops));
             self.count(outcome).await;
+        }
+    }
+
+    /// Revisions of many small events: some in a row, then one now and then.
+    async fn write_small(self, events: u32) {
+        let mut written = 0;
+        loop {
+            let keys = (0..events).map(|number| format!("small/{number:05}"));
+            let mut txn = Txn::new();
+            let mut ops = Vec::new();
+            for key in keys {
+                ops.push(Op::Put(key.as_str().into(), hash(b"")));
+                txn = txn.then(Put::new(key, ""));
+            }
+            let began = self.chronicle.now();
+            let outcome = self.client.run(txn).await;
+            let outcome =
+                outcome.map(|reply| self.chronicle.tell(began, reply.header.revision, ops));
+            self.count(outcome).await;
+            written += 1;
+            let pause = if written < SMALL_FIRST {
+                Duration::ZERO
+            } else {
+                SMALL_PAUSE
+            };
+            if self.pause(pause).await {
+                return;
+            }
         }
     }
 

@@ -229,6 +229,7 @@ pub(crate) fn streams(first: i64) -> Vec<Plan> {
         Plan::new("slow crowd", "crowd/", Range::Prefix)
             .no_delete()
             .slow(second * 2),
+        Plan::new("small", "small/", Range::Prefix).starting_at(first),
         Plan::new("idle stream", "idle-three/", Range::Prefix).progress_notify(),
     ]
 }
