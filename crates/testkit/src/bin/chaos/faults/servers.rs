@@ -31,12 +31,16 @@ impl Servers {
                 return Ok(());
             }
             let choice = self.random.u8(..3);
-            let member = &members[self.random.usize(..members.len())];
+            let hangs = self.random.u8(..3) == 0;
+            let number = self.random.usize(..members.len());
+            let member = &members[number];
             let hold = between(&mut self.random, 50, 2_500);
             if self.desk.calm.load(Relaxed) {
                 continue;
             }
+            let is_slow = matches!(self.profile, Profile::Slow | Profile::All);
             match (self.profile, choice) {
+                _ if is_slow && hangs && members.len() > 1 => self.isolate(number, hold).await?,
                 (Profile::Slow, _) | (Profile::All, 0) => self.stop(member, hold).await?,
                 (_, 1) if members.len() > 1 => {
                     let first = self.random.usize(..members.len());
@@ -56,6 +60,19 @@ impl Servers {
         member.pause()?;
         self.desk.hold(hold, true).await;
         member.resume()
+    }
+
+    /// Cuts a member off from its peers: it answers pings, and no linearizable call. Three times
+    /// as long as other faults, so that clients find out what it is.
+    async fn isolate(&self, number: usize, hold: Duration) -> io::Result<()> {
+        let cluster = self.stage.cluster();
+        let hold = hold * 3;
+        let name = cluster.members()[number].name();
+        self.desk
+            .note("isolated server", format!("{name} for {hold:?}"));
+        cluster.isolate(number).await?;
+        self.desk.hold(hold, true).await;
+        cluster.heal(number)
     }
 
     /// SIGKILL, then the same server with the same data again.
