@@ -38,7 +38,9 @@ impl Mirror<'_> {
     fn take(&mut self, number: usize, at: u64, body: &Body) {
         match body {
             Body::Batch { events, .. } => {
-                for event in events {
+                // What happened after the history was closed is known to nobody.
+                let last = self.history.revision();
+                for event in events.iter().filter(|event| event.revision() <= last) {
                     match self.synced {
                         None => self.listed(number, event),
                         Some(place) => self.watched(number, place, event),
@@ -113,6 +115,7 @@ impl Mirror<'_> {
     }
 
     fn compare(&mut self, number: usize, revision: i64) {
+        let revision = revision.min(self.history.revision());
         let state = self.history.state(&self.list.query, revision);
         let keys = state.keys().chain(self.copy.keys());
         let wrong = keys

@@ -52,7 +52,7 @@ const TELL: Duration = Duration::from_secs(10);
 /// The watches of the past have so many revisions to tell.
 const PAST: i64 = 300;
 /// How long the watches may take to be in force, with no fault about.
-const SET_UP: Duration = Duration::from_secs(30);
+const SET_UP: Duration = Duration::from_secs(60);
 
 /// Plays a run; says whether all promises were kept.
 pub(crate) fn run(arguments: &Watch) -> io::Result<bool> {
@@ -275,7 +275,9 @@ async fn open(stage: &Stage, clock: Clock, end: &Finale, seed: u64) -> io::Resul
         let client = stage.client(&way).map_err(io::Error::other)?;
         ways.push(way);
         if name == "lists" {
-            house.lists.spawn(lists::keep(client, clock, end.clone()));
+            house
+                .lists
+                .spawn(lists::keep(client, clock, end.clone(), seed));
             continue;
         }
         let audience = Audience {

@@ -257,6 +257,16 @@ fn a_watched_list_is_a_copy_and_tells_each_difference_once() {
     assert_eq!(judge(ended(whole())), [""; 0]);
     let again = [batch("a", 4), synced(4), resync(), batch("a", 9), synced(9)];
     assert_eq!(judge(ended(again.to_vec())), [""; 0]);
+    // A lease has ended after the history was closed.
+    let mut late = event("a", 9).unwrap();
+    late.pair.mod_revision = 10;
+    let mut longer = whole();
+    longer.push(Body::Batch {
+        header: 0,
+        revision: 10,
+        events: vec![late],
+    });
+    assert_eq!(judge(ended(longer)), [""; 0]);
     let one = |bodies: Vec<Body>, part: &str| {
         let told = judge(bodies);
         assert!(told.len() == 1 && told[0].contains(part), "{told:?}");

@@ -18,22 +18,40 @@ const PREFIXES: [&str; 4] = ["busy/", "crowd/", "lease/", "idle-five/"];
 /// How long nothing may come at the end of a run while something is still to come.
 const CATCH_UP: Duration = Duration::from_secs(45);
 
-/// Keeps lists of a client until the end of the run; each with what it was told.
-pub(crate) async fn keep(client: Client, clock: Clock, finale: Finale) -> Vec<Recording> {
+/// Keeps lists of a client until the end of the run; each with what it was told. Most live for
+/// some seconds, so that the step from listing to watching comes often.
+pub(crate) async fn keep(client: Client, clock: Clock, end: Finale, seed: u64) -> Vec<Recording> {
     let mut lists = JoinSet::new();
-    for prefix in PREFIXES {
-        // Small pages, so that a listing takes more than one.
-        let list = client.watch_list(prefix).page(50);
-        lists.spawn(read(prefix, list, clock, finale.clone()));
+    for (number, prefix) in (0..).zip(PREFIXES) {
+        let (client, end) = (client.clone(), end.clone());
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_add(number));
+        lists.spawn(async move {
+            let mut recordings = Vec::new();
+            while end.borrow().is_none() {
+                // Small pages, so that a listing takes more than one.
+                let list = client.watch_list(prefix).page(50);
+                let life = Duration::from_millis(random.u64(500..8_000));
+                recordings.push(read(prefix, list, life, clock, end.clone()).await);
+            }
+            recordings
+        });
     }
     let mut recordings = Vec::new();
-    while let Some(recording) = lists.join_next().await {
-        recordings.push(recording.unwrap_or_else(|error| panic!("{error}")));
+    while let Some(list) = lists.join_next().await {
+        recordings.extend(list.unwrap_or_else(|error| panic!("{error}")));
     }
     recordings
 }
 
-async fn read(prefix: &str, mut list: WatchList, clock: Clock, mut finale: Finale) -> Recording {
+/// What a list tells until its life is over, or the run is.
+async fn read(
+    prefix: &str,
+    mut list: WatchList,
+    life: Duration,
+    clock: Clock,
+    mut finale: Finale,
+) -> Recording {
+    let over = Instant::now() + life;
     let mut recording = Recording {
         name: format!("lists/{prefix}"),
         query: Query {
@@ -90,6 +108,7 @@ async fn read(prefix: &str, mut list: WatchList, clock: Clock, mut finale: Final
                 aim = Some((last, history.revision()));
                 deadline = Some(Instant::now() + CATCH_UP);
             }
+            () = sleep_until(over), if aim.is_none() => break,
             () = until(deadline) => {
                 push(Body::Drained { revision: aim.map_or(0, |(_, end)| end) });
                 break;
