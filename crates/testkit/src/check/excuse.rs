@@ -57,8 +57,9 @@ impl<'a> Wire<'a> {
     ///
     /// It has to be of the same client, query, guarantee, revision and key. A loss is explained
     /// only if a server left the event out ([`Guarantee::Reliable`]) and no stretch of the wire
-    /// carries it; that a watch goes on behind it after an outage is the same loss. What a server
-    /// sent wrong explains only what the client told in the same words.
+    /// carries it, but for stretches before: the client has asked for the event again then, as a
+    /// connection had ended with it. That a watch goes on behind the event after an outage is the
+    /// same loss. What a server sent wrong explains only what the client told in the same words.
     pub fn excuse(
         &self,
         watch: &Recording,
@@ -74,12 +75,7 @@ impl<'a> Wire<'a> {
                 | Guarantee::Dropped,
                 _,
             ) => return Err(None),
-            (_, Subject::Lost(key)) => {
-                if let Some(carried) = self.carried(watch, violation.revision, key) {
-                    return Err(Some(carried));
-                }
-                Guarantee::Reliable
-            }
+            (_, Subject::Lost(key)) => return self.excuse_loss(watch, violation, key),
             (guarantee, _) => guarantee,
         };
         let in_words = matches!(violation.subject, Subject::Came(_))
@@ -101,8 +97,31 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// Where the wire carries an event for this watch.
-    fn carried(&self, watch: &Recording, revision: i64, key: &str) -> Option<String> {
+    fn excuse_loss(
+        &self,
+        watch: &Recording,
+        violation: &Violation,
+        key: &str,
+    ) -> Result<Excuse<'_>, Option<String>> {
+        let losses = self.violations.iter().filter(|(stretch, theirs)| {
+            theirs.guarantee == Guarantee::Reliable
+                && theirs.revision == violation.revision
+                && theirs.subject == violation.subject
+                && client(stretch) == client(watch)
+                && stretch.query.is_like(&watch.query)
+        });
+        // The last time that the client has asked for it, and a server has left it out.
+        let begun = |stretch: &Recording| stretch.messages.first().map(|message| message.at);
+        let last = losses.max_by_key(|(stretch, _)| begun(stretch));
+        let since = last.and_then(|(stretch, _)| begun(stretch)).unwrap_or(0);
+        match (self.carried(watch, violation.revision, key, since), last) {
+            (None, Some((stretch, violation))) => Ok(Excuse { stretch, violation }),
+            (carried, _) => Err(carried),
+        }
+    }
+
+    /// Where the wire carries an event for this watch, at that time or later.
+    fn carried(&self, watch: &Recording, revision: i64, key: &str, since: u64) -> Option<String> {
         self.of(watch).iter().find_map(|stretch| {
             let of_it = |event: &Event| event.revision() == revision && *event.key == *key;
             let carries = |body: &Body| match body {
@@ -110,7 +129,8 @@ impl<'a> Wire<'a> {
                 _ => false,
             };
             let mut messages = stretch.messages.iter().enumerate();
-            let (number, message) = messages.find(|(_, message)| carries(&message.body))?;
+            let (number, message) =
+                messages.find(|(_, message)| message.at >= since && carries(&message.body))?;
             Some(format!(
                 "{} (from {}) carries it, message {number} of {} at {:.3} s",
                 stretch.name,

@@ -348,6 +348,13 @@ fn a_loss_is_excused_only_if_the_server_lost_it_everywhere() {
     let later = stretch(3, 300, vec![(310, batch("a", 3))]);
     let why = excuse(&watch, &[stretch(2, 120, lossy()), later]).unwrap_err();
     assert!(why.unwrap().contains("carries it, message 2"));
+    // The connection ended with it, the client asked again, and then the server lost it.
+    let before = stretch(2, 120, vec![(200, batch("a", 2)), (210, batch("a", 3))]);
+    let again = stretch(3, 300, vec![(310, batch("a", 4))]);
+    let proof = excuse(&watch, &[before.clone(), again]).unwrap();
+    assert!(proof.contains("from 3 to 4"), "{proof}");
+    let behind = stretch(4, 300, vec![(310, batch("a", 4))]);
+    assert!(excuse(&watch, &[before, behind]).is_err(), "it did not ask");
     // Nothing on the wire is wrong.
     assert_eq!(
         excuse(&watch, &[stretch(2, 120, vec![(200, batch("a", 2))])]),
