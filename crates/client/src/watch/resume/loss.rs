@@ -103,8 +103,7 @@ impl Watches {
 
     /// A long message is on its way: the server is not silent.
     pub(crate) fn delayed(&mut self, now: Instant) {
-        if let Stream::Open(heard) = &mut self.stream {
-            *heard = now;
+        if matches!(self.stream, Stream::Open(_)) {
             self.answered = Some(now);
         }
     }

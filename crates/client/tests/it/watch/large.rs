@@ -28,8 +28,9 @@ async fn one_revision_is_one_batch() {
     each_binary(|binary| async move {
         let etcd = roomy(&binary).await;
         let client = client(&etcd).await;
-        let mut pieces = client.watch("k").prefix().prev_kv().await.unwrap();
-        let mut whole = client.watch("k").prefix().fragment(false).await.unwrap();
+        let pieces = client.watch("k").prefix().prev_kv().fragment(true);
+        let mut pieces = pieces.await.unwrap();
+        let mut whole = client.watch("k").prefix().await.unwrap();
         let mut txn = client.txn();
         for number in 0..50 {
             txn = txn.then(Put::new(format!("k{number:02}"), vec![b'x'; 100_000]));

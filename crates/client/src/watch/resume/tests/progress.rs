@@ -273,6 +273,20 @@ fn watches_that_are_all_ahead_of_the_store_are_left_alone() {
     }
 }
 
+/// The other watch has come as far as the store.
+#[test]
+fn a_watch_ahead_of_the_store_is_left_alone_where_no_other_lacks_anything() {
+    let mut bench = Bench::judged(true);
+    bench.wait(Duration::from_secs(10));
+    assert_eq!(bench.run(), ["progress?"]);
+    bench.receive(all(9));
+    bench.add_spec(2, 2, spec(10));
+    assert_eq!(bench.run(), ["create 2 at 10"]);
+    bench.receive(created(2, 9));
+    bench.wait(Duration::from_secs(10));
+    assert_eq!(bench.run(), ["progress?"]);
+}
+
 #[test]
 fn a_watch_that_was_created_below_its_start_does_not_end_for_what_was_compacted_there() {
     let mut bench = Bench::judged(true);
