@@ -27,7 +27,8 @@ pub type Connecting =
 /// puts a limit of `connect_timeout` around it and drops the future when that is over.
 ///
 /// The client tells requests that never left from those that may have by what the stream's
-/// `poll_write` says: an error has to mean that none of the bytes were sent.
+/// `poll_write` returns: bytes that it has taken may have left, and those of a write that fails,
+/// too. While it returns `Poll::Pending` it must have taken none.
 ///
 /// It gives plain bytes: where the endpoint is `https`, the client speaks TLS over them. One
 /// that speaks TLS by itself belongs to an `http` endpoint.

@@ -30,6 +30,8 @@ struct Inner {
     code: Option<Code>,
     message: Cow<'static, str>,
     operation: Option<&'static str>,
+    /// The request changes nothing.
+    read: bool,
     endpoint: Option<Endpoint>,
     client: Option<std::sync::Arc<str>>,
     attempts: u32,
@@ -193,6 +195,7 @@ impl Error {
                 code: None,
                 message: message.into(),
                 operation: None,
+                read: false,
                 endpoint: None,
                 client: None,
                 attempts: 0,
@@ -222,6 +225,12 @@ impl Error {
         self
     }
 
+    /// The error is that of a request that changes nothing.
+    pub(crate) fn of_a_read(mut self) -> Self {
+        self.inner.read = true;
+        self
+    }
+
     pub(crate) fn with_client(mut self, name: Option<&std::sync::Arc<str>>) -> Self {
         self.inner.client = name.cloned();
         self
@@ -246,6 +255,7 @@ impl Error {
                 code: inner.code,
                 message: inner.message.clone(),
                 operation: inner.operation,
+                read: inner.read,
                 endpoint: inner.endpoint.clone(),
                 client: inner.client.clone(),
                 attempts: inner.attempts,
@@ -312,8 +322,10 @@ impl fmt::Display for Error {
         if inner.operation.is_none() && inner.endpoint.is_none() {
             return Ok(());
         }
-        // A read changes nothing: its text does not speak of what may have been applied.
-        let tells = inner.operation != Some("get") || inner.outcome == Outcome::NotSent;
+        // A read changes nothing: its text does not speak of what may have been applied. A file
+        // that cannot be written says nothing about the request.
+        let is_about_request = inner.kind != ErrorKind::File;
+        let tells = is_about_request && (!inner.read || inner.outcome == Outcome::NotSent);
         let parts = [
             inner.endpoint.as_ref().map(ToString::to_string),
             tells.then(|| inner.outcome.to_string()),

@@ -360,6 +360,11 @@ impl Method {
         )
     }
 
+    /// Whether the server answers one request by many messages.
+    pub(crate) const fn answers_by_messages(self) -> bool {
+        matches!(self, Self::RangeStream | Self::Snapshot)
+    }
+
     /// Whether the server takes any number of requests on the call's stream.
     ///
     /// A proxy of etcd cancels such a call as soon as the client has ended its side, the answer

@@ -18,16 +18,23 @@ use crate::error::Error;
 use crate::key::Namespace;
 use crate::kv::{
     Delete, DeleteResponse, Get, GetResponse, Put, PutResponse, ResponseHeader, broken, decode,
-    header,
+    header, refuse,
 };
 use crate::method::Method;
 use crate::transport::{Failure, frame};
+
+/// How deep transactions may be nested, the outermost one counted.
+///
+/// Servers take more. The reply to a deeper one could not be read: each transaction is two messages
+/// inside another, the pairs of a read are three more, and prost decodes a hundred (its
+/// `RECURSION_LIMIT`).
+const DEEPEST: u32 = 49;
 
 /// A transaction.
 ///
 /// All of it happens at one revision or not at all. A key can be put only once in it, and a
 /// server takes 128 conditions and 128 operations a branch unless told otherwise
-/// (`--max-txn-ops`).
+/// (`--max-txn-ops`). Transactions can be nested 49 deep.
 ///
 /// ```
 /// use etcdex::{Compare, Get, Put, Txn};
@@ -46,12 +53,27 @@ pub struct Txn {
     compares: Vec<Compare>,
     then: Vec<Operation>,
     otherwise: Vec<Operation>,
+    /// Number of transactions that are nested in one another below this one, at the deepest.
+    ///
+    /// INVARIANT: where it is over the limit, the operation that is too deep is not kept. So none
+    /// of the functions that call themselves for nested transactions, `drop` among them, goes
+    /// deeper than the limit.
+    nested: u32,
 }
 
 impl Txn {
     /// An empty transaction.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Keeps an operation for one of the branches, unless it is nested too deep.
+    fn admit(&mut self, operation: impl IntoOperation) -> Option<Operation> {
+        let operation = operation.into_operation();
+        if let Operation::Txn(txn) = &operation {
+            self.nested = self.nested.max(txn.nested.saturating_add(1));
+        }
+        (self.nested < DEEPEST).then_some(operation)
     }
 
     fn is_read_only(&self) -> bool {
@@ -71,6 +93,12 @@ impl Txn {
     }
 
     fn message(&self, namespace: Option<&Namespace>) -> Result<TxnRequest, Failure> {
+        if self.nested >= DEEPEST {
+            let depth = self.nested.saturating_add(1);
+            return Err(refuse(format!(
+                "transactions are nested {depth} deep; the limit is {DEEPEST}"
+            )));
+        }
         let operations = |list: &[Operation]| -> Result<Vec<RequestOp>, Failure> {
             list.iter().map(|one| one.message(namespace)).collect()
         };
@@ -99,22 +127,30 @@ options! { Txn {
 
     /// Adds an operation for when all conditions hold.
     fn then(mut self, operation: impl IntoOperation) {
-        self.then.push(operation.into_operation());
+        let operation = self.admit(operation);
+        self.then.extend(operation);
     }
 
     /// Adds several operations for when all conditions hold, in their order.
     fn then_all(mut self, operations: impl IntoIterator<Item = impl IntoOperation>) {
-        self.then.extend(operations.into_iter().map(IntoOperation::into_operation));
+        for operation in operations {
+            let operation = self.admit(operation);
+            self.then.extend(operation);
+        }
     }
 
     /// Adds an operation for when a condition does not hold.
     fn otherwise(mut self, operation: impl IntoOperation) {
-        self.otherwise.push(operation.into_operation());
+        let operation = self.admit(operation);
+        self.otherwise.extend(operation);
     }
 
     /// Adds several operations for when a condition does not hold, in their order.
     fn otherwise_all(mut self, operations: impl IntoIterator<Item = impl IntoOperation>) {
-        self.otherwise.extend(operations.into_iter().map(IntoOperation::into_operation));
+        for operation in operations {
+            let operation = self.admit(operation);
+            self.otherwise.extend(operation);
+        }
     }
 } }
 

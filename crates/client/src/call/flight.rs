@@ -24,6 +24,7 @@ use super::{Authentication, Entry, Scope, Timeout};
 use crate::error::{Error, Outcome};
 use crate::method::Lane;
 use crate::telemetry::End;
+use crate::transport::stream::Incoming;
 use crate::transport::{Exchange, Head, Occupancy, Pass, Want, closed, leader_loss, now};
 
 pin_project! {
@@ -67,6 +68,8 @@ enum Stage {
     /// For a connection.
     Waiting(BoxFuture<Occupancy>, Want),
     Sent(Sent),
+    /// The first of many messages is there; who reads the others ends the call.
+    Open,
     /// Before another attempt.
     Pausing(Instant, Want),
     Done,
@@ -111,6 +114,10 @@ impl Flight {
         self.account.describe(&self.scope, error)
     }
 
+    pub(crate) fn attempts(&self) -> u32 {
+        self.account.attempts()
+    }
+
     pub(crate) fn into_scope(self) -> Scope {
         self.scope.clone()
     }
@@ -120,19 +127,49 @@ impl Flight {
         cx: &mut Context<'_>,
         request: &W,
     ) -> Poll<Result<Bytes, Error>> {
+        let outcome = ready!(self.as_mut().poll_attempts(cx, request));
+        Poll::Ready(self.end(outcome))
+    }
+
+    /// Polls for the first of many messages, and gives the others. The call has not ended then:
+    /// [`end`](Self::end) does that.
+    pub(crate) fn poll_first<W: Wire>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        request: &W,
+    ) -> Poll<Result<(Bytes, Option<Incoming>), Error>> {
+        match ready!(self.as_mut().poll_attempts(cx, request)) {
+            Ok(first) => {
+                let this = self.project();
+                let rest = match std::mem::replace(this.stage, Stage::Open) {
+                    Stage::Sent(sent) => sent.exchange.into_incoming(),
+                    _ => None,
+                };
+                Poll::Ready(Ok((first, rest)))
+            }
+            Err(error) => Poll::Ready(self.end(Err(error))),
+        }
+    }
+
+    fn poll_attempts<W: Wire>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        request: &W,
+    ) -> Poll<Result<Bytes, Error>> {
         loop {
             if let Poll::Ready(outcome) = self.as_mut().poll_stage(cx, request) {
-                return Poll::Ready(self.end(outcome));
+                return Poll::Ready(outcome);
             }
             // Whatever the stage waits for, it waits no longer than this.
             ready!(self.as_mut().project().clock.poll(cx));
             if let Some(error) = self.as_mut().tick(request) {
-                return Poll::Ready(self.end(Err(error)));
+                return Poll::Ready(Err(error));
             }
         }
     }
 
-    fn end(mut self: Pin<&mut Self>, outcome: Result<Bytes, Error>) -> Result<Bytes, Error> {
+    /// Ends the call: adds to an error what is known of it, and tells of the end.
+    pub(crate) fn end<T>(mut self: Pin<&mut Self>, outcome: Result<T, Error>) -> Result<T, Error> {
         let this = self.as_mut().project();
         *this.stage = Stage::Done;
         *this.under_way = None;
@@ -175,7 +212,7 @@ impl Flight {
                     }
                     Err(failure) => self.as_mut().fail(failure, request)?,
                 },
-                Stage::Pausing(..) | Stage::Done => return Poll::Pending,
+                Stage::Open | Stage::Pausing(..) | Stage::Done => return Poll::Pending,
             }
         }
     }
@@ -184,7 +221,8 @@ impl Flight {
     fn start<W: Wire>(self: Pin<&mut Self>, moment: Instant, request: &W) -> Result<Want, Error> {
         let this = self.project();
         let method = request.method();
-        this.account.begin(this.scope, method, moment);
+        this.account
+            .begin(this.scope, method, request.is_read(), moment);
         this.clock.start(
             match this.scope.timeout {
                 Timeout::Default(_) if request.is_long() => None,
@@ -270,13 +308,18 @@ impl Flight {
             .encode(this.scope.namespace.as_ref(), options.max_send_size)
             .map_err(|failure| failure.error)?;
         request.sends(&this.scope.core);
+        if this.clock.is_over(moment) {
+            // Nobody would wait for the answer, and so far no server has seen the request.
+            return Err(self.too_late());
+        }
         let left = this.clock.left(moment);
         this.account.attempt(&occupancy.link().endpoint);
         let leader = wants_leader(this.scope, request);
         let waits = leader && want.lane == Lane::Wait;
         let link = waits.then(|| Arc::clone(occupancy.link()));
         let head = Head {
-            timeout: left,
+            // Many messages may take as long as they take: only the first is waited for.
+            timeout: left.filter(|_| !request.method().answers_by_messages()),
             require_leader: leader,
             pass: this.pass.as_deref(),
         };

@@ -1,193 +1,119 @@
 //! The messages that a server sends as the answer to one request.
 
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::Scope;
-use super::closing::UnderWay;
-use super::retry::{Situation, Verdict, verdict};
-use crate::endpoint::Endpoint;
+use super::flight::Flight;
+use super::wire::Wire;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
-use crate::method::Method;
-use crate::transport::stream::{Incoming, open};
-use crate::transport::{Failure, Head, Pass, Want, closed};
+use crate::transport::Failure;
+use crate::transport::stream::Incoming;
 
-/// A call whose answer is many messages. It is sent when the first one is asked for, and sent
-/// again, where that may help, as long as none has come.
+/// A call whose answer is many messages. It is sent when the first one is asked for.
 ///
-/// It may take as long as it takes; what the handle calls a time-out is the longest silence.
-pub(crate) struct Messages {
-    scope: Scope,
-    method: Method,
+/// Until the first message has come it is a call like others, with their rules for retries, for
+/// tokens and for its time. From then on it may take as long as it takes: what the handle calls a
+/// time-out is the longest silence.
+pub(crate) struct Messages<W> {
+    request: W,
+    flight: Pin<Box<Flight>>,
     stage: Stage,
-    endpoint: Option<Endpoint>,
-    pass: Option<Arc<Pass>>,
-    attempts: u32,
-    retries: u32,
-    begun: bool,
-    /// Counted among the calls of the client until it ends.
-    under_way: Option<UnderWay>,
 }
 
 enum Stage {
-    New,
+    /// Before the first message.
+    Asking,
     Open(Box<Incoming>),
     Over,
 }
 
-impl Messages {
-    pub(crate) fn new(scope: Scope, method: Method) -> Self {
+impl<W: Wire> Messages<W> {
+    pub(crate) fn new(scope: Scope, request: W) -> Self {
         Self {
-            scope,
-            method,
-            stage: Stage::New,
-            endpoint: None,
-            pass: None,
-            attempts: 0,
-            retries: 0,
-            begun: false,
-            under_way: None,
+            request,
+            flight: Box::pin(Flight::new(scope)),
+            stage: Stage::Asking,
         }
     }
 
-    pub(crate) fn scope(&self) -> &Scope {
-        &self.scope
+    pub(crate) fn request(&self) -> &W {
+        &self.request
     }
 
     pub(crate) fn attempts(&self) -> u32 {
-        self.attempts
+        self.flight.attempts()
     }
 
-    /// The next message; `None` behind the last. `encode` makes the framed request.
+    /// The next message; `None` behind the last.
+    ///
+    /// INVARIANT: the call is not begun again once a message has come.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(crate) async fn next(
-        &mut self,
-        encode: impl Fn(&Scope) -> Result<Bytes, Failure>,
-    ) -> Result<Option<Bytes>, Error> {
-        loop {
-            let outcome = match self.scope.timeout.of_a_call() {
-                Some(idle) => match tokio::time::timeout(idle, self.step(&encode)).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        if let Stage::Open(incoming) = &self.stage {
-                            incoming.report_no_answer();
-                        }
-                        Err(silence(idle))
+    pub(crate) async fn next(&mut self) -> Result<Option<W::Answer>, Error> {
+        let message = match &mut self.stage {
+            Stage::Over => return Ok(None),
+            Stage::Asking => {
+                let (request, flight) = (&self.request, &mut self.flight);
+                let first = poll_fn(|cx| flight.as_mut().poll_first(cx, request)).await;
+                let (first, rest) = match first {
+                    Ok(first) => first,
+                    Err(error) => {
+                        self.stage = Stage::Over;
+                        return Err(error);
                     }
-                },
-                None => self.step(&encode).await,
-            };
-            let failure = match outcome {
-                Ok(Some(message)) => {
-                    self.begun = true;
-                    return Ok(Some(message));
-                }
-                Ok(None) => {
-                    self.over();
-                    return Ok(None);
-                }
-                Err(failure) => failure,
-            };
-            let lost_pass = self.scope.has_lost_pass(&failure, self.pass.as_deref());
-            if lost_pass && !self.begun && self.retries == 0 {
-                self.retries += 1;
-                self.stage = Stage::New;
-                continue;
+                };
+                // INVARIANT: the method answers by messages, and so there is a rest.
+                self.stage = rest.map_or(Stage::Over, |rest| Stage::Open(Box::new(rest)));
+                first
             }
-            match self.verdict(&failure) {
-                Verdict::Again { pause, counted, .. }
-                    if !self.begun && (!counted || self.scope.core.budget.take()) =>
-                {
-                    self.retries += 1;
-                    self.stage = Stage::New;
-                    tokio::time::sleep(pause).await;
+            Stage::Open(incoming) => {
+                let idle = self.flight.scope().timeout.of_a_call();
+                match message(incoming, idle).await {
+                    Ok(Some(message)) => message,
+                    Ok(None) => {
+                        self.stage = Stage::Over;
+                        self.flight.as_mut().end(Ok(()))?;
+                        return Ok(None);
+                    }
+                    Err(failure) => return Err(self.end(failure.error)),
                 }
-                Verdict::Again { .. } | Verdict::GiveUp => return Err(self.end(failure.error)),
             }
+        };
+        let namespace = self.flight.scope().namespace.as_ref();
+        match self.request.decode(message, namespace) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) => Err(self.end(error)),
         }
     }
 
     /// Gives the call up because of an error, to which it adds what is known of the call.
     pub(crate) fn end(&mut self, error: Error) -> Error {
-        self.over();
-        self.scope
-            .describe(error, self.method, self.endpoint.as_ref(), self.attempts)
-    }
-
-    fn over(&mut self) {
         self.stage = Stage::Over;
-        self.under_way = None;
-    }
-
-    /// Opens the stream if need be, and waits for a message.
-    async fn step(
-        &mut self,
-        encode: &impl Fn(&Scope) -> Result<Bytes, Failure>,
-    ) -> Result<Option<Bytes>, Failure> {
-        loop {
-            match &mut self.stage {
-                Stage::Over => return Ok(None),
-                Stage::Open(incoming) => return incoming.message().await,
-                Stage::New => {
-                    let request = encode(&self.scope)?;
-                    if self.under_way.is_none() {
-                        let entered = self.scope.core.closing.enter();
-                        self.under_way = Some(entered.ok_or_else(|| final_error(closed()))?);
-                    }
-                    let incoming = self.open(request).await?;
-                    self.stage = Stage::Open(Box::new(incoming));
-                }
-            }
+        match self.flight.as_mut().end::<()>(Err(error)) {
+            Err(error) => error,
+            // INVARIANT: the end of a call makes no success of an error.
+            Ok(()) => Error::new(ErrorKind::Protocol, "the call has ended"),
         }
-    }
-
-    async fn open(&mut self, request: Bytes) -> Result<Incoming, Failure> {
-        let want = Want {
-            lane: self.method.lane(),
-            member: self.scope.member,
-            avoided: None,
-            parting: self.scope.parting,
-        };
-        self.pass = self.scope.pass().await.map_err(final_error)?;
-        let occupancy = self.scope.core.transport.occupy(want).await;
-        let occupancy = occupancy.map_err(final_error)?;
-        self.attempts += 1;
-        self.endpoint = Some(occupancy.link().endpoint.clone());
-        let head = Head {
-            timeout: None,
-            require_leader: self.scope.require_leader == Some(true),
-            pass: self.pass.as_deref(),
-        };
-        let limit = self.scope.core.options.max_receive_size;
-        let (mut outgoing, incoming) = open(occupancy, self.method, head, limit)?;
-        outgoing.finish_with(request)?;
-        Ok(incoming)
-    }
-
-    fn verdict(&self, failure: &Failure) -> Verdict {
-        let limit = self.scope.core.options.retries;
-        verdict(Situation {
-            repeatable: true,
-            outcome: failure.error.outcome(),
-            retry: failure.retry,
-            retries_left: limit.saturating_sub(self.retries),
-            retries: self.retries,
-            pauses: self.retries,
-            others: 0,
-            left: self.scope.timeout.of_a_call(),
-            random: fastrand::f64(),
-        })
     }
 }
 
-fn final_error(error: Error) -> Failure {
-    Failure {
-        error,
-        retry: Retry::Never,
+/// The next message behind the first, within the longest silence.
+async fn message(
+    incoming: &mut Incoming,
+    idle: Option<Duration>,
+) -> Result<Option<bytes::Bytes>, Failure> {
+    let Some(idle) = idle else {
+        return incoming.message().await;
+    };
+    match tokio::time::timeout(idle, incoming.message()).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            incoming.report_no_answer();
+            Err(silence(idle))
+        }
     }
 }
 

@@ -183,6 +183,10 @@ impl Scope {
         let error = error
             .with_operation(method.name(), attempts)
             .with_client(self.core.options.name.as_ref());
+        let error = match method {
+            Method::Watch => error.of_a_read(),
+            _ => error,
+        };
         match endpoint {
             Some(endpoint) => error.with_endpoint(endpoint),
             None => error,
@@ -218,6 +222,12 @@ pub(crate) mod wire {
         /// Whether doing it twice does no more than doing it once.
         #[doc(hidden)]
         fn is_repeatable(&self) -> bool;
+
+        /// Whether it changes nothing, so that its errors do not say that it may have been applied.
+        #[doc(hidden)]
+        fn is_read(&self) -> bool {
+            self.is_repeatable()
+        }
 
         /// Whether it is long by nature, so that the default time-out does not count.
         #[doc(hidden)]

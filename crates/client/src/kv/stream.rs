@@ -9,7 +9,9 @@ use super::{Get, GetResponse, broken, decode};
 use crate::call::wire::Wire;
 use crate::call::{Messages, Scope};
 use crate::error::Error;
+use crate::key::Namespace;
 use crate::method::Method;
+use crate::transport::Failure;
 
 /// The pairs of a [`Get`], chunk by chunk as the server reads them (etcd 3.7 and later).
 ///
@@ -31,15 +33,16 @@ use crate::method::Method;
 /// ```
 #[must_use = "a stream reads nothing until it is asked for the next chunk"]
 pub struct GetStream {
-    get: Get,
-    messages: Messages,
+    messages: Messages<Chunks>,
 }
+
+/// A get whose reply comes in chunks.
+struct Chunks(Get);
 
 impl GetStream {
     pub(crate) fn new(scope: Scope, get: Get) -> Self {
         Self {
-            get,
-            messages: Messages::new(scope, Method::RangeStream),
+            messages: Messages::new(scope, Chunks(get)),
         }
     }
 
@@ -54,36 +57,42 @@ impl GetStream {
     /// Dropping the future loses nothing.
     ///
     /// # Retries
-    /// Before the first chunk, while the server is unavailable; each attempt has the time-out of
-    /// a call. After it none: what came was of a revision that only the last chunk tells.
+    /// Before the first chunk those of a get, all within the time-out of a call. After it none:
+    /// what came was of a revision that only the last chunk tells.
     pub async fn next(&mut self) -> Result<Option<GetResponse>, Error> {
-        let get = &self.get;
-        let encode = |scope: &Scope| {
-            let limit = scope.core.options.max_send_size;
-            get.encode(scope.namespace.as_ref(), limit)
-        };
-        match self.messages.next(encode).await? {
-            None => Ok(None),
-            Some(message) => match self.chunk(message) {
-                Ok(chunk) => Ok(Some(chunk)),
-                Err(error) => Err(self.messages.end(error)),
-            },
-        }
+        self.messages.next().await
+    }
+}
+
+#[allow(private_interfaces)]
+impl Wire for Chunks {
+    type Answer = GetResponse;
+
+    fn method(&self) -> Method {
+        Method::RangeStream
     }
 
-    fn chunk(&self, message: Bytes) -> Result<GetResponse, Error> {
-        let reply: RangeStreamResponse = decode(message)?;
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        self.0.encode(namespace, limit)
+    }
+
+    fn decode(&self, reply: Bytes, namespace: Option<&Namespace>) -> Result<GetResponse, Error> {
+        let reply: RangeStreamResponse = decode(reply)?;
         let range = reply
             .range_response
             .ok_or_else(|| broken("a chunk of the range is empty"))?;
-        GetResponse::of(range, self.messages.scope().namespace.as_ref())
+        GetResponse::of(range, namespace)
     }
 }
 
 impl fmt::Debug for GetStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GetStream")
-            .field("get", &self.get)
+            .field("get", &self.messages.request().0)
             .field("attempts", &self.messages.attempts())
             .finish_non_exhaustive()
     }

@@ -139,6 +139,10 @@ impl Wire for Grant {
         !self.chosen
     }
 
+    fn is_read(&self) -> bool {
+        false
+    }
+
     fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
         if self.ttl.is_zero() {
             return Err(refuse("the time-to-live of the lease is zero"));

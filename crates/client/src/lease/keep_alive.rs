@@ -74,6 +74,10 @@ impl Wire for KeepAlive {
         true
     }
 
+    fn is_read(&self) -> bool {
+        false
+    }
+
     fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
         let id = self.id.as_i64();
         frame(&LeaseKeepAliveRequest { id }, limit)

@@ -5,11 +5,13 @@ use std::fmt;
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 
+use crate::call::wire::Wire;
 use crate::call::{Messages, Scope};
 use crate::error::Error;
+use crate::key::Namespace;
 use crate::kv::{broken, decode};
 use crate::method::Method;
-use crate::transport::frame;
+use crate::transport::{Failure, frame};
 
 /// How many bytes the checksum behind the database has: a SHA-256.
 pub(super) const SEAL: u64 = 32;
@@ -37,10 +39,13 @@ pub(super) const SEAL: u64 = 32;
 /// Source: <https://etcd.io/docs/v3.6/op-guide/recovery/#snapshotting-the-keyspace>.
 #[must_use = "a stream reads nothing until it is asked for the next chunk"]
 pub struct Snapshot {
-    messages: Messages,
+    messages: Messages<Request>,
     count: Count,
     version: Option<String>,
 }
+
+/// What a snapshot is asked for by.
+struct Request;
 
 /// How far the transfer is, by the words of the server and by the bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +60,7 @@ struct Count {
 impl Snapshot {
     pub(crate) fn new(scope: Scope) -> Self {
         Self {
-            messages: Messages::new(scope, Method::Snapshot),
+            messages: Messages::new(scope, Request),
             count: Count::default(),
             version: None,
         }
@@ -75,10 +80,8 @@ impl Snapshot {
     /// Before the first chunk like a read, after it none: another copy would be a different one.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            let encode =
-                |scope: &Scope| frame(&SnapshotRequest {}, scope.core.options.max_send_size);
-            let chunk = match self.messages.next(encode).await? {
-                Some(message) => self.take(message).map(Some),
+            let chunk = match self.messages.next().await? {
+                Some(reply) => self.take(reply).map(Some),
                 None => self.count.end().map(|()| None),
             };
             match chunk {
@@ -116,13 +119,33 @@ impl Snapshot {
         self.messages.end(error)
     }
 
-    fn take(&mut self, message: Bytes) -> Result<Bytes, Error> {
-        let reply: SnapshotResponse = decode(message)?;
+    fn take(&mut self, reply: SnapshotResponse) -> Result<Bytes, Error> {
         self.count.take(reply.blob.len(), reply.remaining_bytes)?;
         if !reply.version.is_empty() {
             self.version = Some(reply.version);
         }
         Ok(reply.blob)
+    }
+}
+
+#[allow(private_interfaces)]
+impl Wire for Request {
+    type Answer = SnapshotResponse;
+
+    fn method(&self) -> Method {
+        Method::Snapshot
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, _: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
+        frame(&SnapshotRequest {}, limit)
+    }
+
+    fn decode(&self, reply: Bytes, _: Option<&Namespace>) -> Result<SnapshotResponse, Error> {
+        decode(reply)
     }
 }
 

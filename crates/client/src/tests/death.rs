@@ -1,12 +1,17 @@
 //! A server that dies, or was never there: who is told what, and when.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::peer::{Peers, handshake, read, serve_well};
-use crate::{ErrorKind, Outcome};
+use super::peer::{Asked, Peers, handshake, read, serve, serve_well};
+use crate::{ByteStream, Client, Connecting, Connector, Endpoint, ErrorKind, Outcome};
 
 /// Takes so many requests, answers none, and breaks the connection.
 async fn die_after(requests: usize, stream: tokio::io::DuplexStream) {
@@ -187,4 +192,81 @@ async fn what_never_left_is_sent_again_writes_too() {
     drop(connection);
     put.await.expect("it goes over the second connection");
     assert_eq!(peers.connections("http://one:1"), 2);
+}
+
+/// A byte stream that sends what it is given and then, once told so, fails: as a TLS session does
+/// whose next record cannot be written.
+struct Partial {
+    stream: tokio::io::DuplexStream,
+    fails: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Partial {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Partial {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if self.fails.swap(false, Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        outcome
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The user's own connector, for [`Partial`] streams to a peer that counts its requests.
+struct Fragile {
+    fails: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Connector for Fragile {
+    fn connect(&self, _: &Endpoint) -> Connecting {
+        let (stream, theirs) = tokio::io::duplex(1 << 20);
+        let (fails, count) = (Arc::clone(&self.fails), Arc::clone(&self.count));
+        tokio::spawn(serve(theirs, move |asked: Asked| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move { asked.answer_well() }
+        }));
+        Box::pin(async move { Ok(Box::new(Partial { stream, fails }) as Box<dyn ByteStream>) })
+    }
+}
+
+/// A user's own byte stream may have sent what it says it has failed to write.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_failed_on_a_users_own_stream_is_not_sent_again() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let count = Arc::new(AtomicUsize::new(0));
+    let connector = Fragile {
+        fails: Arc::clone(&fails),
+        count: Arc::clone(&count),
+    };
+    let client = Client::builder().endpoint("http://one:1");
+    let client = client.connector(connector).connect().await;
+    let client = client.expect("it connects");
+    client.put("k", "1").await.expect("the stream is whole");
+    fails.store(true, Ordering::Relaxed);
+    let error = client.put("k", "2").await.expect_err("the stream broke");
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    assert!(count.load(Ordering::Relaxed) <= 2, "it was sent again");
 }

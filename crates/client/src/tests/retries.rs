@@ -97,6 +97,59 @@ async fn a_write_that_may_have_been_applied_is_never_sent_again() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_time_is_over_is_not_handed_to_a_connection() {
+    let (peers, count) = counting(0, unavailable);
+    let client = peers.client().await;
+    let put = client.put("k", "v").timeout(Duration::ZERO).await;
+    let error = put.expect_err("there is no time");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
+    assert_eq!(error.attempts(), 0, "{error}");
+
+    // The connection is there long before the caller looks again.
+    let client = peers
+        .builder()
+        .connect_lazy()
+        .expect("the options are fine");
+    let mut put = Box::pin(client.put("k", "v").timeout(Duration::from_secs(1)));
+    assert!(super::peer::poll_once(&mut put).is_pending());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let error = put.await.expect_err("the time is over");
+    assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
+    assert_eq!(count.load(Ordering::Relaxed), 0);
+}
+
+/// A read changes nothing, and so nothing may have been applied.
+#[tokio::test(start_paused = true)]
+async fn only_the_errors_of_writes_say_that_they_may_have_been_applied() {
+    let lease = crate::LeaseId::new(7).expect("not 0");
+    let reads: [&dyn Fn(&Client) -> futures::Boxed; 8] = [
+        &|client| futures::boxed(client.get("k")),
+        &|client| futures::boxed(client.txn().then(crate::Get::new("k"))),
+        &|client| futures::boxed(client.ttl(lease)),
+        &|client| futures::boxed(client.leases()),
+        &|client| futures::boxed(client.list_members()),
+        &|client| futures::boxed(client.maintenance().status()),
+        &|client| futures::boxed(client.maintenance().alarms()),
+        &|client| futures::boxed(client.auth().user_list()),
+    ];
+    let writes: [&dyn Fn(&Client) -> futures::Boxed; 4] = [
+        &|client| futures::boxed(client.put("k", "v")),
+        &|client| futures::boxed(client.txn().then(crate::Put::new("k", "v"))),
+        &|client| futures::boxed(client.keep_alive(lease)),
+        &|client| futures::boxed(client.grant(Duration::from_secs(9))),
+    ];
+    let calls = reads.map(|call| (call, false)).into_iter();
+    for (call, may) in calls.chain(writes.map(|call| (call, true))) {
+        let (peers, _) = counting(usize::MAX, unavailable);
+        let error = call(&peers.client().await).await.expect_err("it fails");
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        let says = error.to_string().contains("it may have been applied");
+        assert_eq!(says, may, "{error}");
+    }
+}
+
 /// Reads one request whole, and breaks the connection.
 async fn take_and_break(stream: DuplexStream, count: Arc<AtomicUsize>) {
     let mut connection = handshake(stream).await;

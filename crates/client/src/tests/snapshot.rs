@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use etcdex_proto::etcdserverpb::SnapshotResponse;
 use sha2::{Digest, Sha256};
 
-use super::peer::{Peers, framed, headers, serve};
+use super::peer::{Asked, Peers, framed, headers, serve};
 use crate::{Client, ErrorKind};
 
 /// A database of two chunks with its checksum, as etcd sends it.
@@ -202,5 +203,88 @@ async fn it_is_asked_for_again_only_before_the_first_chunk() {
         };
         assert_eq!((chunks, end), expected);
         assert_eq!(asked_for.load(Ordering::Relaxed), attempts);
+    }
+}
+
+/// A snapshot from two endpoints of which one never gives the first chunk: in each round, which
+/// of them is asked first is a matter of chance.
+async fn beside_a_good_one(wrong: fn(Asked)) -> (Client, Arc<AtomicU32>) {
+    let count = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&count);
+    let peers = Peers::one(move |_, stream| {
+        let counter = Arc::clone(&counter);
+        serve(stream, move |asked| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            async move { wrong(asked) }
+        })
+    });
+    let peers = peers.and("http://well:1", |_, stream| {
+        serve(stream, |asked| async move {
+            let body: BytesMut = parts().iter().flat_map(framed).collect();
+            asked.answer(body.freeze());
+        })
+    });
+    (peers.client().await, count)
+}
+
+async fn read(client: &Client) -> Result<u64, crate::Error> {
+    let mut snapshot = client.maintenance().snapshot();
+    while snapshot.next().await?.is_some() {}
+    Ok(snapshot.received())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_does_not_serve_is_left_before_the_first_chunk() {
+    let wrong: [fn(Asked); 3] = [
+        |asked| asked.fail("14", "not just now"),
+        |mut asked| asked.reply.send_reset(h2::Reason::REFUSED_STREAM),
+        |asked| asked.fail("9", "etcdserver: rpc not supported for learner"),
+    ];
+    for wrong in wrong {
+        for seed in 0..6 {
+            fastrand::seed(seed);
+            let (client, count) = beside_a_good_one(wrong).await;
+            let size = read(&client).await.expect("the other one serves");
+            assert_eq!(size, 4_032);
+            assert!(count.load(Ordering::Relaxed) <= 1);
+        }
+    }
+}
+
+/// The peer takes the request and never answers.
+#[tokio::test(start_paused = true)]
+async fn a_silent_endpoint_is_left_within_the_time_of_a_call() {
+    for seed in 0..6 {
+        fastrand::seed(seed);
+        let (client, _) = beside_a_good_one(std::mem::forget).await;
+        let start = tokio::time::Instant::now();
+        read(&client).await.expect("the other one serves");
+        assert!(start.elapsed() < Duration::from_secs(5), "seed {seed}");
+    }
+}
+
+/// Nothing begins anew with an attempt: neither the time nor the number of attempts.
+#[tokio::test(start_paused = true)]
+async fn attempts_for_the_first_chunk_end_with_the_time_of_a_call() {
+    let wrong: [fn(Asked); 2] = [
+        |asked| asked.fail("14", "not just now"),
+        |mut asked| asked.reply.send_reset(h2::Reason::REFUSED_STREAM),
+    ];
+    for wrong in wrong {
+        let count = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&count);
+        let peers = Peers::one(move |_, stream| {
+            let counter = Arc::clone(&counter);
+            serve(stream, move |asked| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                async move { wrong(asked) }
+            })
+        });
+        let start = tokio::time::Instant::now();
+        let error = read(&peers.client().await).await.expect_err("none comes");
+        assert!(start.elapsed() <= Duration::from_secs(5), "{error}");
+        assert!(count.load(Ordering::Relaxed) <= 11, "{error}");
+        assert_eq!(error.attempts(), count.load(Ordering::Relaxed), "{error}");
+        assert!(!error.to_string().contains("applied"), "{error}");
     }
 }

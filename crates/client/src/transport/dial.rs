@@ -14,6 +14,8 @@ use crate::error::Error;
 /// Opens the byte streams of a client.
 pub(crate) struct Dialer {
     connector: Arc<dyn Connector>,
+    /// The connector is the user's.
+    is_foreign: bool,
     /// There if an endpoint is https.
     #[cfg(feature = "_tls")]
     tls: Option<Arc<Tls>>,
@@ -54,9 +56,16 @@ impl Dialer {
         };
         Ok(Self {
             connector,
+            is_foreign: options.connector.is_some(),
             #[cfg(feature = "_tls")]
             tls: Tls::of(config)?.map(Arc::new),
         })
+    }
+
+    /// Whether a write that fails may have sent a part of its bytes, or bytes of the writes before
+    /// it. A socket does not; a TLS session does, and nothing is known of a user's own stream.
+    pub(crate) fn may_send_in_part(&self, endpoint: &Endpoint) -> bool {
+        endpoint.is_secure() || self.is_foreign
     }
 
     /// The connector's byte stream.

@@ -142,7 +142,8 @@ pub(crate) async fn connect(
         let stream = dialer.open(endpoint).await?;
         open.store(true, Ordering::Relaxed);
         let Dialed { stream, refusal } = dialer.secure(endpoint, stream).await?;
-        let outcome = greet(stream, options, endpoint.is_secure()).await;
+        let partial = dialer.may_send_in_part(endpoint);
+        let outcome = greet(stream, options, endpoint.is_secure(), partial).await;
         // What HTTP/2 makes of the end of a TLS session is less than the session knows.
         outcome.map_err(|error| refusal.get().cloned().unwrap_or(error))
     };
@@ -167,11 +168,12 @@ async fn greet(
     stream: Box<dyn ByteStream>,
     options: &Options,
     secure: bool,
+    partial: bool,
 ) -> Result<Wire, Unreachable> {
     let failed = |error| not_http2(error, secure);
     let pulse = Arc::new(Pulse::new());
     let stream = Metered {
-        secure,
+        partial,
         ended: false,
         stream,
         pulse: Arc::clone(&pulse),

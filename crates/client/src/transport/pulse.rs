@@ -198,12 +198,12 @@ impl Pulse {
     /// ORDER: it is called by the task that drives the connection, and so before that task
     /// can tell any call that the connection broke.
     ///
-    /// INVARIANT: whatever may have left is counted. A TLS session may have sent some records
-    /// when the next one fails, so there a failure counts too.
-    fn note_write(&self, outcome: &Poll<io::Result<usize>>, secure: bool) {
+    /// INVARIANT: whatever may have left is counted. Where a write that fails may have sent a
+    /// part (`partial`), a failure counts too.
+    fn note_write(&self, outcome: &Poll<io::Result<usize>>, partial: bool) {
         match outcome {
             Poll::Ready(Ok(1..)) => {}
-            Poll::Ready(Err(_)) if secure => {}
+            Poll::Ready(Err(_)) if partial => {}
             _ => return,
         }
         self.writes.fetch_add(1, Ordering::Release);
@@ -227,8 +227,8 @@ pub(crate) fn now() -> Instant {
 pub(crate) struct Metered {
     pub(crate) stream: Box<dyn ByteStream>,
     pub(crate) pulse: Arc<Pulse>,
-    /// Whether it is a TLS session.
-    pub(crate) secure: bool,
+    /// Whether a write that fails may have sent a part.
+    pub(crate) partial: bool,
     /// Nothing comes in any more.
     pub(crate) ended: bool,
 }
@@ -275,7 +275,7 @@ impl AsyncWrite for Metered {
             return swallowed;
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.pulse.note_write(&outcome, self.secure);
+        self.pulse.note_write(&outcome, self.partial);
         outcome
     }
 
@@ -289,7 +289,7 @@ impl AsyncWrite for Metered {
             return swallowed;
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.pulse.note_write(&outcome, self.secure);
+        self.pulse.note_write(&outcome, self.partial);
         outcome
     }
 

@@ -88,11 +88,6 @@ impl Outgoing {
         self.stream.send_data(frame, false).map_err(|_| over())
     }
 
-    /// Sends the only message of a call, and says that no more follow.
-    pub(crate) fn finish_with(&mut self, frame: Bytes) -> Result<(), Failure> {
-        self.stream.send_data(frame, true).map_err(|_| over())
-    }
-
     /// Says that no more messages follow.
     #[cfg_attr(
         not(test),
@@ -115,6 +110,23 @@ fn over() -> Failure {
 }
 
 impl Incoming {
+    /// The messages of a call behind the first one.
+    pub(super) fn behind_first(
+        body: Body,
+        reader: MessageReader,
+        mark: u64,
+        begun: Begun,
+        occupancy: Occupancy,
+    ) -> Self {
+        Self {
+            stage: Stage::Body(body),
+            reader,
+            mark,
+            begun,
+            occupancy,
+        }
+    }
+
     /// The connection that it comes over.
     pub(crate) fn link(&self) -> &Arc<Link> {
         self.occupancy.link()

@@ -14,6 +14,7 @@ use super::grpc::{self, MessageReader};
 use super::link::{Head, Link, Occupancy};
 use super::report::End;
 use super::serving::Begun;
+use super::stream::Incoming;
 use crate::error::Code;
 use crate::method::Method;
 
@@ -24,12 +25,22 @@ pub(crate) struct Exchange {
     stage: Stage,
     reader: MessageReader,
     reply: Option<Bytes>,
-    /// The client's side of a stream that takes many requests, open until the answer is there.
-    request: Option<SendStream<Bytes>>,
+    shape: Shape,
     /// What had been written before the request was handed over.
     mark: u64,
     begun: Begun,
     occupancy: Occupancy,
+}
+
+/// How the server answers.
+enum Shape {
+    /// By one message and a status.
+    Unary,
+    /// By many messages, of which the exchange waits for the first.
+    Messages,
+    /// By a message for each request. The client's side of the stream stays open until the answer
+    /// to the only one is there.
+    Requests(SendStream<Bytes>),
 }
 
 enum Stage {
@@ -69,11 +80,18 @@ impl Exchange {
         stream
             .send_data(body, !stays_open)
             .map_err(|error| link.unfinished(error))?;
+        let shape = if stays_open {
+            Shape::Requests(stream)
+        } else if method.answers_by_messages() {
+            Shape::Messages
+        } else {
+            Shape::Unary
+        };
         Ok(Self {
             stage: Stage::Head(response),
             reader: MessageReader::new(limit),
             reply: None,
-            request: stays_open.then_some(stream),
+            shape,
             mark,
             begun,
             occupancy,
@@ -95,16 +113,33 @@ impl Exchange {
         self.link().report(self.begun, End::NoAnswer);
     }
 
-    /// The bytes of the reply's message, once its status says OK.
+    /// Makes the rest of the messages readable, once the first one was returned by
+    /// [`poll_reply`](Self::poll_reply). `None` where the method has one reply.
+    pub(crate) fn into_incoming(mut self) -> Option<Incoming> {
+        let Stage::Body(body) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return None;
+        };
+        Some(Incoming::behind_first(
+            body,
+            std::mem::replace(&mut self.reader, MessageReader::new(0)),
+            self.mark,
+            self.begun,
+            Occupancy::of(Arc::clone(self.link())),
+        ))
+    }
+
+    /// The bytes of the reply's message, once its status says OK; of many messages, the first.
     pub(crate) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         let outcome = ready!(self.poll_stages(cx));
         // ORDER: the side of the requests ends first, so that the server ends the call in good
         // order; dropping the reply's stream would only reset it.
-        if let Some(mut request) = self.request.take() {
+        if let Shape::Requests(request) = &mut self.shape {
             // The server may have ended the call already.
             let _ = request.send_data(Bytes::new(), true);
         }
-        self.stage = Stage::Done;
+        if outcome.is_err() || !self.has_messages() {
+            self.stage = Stage::Done;
+        }
         if is_good(&outcome) {
             self.link().pulse.prove();
         }
@@ -132,7 +167,7 @@ impl Exchange {
                     match frame {
                         Some(frame) => {
                             self.take(frame)?;
-                            if self.request.is_some()
+                            if !matches!(self.shape, Shape::Unary)
                                 && let Some(reply) = self.reply.take()
                             {
                                 return Poll::Ready(Ok(reply));
@@ -157,7 +192,7 @@ impl Exchange {
         }
         self.reader.push(frame);
         match self.reader.next()? {
-            Some(_) if self.reader.is_amid_message() => {
+            Some(_) if self.reader.is_amid_message() && !self.has_messages() => {
                 Err(Failure::violation("the reply has more than one message"))
             }
             Some(message) => {
@@ -171,6 +206,10 @@ impl Exchange {
                 Stage::Head(_) | Stage::Done => Ok(()),
             },
         }
+    }
+
+    fn has_messages(&self) -> bool {
+        matches!(self.shape, Shape::Messages)
     }
 
     fn conclude(&mut self, trailers: Option<http::HeaderMap>) -> Result<Bytes, Failure> {

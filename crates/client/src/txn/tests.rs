@@ -2,6 +2,7 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{RequestOp, TxnRequest, request_op::Request};
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::kv::LeaseId;
 
 const PREFIX: &[u8] = b"tenant/";
@@ -94,4 +95,61 @@ fn what_makes_no_sense_is_refused_before_it_is_sent() {
     assert!(refused(Txn::new().otherwise(both)).contains("ignore_value"));
     let negative = Txn::new().then(Get::new("a").revision(-1));
     assert!(refused(Txn::new().then(negative)).contains("negative"));
+}
+
+fn nested(depth: u32) -> Txn {
+    (1..depth).fold(Txn::new().then(Get::new("k")), |txn, _| {
+        Txn::new().then(txn)
+    })
+}
+
+#[test]
+fn transactions_nest_to_the_limit_and_are_refused_beyond() {
+    assert!(nested(DEEPEST).message(None).is_ok());
+    for depth in [DEEPEST + 1, 3_000, 200_000] {
+        let txn = nested(depth);
+        // What calls itself for nested transactions does not go deeper than the limit.
+        let copy = txn.clone();
+        assert!(format!("{copy:?}").len() < 10_000);
+        assert!(!copy.is_serializable() || copy.is_read_only());
+        let failure = txn.message(None).expect_err("it is too deep");
+        assert_eq!(failure.error.kind(), ErrorKind::InvalidArgument);
+        let text = failure.error.to_string();
+        assert!(
+            text.contains(&depth.to_string()) && text.contains("49"),
+            "{text}"
+        );
+    }
+    let otherwise = Txn::new().otherwise_all([nested(DEEPEST)]);
+    assert!(otherwise.message(None).is_err());
+    let beside = Txn::new().then_all([nested(DEEPEST - 1), nested(1)]);
+    assert!(beside.message(None).is_ok());
+}
+
+/// The limit is that of the reply: one more could not be read.
+#[test]
+fn the_reply_to_the_deepest_one_can_be_read() {
+    let reply = |depth: u32| {
+        let pair = etcdex_proto::mvccpb::KeyValue {
+            key: "k".into(),
+            ..Default::default()
+        };
+        let range = etcdex_proto::etcdserverpb::RangeResponse {
+            kvs: vec![pair],
+            ..Default::default()
+        };
+        let txn = |response| Reply {
+            responses: vec![ResponseOp {
+                response: Some(response),
+            }],
+            ..Default::default()
+        };
+        (1..depth).fold(
+            txn(response_op::Response::ResponseRange(range)),
+            |inner, _| txn(response_op::Response::ResponseTxn(inner)),
+        )
+    };
+    let bytes = |depth| Bytes::from(prost::Message::encode_to_vec(&reply(depth)));
+    assert!(Txn::new().decode(bytes(DEEPEST), None).is_ok());
+    assert!(Txn::new().decode(bytes(DEEPEST + 1), None).is_err());
 }

@@ -5,7 +5,7 @@ use etcdex::{
     Outcome, Put, Txn,
 };
 
-use crate::stage::{each, keys};
+use crate::stage::{assert_refused, each, keys, values};
 
 #[tokio::test]
 async fn then_and_otherwise() {
@@ -247,6 +247,27 @@ async fn all_or_nothing() {
         assert_rejected(txn.await, ErrorKind::FutureRevision, message);
         let get = inside.get("").all_keys().await.unwrap();
         assert_eq!(get.count, 0);
+    })
+    .await;
+}
+
+/// As deep as the client lets transactions nest: the server takes it, and its reply can be read.
+#[tokio::test]
+async fn the_deepest_nesting_is_taken_and_its_reply_is_read() {
+    each(|stage| async move {
+        let client = stage.inside();
+        client.put("k", "v").await.unwrap();
+        let nest = |depth: u32| {
+            let innermost = Txn::new().then(Get::new("k")).then(Put::new("deep", "1"));
+            (1..depth).fold(innermost, |txn, _| Txn::new().then(txn))
+        };
+        let mut reply = client.run(nest(49)).await.unwrap();
+        for _ in 1..49 {
+            reply = reply.responses.remove(0).into_txn().unwrap();
+        }
+        let get = reply.responses.remove(0).into_get().unwrap();
+        assert_eq!(values(&get.kvs), ["v"]);
+        assert_refused(client.run(nest(50)).await);
     })
     .await;
 }

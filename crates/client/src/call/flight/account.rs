@@ -13,6 +13,8 @@ use crate::transport::now;
 #[derive(Default)]
 pub(super) struct Account {
     method: Option<Method>,
+    /// The request changes nothing.
+    read: bool,
     /// When it was first polled, if anybody wants to know.
     started: Option<Instant>,
     /// Where the last attempt went.
@@ -22,8 +24,9 @@ pub(super) struct Account {
 
 impl Account {
     /// Tells of its beginning, if anybody wants to know.
-    pub(super) fn begin(&mut self, scope: &Scope, method: Method, moment: Instant) {
+    pub(super) fn begin(&mut self, scope: &Scope, method: Method, read: bool, moment: Instant) {
         self.method = Some(method);
+        self.read = read;
         if telemetry::wants_requests() {
             self.started = Some(moment);
             telemetry::request_started(scope.core.options.name.as_ref(), method.name());
@@ -35,8 +38,13 @@ impl Account {
         self.attempts += 1;
     }
 
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
     /// Adds to an error what is known of the call.
     pub(super) fn describe(&self, scope: &Scope, error: Error) -> Error {
+        let error = if self.read { error.of_a_read() } else { error };
         match self.method {
             Some(method) => scope.describe(error, method, self.endpoint.as_ref(), self.attempts),
             None => error,

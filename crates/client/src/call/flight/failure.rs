@@ -26,7 +26,7 @@ impl Flight {
         let want = match this.stage {
             Stage::Sent(sent) => sent.want_after(this.scope.member),
             Stage::Entering(_, want) | Stage::Waiting(_, want) | Stage::Pausing(_, want) => *want,
-            Stage::New | Stage::Done => Want {
+            Stage::New | Stage::Open | Stage::Done => Want {
                 lane: request.method().lane(),
                 member: this.scope.member,
                 avoided: None,

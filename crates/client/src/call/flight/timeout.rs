@@ -67,6 +67,7 @@ impl Flight {
             | Stage::Entering(..)
             | Stage::Waiting(..)
             | Stage::Pausing(..)
+            | Stage::Open
             | Stage::Done => None,
         }
     }
