@@ -55,6 +55,10 @@ impl Client {
     /// With [`require_leader(false)`](crate::Client::require_leader) it waits on, until the member
     /// has a leader again.
     ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) with the outcome
+    /// [`Unknown`](crate::Outcome::Unknown) when its connection is lost, or when its member does not
+    /// serve while another one does (see [`Mode`](crate::Mode)).
+    ///
     /// # Cancel safety
     /// Dropping the future leaves the queue: the server is told, and deletes the key. When the
     /// lock was being taken in that moment the key may stay, until [`unlock`](Self::unlock) or

@@ -8,13 +8,16 @@ use etcdex_proto::{etcdserverpb as pb, v3lockpb};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
+use super::leases::{Manner, Script};
 use super::peer::{Peers, framed, handshake_with, head, header, headers, read};
 use crate::method::{Lane, Method};
 use crate::transport::{Head, Want, frame, stream};
-use crate::{Client, LeaseId};
+use crate::{Client, LeaseId, Mode};
 
 /// What a TLS etcd 3.5 allows.
 const STREAMS: u32 = 250;
+/// Of those, one is kept for the leader monitor.
+const LOCKS: usize = STREAMS as usize - 1;
 const WAITING: usize = 1_000;
 
 /// An etcd with few streams: locks wait for `release`, keep-alives are echoed, the rest is
@@ -97,7 +100,7 @@ async fn a_thousand_waiting_calls_starve_nobody() {
     }
     // One for calls, one for streams, and as many as the waiting ones need.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    let wanted = 2 + WAITING.div_ceil(STREAMS as usize);
+    let wanted = 2 + WAITING.div_ceil(LOCKS);
     while peers.connections("http://one:1") < wanted {
         assert!(
             tokio::time::Instant::now() < deadline,
@@ -166,4 +169,96 @@ async fn a_server_without_streams_is_not_stormed() {
     let lock = tokio::time::timeout(Duration::from_secs(20), lock).await;
     assert!(lock.is_err(), "there is no stream for it");
     assert_eq!(peers.connections("http://one:1"), 2);
+}
+
+/// Two endpoints: the first keeps its first connection and ends each further one at once, as one
+/// without file descriptors does.
+fn full_and_well() -> Peers {
+    let (full, well) = (Script::new(Manner::Answer), Script::new(Manner::Answer));
+    Peers::default()
+        .and(FULL, move |number, stream| {
+            let full = full.clone();
+            async move {
+                if number == 0 {
+                    full.serve(stream).await;
+                }
+            }
+        })
+        .and(WELL, move |_, stream| well.clone().serve(stream))
+}
+
+const FULL: &str = "http://full:1";
+const WELL: &str = "http://well:1";
+
+async fn chooses_full_first(peers: &Peers, mode: Mode) -> Client {
+    let builder = Client::builder().endpoint(FULL).connector(peers.clone());
+    let client = builder.mode(mode).connect().await.expect("it connects");
+    client.add_endpoint(WELL).expect("a URL");
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_go_elsewhere_where_no_more_connections_can_be_made() {
+    for mode in [Mode::PickFirst, Mode::Random, Mode::ConnectAll] {
+        let peers = full_and_well();
+        let client = chooses_full_first(&peers, mode).await;
+        let mut keeper = client.keep(LeaseId::new(7).expect("not 0"));
+        let alive = tokio::time::timeout(Duration::from_secs(1), keeper.changed());
+        let alive = alive.await.expect("soon");
+        assert!(matches!(alive, crate::LeaseState::Alive { .. }), "{mode:?}");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let alive = keeper.state();
+        assert!(matches!(alive, crate::LeaseState::Alive { .. }), "{mode:?}");
+        // One for calls, one that failed, and one that was on its way by then.
+        let connections = peers.connections(FULL);
+        assert!(connections <= 3, "{mode:?}: {connections}");
+        // Calls stay where they were.
+        client.put("k", "v").await.expect("an answer");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_gets_no_connection_says_why() {
+    let peers = Peers::one(|number, stream| async move {
+        if number == 0 {
+            super::peer::serve_well(stream).await;
+        }
+    });
+    let client = peers.client().await;
+    let lease = LeaseId::new(7).expect("not 0");
+    let lock = client.lock("l", lease).timeout(Duration::from_secs(3));
+    let error = lock.await.expect_err("no connection for it");
+    assert_eq!(error.outcome(), crate::Outcome::NotSent, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("closed it without an answer"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freed_place_is_taken_at_once() {
+    let release = Arc::new(Notify::new());
+    let released = Arc::clone(&release);
+    let peers = Peers::one(move |number, stream| {
+        let release = Arc::clone(&released);
+        async move {
+            match number {
+                0 => super::peer::serve_well(stream).await,
+                1 => serve(stream, release).await,
+                // No further connections.
+                _ => {}
+            }
+        }
+    });
+    let client = peers.client().await.without_timeout();
+    let lease = LeaseId::new(7).expect("not 0");
+    let locks: Vec<_> = (0..LOCKS + 20)
+        .map(|_| tokio::spawn(client.lock("l", lease)))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(locks.iter().all(|lock| !lock.is_finished()));
+    release.notify_waiters();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    release.notify_waiters();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let finished = locks.iter().filter(|lock| lock.is_finished()).count();
+    assert_eq!(finished, locks.len());
 }

@@ -8,7 +8,7 @@ use etcdex_proto::{etcdserverpb as pb, v3lockpb};
 use tokio::io::DuplexStream;
 use tokio::time::{sleep, timeout};
 
-use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read, serve};
+use super::peer::{Asked, Peers, framed, handshake_with, head, header, headers, read, serve};
 use crate::{Client, ErrorKind, LeaseId, Outcome};
 
 const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
@@ -45,7 +45,11 @@ impl Member {
     }
 
     async fn serve(self, stream: DuplexStream) {
-        let mut connection = handshake(stream).await;
+        self.serve_with(stream, h2::server::Builder::new()).await;
+    }
+
+    async fn serve_with(self, stream: DuplexStream, builder: h2::server::Builder) {
+        let mut connection = handshake_with(stream, builder).await;
         while let Some(Ok((request, mut reply))) = connection.accept().await {
             let member = self.clone();
             let strict = request.headers().contains_key("hasleader");
@@ -160,6 +164,29 @@ async fn a_lock_that_waits_ends_when_its_member_loses_the_leader() {
         5,
         "none was sent again"
     );
+}
+
+/// The stream that watches over the leader has room where locks fill their connections.
+#[tokio::test(start_paused = true)]
+async fn all_locks_of_full_connections_hear_that_the_leader_is_lost() {
+    let member = Member::default();
+    let served = member.clone();
+    let peers = Peers::one(move |_, stream| {
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(4);
+        served.clone().serve_with(stream, builder)
+    });
+    let client = peers.client().await;
+    let locks: Vec<_> = (0..12).map(|_| lock(&client)).collect();
+    wait(|| member.waiting() == 12).await;
+    wait(|| member.streams.load(Ordering::Relaxed) == 4).await;
+    sleep(Duration::from_secs(10)).await;
+    member.lose_leader();
+    for lock in locks {
+        let error = timeout(Duration::from_secs(1), lock).await;
+        let error = error.expect("soon").expect("no panic").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -183,6 +183,47 @@ async fn reads_leave_a_member_that_hangs_and_none_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_at_a_member_that_hangs_ends_once_another_serves() {
+    for mode in MODES {
+        let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+        let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
+        let client = client(&peers, mode).await;
+        while hung.asked() == 0 {
+            let put = client.put("k", "v").no_timeout();
+            let begun = Instant::now();
+            let put = timeout(Duration::from_secs(10), put).await;
+            match put.expect("it does not wait for ever") {
+                Ok(_) => assert_eq!(hung.asked(), 0),
+                Err(error) => {
+                    assert_eq!(error.outcome(), Outcome::Unknown, "{mode:?}: {error}");
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{mode:?}: {error}");
+                    let took = begun.elapsed();
+                    assert!(took < Duration::from_millis(4_500), "{mode:?}: {took:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_as_long_as_it_may_while_no_endpoint_serves() {
+    for mode in MODES {
+        let (one, two) = (Member::new(Does::Hang), Member::new(Does::Hang));
+        let peers = peers(&[(HUNG, &one), (WELL, &two)]);
+        let client = client(&peers, mode).await;
+        let put = tokio::spawn(client.put("k", "v").no_timeout());
+        let handle = client.member(HUNG).expect("it is one of them");
+        let pinned = tokio::spawn(handle.put("k", "v").no_timeout());
+        sleep(Duration::from_secs(60)).await;
+        assert!(!put.is_finished() && !pinned.is_finished(), "{mode:?}");
+        one.does.send_replace(Does::Answer);
+        two.does.send_replace(Does::Answer);
+        put.await.expect("no panic").expect("an answer");
+        pinned.await.expect("no panic").expect("an answer");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_that_are_dropped_after_a_short_time_leave_it_too() {
     for mode in MODES {
         let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
@@ -389,6 +430,9 @@ async fn a_lease_is_kept_elsewhere_when_its_member_hangs() {
                 keeper.changed().await;
             }
         });
-        alive.await.expect("it is renewed at the other one");
+        assert!(
+            alive.await.is_ok(),
+            "{mode:?}: it is not renewed at the other one"
+        );
     }
 }

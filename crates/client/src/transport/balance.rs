@@ -162,11 +162,12 @@ impl Balance {
         self.chosen = best.unwrap_or(self.chosen);
     }
 
-    /// Whether any endpoint but `avoided` serves, or may soon do.
-    pub(crate) fn is_hopeful(&self, avoided: Option<usize>) -> bool {
-        self.order(avoided).any(|endpoint| {
+    /// Whether any endpoint but those that are `avoided` serves, or may soon do.
+    pub(crate) fn is_hopeful(&self, avoided: impl Fn(usize) -> bool) -> bool {
+        self.order(None).any(|endpoint| {
             let State { health, serving } = self.endpoints[endpoint];
-            serving && matches!(health, Health::Idle | Health::Trying | Health::Up)
+            let hopeful = matches!(health, Health::Idle | Health::Trying | Health::Up);
+            serving && hopeful && !avoided(endpoint)
         })
     }
 
@@ -182,9 +183,10 @@ impl Balance {
     }
 
     /// The endpoint that should start to connect now, if any: the first at rest behind those
-    /// that are known to be in trouble. One that is still within its time is waited for.
-    pub(crate) fn to_wake(&self, avoided: Option<usize>) -> Option<usize> {
-        for endpoint in self.order(avoided) {
+    /// that are known to be in trouble, or are `avoided`. One that is still within its time is
+    /// waited for.
+    pub(crate) fn to_wake(&self, avoided: impl Fn(usize) -> bool) -> Option<usize> {
+        for endpoint in self.order(None).filter(|&endpoint| !avoided(endpoint)) {
             let State { health, serving } = self.endpoints[endpoint];
             match health {
                 Health::Idle => return Some(endpoint),
@@ -203,14 +205,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const NONE: fn(usize) -> bool = |_| false;
+
     #[test]
     fn it_stays_with_an_endpoint_that_is_well() {
         let mut balance = Balance::new(Mode::PickFirst, 3, 1);
-        assert_eq!(balance.to_wake(None), Some(1));
+        assert_eq!(balance.to_wake(NONE), Some(1));
         balance.note(1, Health::Up);
         balance.note(0, Health::Up);
         assert_eq!(balance.chosen(), 1);
-        assert_eq!(balance.to_wake(None), None);
+        assert_eq!(balance.to_wake(NONE), None);
         assert!(balance.wants(1) && !balance.wants(0));
     }
 
@@ -218,12 +222,12 @@ mod tests {
     fn trouble_wakes_the_next_one_and_the_first_that_is_up_is_taken() {
         let mut balance = Balance::new(Mode::PickFirst, 3, 0);
         balance.note(0, Health::Trying);
-        assert_eq!(balance.to_wake(None), None);
+        assert_eq!(balance.to_wake(NONE), None);
         balance.note(0, Health::Slow);
-        assert_eq!(balance.to_wake(None), Some(1));
+        assert_eq!(balance.to_wake(NONE), Some(1));
         balance.note(1, Health::Trying);
         balance.note(1, Health::Down);
-        assert_eq!(balance.to_wake(None), Some(2));
+        assert_eq!(balance.to_wake(NONE), Some(2));
         balance.note(2, Health::Up);
         assert_eq!(balance.chosen(), 2);
     }
@@ -233,7 +237,7 @@ mod tests {
         let mut balance = Balance::new(Mode::PickFirst, 2, 0);
         balance.note(0, Health::Up);
         balance.note(0, Health::Suspect);
-        assert_eq!((balance.chosen(), balance.to_wake(None)), (0, Some(1)));
+        assert_eq!((balance.chosen(), balance.to_wake(NONE)), (0, Some(1)));
         balance.note(1, Health::Up);
         balance.note(0, Health::Up);
         assert_eq!(balance.chosen(), 1);
@@ -243,8 +247,11 @@ mod tests {
     fn elsewhere_is_not_where_it_failed() {
         let mut balance = Balance::new(Mode::PickFirst, 2, 0);
         balance.note(0, Health::Up);
-        assert_eq!(balance.to_wake(Some(0)), Some(1));
-        assert_eq!(Balance::new(Mode::PickFirst, 1, 7).to_wake(Some(0)), None);
+        assert_eq!(balance.to_wake(|one| one == 0), Some(1));
+        assert_eq!(
+            Balance::new(Mode::PickFirst, 1, 7).to_wake(|one| one == 0),
+            None
+        );
     }
 
     #[test]
@@ -252,11 +259,11 @@ mod tests {
         for mode in [Mode::Random, Mode::ConnectAll] {
             let mut balance = Balance::new(mode, 3, 0);
             for endpoint in 0..3 {
-                assert_eq!(balance.to_wake(None), Some(endpoint));
+                assert_eq!(balance.to_wake(NONE), Some(endpoint));
                 balance.note(endpoint, Health::Up);
                 assert!(balance.wants(endpoint));
             }
-            assert_eq!(balance.to_wake(None), None);
+            assert_eq!(balance.to_wake(NONE), None);
         }
     }
 
@@ -265,7 +272,7 @@ mod tests {
         let mut balance = Balance::new(Mode::PickFirst, 2, 0);
         balance.note(0, Health::Up);
         balance.retire(0);
-        assert_eq!((balance.chosen(), balance.to_wake(None)), (1, Some(1)));
+        assert_eq!((balance.chosen(), balance.to_wake(NONE)), (1, Some(1)));
         balance.note(0, Health::Up);
         assert!(!balance.wants(0));
         assert_eq!(balance.order(None).collect::<Vec<_>>(), [1]);

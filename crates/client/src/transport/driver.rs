@@ -49,6 +49,8 @@ struct Desk {
     /// What calls have found out about the endpoint.
     serving: Arc<Serving>,
     identity: Arc<Identity>,
+    /// Told when a place on the connection becomes free, where calls wait for places.
+    freed: Option<Arc<Notify>>,
     status: watch::Sender<Status>,
     wanted: Notify,
     /// Somebody has wanted the connection since it came to rest.
@@ -70,23 +72,24 @@ pub(crate) enum Status {
 impl Connection {
     pub(crate) fn new(
         endpoint: Endpoint,
-        place: usize,
         lane: Lane,
         workshop: Workshop,
         hub: Weak<Hub>,
         serving: Arc<Serving>,
         identity: Arc<Identity>,
+        freed: Option<Arc<Notify>>,
     ) -> Self {
         Self {
             desk: Arc::new(Desk {
                 endpoint,
-                place,
+                place: serving.place(),
                 lane,
                 options: workshop.options,
                 dialer: workshop.dialer,
                 hub,
                 serving,
                 identity,
+                freed,
                 status: watch::Sender::new(Status::Absent),
                 wanted: Notify::new(),
                 asked: AtomicBool::new(false),
@@ -127,6 +130,13 @@ impl Desk {
         self.note(health);
     }
 
+    /// Tells whether a connection for streams or waiting calls could be made.
+    fn note_lane(&self, connected: bool) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.note_lane(self.place, self.lane, connected);
+        }
+    }
+
     fn note(&self, health: Health) {
         if let Some(hub) = self.hub.upgrade() {
             hub.note(self.place, self.lane, health);
@@ -153,6 +163,17 @@ impl Overseer for Arc<Desk> {
         match self.hub.upgrade() {
             Some(hub) => hub.others(self.place),
             None => Others::None,
+        }
+    }
+
+    fn served_elsewhere(&self) -> u64 {
+        let hub = self.hub.upgrade();
+        hub.map_or(0, |hub| hub.served_elsewhere(self.place))
+    }
+
+    fn ask_elsewhere(&self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.ask_elsewhere(self.place);
         }
     }
 
@@ -204,6 +225,8 @@ async fn advance(
                 let link = Arc::clone(&fresh.link);
                 *fate = Some((launch(desk, fresh, *interval), Arc::clone(&link)));
                 life.connected();
+                // ORDER: the calls that wait look at it when the note comes.
+                desk.note_lane(true);
                 desk.publish(Status::Live(Arc::clone(&link)), Health::Up);
                 // ORDER: whoever says that something else has to be proven does so before it
                 // looks for links.
@@ -258,6 +281,7 @@ async fn attempt(desk: &Desk) -> Result<Fresh, Unreachable> {
         outcome = &mut attempt => return outcome,
         () = tokio::time::sleep(SLOW) => {}
     }
+    desk.note_lane(false);
     if desk.status.borrow().is_absent() {
         desk.note(Health::Slow);
     }
@@ -283,11 +307,11 @@ async fn reach(desk: &Desk) -> Result<Fresh, Unreachable> {
     let wire = handshake::connect(&desk.endpoint, &desk.dialer, &desk.options).await?;
     let mut link = Link::new(
         NEXT_LINK.fetch_add(1, Ordering::Relaxed),
-        desk.place,
         desk.endpoint.clone(),
         wire.sender,
         wire.pulse,
         Arc::clone(&desk.serving),
+        desk.freed.clone(),
         desk.options.timeout,
     )
     .map_err(|error| Unreachable::with("the endpoint's name cannot stand in a request", error))?;
@@ -325,7 +349,10 @@ fn launch(desk: &Arc<Desk>, fresh: Fresh, interval: Option<Duration>) -> oneshot
         fate: Some(fate),
         cut: hub.as_ref().map(|hub| hub.cuts()),
         closing: hub.as_ref().map(|hub| hub.closing()),
+        lane: desk.lane,
+        serving: Arc::clone(&desk.serving),
         signal: desk.serving.signal(),
+        quiet_since: None,
         prober: probes.then(|| Prober::new(&fresh.link, fresh.round_trip)),
     };
     tokio::spawn(watcher.run());
@@ -333,6 +360,7 @@ fn launch(desk: &Arc<Desk>, fresh: Fresh, interval: Option<Duration>) -> oneshot
 }
 
 fn failed(desk: &Desk, life: &mut Lifecycle, cause: Unreachable) {
+    desk.note_lane(false);
     desk.publish(Status::Down(cause), Health::Down);
     // ORDER: whether it is still wanted may depend on the note that it is down.
     life.failed(now(), fastrand::f64(), desk.is_still_wanted());

@@ -16,6 +16,7 @@ use super::Want;
 use super::balance::{Balance, Health};
 use super::dial::Dialer;
 use super::identity::Origin;
+use super::pulse::now;
 use super::serving::Serving;
 use super::watcher::Others;
 use crate::config::Options;
@@ -120,13 +121,20 @@ impl Hub {
                 let mut balance = self.balance();
                 balance.note(place, health);
                 self.chosen.store(balance.chosen(), Ordering::Relaxed);
-                balance.to_wake(None)
+                balance.to_wake(|_| false)
             };
             if let Some(next) = to_wake {
                 self.peer(next).unary.want(self.closing.clone());
             }
         }
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Notes whether a connection for streams or waiting calls could be made.
+    pub(super) fn note_lane(&self, place: usize, lane: Lane, connected: bool) {
+        if let Some(lanes) = self.peer(place).lanes(lane) {
+            lanes.note(connected, now());
+        }
     }
 
     /// Notes whether an endpoint serves, as calls and probes have found out.
@@ -139,7 +147,7 @@ impl Hub {
             }
             balance.note_serving(place, !not_serving);
             self.chosen.store(balance.chosen(), Ordering::Relaxed);
-            balance.to_wake(None)
+            balance.to_wake(|_| false)
         };
         let endpoint = &self.peer(place).endpoint;
         telemetry::serving(self.workshop.options.name.as_ref(), endpoint, !not_serving);
@@ -148,6 +156,22 @@ impl Hub {
             self.peer(next).unary.want(self.closing.clone());
         }
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// How many replies of the other endpoints have shown that they serve.
+    pub(super) fn served_elsewhere(&self, place: usize) -> u64 {
+        let peers = self.peers();
+        let others = peers.iter().enumerate().filter(|(one, _)| *one != place);
+        let links = others.filter_map(|(_, peer)| peer.unary.live());
+        links.fold(0, |sum, link| sum.wrapping_add(link.pulse.served()))
+    }
+
+    /// Asks the other endpoints whether they serve, where they are connected.
+    pub(super) fn ask_elsewhere(&self, place: usize) {
+        let peers = self.peers();
+        let others = peers.iter().enumerate().filter(|(one, _)| *one != place);
+        let connected = others.filter(|(_, peer)| peer.unary.live().is_some());
+        connected.for_each(|(_, peer)| peer.serving.ask());
     }
 
     /// What is known of the other endpoints.
@@ -162,7 +186,7 @@ impl Hub {
 
     /// Connects to an endpoint that should have a connection and has never tried.
     pub(super) fn connect_idle(&self) {
-        let idle = self.balance().to_wake(None);
+        let idle = self.balance().to_wake(|_| false);
         if let Some(idle) = idle {
             self.peer(idle).unary.want(self.closing.clone());
         }

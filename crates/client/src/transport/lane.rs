@@ -1,12 +1,20 @@
 //! The connections of one kind to one endpoint: as many as the open streams need.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::driver::Connection;
+use super::handshake::Unreachable;
 use super::link::{Link, Occupancy};
+
+/// For so long after a connection could not be made, other endpoints are preferred.
+const AVOIDED: Duration = Duration::from_secs(10);
+
+/// Makes a connection that tells of each place that becomes free on it.
+type Make = Box<dyn Fn(&Arc<Notify>) -> Connection + Send + Sync>;
 
 /// Connections for streams that stay open, or for calls that wait.
 ///
@@ -16,16 +24,45 @@ pub(crate) struct Lanes {
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Calls that wait for a place.
     pub(crate) waiting: AtomicUsize,
-    make: Box<dyn Fn() -> Connection + Send + Sync>,
+    /// Wakes a call that waits when a place becomes free.
+    pub(crate) freed: Arc<Notify>,
+    /// Until then other endpoints are preferred: a connection could not be made, or takes long.
+    avoided_until: Mutex<Option<Instant>>,
+    /// Streams of each connection that are kept free for the leader monitor.
+    reserved: usize,
+    make: Make,
 }
 
 impl Lanes {
-    pub(crate) fn new(make: impl Fn() -> Connection + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        reserved: usize,
+        make: impl Fn(&Arc<Notify>) -> Connection + Send + Sync + 'static,
+    ) -> Self {
         Self {
             connections: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            freed: Arc::default(),
+            avoided_until: Mutex::default(),
+            reserved,
             make: Box::new(make),
         }
+    }
+
+    /// A connection was made, or could not be made.
+    pub(crate) fn note(&self, connected: bool, now: Instant) {
+        let until = (!connected).then(|| now + AVOIDED);
+        *lock(&self.avoided_until) = until;
+    }
+
+    /// Whether other endpoints are preferred, as no connection can be made here.
+    pub(crate) fn is_avoided(&self, now: Instant) -> bool {
+        lock(&self.avoided_until).is_some_and(|until| now < until)
+    }
+
+    /// Why a connection is not up, if that is known.
+    pub(crate) fn trouble(&self) -> Option<Unreachable> {
+        let connections = self.connections();
+        connections.iter().find_map(|one| one.trouble())
     }
 
     /// A place on a connection that is up and has room, and is not the one to avoid.
@@ -34,7 +71,7 @@ impl Lanes {
             .iter()
             .filter_map(|connection| connection.live())
             .filter(|link| link.pulse.is_fit() && avoided != Some(link.id))
-            .find_map(Occupancy::try_of)
+            .find_map(|link| Occupancy::try_of(link, self.reserved))
     }
 
     /// Sees to it that one more connection is on its way.
@@ -54,7 +91,7 @@ impl Lanes {
         match pending {
             Some(connection) => connection.want(closing.clone()),
             None => {
-                let connection = Arc::new((self.make)());
+                let connection = Arc::new((self.make)(&self.freed));
                 connection.want(closing.clone());
                 connections.push(connection);
             }
@@ -70,12 +107,14 @@ impl Lanes {
         live.collect()
     }
 
-    fn connections(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {
-        // Nothing panics while it is held; the list is whole in any case.
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+        lock(&self.connections)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while one is held; the values are whole in any case.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts itself as waiting for as long as it lives.

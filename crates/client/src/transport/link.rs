@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
+use tokio::sync::Notify;
 
 use super::failure::Failure;
 use super::identity::Origin;
@@ -35,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) serving: Arc<Serving>,
     /// What the connection has proven.
     pub(crate) origin: Origin,
+    /// Told when a place becomes free, where calls wait for places.
+    freed: Option<Arc<Notify>>,
     sender: SendRequest<Bytes>,
     heads: Heads,
     pub(crate) sentinel: Sentinel,
@@ -78,21 +81,22 @@ impl Pass {
 impl Link {
     pub(crate) fn new(
         id: u64,
-        place: usize,
         endpoint: Endpoint,
         sender: SendRequest<Bytes>,
         pulse: Arc<Pulse>,
         serving: Arc<Serving>,
+        freed: Option<Arc<Notify>>,
         timeout: Option<Duration>,
     ) -> io::Result<Self> {
         let heads = Heads::new(&endpoint, timeout)?;
         Ok(Self {
             id,
             endpoint,
-            place,
+            place: serving.place(),
             pulse,
             serving,
             origin: Origin::User,
+            freed,
             sender,
             heads,
             sentinel: Sentinel::default(),
@@ -279,11 +283,12 @@ impl Occupancy {
         Self(link)
     }
 
-    /// Takes a place only if the link has room for one more stream.
-    pub(crate) fn try_of(link: Arc<Link>) -> Option<Self> {
-        link.pulse
-            .try_enter(link.stream_limit())
-            .then(|| Self(link))
+    /// Takes a place only if the link has room for one more stream, besides those that are
+    /// reserved. A server that allows no more than those has none to reserve.
+    pub(crate) fn try_of(link: Arc<Link>, reserved: usize) -> Option<Self> {
+        let limit = link.stream_limit();
+        let limit = limit.saturating_sub(reserved).max(limit.min(1));
+        link.pulse.try_enter(limit).then(|| Self(link))
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -294,6 +299,9 @@ impl Occupancy {
 impl Drop for Occupancy {
     fn drop(&mut self) {
         self.0.pulse.leave();
+        if let Some(freed) = &self.0.freed {
+            freed.notify_one();
+        }
     }
 }
 

@@ -17,11 +17,20 @@ use super::probe::{Action, LONGEST_WAIT, Probes};
 use super::pulse::now;
 use super::serving::Serving;
 use super::unary::Exchange;
+use super::watcher::{Others, Overseer};
 use crate::method::Method;
 
-/// Streams and waiting calls leave an endpoint that has not served for this long while another
-/// one serves. They have more to lose than a call, and an election passes in less.
-const LEAVE: Duration = Duration::from_secs(5);
+/// What is under way leaves an endpoint that has not served for this long: writes end, and streams
+/// and waiting calls go elsewhere. With the time until that is found out, it is less than a call may
+/// take by default.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// It leaves only when another endpoint has served for this long. After an election, the members
+/// answer their waiting reads one after the other: etcd asks its quorum again every 500 ms.
+const OTHER: Duration = Duration::from_secs(1);
+
+/// Whether another endpoint serves is asked and looked at so often.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The largest answer that is taken.
 const LIMIT: usize = 64 << 10;
@@ -36,10 +45,19 @@ pub(crate) struct Prober {
     /// The connection lives no longer for being probed.
     link: Weak<Link>,
     sent: Option<Exchange>,
-    /// Since when the endpoint does not serve.
-    since: Option<Instant>,
-    /// Its streams were told to leave.
-    left: bool,
+    /// The endpoint was found not to serve in the last look.
+    not_serving: bool,
+    since: Option<Since>,
+}
+
+/// Since when the endpoint does not serve.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    then: Instant,
+    /// How many replies of other endpoints had shown by then that they serve.
+    served_elsewhere: u64,
+    /// When another endpoint was first seen to serve.
+    other: Option<Instant>,
 }
 
 impl Prober {
@@ -49,8 +67,8 @@ impl Prober {
             serving: Arc::clone(&link.serving),
             link: Arc::downgrade(link),
             sent: None,
+            not_serving: false,
             since: None,
-            left: false,
         }
     }
 
@@ -64,19 +82,20 @@ impl Prober {
         self.sent = None;
     }
 
-    /// Does what is due; returns until when to rest. `alone` says that no other endpoint serves.
-    pub(crate) fn step(&mut self, moment: Instant, alone: bool) -> Option<Instant> {
+    /// Does what is due; returns until when to rest.
+    pub(crate) fn step(&mut self, moment: Instant, overseer: &impl Overseer) -> Option<Instant> {
+        let alone = overseer.others() != Others::Serving;
         if self.serving.take_silent() {
             self.rule.silent(moment);
         }
-        let leave = self.look(moment, alone);
+        let mut look = self.look(moment, alone, overseer);
         loop {
             let not_serving = self.serving.is_not_serving();
             match self.rule.next(moment, not_serving) {
-                Action::Rest(until) => return until.into_iter().chain(leave).min(),
+                Action::Rest(until) => return until.into_iter().chain(look).min(),
                 Action::NotServing => {
                     self.serving.set_not_serving(true);
-                    self.look(moment, alone);
+                    look = self.look(moment, alone, overseer);
                 }
                 Action::Send => self.send(moment, alone),
                 Action::GiveUp => {
@@ -87,26 +106,46 @@ impl Prober {
         }
     }
 
-    /// Follows whether the endpoint serves; returns when its streams are to leave.
-    fn look(&mut self, moment: Instant, alone: bool) -> Option<Instant> {
+    /// Follows whether the endpoint serves; returns when to look again.
+    ///
+    /// INVARIANT: nothing leaves before a reply has shown that another endpoint serves. While none
+    /// does, a call waits where it is, as long as it may.
+    fn look(&mut self, moment: Instant, alone: bool, overseer: &impl Overseer) -> Option<Instant> {
         if !self.serving.is_not_serving() {
-            if self.since.take().is_some() {
+            self.since = None;
+            if std::mem::take(&mut self.not_serving) {
                 self.rule.served();
             }
-            self.left = false;
             return None;
         }
+        self.not_serving = true;
         self.rule.not_serving(moment, alone, fastrand::f64());
-        let then = *self.since.get_or_insert(moment) + LEAVE;
-        if self.left || alone {
+        if self.serving.is_left() {
             return None;
         }
-        if then > moment {
-            return Some(then);
+        let present = overseer.served_elsewhere();
+        let since = self.since.get_or_insert(Since {
+            then: moment,
+            served_elsewhere: present,
+            other: None,
+        });
+        // It is less when a connection was lost with its count.
+        since.served_elsewhere = since.served_elsewhere.min(present);
+        if alone {
+            since.other = None;
+            return Some(moment + LOOK);
         }
-        self.left = true;
-        self.serving.leave();
-        None
+        if present > since.served_elsewhere {
+            let other = *since.other.get_or_insert(moment);
+            let due = (since.then + LEAVE).max(other + OTHER);
+            if moment < due {
+                return Some(due);
+            }
+            self.serving.leave();
+            return None;
+        }
+        overseer.ask_elsewhere();
+        Some(moment + LOOK)
     }
 
     fn send(&mut self, moment: Instant, alone: bool) {

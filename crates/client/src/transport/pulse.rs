@@ -28,6 +28,8 @@ pub(crate) struct Pulse {
     served: AtomicU64,
     /// Microseconds that the ping of the handshake has taken.
     round_trip: AtomicU64,
+    /// How many messages of streams have come.
+    messages: AtomicU64,
     /// Something happened that the watcher has to look at.
     pub(crate) stir: Notify,
     /// Why we ended the connection, if it was us.
@@ -57,6 +59,7 @@ impl Pulse {
             writes: AtomicU64::new(0),
             served: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
             stir: Notify::new(),
             ending: OnceLock::new(),
         }
@@ -104,6 +107,16 @@ impl Pulse {
     /// A reply has shown that the member serves.
     pub(crate) fn serve(&self) {
         self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of messages of streams that have come.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// A message of a stream has come.
+    pub(crate) fn message(&self) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the connection still takes requests, as far as a call can tell.

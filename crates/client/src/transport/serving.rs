@@ -16,6 +16,8 @@ pub(crate) struct Serving {
     hub: Weak<Hub>,
     /// The choice avoids the endpoint.
     not_serving: AtomicBool,
+    /// Others have served for some time, and this endpoint has not.
+    left: AtomicBool,
     /// A call had no answer: whether the endpoint serves has to be asked.
     silent: AtomicBool,
     /// Wakes the watchers of the endpoint's connections.
@@ -25,7 +27,7 @@ pub(crate) struct Serving {
 /// What the watchers of an endpoint's connections are told.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Signal {
-    /// How often the streams and waiting calls were to leave the endpoint.
+    /// How often streams and waiting calls were to leave the endpoint.
     pub(crate) left: u64,
 }
 
@@ -35,6 +37,7 @@ impl Serving {
             place,
             hub,
             not_serving: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             signal: watch::Sender::default(),
         }
@@ -59,9 +62,16 @@ impl Serving {
         self.signal.send_modify(|_| {});
     }
 
-    /// Makes the streams and waiting calls leave the endpoint: their connections are ended.
+    /// Makes the calls that are under way leave the endpoint, and the streams: their connections
+    /// are ended.
     pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
         self.signal.send_modify(|signal| signal.left += 1);
+    }
+
+    /// Whether calls that are under way are to leave the endpoint.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Notes whether the endpoint serves.
@@ -79,11 +89,12 @@ impl Serving {
     /// ORDER: only the hub calls it, with the balance locked: the balance has a copy of the flag,
     /// and two changes at once must come to both in the same order.
     pub(super) fn swap(&self, not_serving: bool) -> bool {
+        self.left.store(false, Ordering::Relaxed);
         self.not_serving.swap(not_serving, Ordering::Relaxed) != not_serving
     }
 
     /// Asks for a probe.
-    fn ask(&self) {
+    pub(crate) fn ask(&self) {
         if !self.silent.swap(true, Ordering::Relaxed) {
             self.wake();
         }

@@ -160,6 +160,7 @@ impl Incoming {
         match &outcome {
             Ok(Some(_)) => {
                 self.link().pulse.prove();
+                self.link().pulse.message();
                 self.link().report(self.begun, End::Reply);
             }
             Ok(None) => self.stage = Stage::Done,

@@ -11,15 +11,20 @@ use super::handshake::Task;
 use super::keepalive::{Beat, KeepAlive};
 use super::prober::Prober;
 use super::pulse::{Pulse, now};
-use super::serving::Signal;
+use super::serving::{Serving, Signal};
 use super::state::Loss;
 use crate::error::ErrorKind;
+use crate::method::Lane;
 
 /// A connection that nobody wants and nobody has used for this long is closed.
 const UNUSED: Duration = Duration::from_secs(30);
 
 /// It is looked at least this often, to see whether it is still used.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// A connection whose streams are to leave the endpoint is ended when no message has come over it
+/// for this long.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// How a connection came to its end, as far as its driver has to know.
 #[derive(Debug)]
@@ -40,6 +45,10 @@ pub(crate) trait Overseer: Send + Sync + 'static {
     fn grew_old(&self);
     /// Whether there are other endpoints, and whether one of them serves.
     fn others(&self) -> Others;
+    /// Returns how many replies of the other endpoints have shown that they serve.
+    fn served_elsewhere(&self) -> u64;
+    /// Asks the other endpoints whether they serve.
+    fn ask_elsewhere(&self);
     /// Connects to an endpoint that should have a connection and has never tried.
     fn connect_idle(&self);
 }
@@ -68,8 +77,12 @@ pub(crate) struct Watcher<O> {
     pub(crate) cut: Option<watch::Receiver<bool>>,
     /// The sender is dropped when the client is closed.
     pub(crate) closing: Option<watch::Receiver<()>>,
-    /// What is told of the endpoint.
+    pub(crate) lane: Lane,
+    /// What is known of the endpoint, and what is told of it.
+    pub(crate) serving: Arc<Serving>,
     pub(crate) signal: watch::Receiver<Signal>,
+    /// The streams are to leave; how many messages had come by then, and when that was.
+    pub(crate) quiet_since: Option<(u64, Instant)>,
     /// Asks whether the endpoint serves; over its unary connection only.
     pub(crate) prober: Option<Prober>,
 }
@@ -78,20 +91,23 @@ impl<O: Overseer> Watcher<O> {
     /// Runs until the connection has ended, calls that were under way included.
     pub(crate) async fn run(mut self) {
         let mut used = now();
-        let left = self.signal.borrow().left;
+        let mut left = self.signal.borrow().left;
         loop {
             let moment = now();
             if self.is_used() {
                 used = moment;
             }
-            if self.prober.is_none() && self.signal.borrow_and_update().left != left {
-                self.leave();
+            let signal = *self.signal.borrow_and_update();
+            if self.lane != Lane::Unary && signal.left != left {
+                left = signal.left;
+                self.quiet_since = Some((self.pulse.messages(), moment));
             }
+            let leave = self.leave(moment);
             let probe = self.probe(moment);
             let Some(rest) = self.step(moment, used) else {
                 continue;
             };
-            let rest = probe.map_or(rest, |probe| rest.min(probe));
+            let rest = probe.into_iter().chain(leave).fold(rest, Instant::min);
             let alone = self.overseer.others() != Others::Serving;
             tokio::select! {
                 biased;
@@ -149,17 +165,34 @@ impl<O: Overseer> Watcher<O> {
                 prober.stop();
                 None
             }
-            others => prober.step(moment, others != Others::Serving),
+            Others::NotServing | Others::Serving => prober.step(moment, &self.overseer),
         }
     }
 
-    /// Ends a connection for streams or waiting calls, as the endpoint does not serve.
-    fn leave(&mut self) {
+    /// Ends a connection for streams or waiting calls once nothing has come over it for a while,
+    /// as the endpoint does not serve; returns when to look again. A snapshot goes on while its
+    /// chunks come.
+    fn leave(&mut self, moment: Instant) -> Option<Instant> {
+        let (messages, since) = self.quiet_since?;
+        let due = since + QUIET;
+        if !self.serving.is_left() {
+            self.quiet_since = None;
+            return None;
+        }
+        if due > moment {
+            return Some(due);
+        }
+        if self.pulse.messages() != messages {
+            self.quiet_since = Some((self.pulse.messages(), moment));
+            return Some(moment + QUIET);
+        }
+        self.quiet_since = None;
         let cause = "the member does not serve: its streams go to another one";
         // ORDER: calls read the reason when the end of the task fails them.
         let _ = self.pulse.ending.set((ErrorKind::Unavailable, cause));
         self.tell(Loss::Abrupt, cause.into(), false);
         self.task.0.abort();
+        None
     }
 
     /// Does what is due now; says until when to rest, or `None` to look again at once.

@@ -36,6 +36,7 @@ mod quorum;
 mod refusal;
 mod restart;
 mod secrecy;
+mod serving;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 mod stage;

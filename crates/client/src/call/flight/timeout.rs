@@ -48,7 +48,10 @@ impl Flight {
                     *this.paid = *this.paid || free || this.scope.core.budget.take();
                     *this.paid
                 };
-                if moves {
+                // What may not be sent twice ends before its time where waiting on is in vain.
+                let ends =
+                    this.scope.member.is_none() && !request.is_local() && link.serving.is_left();
+                if moves || ends {
                     let failure = Failure::new(
                         ErrorKind::Unavailable,
                         Outcome::Unknown,

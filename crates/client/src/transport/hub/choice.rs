@@ -1,7 +1,7 @@
 //! Where a call goes: to which endpoint, over which connection, and the wait for one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::peer::Peer;
 use super::{Hub, closed};
@@ -11,9 +11,11 @@ use crate::mode::Mode;
 use crate::transport::Want;
 use crate::transport::lane::Waiting;
 use crate::transport::link::{Link, Occupancy};
+use crate::transport::pulse::now;
 
-/// A freed place on a full connection is noticed at the latest after this long.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// What nobody announces is noticed after this long: a server that allows more streams than
+/// before.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Hub {
     /// Where a call without a wish of its own goes.
@@ -45,63 +47,85 @@ impl Hub {
     }
 
     pub(crate) fn occupy_now(&self, want: Want) -> Option<Occupancy> {
-        match want.lane {
-            Lane::Unary => self.unary(want),
-            Lane::Stream | Lane::Wait => {
-                // The unary connection tells which endpoint is well.
-                let place = self.unary(want)?.link().place;
-                self.peer(place)
-                    .lanes(want.lane)?
-                    .occupy(want.avoided.map(|avoided| avoided.link))
-            }
+        let Some(link) = self.pick(want) else {
+            return self.occupy_last(want);
+        };
+        match self.peer(link.place).lanes(want.lane) {
+            None => Some(Occupancy::of(link)),
+            Some(lanes) => lanes.occupy(want.avoided.map(|avoided| avoided.link)),
         }
     }
 
-    fn unary(&self, want: Want) -> Option<Occupancy> {
+    /// A place for a stream or a waiting call where no endpoint has a unary connection or may soon
+    /// have one: a connection that has room is as good.
+    fn occupy_last(&self, want: Want) -> Option<Occupancy> {
+        if want.lane == Lane::Unary || want.member.is_some() || self.is_closed_to(want) {
+            return None;
+        }
+        let balance = self.balance();
+        if balance.is_hopeful(|_| false) {
+            return None;
+        }
+        let peers = self.peers();
+        let avoided = want.avoided.map(|avoided| avoided.link);
+        let lanes = |place: usize| peers[place].lanes(want.lane);
+        let mut order = balance.order(None);
+        order.find_map(|place| lanes(place)?.occupy(avoided))
+    }
+
+    /// The unary connection of the endpoint for a call. For streams and waiting calls too, it tells
+    /// which endpoint is well. `None` while a connection has to be waited for.
+    fn pick(&self, want: Want) -> Option<Arc<Link>> {
         if self.is_closed_to(want) {
             return None;
         }
         if let Some(member) = want.member {
             let peer = self.peer(member);
-            return peer
-                .link(want)
-                .filter(|_| !peer.is_gone())
-                .map(Occupancy::of);
+            return peer.link(want).filter(|_| !peer.is_gone());
         }
-        let Some(avoided) = want.avoided else {
-            // ORDER: `place` reads the peers too, and a lock that is read twice by one thread
-            // stands still for ever when somebody waits to write.
-            let place = self.place();
-            let link = self.peers()[place].link(want)?;
-            // An endpoint that does not serve is used only where no other can be hoped for: the
-            // next one is connected to within milliseconds, or is found to be slow or down.
-            return (!self.is_better_elsewhere(&link)).then(|| Occupancy::of(link));
-        };
+        if want.avoided.is_some() {
+            return self.pick_elsewhere(want);
+        }
+        // ORDER: `place` reads the peers too, and a lock that is read twice by one thread stands
+        // still for ever when somebody waits to write.
+        let place = self.place();
+        let peer = self.peer(place);
+        if want.lane != Lane::Unary && peer.is_avoided(want.lane, now()) {
+            return self.pick_elsewhere(want);
+        }
+        // An endpoint that does not serve is used only where no other can be hoped for: the next
+        // one is connected to within milliseconds, or is found to be slow or down.
+        let link = peer.link(want)?;
+        (!self.is_better_elsewhere(&link)).then_some(link)
+    }
+
+    /// The same for a call that had better not go to some of the endpoints.
+    fn pick_elsewhere(&self, want: Want) -> Option<Arc<Link>> {
         let balance = self.balance();
         let peers = self.peers();
-        let elsewhere = || {
-            balance
-                .order(Some(avoided.place))
-                .filter_map(|place| peers[place].link(want))
+        let moment = now();
+        let avoided = |place: usize| is_avoided(want, place, &peers[place], moment);
+        let links = || {
+            let order = balance.order(None);
+            order.filter_map(|place| peers[place].link(want))
         };
-        if let Some(link) = elsewhere().find(|link| link.serves()) {
-            return Some(Occupancy::of(link));
+        if let Some(link) = links().find(|link| link.serves() && !avoided(link.place)) {
+            return Some(link);
         }
-        if balance.is_hopeful(Some(avoided.place)) {
+        if balance.is_hopeful(avoided) {
             return None;
         }
-        // No other is known to serve: one that is connected, a new connection to the same
-        // endpoint, or the old one if it answers pings.
-        let same = peers[avoided.place].unary.live();
-        elsewhere()
-            .chain(same)
-            .find(|link| link.pulse.is_fit())
-            .map(Occupancy::of)
+        // No other is known to serve: one that is connected, a new connection to the same endpoint,
+        // or the old one if it answers pings.
+        let same = want.avoided.map(|avoided| avoided.place);
+        let elsewhere = links().filter(|link| Some(link.place) != same);
+        let same = same.and_then(|place| peers[place].unary.live());
+        elsewhere.chain(same).find(|link| link.pulse.is_fit())
     }
 
     /// Whether calls over the link had better go elsewhere, and can.
     pub(crate) fn is_better_elsewhere(&self, link: &Link) -> bool {
-        !link.serves() && self.balance().is_hopeful(Some(link.place))
+        !link.serves() && self.balance().is_hopeful(|place| place == link.place)
     }
 
     /// Makes what the call wants connect, if it is at rest.
@@ -110,8 +134,12 @@ impl Hub {
             Some(member) => Some(member),
             None => {
                 let balance = self.balance();
-                let avoided = want.avoided.map(|avoided| avoided.place);
-                balance.to_wake(avoided).or_else(|| balance.to_wake(None))
+                let peers = self.peers();
+                let moment = now();
+                let avoided = |place: usize| is_avoided(want, place, &peers[place], moment);
+                balance
+                    .to_wake(avoided)
+                    .or_else(|| balance.to_wake(|_| false))
             }
         };
         if let Some(next) = next {
@@ -123,6 +151,7 @@ impl Hub {
         let mut changes = self.changes.subscribe();
         let member = want.member.map(|member| self.peer(member));
         let _waiting = member.as_ref().map(|member| Waiting::on(&member.waiting));
+        let mut passes_on = false;
         loop {
             changes.borrow_and_update();
             if self.is_closed_to(want) {
@@ -133,14 +162,19 @@ impl Hub {
                 return Err(Error::new(ErrorKind::Config, message));
             }
             if let Some(occupancy) = self.occupy_now(want) {
+                if let Some(lanes) = self.peer(occupancy.link().place).lanes(want.lane) {
+                    if passes_on {
+                        lanes.freed.notify_one();
+                    }
+                }
                 return Ok(occupancy);
             }
-            let peer = match self.unary(want) {
+            let peer = match self.pick(want) {
                 None => {
                     self.wake(want);
                     None
                 }
-                Some(unary) => Some(self.peer(unary.link().place)),
+                Some(link) => Some(self.peer(link.place)),
             };
             let Some(lanes) = peer.as_ref().and_then(|peer| peer.lanes(want.lane)) else {
                 // INVARIANT: the hub holds the sender, and this holds the hub.
@@ -149,8 +183,19 @@ impl Hub {
             };
             let _on_lane = Waiting::on(&lanes.waiting);
             lanes.grow(want.avoided.map(|avoided| avoided.link), &self.closing);
-            // A time-out is a look at places that were freed; nobody announces those.
-            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
+            tokio::select! {
+                // INVARIANT: the hub holds the sender, and this holds the hub.
+                _ = changes.changed() => {}
+                // The next one that waits is told by this one, if there is more than one place.
+                () = lanes.freed.notified() => passes_on = true,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
         }
     }
+}
+
+/// Whether a call had better not go to an endpoint: it has failed there, or no connection of its
+/// lane can be made there.
+fn is_avoided(want: Want, place: usize, peer: &Peer, moment: Instant) -> bool {
+    want.avoided.is_some_and(|avoided| avoided.place == place) || peer.is_avoided(want.lane, moment)
 }

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
 
 use super::{Hub, Workshop};
 use crate::endpoint::Endpoint;
@@ -43,15 +46,15 @@ impl Peer {
             let identity = Arc::clone(&identity);
             let (endpoint, workshop, hub) = (endpoint.clone(), workshop.clone(), hub.clone());
             let serving = Arc::clone(&serving);
-            move |lane| {
+            move |lane, freed: Option<&Arc<Notify>>| {
                 Connection::new(
                     endpoint.clone(),
-                    place,
                     lane,
                     workshop.clone(),
                     hub.clone(),
                     Arc::clone(&serving),
                     Arc::clone(&identity),
+                    freed.cloned(),
                 )
             }
         };
@@ -60,10 +63,11 @@ impl Peer {
             endpoint: endpoint.clone(),
             serving,
             identity,
-            unary: make(Lane::Unary),
+            unary: make(Lane::Unary, None),
             waiting: AtomicUsize::new(0),
-            streams: Lanes::new(move || for_streams(Lane::Stream)),
-            waits: Lanes::new(move || for_waits(Lane::Wait)),
+            streams: Lanes::new(0, move |freed| for_streams(Lane::Stream, Some(freed))),
+            // The leader monitor of a connection has a stream there, too.
+            waits: Lanes::new(1, move |freed| for_waits(Lane::Wait, Some(freed))),
             retired: AtomicBool::new(false),
             attached: AtomicBool::new(false),
         })
@@ -101,6 +105,12 @@ impl Peer {
             Lane::Stream => Some(&self.streams),
             Lane::Wait => Some(&self.waits),
         }
+    }
+
+    /// Whether other endpoints are preferred for calls of this lane, as no connection for them can
+    /// be made here.
+    pub(super) fn is_avoided(&self, lane: Lane, now: Instant) -> bool {
+        self.lanes(lane).is_some_and(|lanes| lanes.is_avoided(now))
     }
 
     /// The link for new calls, unless it is the one that a call has failed on.

@@ -5,6 +5,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::transport::Want;
 use crate::transport::handshake::Unreachable;
+use crate::transport::lane::Lanes;
 
 /// What is known of an endpoint.
 pub(crate) struct Seen {
@@ -26,7 +27,9 @@ impl Hub {
         };
         places.into_iter().find_map(|place| {
             let peer = self.peer(place);
-            Some((peer.endpoint.clone(), peer.unary.trouble()?))
+            let lanes = peer.lanes(want.lane).and_then(Lanes::trouble);
+            let trouble = peer.unary.trouble().or(lanes)?;
+            Some((peer.endpoint.clone(), trouble))
         })
     }
 
