@@ -1,20 +1,27 @@
 //! The paths that a Rust source names, by reading its text.
 //!
-//! Not a parser: it knows comments, literals, `use` trees and inline modules, and that is enough
-//! to say which `a::b::c` stands where in code that compiles.
+//! This is not a parser. It knows comments, literals, `use` trees and inline modules, which is
+//! enough to find every `a::b::c` with its line in code that compiles.
 
-/// A path as it stands in the code.
+/// A path in the code.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Reference {
     pub(super) line: usize,
-    /// `super::` and `self::` are resolved, to a path that begins with `crate`.
+    /// Names of the path. A path that began with `super` or `self` begins with `crate` here.
     pub(super) segments: Vec<String>,
-    /// What a `use` brings into scope; `None` for a path outside of a `use`.
+    /// Name that a `use` brings into scope; `None` for a path outside of a `use`.
     pub(super) imported: Option<String>,
 }
 
-/// The paths of a file that is the module `module` (its names from the crate's root on), without
-/// those of items that only tests compile.
+impl Reference {
+    /// Whether the first name can be a crate. A single name outside of a `use` is a variable.
+    pub(super) fn may_begin_with_a_crate(&self) -> bool {
+        self.segments.len() > 1 || self.imported.is_some()
+    }
+}
+
+/// Reads the paths of a file that is the module `module` (its names from the crate's root on).
+/// Paths in items that only tests compile are left out.
 pub(super) fn references(module: &[&str], text: &str) -> Vec<Reference> {
     let tokens = without_tests(&tokens(text));
     let mut reader = Reader {
@@ -45,7 +52,8 @@ fn is_name_letter(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 
-/// Names, `::` and single signs; no comments, no literals but numbers.
+/// Splits a text into names, numbers, `::` and single signs. Comments and other literals are
+/// left out.
 fn tokens(text: &str) -> Vec<Token> {
     let letters: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
@@ -66,7 +74,7 @@ fn tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// Where the comment, literal, name or sign that begins at `at` ends.
+/// Returns the end of the comment, literal, name or sign that begins at `at`.
 fn token_end(letters: &[char], at: usize) -> usize {
     let next = letters.get(at + 1);
     match letters[at] {
@@ -108,7 +116,7 @@ fn string_end(letters: &[char], at: usize) -> usize {
     letters.len().min(at + 1)
 }
 
-/// Of a character or a lifetime.
+/// Returns the end of a character or a lifetime.
 fn quote_end(letters: &[char], at: usize) -> usize {
     if letters.get(at + 1) == Some(&'\\') {
         return letters
@@ -121,7 +129,8 @@ fn quote_end(letters: &[char], at: usize) -> usize {
     find(letters, at + 1, |letter| !is_name_letter(letter))
 }
 
-/// Of a name, a number, a raw name, or a literal that begins with letters (`b"`, `r#"`).
+/// Returns the end of a name, a number, a raw name, or a literal that begins with letters (`b"`,
+/// `r#"`).
 fn name_end(letters: &[char], at: usize) -> usize {
     let end = find(letters, at, |letter| !is_name_letter(letter));
     let prefix: String = letters[at..end].iter().collect();
@@ -151,7 +160,7 @@ fn raw_string_end(letters: &[char], quote: usize, hashes: usize) -> usize {
     letters.len()
 }
 
-/// Drops the item after each `#[cfg(test)]`.
+/// Removes the item after each `#[cfg(test)]`.
 fn without_tests(tokens: &[Token]) -> Vec<Token> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
@@ -174,7 +183,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// Up to its `;`, its closing brace, or (of a field) its comma.
+/// Number of tokens of an item, up to its `;`, its closing brace, or (for a field) its comma.
 fn item_length(tokens: &[Token]) -> usize {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate() {
@@ -194,7 +203,7 @@ struct Reader<'a> {
     tokens: &'a [Token],
     at: usize,
     module: Vec<String>,
-    /// The braces open around each inline module that is being read.
+    /// For each inline module that is being read: number of braces open around it.
     inline: Vec<usize>,
     braces: usize,
     found: Vec<Reference>,
@@ -243,11 +252,11 @@ impl Reader<'_> {
         self.at += 1;
     }
 
-    /// A path outside of a `use`.
+    /// Reads a path outside of a `use`.
     fn path(&mut self) {
         let line = self.tokens[self.at].line;
         let mut segments = Vec::new();
-        // What follows `<T as Trait>::` is in that trait, not in a crate of the name.
+        // The name after `<T as Trait>::` is in that trait, not a crate.
         if self.text(0) == "::" && self.at > 0 && self.tokens[self.at - 1].text == ">" {
             segments.push(String::new());
         }
@@ -269,7 +278,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A `use` tree below `prefix`.
+    /// Reads a `use` tree below `prefix`.
     fn tree(&mut self, prefix: &[String]) {
         let line = self.tokens.get(self.at).map_or(0, |token| token.line);
         let mut segments = prefix.to_vec();
@@ -326,7 +335,7 @@ impl Reader<'_> {
             .take_while(|name| *name == "super")
             .count();
         let selfs = segments.iter().take_while(|name| *name == "self").count();
-        // A lone `self` is the receiver of a method.
+        // A single `self` is the receiver of a method.
         if supers + selfs == 0 || segments.len() == 1 {
             return segments;
         }

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{check, longest, paths, reexports, sources, violations};
+use super::{Sources, Tree, check, layers, longest, paths, sources, violations};
 
 fn found(path: &str, text: &str) -> Vec<String> {
-    let reexports = reexports("pub use crate::error::Error;\npub use call::{Call, Plan as Route};");
-    let violations = check(path, text, &reexports);
+    let root = "pub use crate::error::Error;\npub use call::{Call, Plan as Route};";
+    let tree = Tree {
+        reexports: layers::reexports(root),
+        ..Tree::default()
+    };
+    let violations = check(path, text, &tree);
     violations.iter().map(ToString::to_string).collect()
 }
 
@@ -118,13 +122,13 @@ fn a_module_uses_its_layer_and_those_below() {
     );
     caught(
         kv,
-        "use crate::view::View;\n",
+        "use crate::discovery::Sync;\n",
         1,
-        "kv (services) uses view of the layer recipes above",
+        "kv (services) uses discovery of the layer recipes above",
     );
     caught(
         kv,
-        "\nfn f() {\n    crate::recipes::run();\n}\n",
+        "\nfn f() {\n    crate::discovery::run();\n}\n",
         3,
         "recipes",
     );
@@ -138,7 +142,7 @@ fn a_module_uses_its_layer_and_those_below() {
     caught(call, "use crate::client::Client;\n", 1, "client");
     clean(
         "crates/client/src/client.rs",
-        "use crate::{kv, recipes, transport};\n",
+        "use crate::{kv, discovery, transport};\n",
     );
     clean("crates/client/src/lib.rs", "pub mod kv;\npub use kv::Kv;\n");
 }
@@ -264,6 +268,8 @@ fn test_modules_inside_a_file_are_left_alone() {
     );
 }
 
+const PURE: &str = "//! PURE: a rule.\n";
+
 #[test]
 fn pure_files_have_no_clock_and_no_runtime() {
     let path = "crates/client/src/watch/state.rs";
@@ -276,16 +282,79 @@ fn pure_files_have_no_clock_and_no_runtime() {
         "use std::time::{Duration, SystemTime};\n",
         "fn f() { tracing::debug!(x); }\n",
     ] {
-        caught(path, text, 1, "state.rs is pure");
+        let marked = format!("{PURE}{text}");
+        caught(path, &marked, 2, "state.rs is pure");
+        caught("crates/testkit/src/check.rs", &marked, 2, "is pure");
+        clean("crates/client/src/watch/tests/state.rs", &marked);
+        clean(path, text);
     }
-    clean(
-        path,
-        "use std::time::{Duration, Instant};\nfn f(now: Instant) { g(now); }\n",
-    );
+    let argument = "use std::time::{Duration, Instant};\nfn f(now: Instant) { g(now); }\n";
+    clean(path, &format!("{PURE}{argument}"));
     clean(
         "crates/client/src/watch/task.rs",
         "use tokio::time::sleep;\n",
     );
+}
+
+#[test]
+fn submodules_of_a_pure_module_are_pure() {
+    let impure = "use tokio::time::sleep;\n";
+    let sources: Sources = [
+        ("crates/client/src/watch/state.rs", PURE),
+        ("crates/client/src/watch/state/pin.rs", impure),
+        ("crates/client/src/watch/state/pin/deep.rs", impure),
+        ("crates/client/src/watch/state/tests.rs", impure),
+        ("crates/client/src/watch/other/state.rs", impure),
+        ("crates/client/src/lease/mod.rs", PURE),
+        ("crates/client/src/lease/clock.rs", impure),
+    ]
+    .map(|(path, text)| (path.to_owned(), text.to_owned()))
+    .into();
+    let tree = Tree::of(&sources);
+    let found = sources
+        .iter()
+        .flat_map(|(path, text)| check(path, text, &tree));
+    let paths: Vec<String> = found.map(|violation| violation.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "crates/client/src/lease/clock.rs",
+            "crates/client/src/watch/state/pin.rs",
+            "crates/client/src/watch/state/pin/deep.rs",
+        ]
+    );
+}
+
+#[test]
+fn the_mark_of_a_pure_file_is_its_first_line() {
+    let path = "crates/client/src/watch/state.rs";
+    caught(
+        path,
+        &format!("// A licence.\n{PURE}"),
+        2,
+        "only in the first line",
+    );
+}
+
+#[test]
+fn tables_name_no_module_that_does_not_exist() {
+    let found: Vec<String> = violations(&Sources::new())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    for wanted in [
+        "crates.rs:1: CRATES names the folder crates/proto,",
+        "layers.rs:1: LAYERS names the module kv,",
+        "layers.rs:1: LEAVES names the module error,",
+        "layers.rs:1: LENT names the module client,",
+        "wire.rs:1: WIRE_MODULE names the module transport,",
+        "wire.rs:1: WIRE_IN_PUBLIC names the module tls,",
+    ] {
+        assert!(
+            found.iter().any(|text| text.contains(wanted)),
+            "{wanted} {found:?}"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One watch as the resume machine knows it.
+//! PURE: one watch, as the resume machine knows it.
 
 use std::sync::Arc;
 
