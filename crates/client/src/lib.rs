@@ -39,27 +39,10 @@
 //! - Keys and values of a reply are slices of the received bytes; neither they nor secrets are
 //!   ever printed, by `Debug`, in errors or in logs.
 //!
-//! # Telemetry
-//! Events of `tracing` with the target `etcdex`: `request started` and `request stopped` (with
-//! `client`, `request`, `endpoint`, `outcome` (ok, not_sent, unknown, rejected, or dropped by its
-//! caller), `kind`, `attempts`, `duration`), `connect started` and `connect stopped` (`endpoint`,
-//! `outcome`, `cause`, `duration`), `disconnected` (`endpoint`, `reason`). All are at `debug`; a `warn` is a
-//! connection that was lost, a server that finds our pings too many, and credentials that go over
-//! a network in plain text. With the feature `metrics` the same goes to the `metrics`
-//! facade, under names that are stable:
-//!
-//! | name | kind | labels |
-//! |---|---|---|
-//! | `etcdex_requests_total` | counter | `client`, `endpoint`, `request`, `outcome` (ok, not_sent, unknown, rejected, dropped) |
-//! | `etcdex_request_duration_seconds` | histogram | the same |
-//! | `etcdex_connects_total` | counter | `client`, `endpoint`, `outcome` (ok, failed) |
-//! | `etcdex_connect_duration_seconds` | histogram | the same |
-//! | `etcdex_disconnects_total` | counter | `client`, `endpoint`, `planned` (true, false) |
-//!
-//! A label without a value (a client without a name, a request that reached no endpoint) is empty.
+//! The [`manual`] explains how these work: retries, endpoints, watches, leases, defaults, telemetry.
 //!
 //! # Features
-//! - `metrics`: see above. Its labels cost a call some ten allocations.
+//! - `metrics`: metrics beside the events, see [`manual::telemetry`]. Its labels cost a call some ten allocations.
 //! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
 //! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
 //! - `serde`: `.json::<T>()` on a get, and `Value::json`.
@@ -84,6 +67,7 @@ mod lease;
 mod lease_id;
 mod lock;
 pub mod maintenance;
+pub mod manual;
 mod method;
 mod mode;
 mod patience;

@@ -31,6 +31,7 @@ const LEAVES: &[&str] = &[
     "error",
     "key",
     "lease_id",
+    "manual",
     "config",
     "endpoint",
     "connector",

@@ -1,0 +1,35 @@
+//! Leases and locks.
+//!
+//! # Renewal
+//! [`keep`](crate::Client::keep) renews a lease at about a third of its time-to-live, over one
+//! stream for all leases of the client, for as long as the [`LeaseKeeper`](crate::LeaseKeeper)
+//! exists. A server may take up to half of the time-to-live for its answers. A stream whose answer
+//! is overdue stays open while another one is tried, at another endpoint if there is one; the first
+//! answer on either counts.
+//!
+//! # States
+//! | state | what is known |
+//! |---|---|
+//! | [`Alive`](crate::LeaseState::Alive) | The lease lives at least until `expires`, unless somebody revokes it. |
+//! | [`AtRisk`](crate::LeaseState::AtRisk) | Less than a third of the time-to-live is left, and renewals are not answered. The cause says why. |
+//! | [`Doubtful`](crate::LeaseState::Doubtful) | The time is over, and no server has said anything. The lease may still live: a new leader gives every lease its whole time-to-live again. |
+//! | [`Lost`](crate::LeaseState::Lost) | A server has said that the lease is gone, or this client has revoked it or was closed. |
+//!
+//! A state never claims more than is known. `Alive` counts from the moment at which the renewal was
+//! sent. A machine that has slept finds its leases doubtful until the next answer.
+//!
+//! A program that must not work without its lease stops at `AtRisk`, or at the latest when
+//! `expires` is over; it need not wait for `Lost`.
+//!
+//! # Locks
+//! [`lock`](crate::Client::lock) is etcd's own lock service. It promises that nobody else is given the
+//! lock while the key of the reply exists. The holder may learn late that the key no longer does,
+//! so what must happen only under the lock belongs into a transaction that compares the key's
+//! create revision: see the example of [`Client::lock`](crate::Client::lock).
+//!
+//! A waiting lock wants a member with a leader. When the member loses its leader, the wait ends with
+//! [`NoLeader`](crate::ErrorKind::NoLeader) instead of lasting for ever.
+//!
+//! # The end of a client
+//! [`close`](crate::Client::close) revokes the leases that the client keeps. Dropping the last handle
+//! does not: the leases run out by themselves.
