@@ -15,6 +15,7 @@ use crate::srv::Srv;
 #[cfg(feature = "_tls")]
 use crate::tls::TlsConfig;
 
+mod bounds;
 mod environment;
 mod limits;
 mod options;
@@ -32,7 +33,9 @@ pub(crate) const MIN_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Makes a [`Client`](crate::Client).
 ///
 /// Every option has a default that is safe for production; the smallest program gives none and
-/// talks to `http://127.0.0.1:2379`.
+/// talks to `http://127.0.0.1:2379`. A value that makes no sense makes
+/// [`connect`](Self::connect) fail: its text names the option and its bound. A duration over a year
+/// is taken as a year.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), etcdex::Error> {
@@ -88,7 +91,8 @@ impl Builder {
     }
 
     /// How long a call may take, from its first poll to its answer: waiting for a connection,
-    /// sending and receiving included. The server is told (`grpc-timeout`). Default: 5 s.
+    /// sending and receiving included. The server is told (`grpc-timeout`). Default: 5 s; at least
+    /// 1 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
@@ -100,7 +104,7 @@ impl Builder {
         self
     }
 
-    /// How long one attempt to connect may take, handshakes included. Default: 3 s.
+    /// How long one attempt to connect may take, handshakes included. Default: 3 s; at least 1 ms.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
@@ -110,9 +114,6 @@ impl Builder {
     /// Default: 10 s. Below 5 s it is refused: etcd closes connections that ping faster. No two
     /// pings go out within 6 s, as some networks bring them closer together.
     pub fn keep_alive_interval(mut self, interval: Duration) -> Self {
-        if interval < MIN_KEEP_ALIVE_INTERVAL {
-            self.refuse("keep_alive_interval is under 5 s, which etcd answers with a GOAWAY");
-        }
         self.options.keep_alive_interval = Some(interval);
         self
     }
@@ -123,11 +124,9 @@ impl Builder {
         self
     }
 
-    /// How long a ping may stay unanswered before the connection counts as dead. Default: 3 s.
+    /// How long a ping may stay unanswered before the connection counts as dead. Default: 3 s;
+    /// at least 10 ms.
     pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
-        if timeout.is_zero() {
-            self.refuse("keep_alive_timeout is zero");
-        }
         self.options.keep_alive_timeout = Some(timeout);
         self
     }
@@ -147,7 +146,7 @@ impl Builder {
         self
     }
 
-    /// The longest pause between two attempts to connect. Default: 1 s.
+    /// The longest pause between two attempts to connect. Default: 1 s; at least 10 ms.
     ///
     /// Pauses start at 10 ms, double, and are jittered; they start over after a good reply.
     pub fn retry_timeout(mut self, pause: Duration) -> Self {
@@ -207,7 +206,7 @@ impl Builder {
 
     /// How old a connection for calls may grow; then another one takes over, to another
     /// endpoint perhaps, and calls that are under way end on the old one. Up to a fifth is
-    /// taken off at random. Default: 30 minutes.
+    /// taken off at random. Default: 30 minutes; at least 1 s.
     ///
     /// Without an end, all clients stay for good where a rolling restart has left them.
     pub fn max_connection_age(mut self, age: Duration) -> Self {
@@ -222,7 +221,8 @@ impl Builder {
     }
 
     /// How often the client asks the cluster for its members, to have their advertised client
-    /// URLs as endpoints. A tenth is added or taken off at random. Default: never.
+    /// URLs as endpoints. A tenth is added or taken off at random. Default: never;
+    /// at least 10 ms.
     ///
     /// It looks for the first time when the first connection is up. What members with a vote
     /// advertise is used once a member of the same cluster has answered there; what no member
@@ -235,9 +235,6 @@ impl Builder {
     ///
     /// The client has to be made within a tokio runtime.
     pub fn auto_sync_interval(mut self, interval: Duration) -> Self {
-        if interval.is_zero() {
-            self.refuse("auto_sync_interval is zero");
-        }
         self.options.auto_sync_interval = Some(interval);
         self
     }

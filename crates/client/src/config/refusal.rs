@@ -12,6 +12,8 @@ impl Builder {
         if let Some((kind, message)) = self.refusal {
             return Err(Error::new(kind, message));
         }
+        let bounded = super::bounds::bound(&mut self.options);
+        bounded.map_err(|message| Error::new(ErrorKind::Config, message))?;
         if self.endpoints.is_empty() {
             let scheme = if self.has_tls() { "https" } else { "http" };
             self.endpoints
