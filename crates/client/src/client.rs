@@ -352,6 +352,7 @@ impl Builder {
         };
         #[cfg(not(feature = "srv"))]
         let client = self.make()?;
+        crate::runtime::present()?;
         client.scope.core.transport.ready().await?;
         client.scope.first_pass().await?;
         Ok(client)

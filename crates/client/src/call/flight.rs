@@ -219,6 +219,8 @@ impl Flight {
 
     /// The first poll: from here on the clock runs.
     fn start<W: Wire>(self: Pin<&mut Self>, moment: Instant, request: &W) -> Result<Want, Error> {
+        // Timers and connections need it, and would panic half-way.
+        crate::runtime::present()?;
         let this = self.project();
         let method = request.method();
         this.account

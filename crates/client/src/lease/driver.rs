@@ -30,25 +30,85 @@ const BATCH: usize = 1_000;
 /// The longest rest while a lease is kept: then the clocks are compared.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Runs until nobody keeps a lease any more. It holds no connection by itself but the streams':
-/// keepers hold the client.
-pub(super) async fn run(
-    hub: Arc<Hub>,
+/// The state that outlives the runtime of the task: the next task goes on with it.
+pub(super) struct Parked {
     core: Weak<Core>,
-    mut commands: mpsc::UnboundedReceiver<Command>,
-    mut closing: watch::Receiver<Stage>,
-) {
-    let mut driver = Driver {
+    leases: Leases,
+    keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<Standing>)>>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    closing: watch::Receiver<Stage>,
+}
+
+impl Parked {
+    pub(super) fn new(core: &Arc<Core>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+        Self {
+            core: Arc::downgrade(core),
+            leases: Leases::new(fastrand::u64(..)),
+            keepers: HashMap::new(),
+            commands,
+            closing: core.closing.stages(),
+        }
+    }
+}
+
+/// The state of the running task. It is parked when the task is dropped, as that means that its
+/// runtime has ended.
+struct Running(Option<Parts>);
+
+type Parts = (
+    Driver,
+    mpsc::UnboundedReceiver<Command>,
+    watch::Receiver<Stage>,
+);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After a panic nothing is known of the parts.
+        let parts = self.0.take().filter(|_| !std::thread::panicking());
+        let Some((mut driver, commands, closing)) = parts else {
+            return;
+        };
+        driver.interrupted();
+        let Driver {
+            hub,
+            core,
+            leases,
+            keepers,
+            ..
+        } = driver;
+        hub.park(Parked {
+            core,
+            leases,
+            keepers,
+            commands,
+            closing,
+        });
+    }
+}
+
+/// Makes the task, which runs until nobody keeps a lease any more. It holds no connection by itself
+/// but the streams': keepers hold the client.
+pub(super) fn task(hub: Arc<Hub>, parked: Parked) -> impl Future<Output = ()> + Send {
+    let driver = Driver {
         hub,
-        core,
-        leases: Leases::new(fastrand::u64(..)),
-        keepers: HashMap::new(),
+        core: parked.core,
+        leases: parked.leases,
+        keepers: parked.keepers,
         streams: Vec::new(),
         avoided: None,
         troubled: false,
     };
+    // INVARIANT: it is made before the first poll, so that a runtime that never polls the task
+    // gives the parts back, too.
+    run(Running(Some((driver, parked.commands, parked.closing))))
+}
+
+async fn run(mut running: Running) {
     let mut closed = false;
     loop {
+        let Some((driver, commands, closing)) = &mut running.0 else {
+            return;
+        };
         if !closed && *closing.borrow_and_update() == Stage::Over {
             closed = true;
             driver.leases.close();
@@ -58,7 +118,8 @@ pub(super) async fn run(
         }
         driver.look_at_clocks();
         let rest = driver.act();
-        if driver.leases.is_idle() && driver.hub.ends(&commands) {
+        if driver.leases.is_idle() && driver.hub.ends(commands) {
+            running.0 = None;
             return;
         }
         let longest = now() + LOOK;
@@ -68,7 +129,7 @@ pub(super) async fn run(
             // before the server can answer that the lease is gone.
             biased;
             Some(command) = commands.recv() => driver.command(command),
-            () = over(&mut closing), if !closed => {}
+            () = over(closing), if !closed => {}
             (number, event) = driver.event() => driver.take(number, event),
             () = tokio::time::sleep_until(rest.into()) => {}
         }
@@ -98,6 +159,17 @@ struct Driver {
 }
 
 impl Driver {
+    /// The runtime of the task has ended, and its streams with it.
+    fn interrupted(&mut self) {
+        let message = "the tokio runtime of the renewals has ended";
+        let error = Error::new(ErrorKind::Unavailable, message);
+        let numbers: Vec<StreamNumber> = self.streams.iter().map(|one| one.number).collect();
+        for number in numbers {
+            self.fail(number, &error);
+        }
+        self.trouble(LeaseCause::of(&error, None));
+    }
+
     fn command(&mut self, command: Command) {
         // ORDER: the loss of a lease is told to those who kept it then, and not to whoever keeps
         // another of the same ID from now on.

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::cause::LeaseCause;
 use super::clocks::Reading;
-use super::driver;
+use super::driver::{self, Parked};
 use super::renewal::Standing;
 use crate::call::{Core, LeaseObserver};
 use crate::kv::LeaseId;
+use crate::runtime;
 
 /// How many leases' times-to-live are remembered until somebody keeps them.
 const MOST_GRANTED: usize = 1_024;
@@ -25,6 +26,10 @@ pub(crate) struct Hub {
     tickets: AtomicU64,
     granted: Mutex<Granted>,
     health: Mutex<Health>,
+    /// The state of a task whose runtime has ended.
+    parked: Mutex<Option<Parked>>,
+    /// Told when something was parked.
+    pub(super) interrupted: Notify,
 }
 
 /// What keepers ask of the task.
@@ -100,6 +105,8 @@ impl Hub {
             let commands = commands.clone();
             match commands.send(command) {
                 Ok(()) => {
+                    drop(slot);
+                    self.revive();
                     return Ticket {
                         id,
                         number,
@@ -112,14 +119,10 @@ impl Hub {
         let (commands, receiver) = mpsc::unbounded_channel();
         // The receiver is in hand.
         let _ = commands.send(command);
-        let closing = core.closing.stages();
-        tokio::spawn(driver::run(
-            Arc::clone(self),
-            Arc::downgrade(core),
-            receiver,
-            closing,
-        ));
         *slot = Some(commands.clone());
+        drop(slot);
+        *self.parked() = Some(Parked::new(core, receiver));
+        self.revive();
         Ticket {
             id,
             number,
@@ -127,8 +130,32 @@ impl Hub {
         }
     }
 
+    /// Starts the task again on the runtime of the caller, if its own has ended.
+    pub(super) fn revive(self: &Arc<Self>) {
+        let Ok(runtime) = runtime::present() else {
+            return;
+        };
+        // ORDER: the lock is released before: a runtime that is ending drops the task at once, and
+        // that parks it again.
+        let parked = self.parked().take();
+        if let Some(parked) = parked {
+            runtime.spawn(driver::task(Arc::clone(self), parked));
+        }
+    }
+
+    pub(super) fn park(&self, parked: Parked) {
+        *self.parked() = Some(parked);
+        self.interrupted.notify_waiters();
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
+        // Nothing that panics leaves it half done.
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The leases that somebody keeps.
-    pub(crate) async fn kept(&self) -> Vec<LeaseId> {
+    pub(crate) async fn kept(self: &Arc<Self>) -> Vec<LeaseId> {
+        self.revive();
         let (answer, kept) = oneshot::channel();
         match self.tell(Command::Kept(answer)) {
             true => kept.await.unwrap_or_default(),

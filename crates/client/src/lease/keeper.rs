@@ -1,10 +1,12 @@
 //! What keeps a lease alive, as its owner sees it.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::sync::watch::error::RecvError;
 
 use super::cause::LeaseCause;
 use super::clocks::Reading;
@@ -96,6 +98,12 @@ pub enum LeaseState {
 /// its clocks: [`state`](Self::state) knows of it at once, [`changed`](Self::changed) is told
 /// within 10 s.
 ///
+/// # Runtimes
+/// When the tokio runtime ends in which leases are renewed, they are renewed again in that of the
+/// next caller of a keeper's method, of [`Client::keep`](crate::Client::keep) or of
+/// [`Client::close`](crate::Client::close), at once for those that wait in
+/// [`changed`](Self::changed) or [`lost`](Self::lost).
+///
 /// # Slow servers
 /// Answers may take up to half of the time-to-live. A stream whose answer is overdue stays open
 /// while another one is tried, at another endpoint if there is one; the first answer on either
@@ -130,6 +138,7 @@ impl LeaseKeeper {
     /// What is known of the lease at this moment.
     #[must_use]
     pub fn state(&self) -> LeaseState {
+        self.hub.revive();
         self.public(*self.state.borrow())
     }
 
@@ -139,8 +148,9 @@ impl LeaseKeeper {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> LeaseState {
-        if self.state.changed().await.is_err() && !matches!(self.state(), LeaseState::Lost(_)) {
-            // The runtime that renewed it has ended: nobody will ever know more.
+        let told = news(&self.hub, &mut self.state).await;
+        if told.is_err() && !matches!(self.state(), LeaseState::Lost(_)) {
+            // INVARIANT: the task keeps the other end until the lease is lost, but for a panic.
             std::future::pending::<()>().await;
         }
         let standing = *self.state.borrow_and_update();
@@ -158,8 +168,8 @@ impl LeaseKeeper {
             if let Standing::Lost(end) = *state.borrow_and_update() {
                 return end;
             }
-            if state.changed().await.is_err() {
-                // The runtime that renewed it has ended: nobody will ever know more.
+            if news(&self.hub, &mut state).await.is_err() {
+                // INVARIANT: the task keeps the other end until the lease is lost, but for a panic.
                 return std::future::pending().await;
             }
         }
@@ -230,6 +240,22 @@ fn overdue() -> LeaseCause {
 pub(super) fn clocks_jumped() -> LeaseCause {
     let message = "the machine slept, or its clock was set: renewals from before do not count";
     LeaseCause::new(ErrorKind::Timeout, message, None)
+}
+
+/// Waits until the state was changed. When the runtime of the renewals ends, they go on in that of
+/// the caller.
+async fn news(hub: &Arc<Hub>, state: &mut watch::Receiver<Standing>) -> Result<(), RecvError> {
+    loop {
+        let mut interrupted = pin!(hub.interrupted.notified());
+        // ORDER: it listens before it looks.
+        interrupted.as_mut().enable();
+        hub.revive();
+        tokio::select! {
+            biased;
+            changed = state.changed() => return changed,
+            () = interrupted => {}
+        }
+    }
 }
 
 impl fmt::Debug for LeaseKeeper {

@@ -18,6 +18,7 @@ mod locks;
 mod metrics;
 mod peer;
 mod retries;
+mod runtimes;
 mod serving;
 #[cfg(feature = "snapshot")]
 mod snapshot;

@@ -7,7 +7,7 @@ mod inbox;
 mod lists;
 mod noise;
 mod resume;
-mod server;
+pub(super) mod server;
 mod serving;
 mod start;
 

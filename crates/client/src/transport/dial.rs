@@ -1,6 +1,11 @@
 //! From an endpoint to a byte stream: the connector's, inside TLS where the endpoint is https.
 
+use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use super::handshake::Unreachable;
 use super::tcp::SocketConnector;
@@ -73,8 +78,11 @@ impl Dialer {
         &self,
         endpoint: &Endpoint,
     ) -> Result<Box<dyn ByteStream>, Unreachable> {
-        let opening = self.connector.connect(endpoint).await;
-        opening.map_err(|error| Unreachable::with("cannot connect", error))
+        // A panic (a runtime without I/O, a fault of a user's connector) must not end the driver.
+        let opening = caught(async { self.connector.connect(endpoint).await }).await;
+        opening
+            .and_then(|opened| opened)
+            .map_err(|error| Unreachable::with("cannot connect", error))
     }
 
     /// The same inside TLS, where the endpoint is https.
@@ -97,4 +105,25 @@ impl Dialer {
             refusal: Refusal::default(),
         })
     }
+}
+
+/// The output of a future, or the words of its panic.
+async fn caught<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let mut future = pin!(future);
+    let poll = |cx: &mut Context<'_>| {
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
+        match catch_unwind(poll) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => {
+                let words = panic
+                    .downcast_ref::<&str>()
+                    .map(|words| (*words).to_owned());
+                let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+                let words = words.unwrap_or_else(|| "without words".to_owned());
+                Poll::Ready(Err(io::Error::other(format!("a panic: {words}"))))
+            }
+        }
+    };
+    // INVARIANT: after a panic it is ready, and so not polled again.
+    poll_fn(poll).await
 }

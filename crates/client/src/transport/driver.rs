@@ -25,6 +25,7 @@ use super::watcher::{Ending, Others, Overseer, Watcher};
 use crate::config::Options;
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
+use crate::runtime;
 use crate::telemetry;
 
 /// An attempt that takes longer than this lets others begin.
@@ -114,10 +115,15 @@ impl Connection {
         }
     }
 
-    /// Makes the driver connect if it is at rest. Has to be called within a tokio runtime.
+    /// Makes the driver connect if it is at rest. Outside of a tokio runtime nothing happens.
     pub(crate) fn want(&self, closing: watch::Receiver<()>) {
-        if !self.desk.started.swap(true, Ordering::Relaxed) {
-            tokio::spawn(drive(Arc::clone(&self.desk), closing));
+        if !self.desk.started.load(Ordering::Relaxed) {
+            let Ok(runtime) = runtime::present() else {
+                return;
+            };
+            if !self.desk.started.swap(true, Ordering::Relaxed) {
+                runtime.spawn(drive(Started(Arc::clone(&self.desk)), closing));
+            }
         }
         self.desk.asked.store(true, Ordering::Relaxed);
         self.desk.wanted.notify_one();
@@ -184,8 +190,32 @@ impl Overseer for Arc<Desk> {
     }
 }
 
+/// A driver that runs.
+///
+/// INVARIANT: it is dropped with the driver's task, also when that ends with its runtime, be it
+/// before the first poll. The next call that wants the connection starts another driver, on its own
+/// runtime.
+struct Started(Arc<Desk>);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let desk = &self.0;
+        // ORDER: a link that nobody drives is taken away before it can be wanted again.
+        let before = desk.status.send_replace(Status::Absent);
+        if let Status::Live(link) = &before {
+            link.pulse.drain();
+        }
+        desk.started.store(false, Ordering::Relaxed);
+        desk.asked.store(false, Ordering::Relaxed);
+        if !matches!(before, Status::Absent) {
+            desk.note(Health::Idle);
+        }
+    }
+}
+
 /// Runs the connection until the client is gone.
-async fn drive(desk: Arc<Desk>, mut closing: watch::Receiver<()>) {
+async fn drive(started: Started, mut closing: watch::Receiver<()>) {
+    let desk = &started.0;
     let mut life = Lifecycle::new(desk.options.retry_timeout);
     let mut interval = desk.options.keep_alive_interval;
     let mut fate: Option<(oneshot::Receiver<Ending>, Arc<Link>)> = None;
@@ -194,11 +224,10 @@ async fn drive(desk: Arc<Desk>, mut closing: watch::Receiver<()>) {
             biased;
             // The sender is dropped with the client.
             _ = closing.changed() => break,
-            () = advance(&desk, &mut life, &mut interval, &mut fate) => {}
+            () = advance(desk, &mut life, &mut interval, &mut fate) => {}
         }
     }
-    // The link goes with it; h2 says goodbye once no call holds it any more.
-    desk.status.send_replace(Status::Absent);
+    // The link goes with `started`; h2 says goodbye once no call holds it any more.
 }
 
 /// Does what the phase asks for, and takes the step that follows from it.

@@ -343,7 +343,7 @@ impl Drop for Driver {
     // The runtime ends: nobody will ever tell more.
     fn drop(&mut self) {
         for inbox in self.inboxes.values() {
-            inbox.close();
+            inbox.interrupt();
         }
     }
 }

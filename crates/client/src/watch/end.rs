@@ -45,6 +45,10 @@ pub enum WatchEnd {
     },
     /// The client was closed.
     ClientClosed,
+    /// The tokio runtime has ended in which the client watched: it is that of the first watch that
+    /// was opened while there was no other. Watch again, from the revision after the last one that
+    /// was delivered; [`watch_list`](crate::Client::watch_list) does so by itself.
+    RuntimeEnded,
 }
 
 impl fmt::Display for WatchEnd {
@@ -68,6 +72,7 @@ impl fmt::Display for WatchEnd {
                 "the store is at revision {store} and was at {watched}: it has gone back"
             ),
             Self::ClientClosed => f.write_str("the client was closed"),
+            Self::RuntimeEnded => f.write_str("the tokio runtime of the watches has ended"),
         }
     }
 }
@@ -87,6 +92,7 @@ impl From<WatchEnd> for Error {
             WatchEnd::ClusterChanged => ErrorKind::ClusterMismatch,
             WatchEnd::RolledBack { .. } => ErrorKind::FutureRevision,
             WatchEnd::ClientClosed => ErrorKind::Closed,
+            WatchEnd::RuntimeEnded => ErrorKind::Unavailable,
         };
         Self::new(kind, format!("the watch has ended: {end}"))
             .with_outcome(Outcome::Rejected)

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::backlog::Held;
+use super::end::WatchEnd;
 use super::message::{WatchMessage, WatchRef};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
@@ -30,6 +31,8 @@ struct State {
     waker: Option<Waker>,
     /// Nothing comes any more.
     over: bool,
+    /// That is because the runtime of the watches has ended.
+    interrupted: bool,
 }
 
 #[derive(Debug)]
@@ -71,9 +74,33 @@ impl Inbox {
 
     /// Says that all is over; after that nothing comes.
     pub(super) fn close(&self) {
+        self.end(
+            || Error::new(ErrorKind::Closed, "the client was closed"),
+            false,
+        );
+    }
+
+    /// Says that all is over, as the runtime of the watches has ended.
+    pub(super) fn interrupt(&self) {
+        let message = "the tokio runtime of the watches has ended";
+        self.end(|| Error::new(ErrorKind::Unavailable, message), true);
+    }
+
+    /// Why nothing comes any more.
+    pub(super) fn ending(&self) -> WatchEnd {
+        match self.state().interrupted {
+            true => WatchEnd::RuntimeEnded,
+            false => WatchEnd::ClientClosed,
+        }
+    }
+
+    fn end(&self, error: impl FnOnce() -> Error, interrupted: bool) {
         let mut state = self.state();
+        if !state.over {
+            state.interrupted = interrupted;
+        }
         if !std::mem::replace(&mut state.over, true) && !self.quiet {
-            let error = Error::new(ErrorKind::Closed, "the client was closed");
+            let error = error();
             let message = WatchMessage::Error(error);
             let held = None;
             state.queue.push_back(Item { message, held });
@@ -199,7 +226,6 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::watch::end::WatchEnd;
 
     /// A waker that finds its inbox open: what a task does when it is woken, and also when it is
     /// dropped by that, may be to take from the inbox.

@@ -316,7 +316,9 @@ impl WatchList {
                 self.difference.distrust();
                 return self.resync(cause);
             }
-            WatchEnd::Compacted { .. } | WatchEnd::Cancelled { .. } => return self.resync(cause),
+            WatchEnd::Compacted { .. } | WatchEnd::Cancelled { .. } | WatchEnd::RuntimeEnded => {
+                return self.resync(cause);
+            }
         };
         let error = Error::new(kind, cause.to_string()).with_outcome(Outcome::Rejected);
         Err(error.with_source(cause))
@@ -367,6 +369,7 @@ fn mended_by_listing(error: &Error) -> Option<WatchEnd> {
         WatchEnd::Compacted { .. }
         | WatchEnd::Cancelled { .. }
         | WatchEnd::ClusterChanged
+        | WatchEnd::RuntimeEnded
         | WatchEnd::RolledBack { .. } => Some(end.clone()),
         WatchEnd::PermissionDenied | WatchEnd::TooLarge { .. } | WatchEnd::ClientClosed => None,
     }

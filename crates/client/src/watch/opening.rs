@@ -113,12 +113,7 @@ struct Begun {
 
 impl Opening {
     fn begun(&mut self) -> &mut Begun {
-        let Self {
-            hub,
-            watch,
-            timeout,
-            ..
-        } = self;
+        let Self { hub, watch, .. } = self;
         self.begun.get_or_insert_with(|| {
             let meter = hub.meter();
             let limit = watch.limit(meter.limits());
@@ -126,7 +121,7 @@ impl Opening {
                 number: hub.number(),
                 backlog: Arc::new(Backlog::new(limit, Arc::clone(meter))),
                 asked: None,
-                deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
+                deadline: None,
                 settled: false,
                 over: false,
             }
@@ -190,6 +185,13 @@ impl Opening {
                 Ok(spec) => spec,
                 Err(failure) => return Poll::Ready(Err(failure.error)),
             };
+            // The timer of the opening and the task of the watches need a runtime.
+            if let Err(error) = crate::runtime::present() {
+                return Poll::Ready(Err(error));
+            }
+            begun.deadline = self
+                .timeout
+                .map(|limit| Box::pin(tokio::time::sleep(limit)));
             let (start, asked) = oneshot::channel();
             let addition = Addition {
                 number: begun.number,

@@ -96,9 +96,8 @@ impl WatchStream {
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, WatchEnd>>> {
         while !self.over {
             let Some(Item { message, held }) = ready!(self.desk.inbox.poll_take(cx)) else {
-                // The runtime that watched has ended, and the client with it.
                 self.over = true;
-                return Poll::Ready(Some(Err(WatchEnd::ClientClosed)));
+                return Poll::Ready(Some(Err(self.desk.inbox.ending())));
             };
             match message {
                 WatchMessage::Notify { batch, .. } => {

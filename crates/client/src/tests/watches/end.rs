@@ -240,7 +240,7 @@ fn a_runtime_that_ends_leaves_nobody_waiting() {
     second.block_on(async {
         let minute = Duration::from_secs(20);
         let end = timeout(minute, stream.next()).await.expect("at once");
-        assert_eq!(end, Err(WatchEnd::ClientClosed));
+        assert_eq!(end, Err(WatchEnd::RuntimeEnded));
         let mut all = Vec::new();
         while let Some(message) = timeout(minute, watcher.next()).await.expect("at once") {
             all.push(message);

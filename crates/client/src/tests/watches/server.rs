@@ -73,10 +73,10 @@ pub(super) struct State {
 
 /// A server; clones are the same one.
 #[derive(Clone)]
-pub(super) struct Server(Arc<Mutex<State>>);
+pub(in crate::tests) struct Server(Arc<Mutex<State>>);
 
 impl Server {
-    pub(super) fn new() -> Self {
+    pub(in crate::tests) fn new() -> Self {
         let state = State {
             revision: 10,
             ..State::default()
@@ -88,7 +88,7 @@ impl Server {
         self.0.lock().expect("no test panics while it holds this")
     }
 
-    pub(super) fn peers(&self) -> Peers {
+    pub(in crate::tests) fn peers(&self) -> Peers {
         let this = self.clone();
         Peers::one(move |_, stream| this.clone().serve(stream))
     }

@@ -134,6 +134,7 @@ impl World {
                 assert!(given || large, "not its reason: {reason}");
                 "Cancelled"
             }
+            WatchEnd::RuntimeEnded => panic!("no runtime ends here"),
             WatchEnd::PermissionDenied => {
                 let denied = self.was_denied.iter().any(|key| watch.view.holds(key));
                 let stale = !self.has_credentials && self.token != self.own_token;

@@ -1,0 +1,165 @@
+//! A client whose runtime ends: it goes on in that of the next caller.
+
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::leases::{Manner, Script, one};
+use super::peer::{Peers, poll_once, serve_well};
+use super::watches::server::Server;
+use crate::{Client, ErrorKind, LeaseId, LeaseState, Outcome, WatchEnd};
+
+fn runtime() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
+}
+
+fn client() -> (Peers, Client) {
+    let peers = Peers::one(|_, stream| serve_well(stream));
+    let client = peers.builder().connect_lazy();
+    (peers, client.expect("the options are fine"))
+}
+
+#[test]
+fn calls_are_served_in_each_of_several_runtimes() {
+    let (peers, client) = client();
+    for number in 1..=3 {
+        runtime().block_on(async {
+            client.put("k", "v").await.expect("an answer");
+            client.get("k").await.expect("an answer");
+        });
+        assert_eq!(peers.connections("http://one:1"), number);
+        assert!(
+            !client.status().is_ready(),
+            "nobody drives a connection now"
+        );
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_takes_no_other_with_it() {
+    let (peers, client) = client();
+    let mut first = Builder::new_multi_thread();
+    let first = first.worker_threads(1).enable_all().build();
+    let first = first.expect("a runtime");
+    first.block_on(client.get("k")).expect("an answer");
+    let second = runtime();
+    second.block_on(client.get("k")).expect("an answer");
+    assert_eq!(peers.connections("http://one:1"), 1, "they share it");
+    second.block_on(async {
+        let reads: Vec<_> = (0..100).map(|_| tokio::spawn(client.get("k"))).collect();
+        tokio::task::yield_now().await;
+        first.shutdown_background();
+        for read in reads {
+            read.await.expect("no panic").expect("an answer");
+        }
+        client.put("k", "v").await.expect("an answer");
+    });
+}
+
+#[test]
+fn a_call_outside_of_a_runtime_says_so_and_breaks_nothing() {
+    let (_, client) = client();
+    let outside = || match poll_once(&mut Box::pin(client.get("k"))) {
+        std::task::Poll::Ready(Err(error)) => {
+            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+            assert_eq!(error.outcome(), Outcome::NotSent);
+            assert!(error.to_string().contains("tokio runtime"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    };
+    outside();
+    let runtime = runtime();
+    runtime.block_on(client.get("k")).expect("an answer");
+    outside();
+    runtime.block_on(client.get("k")).expect("an answer");
+}
+
+#[test]
+fn a_runtime_without_io_is_the_cause_that_is_told() {
+    let client = Client::builder().endpoint("http://127.0.0.1:1");
+    let client = client.connect_lazy().expect("the options are fine");
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let get = client.get("k").timeout(Duration::from_millis(300));
+    let error = runtime.expect("a runtime").block_on(get);
+    let error = error.expect_err("it cannot connect");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let text = error.to_string().to_lowercase();
+    assert!(text.contains("panic") && text.contains("io"), "{error}");
+}
+
+#[test]
+fn a_lease_is_kept_in_the_next_runtime() {
+    let server = Script::new(Manner::Answer);
+    let client = one(&server).builder().connect_lazy();
+    let client = client.expect("the options are fine");
+    let id = LeaseId::new(7).expect("not 0");
+    // The first call is made outside of any runtime.
+    let mut keeper = client.keep(id);
+    let mut alive = async || {
+        while !matches!(keeper.state(), LeaseState::Alive { .. }) {
+            keeper.changed().await;
+        }
+    };
+    runtime().block_on(alive());
+    let before = server.renewals();
+    runtime().block_on(async {
+        while server.renewals() == before {
+            alive().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+#[test]
+fn a_wait_for_the_loss_of_a_lease_outlives_the_runtime_of_the_renewals() {
+    let server = Script::new(Manner::Answer);
+    let client = one(&server).builder().connect_lazy();
+    let client = client.expect("the options are fine");
+    let mut first = Builder::new_multi_thread();
+    let first = first.worker_threads(1).enable_all().build();
+    let first = first.expect("a runtime");
+    let id = LeaseId::new(7).expect("not 0");
+    let mut keeper = first.block_on(async { client.keep(id) });
+    first.block_on(keeper.changed());
+    runtime().block_on(async {
+        let lost = tokio::spawn(async move { keeper.lost().await });
+        tokio::task::yield_now().await;
+        server.become_(Manner::Gone);
+        first.shutdown_background();
+        // It waits for ever if nobody renews the lease any more.
+        lost.await.expect("no panic");
+    });
+}
+
+#[test]
+fn a_watch_ends_with_its_runtime_and_says_so() {
+    let server = Server::new();
+    let client = server.peers().builder().connect_lazy();
+    let client = client.expect("the options are fine");
+    let open = async || client.watch("k").await.expect("it is in force");
+    let mut watch = runtime().block_on(open());
+    runtime().block_on(async {
+        let end = watch.next().await.expect_err("nobody watches");
+        assert_eq!(end, WatchEnd::RuntimeEnded);
+        assert!(matches!(watch.next().await, Ok(None)));
+        drop(open().await);
+    });
+    let mut outside = Box::pin(client.watch("k").into_future());
+    match poll_once(&mut outside) {
+        std::task::Poll::Ready(Err(error)) => assert_eq!(error.kind(), ErrorKind::Config),
+        other => panic!("{:?}", other.map(drop)),
+    }
+}
+
+#[test]
+fn a_login_is_begun_again_in_the_next_runtime() {
+    let server = super::credentials::Guarded::default();
+    let builder = server.peers().builder().credentials("root", "hunter2");
+    let client = builder.connect_lazy().expect("the options are fine");
+    runtime().block_on(async {
+        let mut call = Box::pin(client.put("k", "v"));
+        assert!(poll_once(&mut call).is_pending());
+    });
+    runtime().block_on(client.put("k", "v")).expect("an answer");
+}
