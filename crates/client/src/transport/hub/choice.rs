@@ -47,9 +47,14 @@ impl Hub {
     }
 
     pub(crate) fn occupy_now(&self, want: Want) -> Option<Occupancy> {
-        let Some(link) = self.pick(want) else {
-            return self.occupy_last(want);
-        };
+        match self.pick(want) {
+            Some(link) => self.occupy_at(want, link),
+            None => self.occupy_last(want),
+        }
+    }
+
+    /// A place at the endpoint that was picked.
+    fn occupy_at(&self, want: Want, link: Arc<Link>) -> Option<Occupancy> {
         match self.peer(link.place).lanes(want.lane) {
             None => Some(Occupancy::of(link)),
             Some(lanes) => lanes.occupy(want.avoided.map(|avoided| avoided.link)),
@@ -161,7 +166,14 @@ impl Hub {
                 let message = "the endpoint is none of the client's any more";
                 return Err(Error::new(ErrorKind::Config, message));
             }
-            if let Some(occupancy) = self.occupy_now(want) {
+            // INVARIANT: the call waits at the endpoint where it found no place. `pick` may be random:
+            // a second pick could give another endpoint, which has a place that is never announced.
+            let picked = self.pick(want);
+            let occupancy = match picked.clone() {
+                Some(link) => self.occupy_at(want, link),
+                None => self.occupy_last(want),
+            };
+            if let Some(occupancy) = occupancy {
                 if let Some(lanes) = self.peer(occupancy.link().place).lanes(want.lane) {
                     if passes_on {
                         lanes.freed.notify_one();
@@ -169,7 +181,7 @@ impl Hub {
                 }
                 return Ok(occupancy);
             }
-            let peer = match self.pick(want) {
+            let peer = match picked {
                 None => {
                     self.wake(want);
                     None
