@@ -9,10 +9,10 @@
 //! use etcdex::auth::Permission;
 //!
 //! let auth = client.auth();
-//! auth.role_add("jobs").await?;
-//! auth.role_grant_permission("jobs", Permission::read_write("jobs/").prefix()).await?;
-//! auth.user_add("worker", "a password").await?;
-//! auth.user_grant_role("worker", "jobs").await?;
+//! auth.add_role("jobs").await?;
+//! auth.grant_permission("jobs", Permission::read_write("jobs/").prefix()).await?;
+//! auth.add_user("worker", "a password").await?;
+//! auth.grant_role("worker", "jobs").await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -22,21 +22,21 @@
 //!
 //! How etcd does it: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/>.
 
+mod enable;
 mod permission;
 mod role;
-mod switch;
 mod user;
 
 use std::fmt;
 
 use etcdex_proto::etcdserverpb as pb;
 
-pub use self::permission::{Permission, PermissionType, RoleGrantPermission, RoleRevokePermission};
-pub use self::role::{RoleAdd, RoleDelete, RoleGet, RoleGetResponse, RoleList, RoleListResponse};
-pub use self::switch::{AuthDisable, AuthEnable, AuthStatus, AuthStatusResponse};
+pub use self::enable::{AuthStatus, AuthStatusResponse, DisableAuth, EnableAuth};
+pub use self::permission::{GrantPermission, Permission, PermissionType, RevokePermission};
+pub use self::role::{AddRole, DeleteRole, GetRole, GetRoleResponse, ListRoles, ListRolesResponse};
 pub use self::user::{
-    UserAdd, UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
-    UserListResponse, UserRevokeRole,
+    AddUser, ChangePassword, DeleteUser, GetUser, GetUserResponse, GrantRole, ListUsers,
+    ListUsersResponse, RevokeRole,
 };
 use crate::call::{Call, Scope};
 use crate::key::Key;
@@ -59,14 +59,14 @@ impl Auth {
         Self { scope }
     }
 
-    /// Switches authentication on, for the whole cluster: see [`AuthEnable`].
-    pub fn enable(&self) -> Call<AuthEnable> {
-        self.call(AuthEnable::new())
+    /// Switches authentication on, for the whole cluster: see [`EnableAuth`].
+    pub fn enable(&self) -> Call<EnableAuth> {
+        self.call(EnableAuth::new())
     }
 
-    /// Switches authentication off: see [`AuthDisable`].
-    pub fn disable(&self) -> Call<AuthDisable> {
-        self.call(AuthDisable::new())
+    /// Switches authentication off: see [`DisableAuth`].
+    pub fn disable(&self) -> Call<DisableAuth> {
+        self.call(DisableAuth::new())
     }
 
     /// Asks whether it is on: see [`AuthStatus`].
@@ -74,90 +74,86 @@ impl Auth {
         self.call(AuthStatus::new())
     }
 
-    /// Adds a user: see [`UserAdd`].
-    pub fn user_add(&self, name: impl Into<String>, password: impl Into<String>) -> Call<UserAdd> {
-        self.call(UserAdd::new(name, password))
+    /// Adds a user: see [`AddUser`].
+    pub fn add_user(&self, name: impl Into<String>, password: impl Into<String>) -> Call<AddUser> {
+        self.call(AddUser::new(name, password))
     }
 
-    /// Deletes a user: see [`UserDelete`].
-    pub fn user_delete(&self, name: impl Into<String>) -> Call<UserDelete> {
-        self.call(UserDelete::new(name))
+    /// Deletes a user: see [`DeleteUser`].
+    pub fn delete_user(&self, name: impl Into<String>) -> Call<DeleteUser> {
+        self.call(DeleteUser::new(name))
     }
 
-    /// Asks for a user's roles: see [`UserGet`].
-    pub fn user_get(&self, name: impl Into<String>) -> Call<UserGet> {
-        self.call(UserGet::new(name))
+    /// Asks for a user's roles: see [`GetUser`].
+    pub fn get_user(&self, name: impl Into<String>) -> Call<GetUser> {
+        self.call(GetUser::new(name))
     }
 
-    /// Lists all users: see [`UserList`].
-    pub fn user_list(&self) -> Call<UserList> {
-        self.call(UserList::new())
+    /// Lists all users: see [`ListUsers`].
+    pub fn list_users(&self) -> Call<ListUsers> {
+        self.call(ListUsers::new())
     }
 
-    /// Gives a user another password: see [`UserChangePassword`].
-    pub fn user_change_password(
+    /// Gives a user another password: see [`ChangePassword`].
+    pub fn change_password(
         &self,
         name: impl Into<String>,
         password: impl Into<String>,
-    ) -> Call<UserChangePassword> {
-        self.call(UserChangePassword::new(name, password))
+    ) -> Call<ChangePassword> {
+        self.call(ChangePassword::new(name, password))
     }
 
-    /// Gives a user a role: see [`UserGrantRole`].
-    pub fn user_grant_role(
+    /// Gives a user a role: see [`GrantRole`].
+    pub fn grant_role(&self, user: impl Into<String>, role: impl Into<String>) -> Call<GrantRole> {
+        self.call(GrantRole::new(user, role))
+    }
+
+    /// Takes a role from a user: see [`RevokeRole`].
+    pub fn revoke_role(
         &self,
         user: impl Into<String>,
         role: impl Into<String>,
-    ) -> Call<UserGrantRole> {
-        self.call(UserGrantRole::new(user, role))
+    ) -> Call<RevokeRole> {
+        self.call(RevokeRole::new(user, role))
     }
 
-    /// Takes a role from a user: see [`UserRevokeRole`].
-    pub fn user_revoke_role(
-        &self,
-        user: impl Into<String>,
-        role: impl Into<String>,
-    ) -> Call<UserRevokeRole> {
-        self.call(UserRevokeRole::new(user, role))
+    /// Adds a role, which may nothing yet: see [`AddRole`].
+    pub fn add_role(&self, name: impl Into<String>) -> Call<AddRole> {
+        self.call(AddRole::new(name))
     }
 
-    /// Adds a role, which may nothing yet: see [`RoleAdd`].
-    pub fn role_add(&self, name: impl Into<String>) -> Call<RoleAdd> {
-        self.call(RoleAdd::new(name))
+    /// Deletes a role: see [`DeleteRole`].
+    pub fn delete_role(&self, name: impl Into<String>) -> Call<DeleteRole> {
+        self.call(DeleteRole::new(name))
     }
 
-    /// Deletes a role: see [`RoleDelete`].
-    pub fn role_delete(&self, name: impl Into<String>) -> Call<RoleDelete> {
-        self.call(RoleDelete::new(name))
+    /// Asks what a role may do: see [`GetRole`].
+    pub fn get_role(&self, name: impl Into<String>) -> Call<GetRole> {
+        self.call(GetRole::new(name))
     }
 
-    /// Asks what a role may do: see [`RoleGet`].
-    pub fn role_get(&self, name: impl Into<String>) -> Call<RoleGet> {
-        self.call(RoleGet::new(name))
+    /// Lists all roles: see [`ListRoles`].
+    pub fn list_roles(&self) -> Call<ListRoles> {
+        self.call(ListRoles::new())
     }
 
-    /// Lists all roles: see [`RoleList`].
-    pub fn role_list(&self) -> Call<RoleList> {
-        self.call(RoleList::new())
-    }
-
-    /// Gives a role a permission: see [`RoleGrantPermission`].
-    pub fn role_grant_permission(
+    /// Gives a role a permission: see [`GrantPermission`].
+    pub fn grant_permission(
         &self,
         role: impl Into<String>,
         permission: Permission,
-    ) -> Call<RoleGrantPermission> {
-        self.call(RoleGrantPermission::new(role, permission))
+    ) -> Call<GrantPermission> {
+        self.call(GrantPermission::new(role, permission))
     }
 
     /// Takes the permission of a key, or with options of a range, from a role: see
-    /// [`RoleRevokePermission`].
-    pub fn role_revoke_permission(
+    /// [`RevokePermission`].
+    pub fn revoke_permission(
         &self,
         role: impl Into<String>,
         key: impl Into<Key>,
-    ) -> Call<RoleRevokePermission> {
-        self.call(RoleRevokePermission::new(role, key))
+    ) -> Call<RevokePermission> {
+        self.call(RevokePermission::new(role, key))
     }
 
     fn call<R: crate::Request>(&self, request: R) -> Call<R> {

@@ -162,7 +162,7 @@ pub(super) fn permission(permission: authpb::Permission) -> Permission {
 /// use etcdex::auth::Permission;
 ///
 /// let auth = client.auth();
-/// auth.role_grant_permission("jobs", Permission::read_write("jobs/").prefix()).await?;
+/// auth.grant_permission("jobs", Permission::read_write("jobs/").prefix()).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -170,14 +170,14 @@ pub(super) fn permission(permission: authpb::Permission) -> Permission {
 /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-roles>.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct RoleGrantPermission {
+pub struct GrantPermission {
     role: String,
     permission: Permission,
 }
 
-impl RoleGrantPermission {
+impl GrantPermission {
     /// Gives `role` the permission, which may also come from another role's
-    /// [`RoleGetResponse`](super::RoleGetResponse).
+    /// [`GetRoleResponse`](super::GetRoleResponse).
     pub fn new(role: impl Into<String>, permission: Permission) -> Self {
         Self {
             role: role.into(),
@@ -186,12 +186,12 @@ impl RoleGrantPermission {
     }
 }
 
-impl Request for RoleGrantPermission {
+impl Request for GrantPermission {
     type Reply = AuthResponse;
 }
 
 #[allow(private_interfaces)]
-impl Wire for RoleGrantPermission {
+impl Wire for GrantPermission {
     type Answer = AuthResponse;
 
     fn method(&self) -> Method {
@@ -233,13 +233,13 @@ impl Wire for RoleGrantPermission {
 /// keys are those of the whole store, whatever the namespace.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct RoleRevokePermission {
+pub struct RevokePermission {
     role: String,
     key: Key,
     selection: Selection,
 }
 
-impl RoleRevokePermission {
+impl RevokePermission {
     /// Takes what `role` may do with one key; options make it a range.
     pub fn new(role: impl Into<String>, key: impl Into<Key>) -> Self {
         Self {
@@ -250,14 +250,14 @@ impl RoleRevokePermission {
     }
 }
 
-range_options! { RoleRevokePermission }
+range_options! { RevokePermission }
 
-impl Request for RoleRevokePermission {
+impl Request for RevokePermission {
     type Reply = AuthResponse;
 }
 
 #[allow(private_interfaces)]
-impl Wire for RoleRevokePermission {
+impl Wire for RevokePermission {
     type Answer = AuthResponse;
 
     fn method(&self) -> Method {

@@ -11,11 +11,11 @@ use crate::transport::Failure;
 /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-roles>.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct RoleAdd {
+pub struct AddRole {
     wire: pb::AuthRoleAddRequest,
 }
 
-impl RoleAdd {
+impl AddRole {
     /// Adds a role of that name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -29,18 +29,18 @@ impl RoleAdd {
 }
 
 plain_request! {
-    RoleAdd: RoleAdd, repeatable: false, check: Self::check,
+    AddRole: RoleAdd, repeatable: false, check: Self::check,
     |answer: pb::AuthRoleAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 /// Deletes a role, and takes it from all users.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct RoleDelete {
+pub struct DeleteRole {
     wire: pb::AuthRoleDeleteRequest,
 }
 
-impl RoleDelete {
+impl DeleteRole {
     /// Deletes the role of that name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -54,18 +54,18 @@ impl RoleDelete {
 }
 
 plain_request! {
-    RoleDelete: RoleDelete, repeatable: false, check: Self::check,
+    DeleteRole: RoleDelete, repeatable: false, check: Self::check,
     |answer: pb::AuthRoleDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 /// Asks what a role may do.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct RoleGet {
+pub struct GetRole {
     wire: pb::AuthRoleGetRequest,
 }
 
-impl RoleGet {
+impl GetRole {
     /// Asks for the permissions of the role of that name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -78,10 +78,10 @@ impl RoleGet {
     }
 }
 
-/// The reply to a [`RoleGet`].
+/// The reply to a [`GetRole`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct RoleGetResponse {
+pub struct GetRoleResponse {
     /// Who answered.
     pub header: ResponseHeader,
     /// What the role may do, in the order that etcd keeps: by key, then by end.
@@ -89,9 +89,9 @@ pub struct RoleGetResponse {
 }
 
 plain_request! {
-    RoleGet: RoleGet, repeatable: true, check: Self::check,
-    |answer: pb::AuthRoleGetResponse| -> RoleGetResponse {
-        RoleGetResponse {
+    GetRole: RoleGet, repeatable: true, check: Self::check,
+    |answer: pb::AuthRoleGetResponse| -> GetRoleResponse {
+        GetRoleResponse {
             header: header(answer.header),
             permissions: answer.perm.into_iter().map(permission::permission).collect(),
         }
@@ -101,21 +101,21 @@ plain_request! {
 /// Lists all roles.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct RoleList {
+pub struct ListRoles {
     wire: pb::AuthRoleListRequest,
 }
 
-impl RoleList {
+impl ListRoles {
     /// Lists them.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
-/// The reply to a [`RoleList`].
+/// The reply to a [`ListRoles`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct RoleListResponse {
+pub struct ListRolesResponse {
     /// Who answered.
     pub header: ResponseHeader,
     /// The names of all roles.
@@ -123,8 +123,8 @@ pub struct RoleListResponse {
 }
 
 plain_request! {
-    RoleList: RoleList, repeatable: true,
-    |answer: pb::AuthRoleListResponse| -> RoleListResponse {
-        RoleListResponse { header: header(answer.header), roles: answer.roles }
+    ListRoles: RoleList, repeatable: true,
+    |answer: pb::AuthRoleListResponse| -> ListRolesResponse {
+        ListRolesResponse { header: header(answer.header), roles: answer.roles }
     }
 }

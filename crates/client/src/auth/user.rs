@@ -13,11 +13,11 @@ use crate::transport::Failure;
 /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-users>.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct UserAdd {
+pub struct AddUser {
     wire: pb::AuthUserAddRequest,
 }
 
-impl UserAdd {
+impl AddUser {
     /// Adds a user that logs in with a password.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl UserAdd {
     }
 }
 
-options! { UserAdd {
+options! { AddUser {
     /// The user has no password and cannot log in by one, only by the name in a client
     /// certificate (`--client-cert-auth`). The password given has to be empty.
     fn no_password(mut self) {
@@ -52,18 +52,18 @@ options! { UserAdd {
 } }
 
 plain_request! {
-    UserAdd: UserAdd, repeatable: false, check: Self::check,
+    AddUser: UserAdd, repeatable: false, check: Self::check,
     |answer: pb::AuthUserAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 /// Deletes a user.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct UserDelete {
+pub struct DeleteUser {
     wire: pb::AuthUserDeleteRequest,
 }
 
-impl UserDelete {
+impl DeleteUser {
     /// Deletes the user with that name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -77,18 +77,18 @@ impl UserDelete {
 }
 
 plain_request! {
-    UserDelete: UserDelete, repeatable: false, check: Self::check,
+    DeleteUser: UserDelete, repeatable: false, check: Self::check,
     |answer: pb::AuthUserDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 /// Asks for a user's roles.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct UserGet {
+pub struct GetUser {
     wire: pb::AuthUserGetRequest,
 }
 
-impl UserGet {
+impl GetUser {
     /// Asks for the roles of the user with that name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -101,10 +101,10 @@ impl UserGet {
     }
 }
 
-/// The reply to a [`UserGet`].
+/// The reply to a [`GetUser`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct UserGetResponse {
+pub struct GetUserResponse {
     /// Who answered.
     pub header: ResponseHeader,
     /// The names of the user's roles.
@@ -112,30 +112,30 @@ pub struct UserGetResponse {
 }
 
 plain_request! {
-    UserGet: UserGet, repeatable: true, check: Self::check,
-    |answer: pb::AuthUserGetResponse| -> UserGetResponse {
-        UserGetResponse { header: header(answer.header), roles: answer.roles }
+    GetUser: UserGet, repeatable: true, check: Self::check,
+    |answer: pb::AuthUserGetResponse| -> GetUserResponse {
+        GetUserResponse { header: header(answer.header), roles: answer.roles }
     }
 }
 
 /// Lists all users.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct UserList {
+pub struct ListUsers {
     wire: pb::AuthUserListRequest,
 }
 
-impl UserList {
+impl ListUsers {
     /// Lists them.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
-/// The reply to a [`UserList`].
+/// The reply to a [`ListUsers`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct UserListResponse {
+pub struct ListUsersResponse {
     /// Who answered.
     pub header: ResponseHeader,
     /// The names of all users.
@@ -143,9 +143,9 @@ pub struct UserListResponse {
 }
 
 plain_request! {
-    UserList: UserList, repeatable: true,
-    |answer: pb::AuthUserListResponse| -> UserListResponse {
-        UserListResponse { header: header(answer.header), users: answer.users }
+    ListUsers: UserList, repeatable: true,
+    |answer: pb::AuthUserListResponse| -> ListUsersResponse {
+        ListUsersResponse { header: header(answer.header), users: answer.users }
     }
 }
 
@@ -154,11 +154,11 @@ plain_request! {
 /// Tokens that the user has got with the old one end.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct UserChangePassword {
+pub struct ChangePassword {
     wire: pb::AuthUserChangePasswordRequest,
 }
 
-impl UserChangePassword {
+impl ChangePassword {
     /// The user with that name logs in with this password from now on.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
@@ -177,7 +177,7 @@ impl UserChangePassword {
     /// It needs etcd 3.5 or later. **etcd 3.4 does not know the field and sets an empty
     /// password**: ask [`status`](crate::maintenance::Maintenance::status) for the version first.
     ///
-    /// [`UserAdd`] has no such form, because servers of all versions discard a hash there and
+    /// [`AddUser`] has no such form, because servers of all versions discard a hash there and
     /// set an empty password. Add the user with a random password, then call this.
     ///
     /// Source: etcd's `server/etcdserver/v3_server.go` (`UserAdd`, `UserChangePassword`).
@@ -197,7 +197,7 @@ impl UserChangePassword {
 }
 
 plain_request! {
-    UserChangePassword: UserChangePassword, repeatable: false, check: Self::check,
+    ChangePassword: UserChangePassword, repeatable: false, check: Self::check,
     |answer: pb::AuthUserChangePasswordResponse| -> AuthResponse {
         AuthResponse::of(answer.header)
     }
@@ -206,11 +206,11 @@ plain_request! {
 /// Gives a user a role. To have it already is no error.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct UserGrantRole {
+pub struct GrantRole {
     wire: pb::AuthUserGrantRoleRequest,
 }
 
-impl UserGrantRole {
+impl GrantRole {
     /// Gives `user` what `role` may.
     pub fn new(user: impl Into<String>, role: impl Into<String>) -> Self {
         Self {
@@ -228,18 +228,18 @@ impl UserGrantRole {
 }
 
 plain_request! {
-    UserGrantRole: UserGrantRole, repeatable: false, check: Self::check,
+    GrantRole: UserGrantRole, repeatable: false, check: Self::check,
     |answer: pb::AuthUserGrantRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 /// Takes a role from a user.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct UserRevokeRole {
+pub struct RevokeRole {
     wire: pb::AuthUserRevokeRoleRequest,
 }
 
-impl UserRevokeRole {
+impl RevokeRole {
     /// Takes `role` from `user`.
     pub fn new(user: impl Into<String>, role: impl Into<String>) -> Self {
         Self {
@@ -257,6 +257,6 @@ impl UserRevokeRole {
 }
 
 plain_request! {
-    UserRevokeRole: UserRevokeRole, repeatable: false, check: Self::check,
+    RevokeRole: UserRevokeRole, repeatable: false, check: Self::check,
     |answer: pb::AuthUserRevokeRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }

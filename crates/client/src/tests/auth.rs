@@ -1,15 +1,15 @@
 //! What is never printed.
 
-use crate::auth::{UserAdd, UserChangePassword};
+use crate::auth::{AddUser, ChangePassword};
 
 #[test]
 fn passwords_are_not_printed() {
     let requests = format!(
         "{:?} {:?} {:?} {:?}",
-        UserAdd::new("ann", "hunter2"),
-        UserAdd::new("ann", "hunter2").no_password(),
-        UserChangePassword::new("ann", "hunter2"),
-        UserChangePassword::hashed("ann", "hunter2"),
+        AddUser::new("ann", "hunter2"),
+        AddUser::new("ann", "hunter2").no_password(),
+        ChangePassword::new("ann", "hunter2"),
+        ChangePassword::hashed("ann", "hunter2"),
     );
     assert!(requests.contains("ann"), "{requests}");
     assert!(!requests.contains("hunter"), "{requests}");
@@ -17,11 +17,11 @@ fn passwords_are_not_printed() {
 
 #[test]
 fn keys_of_permissions_are_not_printed() {
-    use crate::auth::{Permission, RoleGrantPermission, RoleRevokePermission};
+    use crate::auth::{GrantPermission, Permission, RevokePermission};
     let requests = format!(
         "{:?} {:?}",
-        RoleGrantPermission::new("r", Permission::read("begin").range_end("finish")),
-        RoleRevokePermission::new("r", "begin").range_end("finish"),
+        GrantPermission::new("r", Permission::read("begin").range_end("finish")),
+        RevokePermission::new("r", "begin").range_end("finish"),
     );
     assert!(!requests.contains("begin"), "{requests}");
     assert!(!requests.contains("finish"), "{requests}");

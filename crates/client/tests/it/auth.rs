@@ -1,7 +1,7 @@
 //! Users, roles and permissions, by etcd's documentation:
 //! <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/>.
 
-use etcdex::auth::{Auth, Permission, PermissionType, UserChangePassword};
+use etcdex::auth::{Auth, ChangePassword, Permission, PermissionType};
 use etcdex::{Client, Error, ErrorKind, Outcome};
 use etcdex_testkit::Etcd;
 use serde_json::Value;
@@ -20,35 +20,35 @@ fn assert_rejected<T>(reply: Result<T, Error>, kind: ErrorKind) {
 async fn users() {
     each_alone(&[], |etcd| async move {
         let auth = connect(&etcd).await.auth();
-        assert!(auth.user_list().await.unwrap().users.is_empty());
-        auth.user_add("ann", "hush-pw").await.unwrap();
-        auth.user_add("bob", "").no_password().await.unwrap();
-        assert_rejected(auth.user_add("ann", "other").await, ErrorKind::UserExists);
-        let users = auth.user_list().await.unwrap().users;
+        assert!(auth.list_users().await.unwrap().users.is_empty());
+        auth.add_user("ann", "hush-pw").await.unwrap();
+        auth.add_user("bob", "").no_password().await.unwrap();
+        assert_rejected(auth.add_user("ann", "other").await, ErrorKind::UserExists);
+        let users = auth.list_users().await.unwrap().users;
         assert_eq!(users, ["ann", "bob"]);
         assert_eq!(users, texts(&json(&etcd, &["user", "list"]).await["users"]));
 
-        assert!(auth.user_get("ann").await.unwrap().roles.is_empty());
-        auth.role_add("reader").await.unwrap();
-        auth.role_add("writer").await.unwrap();
+        assert!(auth.get_user("ann").await.unwrap().roles.is_empty());
+        auth.add_role("reader").await.unwrap();
+        auth.add_role("writer").await.unwrap();
         for role in ["writer", "reader", "reader"] {
-            auth.user_grant_role("ann", role).await.unwrap();
+            auth.grant_role("ann", role).await.unwrap();
         }
-        let roles = auth.user_get("ann").await.unwrap().roles;
+        let roles = auth.get_user("ann").await.unwrap().roles;
         assert_eq!(roles, ["reader", "writer"]);
         let told = json(&etcd, &["user", "get", "ann"]).await;
         assert_eq!(roles, texts(&told["roles"]));
-        auth.user_revoke_role("ann", "writer").await.unwrap();
-        let revoke = auth.user_revoke_role("ann", "writer").await;
+        auth.revoke_role("ann", "writer").await.unwrap();
+        let revoke = auth.revoke_role("ann", "writer").await;
         assert_rejected(revoke, ErrorKind::AuthRefused);
-        assert_eq!(auth.user_get("ann").await.unwrap().roles, ["reader"]);
+        assert_eq!(auth.get_user("ann").await.unwrap().roles, ["reader"]);
 
         // A role that goes, goes for all.
-        auth.role_delete("reader").await.unwrap();
-        assert!(auth.user_get("ann").await.unwrap().roles.is_empty());
+        auth.delete_role("reader").await.unwrap();
+        assert!(auth.get_user("ann").await.unwrap().roles.is_empty());
 
-        auth.user_delete("bob").await.unwrap();
-        assert_eq!(auth.user_list().await.unwrap().users, ["ann"]);
+        auth.delete_user("bob").await.unwrap();
+        assert_eq!(auth.list_users().await.unwrap().users, ["ann"]);
         absent(&auth).await;
         nonsense(&auth).await;
     })
@@ -57,41 +57,38 @@ async fn users() {
 
 async fn absent(auth: &Auth) {
     use ErrorKind::{RoleNotFound, UserNotFound};
-    assert_rejected(auth.user_delete("bob").await, UserNotFound);
-    assert_rejected(auth.user_get("bob").await, UserNotFound);
-    assert_rejected(
-        auth.user_change_password("bob", "hush-pw").await,
-        UserNotFound,
-    );
-    assert_rejected(auth.user_grant_role("bob", "writer").await, UserNotFound);
-    assert_rejected(auth.user_revoke_role("bob", "writer").await, UserNotFound);
-    assert_rejected(auth.user_grant_role("ann", "none").await, RoleNotFound);
-    assert_rejected(auth.role_delete("none").await, RoleNotFound);
-    assert_rejected(auth.role_get("none").await, RoleNotFound);
-    let grant = auth.role_grant_permission("none", Permission::read("k"));
+    assert_rejected(auth.delete_user("bob").await, UserNotFound);
+    assert_rejected(auth.get_user("bob").await, UserNotFound);
+    assert_rejected(auth.change_password("bob", "hush-pw").await, UserNotFound);
+    assert_rejected(auth.grant_role("bob", "writer").await, UserNotFound);
+    assert_rejected(auth.revoke_role("bob", "writer").await, UserNotFound);
+    assert_rejected(auth.grant_role("ann", "none").await, RoleNotFound);
+    assert_rejected(auth.delete_role("none").await, RoleNotFound);
+    assert_rejected(auth.get_role("none").await, RoleNotFound);
+    let grant = auth.grant_permission("none", Permission::read("k"));
     assert_rejected(grant.await, RoleNotFound);
-    assert_rejected(auth.role_revoke_permission("none", "k").await, RoleNotFound);
-    assert_rejected(auth.role_add("writer").await, ErrorKind::RoleExists);
+    assert_rejected(auth.revoke_permission("none", "k").await, RoleNotFound);
+    assert_rejected(auth.add_role("writer").await, ErrorKind::RoleExists);
 }
 
 async fn nonsense(auth: &Auth) {
-    assert_refused(auth.user_add("", "hush-pw").await);
-    assert_refused(auth.user_add("carl", "hush-pw").no_password().await);
-    assert_refused(auth.user_delete("").await);
-    assert_refused(auth.user_get("").await);
-    assert_refused(auth.user_change_password("", "hush-pw").await);
-    assert_refused(auth.user_grant_role("ann", "").await);
-    assert_refused(auth.user_revoke_role("", "writer").await);
-    assert_refused(auth.role_add("").await);
-    assert_refused(auth.role_delete("").await);
-    assert_refused(auth.role_get("").await);
-    let nothing = auth.role_grant_permission("writer", Permission::read(""));
+    assert_refused(auth.add_user("", "hush-pw").await);
+    assert_refused(auth.add_user("carl", "hush-pw").no_password().await);
+    assert_refused(auth.delete_user("").await);
+    assert_refused(auth.get_user("").await);
+    assert_refused(auth.change_password("", "hush-pw").await);
+    assert_refused(auth.grant_role("ann", "").await);
+    assert_refused(auth.revoke_role("", "writer").await);
+    assert_refused(auth.add_role("").await);
+    assert_refused(auth.delete_role("").await);
+    assert_refused(auth.get_role("").await);
+    let nothing = auth.grant_permission("writer", Permission::read(""));
     assert_refused(nothing.await);
-    let revoke = |key: &str| auth.role_revoke_permission("writer", key);
+    let revoke = |key: &str| auth.revoke_permission("writer", key);
     assert_refused(revoke("k").prefix().from_key().await);
     assert_refused(revoke("k").range_end("").await);
-    assert_refused(auth.role_revoke_permission("", "k").await);
-    assert_refused(auth.role_revoke_permission("writer", "").await);
+    assert_refused(auth.revoke_permission("", "k").await);
+    assert_refused(auth.revoke_permission("writer", "").await);
 }
 
 /// What `etcdctl role get` says.
@@ -127,7 +124,7 @@ fn told(permissions: &[Permission]) -> Vec<(u64, String, String)> {
 }
 
 async fn permissions(auth: &Auth) -> Vec<Permission> {
-    auth.role_get("r").await.unwrap().permissions
+    auth.get_role("r").await.unwrap().permissions
 }
 
 /// Each form of a range is kept byte for byte, and can be taken back by the same words.
@@ -138,10 +135,10 @@ async fn permissions_of_every_form() {
         let client = connect(&etcd).await;
         // A namespace changes nothing: permissions are about real keys.
         let auth = client.namespace("inside/").auth();
-        auth.role_add("r").await.unwrap();
+        auth.add_role("r").await.unwrap();
         assert!(permissions(&auth).await.is_empty());
 
-        let grant = |permission| auth.role_grant_permission("r", permission);
+        let grant = |permission| auth.grant_permission("r", permission);
         for permission in [
             Permission::read(b"\0\xff"),
             Permission::write("p/").prefix(),
@@ -182,7 +179,7 @@ async fn permissions_of_every_form() {
 }
 
 async fn revoke(auth: &Auth) {
-    let revoke = |key: &'static [u8]| auth.role_revoke_permission("r", key);
+    let revoke = |key: &'static [u8]| auth.revoke_permission("r", key);
     // A part of a range is not taken out of it.
     assert_rejected(revoke(b"p/").await, ErrorKind::AuthRefused);
     revoke(b"\0\xff").await.unwrap();
@@ -208,7 +205,7 @@ async fn what_is_granted_by_etcdctl_is_told() {
         ] {
             etcd.etcdctl(arguments).await.unwrap();
         }
-        assert_eq!(auth.role_list().await.unwrap().roles, ["r"]);
+        assert_eq!(auth.list_roles().await.unwrap().roles, ["r"]);
         let all = permissions(&auth).await;
         assert_eq!(all.len(), 5);
         assert_eq!(told(&all), listed(&etcd).await);
@@ -226,28 +223,26 @@ async fn authentication_goes_on_and_off() {
         assert_status(&client, modern, false).await;
         // Without a user root, nobody could switch it off again.
         assert_rejected(auth.enable().await, ErrorKind::AuthRefused);
-        auth.user_add("root", "hush-old").await.unwrap();
+        auth.add_user("root", "hush-old").await.unwrap();
         assert_rejected(auth.enable().await, ErrorKind::AuthRefused);
         // Whether there is a role of that name at first differs between versions.
-        let role = auth.role_add("root").await;
+        let role = auth.add_role("root").await;
         if let Err(error) = role {
             assert_eq!(error.kind(), ErrorKind::RoleExists);
         }
-        auth.user_grant_role("root", "root").await.unwrap();
-        auth.user_change_password("root", "hush-secret")
-            .await
-            .unwrap();
-        auth.user_add("ann", "hush-pw").await.unwrap();
-        auth.role_add("r").await.unwrap();
-        let grant = auth.role_grant_permission("r", Permission::read("k"));
+        auth.grant_role("root", "root").await.unwrap();
+        auth.change_password("root", "hush-secret").await.unwrap();
+        auth.add_user("ann", "hush-pw").await.unwrap();
+        auth.add_role("r").await.unwrap();
+        let grant = auth.grant_permission("r", Permission::read("k"));
         grant.await.unwrap();
-        auth.user_grant_role("ann", "r").await.unwrap();
+        auth.grant_role("ann", "r").await.unwrap();
         client.put("k", "v").await.unwrap();
 
         auth.enable().await.unwrap();
         assert_rejected(client.get("k").await, ErrorKind::TokenMissing);
         assert_rejected(client.put("k", "w").await, ErrorKind::TokenMissing);
-        assert_rejected(auth.user_list().await, ErrorKind::TokenMissing);
+        assert_rejected(auth.list_users().await, ErrorKind::TokenMissing);
         assert_rejected(auth.disable().await, ErrorKind::TokenMissing);
         let told = etcd
             .etcdctl(["--user=ann:hush-pw", "get", "k"])
@@ -283,16 +278,16 @@ async fn as_root(etcd: &Etcd, modern: bool) {
     let ann = login("ann", "hush-pw").await;
     assert_eq!(ann.get("k").string().await.unwrap().unwrap(), "v");
     assert_rejected(ann.put("k", "w").await, ErrorKind::PermissionDenied);
-    assert_rejected(ann.auth().user_list().await, ErrorKind::PermissionDenied);
+    assert_rejected(ann.auth().list_users().await, ErrorKind::PermissionDenied);
     assert_rejected(ann.auth().disable().await, ErrorKind::PermissionDenied);
-    assert_eq!(ann.auth().user_get("ann").await.unwrap().roles, ["r"]);
+    assert_eq!(ann.auth().get_user("ann").await.unwrap().roles, ["r"]);
     assert_upkeep(&ann, ErrorKind::PermissionDenied).await;
     assert_upkeep(&connect(etcd).await, ErrorKind::TokenMissing).await;
 
     let root = login("root", "hush-secret").await;
     assert_status(&root, modern, true).await;
     assert_eq!(
-        root.auth().user_list().await.unwrap().users,
+        root.auth().list_users().await.unwrap().users,
         ["ann", "root"]
     );
     let mut snapshot = root.maintenance().snapshot();
@@ -335,10 +330,10 @@ async fn a_password_is_changed_by_its_hash() {
         let client = connect(&etcd).await;
         let auth = client.auth();
         // Some versions have the role from the start.
-        let _ = auth.role_add("root").await;
-        auth.user_add("root", "hush-old").await.unwrap();
-        auth.user_grant_role("root", "root").await.unwrap();
-        let change = UserChangePassword::hashed("root", HASH);
+        let _ = auth.add_role("root").await;
+        auth.add_user("root", "hush-old").await.unwrap();
+        auth.grant_role("root", "root").await.unwrap();
+        let change = ChangePassword::hashed("root", HASH);
         client.run(change).await.unwrap();
         auth.enable().await.unwrap();
         let login = |password: &str| {

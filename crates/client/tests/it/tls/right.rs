@@ -154,9 +154,9 @@ async fn the_example_with_tls_and_a_password_runs() {
             .expect("a client");
         let auth = client.auth();
         // Some versions have the role from the start.
-        let _ = auth.role_add("root").await;
-        auth.user_add("root", "hush-root").await.expect("a user");
-        auth.user_grant_role("root", "root").await.expect("a role");
+        let _ = auth.add_role("root").await;
+        auth.add_user("root", "hush-root").await.expect("a user");
+        auth.grant_role("root", "root").await.expect("a role");
         auth.enable().await.expect("it is switched on");
         let ca = world.file(&world.authority.pem);
         let ca = ca.to_str().expect("the folder's name is text");

@@ -15,14 +15,14 @@ const PASSWORD: &str = "hunter2";
 async fn enable(etcd: &Etcd) {
     let auth = connect(etcd).await.auth();
     // Some versions have the role from the start.
-    let _ = auth.role_add("root").await;
-    auth.user_add("root", PASSWORD).await.unwrap();
-    auth.user_grant_role("root", "root").await.unwrap();
-    auth.role_add("own").await.unwrap();
+    let _ = auth.add_role("root").await;
+    auth.add_user("root", PASSWORD).await.unwrap();
+    auth.grant_role("root", "root").await.unwrap();
+    auth.add_role("own").await.unwrap();
     let all = Permission::read_write("own/").prefix();
-    auth.role_grant_permission("own", all).await.unwrap();
-    auth.user_add("ann", PASSWORD).await.unwrap();
-    auth.user_grant_role("ann", "own").await.unwrap();
+    auth.grant_permission("own", all).await.unwrap();
+    auth.add_user("ann", PASSWORD).await.unwrap();
+    auth.grant_role("ann", "own").await.unwrap();
     auth.enable().await.unwrap();
 }
 
@@ -59,7 +59,7 @@ async fn who_may_not_read_may_not_watch() {
         // What is taken away is seen at the next reconnect at the latest; nothing is told that
         // may not be.
         root.auth()
-            .role_revoke_permission("own", "own/")
+            .revoke_permission("own", "own/")
             .prefix()
             .await
             .unwrap();
@@ -80,7 +80,7 @@ async fn outlives(etcd: &Etcd, changes_users: bool) {
         if changes_users {
             // Tokens know the revision of users and roles that they were made at.
             let name = format!("user-{round}");
-            root.auth().user_add(name, "pw").await.unwrap();
+            root.auth().add_user(name, "pw").await.unwrap();
         } else {
             // A simple token of one second is forgotten after it.
             tokio::time::sleep(Duration::from_millis(1_500)).await;

@@ -128,12 +128,12 @@ impl Stage {
             .connect_lazy()?;
         let auth = client.auth();
         for user in [ROOT, WATCHER] {
-            auth.user_add(user, user).await?;
-            auth.role_add(user).await?;
-            auth.user_grant_role(user, user).await?;
+            auth.add_user(user, user).await?;
+            auth.add_role(user).await?;
+            auth.grant_role(user, user).await?;
         }
         let all = Permission::read_write("").all_keys();
-        auth.role_grant_permission(WATCHER, all).await?;
+        auth.grant_permission(WATCHER, all).await?;
         auth.enable().await?;
         Ok(())
     }

@@ -113,7 +113,7 @@ pub(super) async fn move_leader(client: &Client, members: &[Etcd], first: usize)
 /// That they also end by themselves, 3 s after their last use, is not counted.
 pub(super) async fn revoke(desk: Desk, client: Client) -> io::Result<()> {
     while desk.pause(Duration::from_secs(5)).await {
-        let changed = client.auth().user_change_password(WATCHER, WATCHER).await;
+        let changed = client.auth().change_password(WATCHER, WATCHER).await;
         if changed.is_ok() {
             desk.note("revoked tokens", String::new());
         }

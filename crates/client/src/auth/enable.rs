@@ -14,11 +14,11 @@ use crate::kv::{ResponseHeader, header, plain_request};
 /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#enabling-authentication>.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct AuthEnable {
+pub struct EnableAuth {
     wire: pb::AuthEnableRequest,
 }
 
-impl AuthEnable {
+impl EnableAuth {
     /// Switches it on.
     pub fn new() -> Self {
         Self::default()
@@ -26,18 +26,18 @@ impl AuthEnable {
 }
 
 plain_request! {
-    AuthEnable: AuthEnable, repeatable: false,
+    EnableAuth: AuthEnable, repeatable: false,
     |answer: pb::AuthEnableResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 /// Switches authentication off. Users and roles are kept.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct AuthDisable {
+pub struct DisableAuth {
     wire: pb::AuthDisableRequest,
 }
 
-impl AuthDisable {
+impl DisableAuth {
     /// Switches it off.
     pub fn new() -> Self {
         Self::default()
@@ -45,7 +45,7 @@ impl AuthDisable {
 }
 
 plain_request! {
-    AuthDisable: AuthDisable, repeatable: false,
+    DisableAuth: AuthDisable, repeatable: false,
     |answer: pb::AuthDisableResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
