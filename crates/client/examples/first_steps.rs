@@ -18,7 +18,7 @@ pub(crate) async fn run(endpoints: &str) -> Result<(), etcdex::Error> {
     println!("jobs/1 is {:?}", client.get("jobs/1").string().await?);
 
     let mut jobs = client.list("jobs/");
-    while let Some(job) = jobs.next().await? {
+    while let Some(job) = jobs.try_next().await? {
         println!("{:?} = {:?}", job.key_str(), job.value_str());
     }
 

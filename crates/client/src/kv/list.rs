@@ -24,12 +24,12 @@ const PAGE: u64 = 1_000;
 /// revision is compacted meanwhile, it ends with [`ErrorKind::Compacted`]. If another cluster
 /// answers meanwhile, it ends with [`ErrorKind::ClusterMismatch`].
 ///
-/// It is a [`Stream`], and [`next`](List::next) needs no other crate.
+/// It is a [`Stream`], and [`try_next`](List::try_next) needs no other crate.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
 /// let mut list = client.list("jobs/");
-/// while let Some(kv) = list.next().await? {
+/// while let Some(kv) = list.try_next().await? {
 ///     println!("{:?} was changed at {}", kv.key, kv.mod_revision);
 /// }
 /// # Ok(())
@@ -140,7 +140,7 @@ impl List {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Option<KeyValue>, Error> {
+    pub async fn try_next(&mut self) -> Result<Option<KeyValue>, Error> {
         let next = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await;
         next.transpose()
     }

@@ -25,7 +25,7 @@ use crate::transport::Failure;
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
 /// let mut chunks = client.get("jobs/").prefix().stream();
-/// while let Some(chunk) = chunks.next().await? {
+/// while let Some(chunk) = chunks.try_next().await? {
 ///     println!("{} more", chunk.kvs.len());
 /// }
 /// # Ok(())
@@ -59,7 +59,7 @@ impl GetStream {
     /// # Retries
     /// Before the first chunk those of a get, all within the time-out of a call. After it none:
     /// what came was of a revision that only the last chunk tells.
-    pub async fn next(&mut self) -> Result<Option<GetResponse>, Error> {
+    pub async fn try_next(&mut self) -> Result<Option<GetResponse>, Error> {
         self.messages.next().await
     }
 }

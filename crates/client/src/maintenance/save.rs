@@ -34,7 +34,7 @@ const AHEAD: usize = 16;
 /// `etcdutl snapshot restore` takes the file.
 ///
 /// # Errors
-/// Those of [`Snapshot::next`], [`Corrupt`](ErrorKind::Corrupt) when the SHA-256 is wrong, and
+/// Those of [`Snapshot::try_next`], [`Corrupt`](ErrorKind::Corrupt) when the SHA-256 is wrong, and
 /// [`File`](ErrorKind::File) when the file cannot be written, with the cause in the text and as
 /// the source. After an error, the target is as it was.
 ///
@@ -43,7 +43,7 @@ const AHEAD: usize = 16;
 /// come: then the file may still be put in place, whole and checked.
 ///
 /// # Retries
-/// Those of [`Snapshot::next`].
+/// Those of [`Snapshot::try_next`].
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -129,7 +129,7 @@ impl SnapshotTo {
 
     /// Whether all chunks have come and gone to the writer.
     async fn receive(&mut self, pieces: &mpsc::Sender<Piece>) -> Result<bool, Error> {
-        while let Some(chunk) = self.snapshot.next().await? {
+        while let Some(chunk) = self.snapshot.try_next().await? {
             if pieces.send(Piece::Chunk(chunk)).await.is_err() {
                 return Ok(false);
             }

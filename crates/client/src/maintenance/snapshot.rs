@@ -29,7 +29,7 @@ pub(super) const SEAL: u64 = 32;
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
 /// let mut snapshot = client.maintenance().snapshot();
-/// while let Some(chunk) = snapshot.next().await? {
+/// while let Some(chunk) = snapshot.try_next().await? {
 ///     println!("{} bytes, {:?} to go", chunk.len(), snapshot.remaining());
 /// }
 /// # Ok(())
@@ -78,7 +78,7 @@ impl Snapshot {
     ///
     /// # Retries
     /// Before the first chunk like a read, after it none: another copy would be a different one.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    pub async fn try_next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let chunk = match self.messages.next().await? {
                 Some(reply) => self.take(reply).map(Some),

@@ -52,9 +52,13 @@ async fn it_waits_for_calls_and_takes_no_new_ones() {
     let error = client.get("k").await.expect_err("it is closing");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
-    let error = client.list("k").next().await.expect_err("it is closing");
+    let error = client
+        .list("k")
+        .try_next()
+        .await
+        .expect_err("it is closing");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
-    let error = client.get("k").stream().next().await;
+    let error = client.get("k").stream().try_next().await;
     assert_eq!(error.expect_err("closing").kind(), ErrorKind::Closed);
     assert!(!closing.is_finished());
     let begun = Instant::now();

@@ -190,7 +190,7 @@ async fn it_is_asked_for_again_only_before_the_first_chunk() {
         let mut snapshot = peers.client().await.maintenance().snapshot();
         let mut chunks = 0;
         let end = loop {
-            match snapshot.next().await {
+            match snapshot.try_next().await {
                 Ok(Some(_)) => chunks += 1,
                 Ok(None) => break None,
                 Err(error) => break Some(error.kind()),

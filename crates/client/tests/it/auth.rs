@@ -291,7 +291,7 @@ async fn as_root(etcd: &Etcd, modern: bool) {
         ["ann", "root"]
     );
     let mut snapshot = root.maintenance().snapshot();
-    while snapshot.next().await.unwrap().is_some() {}
+    while snapshot.try_next().await.unwrap().is_some() {}
     assert_eq!(snapshot.remaining(), Some(0));
     root.auth().disable().await.unwrap();
 }
@@ -300,7 +300,7 @@ async fn as_root(etcd: &Etcd, modern: bool) {
 /// words and with a code of their own.
 async fn assert_upkeep(client: &Client, kind: ErrorKind) {
     let maintenance = client.maintenance();
-    assert_rejected(maintenance.snapshot().next().await, kind);
+    assert_rejected(maintenance.snapshot().try_next().await, kind);
     assert_rejected(maintenance.defragment().await, kind);
     assert_rejected(maintenance.hash().await, kind);
     assert_rejected(maintenance.hash_kv(0).await, kind);

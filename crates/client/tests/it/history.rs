@@ -126,12 +126,15 @@ async fn a_list_whose_revision_is_compacted_ends_with_an_error() {
             client.put(key, "old").await.unwrap();
         }
         let mut list = client.list("k").page(2);
-        assert!(list.next().await.unwrap().is_some());
+        assert!(list.try_next().await.unwrap().is_some());
         let put = client.put("k3", "new").await.unwrap();
         client.compact(put.header.revision).await.unwrap();
-        assert!(list.next().await.unwrap().is_some(), "it was read before");
-        assert_gone(list.next().await);
-        assert!(list.next().await.unwrap().is_none(), "it has ended");
+        assert!(
+            list.try_next().await.unwrap().is_some(),
+            "it was read before"
+        );
+        assert_gone(list.try_next().await);
+        assert!(list.try_next().await.unwrap().is_none(), "it has ended");
     })
     .await;
 }

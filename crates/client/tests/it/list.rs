@@ -6,7 +6,7 @@ use crate::stage::{each, keys, values};
 
 async fn collect(list: &mut List) -> Result<Vec<KeyValue>, Error> {
     let mut all = Vec::new();
-    while let Some(kv) = list.next().await? {
+    while let Some(kv) = list.try_next().await? {
         all.push(kv);
     }
     Ok(all)
@@ -93,7 +93,7 @@ async fn short_lists() {
     each(|stage| async move {
         let inside = stage.inside();
         let mut list = inside.list("");
-        assert!(list.next().await.unwrap().is_none());
+        assert!(list.try_next().await.unwrap().is_none());
         assert!(
             list.header().is_some(),
             "an empty range has a revision, too"
@@ -121,10 +121,10 @@ async fn all_pages_are_of_one_moment() {
         fill(&inside, 300).await;
         let before = inside.get("k").prefix().await.unwrap();
         let mut list = inside.list("k").page(50);
-        let mut found = vec![list.next().await.unwrap().unwrap()];
+        let mut found = vec![list.try_next().await.unwrap().unwrap()];
         // From here on the first page is settled; everything changes between any two others.
         let mut round = 0;
-        while let Some(kv) = list.next().await.unwrap() {
+        while let Some(kv) = list.try_next().await.unwrap() {
             if found.len() % 50 == 0 {
                 round += 1;
                 let put = inside.put(format!("k{:05}x", found.len() + 60), "new");
@@ -203,14 +203,14 @@ async fn a_page_that_is_too_large_is_read_in_smaller_ones() {
         let mut list = client.list("k");
         let mut count = 0;
         let error = loop {
-            match list.next().await {
+            match list.try_next().await {
                 Ok(kv) => count += usize::from(kv.is_some()),
                 Err(error) => break error,
             }
         };
         assert_eq!(error.kind(), ErrorKind::MessageTooLarge);
         assert_eq!(count, 6, "what comes before it was given");
-        assert!(list.next().await.unwrap().is_none());
+        assert!(list.try_next().await.unwrap().is_none());
     })
     .await;
 }

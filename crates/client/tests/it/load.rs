@@ -42,7 +42,7 @@ async fn a_range_of_a_hundred_megabytes() {
     }
     let mut list = client.list("k").page(16);
     let mut number = 0;
-    while let Some(kv) = list.next().await.unwrap() {
+    while let Some(kv) = list.try_next().await.unwrap() {
         assert!(kv == get.kvs[number], "pair {number}");
         number += 1;
     }
@@ -55,7 +55,7 @@ async fn a_range_of_a_hundred_megabytes() {
         .timeout(DEADLINE);
     let mut list = careful.connect().await.unwrap().list("k");
     let mut number = 0;
-    while let Some(kv) = list.next().await.unwrap() {
+    while let Some(kv) = list.try_next().await.unwrap() {
         assert!(kv == get.kvs[number], "pair {number}");
         number += 1;
     }

@@ -157,7 +157,7 @@ async fn act(
         Action::List(prefix) => {
             let mut list = client.list(prefix.clone()).page(2);
             let mut found = Vec::new();
-            while let Some(kv) = list.next().await.map_err(wrong)? {
+            while let Some(kv) = list.try_next().await.map_err(wrong)? {
                 found.push(kv);
             }
             prop_assert_eq!(told(&found), selected(model, &Keys::Prefix(prefix)));

@@ -46,7 +46,7 @@ async fn just_the_keys_that_have_it() {
 
             let mut list = client.list(prefix).page(2);
             let mut found = Vec::new();
-            while let Some(kv) = list.next().await.unwrap() {
+            while let Some(kv) = list.try_next().await.unwrap() {
                 found.push(kv.key);
             }
             assert_eq!(found, expected, "{prefix:?}");

@@ -94,7 +94,7 @@ async fn no_text_has_them() {
             texts.reply(client.run(get()).await);
             let mut list = client.list(KEY);
             texts.debug(&list);
-            texts.reply(list.next().await);
+            texts.reply(list.try_next().await);
             texts.debug(&list);
             texts.reply(client.run(txn.clone()).await);
             texts.reply(client.txn().then(get()).then(delete()).await);

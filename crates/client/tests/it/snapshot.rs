@@ -117,14 +117,14 @@ async fn the_stream_is_the_file() {
         let mut snapshot = client.maintenance().snapshot();
         assert_eq!((snapshot.received(), snapshot.remaining()), (0, None));
         let mut whole = Vec::new();
-        while let Some(chunk) = snapshot.next().await.unwrap() {
+        while let Some(chunk) = snapshot.try_next().await.unwrap() {
             whole.extend_from_slice(&chunk);
             assert_eq!(snapshot.received(), whole.len() as u64);
         }
         assert_eq!(snapshot.remaining(), Some(0));
         let modern = etcd.version().is_at_least(3, 6);
         assert_eq!(snapshot.version().is_some(), modern);
-        assert_eq!(snapshot.next().await.unwrap(), None);
+        assert_eq!(snapshot.try_next().await.unwrap(), None);
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("etcd.db");

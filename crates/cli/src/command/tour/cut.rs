@@ -157,7 +157,7 @@ async fn proof(
 ) -> Result<(HashSet<String>, i64), Failure> {
     let (mut there, mut last) = (HashSet::new(), 0);
     let mut list = client.list(KEYS);
-    while let Some(kv) = list.next().await? {
+    while let Some(kv) = list.try_next().await? {
         last = last.max(kv.mod_revision);
         if kv.key == kv.value {
             there.extend(kv.key_str().map(str::to_owned));
