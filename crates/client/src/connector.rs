@@ -17,7 +17,7 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 
 /// The future of a byte stream.
-pub type Connecting =
+pub type ConnectFuture =
     Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send + 'static>>;
 
 /// Opens the byte stream to an endpoint.
@@ -34,13 +34,13 @@ pub type Connecting =
 /// that speaks TLS by itself belongs to an `http` endpoint.
 ///
 /// ```
-/// use etcdex::{Address, ByteStream, Connecting, Connector, Endpoint};
+/// use etcdex::{Address, ByteStream, ConnectFuture, Connector, Endpoint};
 ///
 /// /// Goes to one fixed address, whatever the endpoint says.
 /// struct Tunnel;
 ///
 /// impl Connector for Tunnel {
-///     fn connect(&self, _endpoint: &Endpoint) -> Connecting {
+///     fn connect(&self, _endpoint: &Endpoint) -> ConnectFuture {
 ///         Box::pin(async {
 ///             let socket = tokio::net::TcpStream::connect("127.0.0.1:2379").await?;
 ///             Ok(Box::new(socket) as Box<dyn ByteStream>)
@@ -50,5 +50,5 @@ pub type Connecting =
 /// ```
 pub trait Connector: Send + Sync + 'static {
     /// Starts to connect to `endpoint`.
-    fn connect(&self, endpoint: &Endpoint) -> Connecting;
+    fn connect(&self, endpoint: &Endpoint) -> ConnectFuture;
 }

@@ -84,7 +84,7 @@ mod watch;
 pub use call::{Call, Request};
 pub use client::{Client, ClientStatus, Closed, EndpointState, EndpointStatus, TokenState};
 pub use config::{Builder, WatchLimits};
-pub use connector::{ByteStream, Connecting, Connector};
+pub use connector::{ByteStream, ConnectFuture, Connector};
 pub use credentials::{Token, TokenFuture, TokenProvider};
 pub use endpoint::{Address, DEFAULT_PORT, Endpoint, IntoEndpoints};
 pub use error::{Code, Error, ErrorKind, Outcome};

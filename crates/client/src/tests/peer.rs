@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use prost::Message;
 use tokio::io::DuplexStream;
 
-use crate::{Builder, ByteStream, Client, Connecting, Connector, Endpoint};
+use crate::{Builder, ByteStream, Client, ConnectFuture, Connector, Endpoint};
 
 /// What a test does with a new connection to one endpoint: its number, from 0, and the stream.
 type Script =
@@ -69,7 +69,7 @@ impl Peers {
 }
 
 impl Connector for Peers {
-    fn connect(&self, endpoint: &Endpoint) -> Connecting {
+    fn connect(&self, endpoint: &Endpoint) -> ConnectFuture {
         let mut scripts = self.lock();
         let Some((script, count)) = scripts.get_mut(endpoint.url()) else {
             return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::connector::{ByteStream, Connecting, Connector};
+use crate::connector::{ByteStream, ConnectFuture, Connector};
 use crate::endpoint::{Address, Endpoint};
 
 /// Connects over TCP or a unix socket, as the endpoint says.
@@ -39,7 +39,7 @@ impl SocketConnector {
 }
 
 impl Connector for SocketConnector {
-    fn connect(&self, endpoint: &Endpoint) -> Connecting {
+    fn connect(&self, endpoint: &Endpoint) -> ConnectFuture {
         let (bind, nodelay) = (self.bind_address, self.nodelay);
         match endpoint.address().clone() {
             Address::Tcp { host, port } => {

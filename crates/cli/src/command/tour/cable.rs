@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use etcdex::{Address, ByteStream, Connecting, Connector, Endpoint};
+use etcdex::{Address, ByteStream, ConnectFuture, Connector, Endpoint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -62,7 +62,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Connector for Cable {
-    fn connect(&self, endpoint: &Endpoint) -> Connecting {
+    fn connect(&self, endpoint: &Endpoint) -> ConnectFuture {
         let cable = self.clone();
         let address = endpoint.address().clone();
         Box::pin(async move { Ok(cable.attach(open(address).await?)) })

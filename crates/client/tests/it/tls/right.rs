@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use etcdex::{ByteStream, Connecting, Connector, Endpoint, TlsConfig};
+use etcdex::{ByteStream, ConnectFuture, Connector, Endpoint, TlsConfig};
 use etcdex_testkit::Binary;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -117,7 +117,7 @@ async fn danger_takes_every_certificate() {
 struct Tunnel(std::net::SocketAddr);
 
 impl Connector for Tunnel {
-    fn connect(&self, _endpoint: &Endpoint) -> Connecting {
+    fn connect(&self, _endpoint: &Endpoint) -> ConnectFuture {
         let address = self.0;
         Box::pin(async move {
             let stream = tokio::net::TcpStream::connect(address).await?;
