@@ -18,28 +18,33 @@
 //! Each request is also a value of its own, for [`Client::run`](crate::Client::run).
 
 mod alarm;
+#[cfg(feature = "snapshot")]
+mod checksum;
+mod defragment;
 mod downgrade;
 mod hash;
+mod move_leader;
 #[cfg(feature = "snapshot")]
 mod save;
-#[cfg(feature = "snapshot")]
-mod seal;
 mod snapshot;
 mod status;
-mod upkeep;
 
 use std::fmt;
 
+use etcdex_proto::etcdserverpb as pb;
+
 pub use self::alarm::{ActivateAlarm, Alarm, AlarmResponse, AlarmType, Alarms, DisarmAlarm};
+pub use self::defragment::Defragment;
 pub use self::downgrade::{Downgrade, DowngradeResponse};
 pub use self::hash::{Hash, HashKv, HashKvResponse, HashResponse};
+pub use self::move_leader::MoveLeader;
 #[cfg(feature = "snapshot")]
 pub use self::save::{SavedSnapshot, SnapshotProgress, SnapshotTo};
 pub use self::snapshot::Snapshot;
 pub use self::status::{DowngradeInfo, Status, StatusResponse};
-pub use self::upkeep::{Defragment, MaintenanceResponse, MoveLeader};
 use crate::call::{Call, Scope};
 use crate::error::Error;
+use crate::kv::{ResponseHeader, header};
 
 /// The client's handle to the upkeep of the cluster; made by
 /// [`Client::maintenance`](crate::Client::maintenance).
@@ -145,5 +150,21 @@ impl Maintenance {
 impl fmt::Debug for Maintenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Maintenance").finish_non_exhaustive()
+    }
+}
+
+/// The reply to a [`Defragment`] and a [`MoveLeader`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct MaintenanceResponse {
+    /// Who answered. etcd leaves it out of these replies: all of it is 0.
+    pub header: ResponseHeader,
+}
+
+impl MaintenanceResponse {
+    fn of(answered: Option<pb::ResponseHeader>) -> Self {
+        Self {
+            header: header(answered),
+        }
     }
 }

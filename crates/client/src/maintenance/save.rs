@@ -10,7 +10,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::seal::Seal;
+use super::checksum::Checksum;
 use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::kv::refuse;
@@ -100,21 +100,21 @@ impl SnapshotTo {
     }
 
     async fn run(mut self) -> Result<SavedSnapshot, Error> {
-        let draft = Draft::beside(&self.path).map_err(|error| self.snapshot.end(error))?;
+        let partial = PartialFile::beside(&self.path).map_err(|error| self.snapshot.end(error))?;
         let target = self.path.clone();
         let checked = tokio::task::spawn_blocking(move || check_target(&target)).await;
         checked
             .unwrap_or_else(|cause| Err(failed("the check of the target has ended", cause)))
             .map_err(|error| self.snapshot.end(error))?;
         let (pieces, writer) = mpsc::channel(AHEAD);
-        let writer = tokio::task::spawn_blocking(move || draft.write(writer));
+        let writer = tokio::task::spawn_blocking(move || partial.write(writer));
         let received = self.receive(&pieces).await;
         if matches!(received, Ok(true)) {
             // A writer that takes no more has failed, and says why below.
             let _ = pieces.send(Piece::End).await;
         }
         drop(pieces);
-        // Also after an error: the draft is gone before the caller hears of it.
+        // Also after an error: the partial is gone before the caller hears of it.
         let written = writer
             .await
             .unwrap_or_else(|cause| Err(failed("the writer of the file has ended", cause)));
@@ -169,22 +169,22 @@ enum Piece {
 }
 
 /// A file to be, under another name; gone when it is dropped without having become one.
-struct Draft {
+struct PartialFile {
     target: PathBuf,
     path: PathBuf,
     exists: bool,
 }
 
-impl Draft {
+impl PartialFile {
     fn beside(target: &Path) -> Result<Self, Error> {
         let Some(name) = target.file_name() else {
             return Err(refuse("the path of the snapshot does not name a file").error);
         };
-        let mut draft = std::ffi::OsString::from(".");
-        draft.push(name);
-        draft.push(format!(".{:016x}.part", fastrand::u64(..)));
+        let mut name_of_partial = std::ffi::OsString::from(".");
+        name_of_partial.push(name);
+        name_of_partial.push(format!(".{:016x}.part", fastrand::u64(..)));
         Ok(Self {
-            path: target.with_file_name(draft),
+            path: target.with_file_name(name_of_partial),
             target: target.to_owned(),
             exists: false,
         })
@@ -195,14 +195,14 @@ impl Draft {
     fn write(mut self, mut pieces: mpsc::Receiver<Piece>) -> Result<bool, Error> {
         let mut file = self.create().map_err(unwritten)?;
         self.exists = true;
-        let mut seal = Seal::new();
+        let mut checksum = Checksum::new();
         while let Some(piece) = pieces.blocking_recv() {
             match piece {
                 Piece::Chunk(chunk) => {
                     file.write_all(&chunk).map_err(unwritten)?;
-                    seal.update(&chunk);
+                    checksum.update(&chunk);
                 }
-                Piece::End if seal.holds() => return self.finish(&file).map_err(unwritten),
+                Piece::End if checksum.holds() => return self.finish(&file).map_err(unwritten),
                 Piece::End => return Err(corrupt()),
             }
         }
@@ -266,7 +266,7 @@ fn check_target(target: &Path) -> Result<(), Error> {
     }
 }
 
-impl Drop for Draft {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         if self.exists {
             // What cannot be removed is at least not under the name of a snapshot.

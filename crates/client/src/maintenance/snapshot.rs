@@ -14,7 +14,7 @@ use crate::method::Method;
 use crate::transport::{Failure, frame};
 
 /// How many bytes the checksum behind the database has: a SHA-256.
-pub(super) const SEAL: u64 = 32;
+pub(super) const CHECKSUM_LEN: u64 = 32;
 
 /// A copy of a member's database, as a stream of chunks.
 ///
@@ -154,7 +154,11 @@ impl Count {
     fn take(&mut self, length: usize, remaining: u64) -> Result<(), Error> {
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         match self.remaining {
-            None => self.total = length.saturating_add(remaining).saturating_add(SEAL),
+            None => {
+                self.total = length
+                    .saturating_add(remaining)
+                    .saturating_add(CHECKSUM_LEN);
+            }
             // Only the checksum comes behind the database.
             Some(0) if remaining == 0 => {}
             Some(before) if before.checked_sub(length) == Some(remaining) => {}

@@ -2,18 +2,18 @@
 
 use sha2::{Digest, Sha256};
 
-use super::snapshot::SEAL;
+use super::snapshot::CHECKSUM_LEN;
 
-const LENGTH: usize = SEAL as usize;
+const LENGTH: usize = CHECKSUM_LEN as usize;
 
 /// The SHA-256 of all bytes but the last 32, which have to be that SHA-256.
-pub(super) struct Seal {
+pub(super) struct Checksum {
     digest: Sha256,
     /// The last bytes so far: never more than a checksum has.
     tail: Vec<u8>,
 }
 
-impl Seal {
+impl Checksum {
     pub(super) fn new() -> Self {
         Self {
             digest: Sha256::new(),
@@ -42,24 +42,24 @@ mod tests {
     use super::*;
 
     fn holds(bytes: &[u8], chunk: usize) -> bool {
-        let mut seal = Seal::new();
-        bytes.chunks(chunk).for_each(|part| seal.update(part));
-        seal.holds()
+        let mut checksum = Checksum::new();
+        bytes.chunks(chunk).for_each(|part| checksum.update(part));
+        checksum.holds()
     }
 
     #[test]
-    fn a_seal_holds_however_the_bytes_come() {
+    fn a_checksum_holds_however_the_bytes_are_cut() {
         let body: Vec<u8> = (0..1_000_u32).map(|n| n.to_le_bytes()[0]).collect();
-        let sealed = [&body[..], &Sha256::digest(&body)[..]].concat();
+        let whole = [&body[..], &Sha256::digest(&body)[..]].concat();
         for chunk in [1, 2, 31, 32, 33, 64, 999, 1_000, 1_031, 1_032] {
-            assert!(holds(&sealed, chunk), "{chunk}");
+            assert!(holds(&whole, chunk), "{chunk}");
             for place in [0, 500, 999, 1_000, 1_031] {
-                let mut flipped = sealed.clone();
+                let mut flipped = whole.clone();
                 flipped[place] ^= 1;
                 assert!(!holds(&flipped, chunk), "{chunk} {place}");
             }
-            assert!(!holds(&sealed[1..], chunk), "{chunk}");
-            assert!(!holds(&sealed[..1_031], chunk), "{chunk}");
+            assert!(!holds(&whole[1..], chunk), "{chunk}");
+            assert!(!holds(&whole[..1_031], chunk), "{chunk}");
         }
         assert!(!holds(&[], 1));
         assert!(!holds(&[0; 31], 1));
