@@ -58,7 +58,7 @@ impl Alarm {
     }
 }
 
-/// The reply to [`Alarms`], [`ActivateAlarm`] and [`DisarmAlarm`].
+/// The reply to [`ListAlarms`], [`ActivateAlarm`] and [`DisarmAlarm`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct AlarmResponse {
@@ -84,11 +84,11 @@ impl AlarmResponse {
 /// Lists the alarms that are raised in the cluster, of all members and types.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct Alarms {
+pub struct ListAlarms {
     wire: pb::AlarmRequest,
 }
 
-impl Alarms {
+impl ListAlarms {
     /// Lists them.
     pub fn new() -> Self {
         Self {
@@ -100,14 +100,14 @@ impl Alarms {
     }
 }
 
-impl Default for Alarms {
+impl Default for ListAlarms {
     fn default() -> Self {
         Self::new()
     }
 }
 
 plain_request! {
-    Alarms: Alarm, repeatable: true,
+    ListAlarms: Alarm, repeatable: true,
     |answer: pb::AlarmResponse| -> AlarmResponse { AlarmResponse::of(answer) }
 }
 
@@ -146,7 +146,7 @@ pub struct DisarmAlarm {
 }
 
 impl DisarmAlarm {
-    /// Puts out the alarm of one member and one type, as [`Alarms`] lists it.
+    /// Puts out the alarm of one member and one type, as [`ListAlarms`] lists it.
     pub fn new(member_id: u64, alarm_type: AlarmType) -> Self {
         Self {
             wire: pb::AlarmRequest {

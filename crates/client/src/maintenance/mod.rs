@@ -33,7 +33,7 @@ use std::fmt;
 
 use etcdex_proto::etcdserverpb as pb;
 
-pub use self::alarm::{ActivateAlarm, Alarm, AlarmResponse, AlarmType, Alarms, DisarmAlarm};
+pub use self::alarm::{ActivateAlarm, Alarm, AlarmResponse, AlarmType, DisarmAlarm, ListAlarms};
 pub use self::defragment::Defragment;
 pub use self::downgrade::{Downgrade, DowngradeResponse};
 pub use self::hash::{Hash, HashKv, HashKvResponse, HashResponse};
@@ -63,9 +63,9 @@ impl Maintenance {
         Self { scope }
     }
 
-    /// Lists the alarms that are raised in the cluster: see [`Alarms`].
-    pub fn alarms(&self) -> Call<Alarms> {
-        self.call(Alarms::new())
+    /// Lists the alarms that are raised in the cluster: see [`ListAlarms`].
+    pub fn list_alarms(&self) -> Call<ListAlarms> {
+        self.call(ListAlarms::new())
     }
 
     /// Raises an alarm: see [`ActivateAlarm`].
@@ -81,10 +81,10 @@ impl Maintenance {
     /// Puts out all alarms that are raised now, one after another, and tells which.
     ///
     /// # Errors
-    /// Those of [`alarms`](Self::alarms) and [`disarm_alarm`](Self::disarm_alarm); alarms
+    /// Those of [`list_alarms`](Self::list_alarms) and [`disarm_alarm`](Self::disarm_alarm); alarms
     /// before the one that failed are out.
     pub async fn disarm_all_alarms(&self) -> Result<Vec<Alarm>, Error> {
-        let alarms = self.alarms().await?.alarms;
+        let alarms = self.list_alarms().await?.alarms;
         for alarm in &alarms {
             self.disarm_alarm(alarm.member_id, alarm.alarm_type).await?;
         }
@@ -117,17 +117,17 @@ impl Maintenance {
     }
 
     /// Asks whether the cluster could go back to a version: see [`Downgrade::validate`].
-    pub fn downgrade_validate(&self, version: impl Into<String>) -> Call<Downgrade> {
+    pub fn validate_downgrade(&self, version: impl Into<String>) -> Call<Downgrade> {
         self.call(Downgrade::validate(version))
     }
 
     /// Lets the cluster go back to a version: see [`Downgrade::enable`].
-    pub fn downgrade_enable(&self, version: impl Into<String>) -> Call<Downgrade> {
+    pub fn enable_downgrade(&self, version: impl Into<String>) -> Call<Downgrade> {
         self.call(Downgrade::enable(version))
     }
 
-    /// Ends what [`downgrade_enable`](Self::downgrade_enable) began: see [`Downgrade::cancel`].
-    pub fn downgrade_cancel(&self) -> Call<Downgrade> {
+    /// Ends what [`enable_downgrade`](Self::enable_downgrade) began: see [`Downgrade::cancel`].
+    pub fn cancel_downgrade(&self) -> Call<Downgrade> {
         self.call(Downgrade::cancel())
     }
 

@@ -95,7 +95,7 @@ async fn alarms() {
     each_alone(&["--quota-backend-bytes=4194304"], |etcd| async move {
         let client = connect(&etcd).await;
         let maintenance = client.maintenance();
-        assert!(maintenance.alarms().await.unwrap().alarms.is_empty());
+        assert!(maintenance.list_alarms().await.unwrap().alarms.is_empty());
         assert!(maintenance.disarm_all_alarms().await.unwrap().is_empty());
 
         // etcd raises this one by itself.
@@ -105,7 +105,7 @@ async fn alarms() {
             }
         };
         assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
-        let raised = maintenance.alarms().await.unwrap();
+        let raised = maintenance.list_alarms().await.unwrap();
         let id = maintenance.status().await.unwrap().header.member_id;
         let told = etcd.version().is_at_least(3, 5);
         assert_eq!(raised.header.member_id, if told { id } else { 0 });
@@ -122,10 +122,10 @@ async fn alarms() {
         // That of another member is none that is raised.
         let other = maintenance.disarm_alarm(id ^ 1, AlarmType::NoSpace).await;
         assert!(other.unwrap().alarms.is_empty());
-        assert_eq!(maintenance.alarms().await.unwrap().alarms, [alarm]);
+        assert_eq!(maintenance.list_alarms().await.unwrap().alarms, [alarm]);
         let disarmed = maintenance.disarm_alarm(id, AlarmType::NoSpace).await;
         assert_eq!(disarmed.unwrap().alarms, [alarm]);
-        assert!(maintenance.alarms().await.unwrap().alarms.is_empty());
+        assert!(maintenance.list_alarms().await.unwrap().alarms.is_empty());
         client.delete("k").await.unwrap();
 
         let raise = |kind| maintenance.activate_alarm(id, kind);
@@ -201,14 +201,14 @@ async fn downgrades() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
         let maintenance = client.maintenance();
-        assert_refused(maintenance.downgrade_validate("").await);
-        assert_refused(maintenance.downgrade_enable("").await);
+        assert_refused(maintenance.validate_downgrade("").await);
+        assert_refused(maintenance.enable_downgrade("").await);
         let version = etcd.version();
         if !version.is_at_least(3, 5) {
             for error in [
-                maintenance.downgrade_validate("3.3").await.unwrap_err(),
-                maintenance.downgrade_enable("3.3").await.unwrap_err(),
-                maintenance.downgrade_cancel().await.unwrap_err(),
+                maintenance.validate_downgrade("3.3").await.unwrap_err(),
+                maintenance.enable_downgrade("3.3").await.unwrap_err(),
+                maintenance.cancel_downgrade().await.unwrap_err(),
             ] {
                 assert_eq!(error.kind(), ErrorKind::Unimplemented, "{error}");
                 assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
@@ -218,20 +218,20 @@ async fn downgrades() {
         let before = format!("3.{}", version.minor - 1);
         // The cluster's version is agreed on some moments after the start.
         wait!("the version before is allowed", {
-            maintenance.downgrade_validate(&before).await.is_ok()
+            maintenance.validate_downgrade(&before).await.is_ok()
         });
-        let reply = maintenance.downgrade_validate(&before).await.unwrap();
+        let reply = maintenance.validate_downgrade(&before).await.unwrap();
         let own = format!("3.{}", version.minor);
         assert!(reply.version.starts_with(&own), "{reply:?}");
         for bad in ["nonsense", "3.0"] {
-            let error = maintenance.downgrade_validate(bad).await.unwrap_err();
+            let error = maintenance.validate_downgrade(bad).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
             assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
         }
         if version.is_at_least(3, 6) {
             back_and_forth(&etcd, &client, &before).await;
         } else {
-            let none = maintenance.downgrade_cancel().await.unwrap_err();
+            let none = maintenance.cancel_downgrade().await.unwrap_err();
             assert_eq!(none.kind(), ErrorKind::DowngradeRefused, "{none}");
             assert_eq!(none.outcome(), Outcome::Rejected, "{none}");
         }
@@ -242,16 +242,16 @@ async fn downgrades() {
 async fn back_and_forth(etcd: &Etcd, client: &Client, before: &str) {
     let maintenance = client.maintenance();
     // Without a downgrade, etcd 3.5 refuses this.
-    maintenance.downgrade_cancel().await.unwrap();
-    maintenance.downgrade_enable(before).await.unwrap();
+    maintenance.cancel_downgrade().await.unwrap();
+    maintenance.enable_downgrade(before).await.unwrap();
     let info = maintenance.status().await.unwrap().downgrade_info.unwrap();
     assert!(info.enabled && info.target_version.starts_with(before));
     assert_same_status(etcd, client).await;
 
-    let twice = maintenance.downgrade_enable(before).await.unwrap_err();
+    let twice = maintenance.enable_downgrade(before).await.unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::DowngradeRefused, "{twice}");
     assert_eq!(twice.outcome(), Outcome::Rejected, "{twice}");
-    maintenance.downgrade_cancel().await.unwrap();
+    maintenance.cancel_downgrade().await.unwrap();
     let info = maintenance.status().await.unwrap().downgrade_info.unwrap();
     assert!(!info.enabled, "{info:?}");
 }
