@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use etcdex::{DeleteResponse, GetResponse, PutResponse};
+use etcdex::kv::{DeleteResponse, GetResponse, PutResponse};
 
 use crate::failure::Failure;
 

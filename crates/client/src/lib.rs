@@ -62,7 +62,7 @@ mod discovery;
 mod endpoint;
 mod error;
 mod key;
-mod kv;
+pub mod kv;
 mod lease;
 mod lease_id;
 mod lock;
@@ -78,7 +78,7 @@ mod telemetry;
 #[cfg(feature = "_tls")]
 mod tls;
 mod transport;
-mod txn;
+pub mod txn;
 mod watch;
 
 pub use call::{Call, Request};
@@ -89,24 +89,21 @@ pub use credentials::{Token, TokenFuture, TokenProvider};
 pub use endpoint::{Address, DEFAULT_PORT, Endpoint, IntoEndpoints};
 pub use error::{Code, Error, ErrorKind, Outcome};
 pub use key::{Key, Value};
-pub use kv::{
-    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, GetStream, KeyValue,
-    LeaseId, List, Put, PutResponse, ResponseHeader, SortOrder, SortTarget, ValueOf,
-};
+#[doc(inline)]
+pub use kv::{Delete, Get, KeyValue, Put, ResponseHeader};
 pub use lease::{
     Grant, GrantResponse, KeepAlive, KeepAliveResponse, LeaseCause, LeaseEnd, LeaseKeeper,
     LeaseState, Leases, LeasesResponse, Revoke, RevokeResponse, Ttl, TtlResponse,
 };
+pub use lease_id::LeaseId;
 pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
 pub use mode::Mode;
 #[cfg(feature = "srv")]
 pub use srv::Srv;
 #[cfg(feature = "_tls")]
 pub use tls::TlsConfig;
-pub use txn::{
-    Compare, CompareOp, CompareTarget, IntoOperation, Operation, OperationResponse, PutIfAbsent,
-    Swap, Swapped, Txn, TxnResponse,
-};
+#[doc(inline)]
+pub use txn::{Compare, Txn};
 pub use watch::{
     AddWatch, Batch, Event, EventKind, Lag, ListMessage, OpenWatch, Watch, WatchEnd, WatchList,
     WatchMessage, WatchRef, WatchStream, Watcher,

@@ -1,4 +1,54 @@
-//! Transactions: if all conditions hold, these operations, else those, at one revision.
+//! Transactions: conditions, and operations that happen at one revision or not at all.
+//!
+//! [`Client::txn`](crate::Client::txn) starts a transaction. If all conditions (`when`) hold, the
+//! server carries out the operations of `then`, otherwise those of `otherwise`:
+//!
+//! ```no_run
+//! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+//! use etcdex::{Compare, Get, Put};
+//!
+//! let taken = client
+//!     .txn()
+//!     .when(Compare::version("owner").equal(0))
+//!     .then(Put::new("owner", "me"))
+//!     .otherwise(Get::new("owner"))
+//!     .await?;
+//! if !taken.succeeded {
+//!     let reply = taken.responses.into_iter().next().and_then(|one| one.into_get());
+//!     let owner = reply.and_then(|get| get.into_kv());
+//!     println!("owned by {:?}", owner.as_ref().and_then(|kv| kv.value_str()));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Two transactions have a method of their own:
+//! [`Client::put_if_absent`](crate::Client::put_if_absent) creates a key, and
+//! [`Client::swap`](crate::Client::swap) replaces a value that has not changed. Both return the
+//! present pair when they change nothing:
+//!
+//! ```no_run
+//! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+//! use etcdex::txn::Swapped;
+//!
+//! let mut count: u64 = 0;
+//! let mut revision = 0; // The key does not exist.
+//! loop {
+//!     let next = (count + 1).to_string();
+//!     match client.swap("counter", next).if_mod(revision).await? {
+//!         Swapped::Done(_) => break,
+//!         Swapped::Conflict { present, .. } => {
+//!             let kv = present.unwrap_or_default();
+//!             count = kv.value_str().and_then(|text| text.parse().ok()).unwrap_or(0);
+//!             revision = kv.mod_revision;
+//!         }
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Txn`] and [`Compare`] are at the root of the crate, too.
 
 mod compare;
 mod operation;
@@ -162,7 +212,8 @@ options! { Txn {
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
-/// use etcdex::{Delete, Operation, Put};
+/// use etcdex::txn::Operation;
+/// use etcdex::{Delete, Put};
 ///
 /// let planned: Vec<Operation> = vec![Put::new("a", "1").into(), Delete::new("b").into()];
 /// for operation in planned {

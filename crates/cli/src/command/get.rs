@@ -1,6 +1,6 @@
 //! `get`.
 
-use etcdex::{GetResponse, SortOrder, SortTarget};
+use etcdex::kv::{GetResponse, SortOrder, SortTarget};
 
 use super::bytes;
 use super::range::Reach;

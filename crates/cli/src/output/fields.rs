@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use etcdex::{DeleteResponse, GetResponse, KeyValue, LeaseId, PutResponse, ResponseHeader};
+use etcdex::kv::{DeleteResponse, GetResponse, PutResponse};
+use etcdex::{KeyValue, LeaseId, ResponseHeader};
 
 use super::Health;
 use super::quote::Quoted;

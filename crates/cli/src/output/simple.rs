@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use etcdex::{DeleteResponse, GetResponse, KeyValue, PutResponse};
+use etcdex::kv::{DeleteResponse, GetResponse, PutResponse};
+use etcdex::KeyValue;
 
 use super::Health;
 use crate::duration::Go;

@@ -1,7 +1,52 @@
-//! Reading and writing keys.
+//! Keys and values: reading, writing and deleting them.
 //!
-//! Each request is a value that is its own options: `Put::new(key, value).lease(id)` serves
-//! [`Client::put`](crate::Client::put), [`Txn`] and the `etcdex` command alike.
+//! [`Client::get`](crate::Client::get), [`put`](crate::Client::put) and
+//! [`delete`](crate::Client::delete) return a [`Call`](crate::Call). Options are methods of the
+//! call, and awaiting the call sends it:
+//!
+//! ```no_run
+//! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+//! client.put("jobs/1", "queued").await?;
+//!
+//! // One value, as text. `None` means that the key does not exist.
+//! assert_eq!(client.get("jobs/1").string().await?.as_deref(), Some("queued"));
+//!
+//! // A range: all keys that start with `jobs/`, at one revision of the store.
+//! let jobs = client.get("jobs/").prefix().await?;
+//! for kv in &jobs.kvs {
+//!     println!("{:?} was last changed at revision {}", kv.key_str(), kv.mod_revision);
+//! }
+//!
+//! // The same range as it was before, while that revision is not compacted.
+//! let before = client.get("jobs/").prefix().revision(jobs.header.revision).await?;
+//! assert_eq!(before.kvs, jobs.kvs);
+//!
+//! let reply = client.delete("jobs/").prefix().await?;
+//! println!("{} jobs deleted", reply.deleted);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A reply to `get` holds the whole range. To read a large range, use
+//! [`Client::list`](crate::Client::list): a stream of pairs that reads page by page at one
+//! revision.
+//!
+//! ```no_run
+//! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+//! let mut jobs = client.list("jobs/").page(500);
+//! while let Some(kv) = jobs.try_next().await? {
+//!     println!("{:?}", kv.key_str());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each request is also a value: `Put::new(key, value).lease(id)` has the options of
+//! `client.put(key, value)`. [`Client::run`](crate::Client::run) sends it, and a transaction
+//! ([`txn`](crate::txn)) takes it as an operation.
+//!
+//! The types that most programs name are at the root of the crate, too: [`Get`], [`Put`],
+//! [`Delete`] and [`KeyValue`].
 
 mod compact;
 mod delete;
@@ -27,7 +72,7 @@ pub(crate) use self::response::{header, key_value, key_values};
 pub(crate) use self::selection::{Selection, range_options};
 pub use self::stream::GetStream;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
-pub use crate::lease_id::LeaseId;
+pub(crate) use crate::lease_id::LeaseId;
 use crate::transport::Failure;
 
 /// A request that makes no sense, refused before anything is sent.

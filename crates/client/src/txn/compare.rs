@@ -136,7 +136,8 @@ impl<T> CompareTarget<T> {
     /// Compares with an operator that the program chooses at run time.
     ///
     /// ```
-    /// use etcdex::{Compare, CompareOp};
+    /// use etcdex::txn::CompareOp;
+    /// use etcdex::Compare;
     ///
     /// let op = CompareOp::Less;
     /// let condition = Compare::version("job").compare(op, 3);

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use etcdex::{Client, Compare, CompareTarget, LeaseId, Put};
+use etcdex::txn::CompareTarget;
+use etcdex::{Client, Compare, LeaseId, Put};
 
 use crate::stage::{each, grant};
 

@@ -83,7 +83,7 @@ async fn a_client_follows_the_members_of_its_cluster() {
                 .await
                 .unwrap_or_else(|error| {
                     assert_ne!(error.outcome(), etcdex::Outcome::Rejected, "{error}");
-                    etcdex::PutResponse::default()
+                    etcdex::kv::PutResponse::default()
                 });
             client.get("k").await.unwrap();
         }

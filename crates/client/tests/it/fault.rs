@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use etcdex::{Client, ErrorKind, Outcome, PutResponse};
+use etcdex::kv::PutResponse;
+use etcdex::{Client, ErrorKind, Outcome};
 use etcdex_testkit::{Direction, Proxy, until};
 use tokio::task::JoinHandle;
 

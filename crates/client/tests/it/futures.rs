@@ -4,10 +4,9 @@ use std::future::IntoFuture;
 use std::pin::pin;
 use std::time::Duration;
 
-use etcdex::{
-    Call, Client, Compact, Delete, DeleteResponse, Endpoint, Error, Get, GetResponse, Key,
-    KeyValue, List, Put, PutIfAbsent, PutResponse, Swap, Swapped, Txn, TxnResponse, Value, ValueOf,
-};
+use etcdex::kv::{Compact, DeleteResponse, GetResponse, List, PutResponse, ValueOf};
+use etcdex::txn::{PutIfAbsent, Swap, Swapped, TxnResponse};
+use etcdex::{Call, Client, Delete, Endpoint, Error, Get, Key, KeyValue, Put, Txn, Value};
 use tokio::task::JoinSet;
 
 use crate::stage::each;
@@ -37,7 +36,7 @@ const _: () = {
     is_future::<Call<Txn>, TxnResponse>();
     is_future::<Call<Swap>, Swapped>();
     is_future::<Call<PutIfAbsent>, Swapped>();
-    is_future::<Call<Compact>, etcdex::CompactResponse>();
+    is_future::<Call<Compact>, etcdex::kv::CompactResponse>();
     is_future::<Call<ValueOf<String>>, Option<String>>();
 };
 

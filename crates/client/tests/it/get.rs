@@ -1,6 +1,7 @@
 //! Reading, by etcd's documentation: <https://etcd.io/docs/v3.6/learning/api/#range>.
 
-use etcdex::{Client, SortTarget};
+use etcdex::kv::SortTarget;
+use etcdex::Client;
 
 use crate::stage::{Stage, assert_refused, each, keys, values};
 

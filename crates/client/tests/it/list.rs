@@ -1,6 +1,7 @@
 //! Large ranges, page by page.
 
-use etcdex::{Client, Error, ErrorKind, KeyValue, List, Put, Txn};
+use etcdex::kv::List;
+use etcdex::{Client, Error, ErrorKind, KeyValue, Put, Txn};
 
 use crate::stage::{each, keys, values};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use etcdex::{Client, Error, PutResponse, Value};
+use etcdex::kv::PutResponse;
+use etcdex::{Client, Error, Value};
 use etcdex_testkit::{Etcd, Proxy};
 use tokio::task::JoinSet;
 

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use etcdex::{
-    Client, Compare, Delete, Error, ErrorKind, Get, KeyValue, OperationResponse, Put, TxnResponse,
-};
+use etcdex::txn::{OperationResponse, TxnResponse};
+use etcdex::{Client, Compare, Delete, Error, ErrorKind, Get, KeyValue, Put};
 use etcdex_testkit::Etcd;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

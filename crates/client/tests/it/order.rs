@@ -1,7 +1,8 @@
 //! Sorting and filtering ranges.
 
-use etcdex::SortOrder::{Ascend, Descend};
-use etcdex::{Client, SortTarget};
+use etcdex::kv::SortOrder::{Ascend, Descend};
+use etcdex::kv::SortTarget;
+use etcdex::Client;
 
 use crate::stage::{each, keys};
 

@@ -3,7 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt::Debug;
 
-use etcdex::{Client, Compare, Delete, Error, Get, Put, SortTarget, Txn};
+use etcdex::kv::SortTarget;
+use etcdex::{Client, Compare, Delete, Error, Get, Put, Txn};
 
 use crate::stage::each;
 

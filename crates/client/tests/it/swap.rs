@@ -1,6 +1,7 @@
 //! Writing a key only if it is as expected.
 
-use etcdex::{KeyValue, Swapped};
+use etcdex::txn::Swapped;
+use etcdex::KeyValue;
 
 use crate::stage::{assert_refused, each, grant};
 

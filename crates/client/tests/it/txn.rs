@@ -1,9 +1,7 @@
 //! Transactions: <https://etcd.io/docs/v3.6/learning/api/#transaction>.
 
-use etcdex::{
-    Client, Compare, CompareOp, Delete, Error, ErrorKind, Get, Operation, OperationResponse,
-    Outcome, Put, Txn,
-};
+use etcdex::txn::{CompareOp, Operation, OperationResponse};
+use etcdex::{Client, Compare, Delete, Error, ErrorKind, Get, Outcome, Put, Txn};
 
 use crate::stage::{assert_refused, each, keys, values};
 

@@ -124,7 +124,7 @@ async fn serializable(client: &Client) -> String {
     value(client.get("fruit").serializable().await.unwrap())
 }
 
-fn value(reply: etcdex::GetResponse) -> String {
+fn value(reply: etcdex::kv::GetResponse) -> String {
     let value = reply.kvs.first().map(|kv| kv.value.to_vec());
     String::from_utf8(value.unwrap_or_default()).unwrap()
 }

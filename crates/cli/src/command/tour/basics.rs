@@ -1,6 +1,7 @@
 //! The first steps: keys, transactions, the past, an error.
 
-use etcdex::{Client, Compare, Error, ErrorKind, Get, KeyValue, OperationResponse, Put};
+use etcdex::txn::OperationResponse;
+use etcdex::{Client, Compare, Error, ErrorKind, Get, KeyValue, Put};
 
 use super::page::Page;
 use crate::failure::Failure;
@@ -56,7 +57,7 @@ pub(super) async fn transactions(client: &Client, page: &mut Page) -> Result<(),
         } else {
             let seen = taken.responses.into_iter().next();
             let owner = seen.and_then(OperationResponse::into_get);
-            let owner = owner.and_then(etcdex::GetResponse::into_kv);
+            let owner = owner.and_then(etcdex::kv::GetResponse::into_kv);
             let owner = value(owner.as_ref());
             format!("not done: the condition does not hold, {owner} has it")
         };

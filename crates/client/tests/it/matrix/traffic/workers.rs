@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use etcdex::{Client, Error, KeyValue, Outcome, Swapped};
+use etcdex::txn::Swapped;
+use etcdex::{Client, Error, KeyValue, Outcome};
 
 use super::{Told, Watch};
 use crate::stage::keys;

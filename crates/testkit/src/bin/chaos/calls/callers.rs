@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use etcdex::{Client, Error, Outcome, Put, Swapped, Txn};
+use etcdex::txn::Swapped;
+use etcdex::{Client, Error, Outcome, Put, Txn};
 use etcdex_testkit::calls::{Action, Answer, Call, Effect};
 use etcdex_testkit::history::hash;
 use tokio::time::sleep;

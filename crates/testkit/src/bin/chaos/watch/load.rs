@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use etcdex::{Client, Delete, Error, OperationResponse, Put, Txn};
+use etcdex::txn::OperationResponse;
+use etcdex::{Client, Delete, Error, Put, Txn};
 use etcdex_testkit::history::{Op, hash};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -279,7 +280,7 @@ impl Writer {
     }
 }
 
-fn deletes(reply: &etcdex::DeleteResponse) -> Vec<Op> {
+fn deletes(reply: &etcdex::kv::DeleteResponse) -> Vec<Op> {
     let keys = reply.prev_kvs.iter().map(|kv| text(&kv.key));
     keys.map(Op::Delete).collect()
 }
