@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use etcdex::kv::{DeleteResponse, GetResponse, PutResponse};
 use etcdex::KeyValue;
+use etcdex::kv::{DeleteResponse, GetResponse, PutResponse};
 
 use super::Health;
 use crate::duration::Go;

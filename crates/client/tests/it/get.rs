@@ -1,7 +1,7 @@
 //! Reading, by etcd's documentation: <https://etcd.io/docs/v3.6/learning/api/#range>.
 
-use etcdex::kv::SortTarget;
 use etcdex::Client;
+use etcdex::kv::SortTarget;
 
 use crate::stage::{Stage, assert_refused, each, keys, values};
 

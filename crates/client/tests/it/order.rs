@@ -1,8 +1,8 @@
 //! Sorting and filtering ranges.
 
+use etcdex::Client;
 use etcdex::kv::SortOrder::{Ascend, Descend};
 use etcdex::kv::SortTarget;
-use etcdex::Client;
 
 use crate::stage::{each, keys};
 

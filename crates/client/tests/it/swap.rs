@@ -1,7 +1,7 @@
 //! Writing a key only if it is as expected.
 
-use etcdex::txn::Swapped;
 use etcdex::KeyValue;
+use etcdex::txn::Swapped;
 
 use crate::stage::{assert_refused, each, grant};
 
