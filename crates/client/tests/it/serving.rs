@@ -20,9 +20,9 @@ async fn a_read_without_a_user_needs_the_quorum_before_it_is_refused() {
         let endpoint = &cluster.endpoints()[0];
         let client = Client::connect(endpoint.as_str()).await.unwrap();
         let auth = client.auth();
-        auth.user_add("root", "secret").await.unwrap();
-        auth.role_add("root").await.unwrap();
-        auth.user_grant_role("root", "root").await.unwrap();
+        auth.add_user("root", "secret").await.unwrap();
+        auth.add_role("root").await.unwrap();
+        auth.grant_role("root", "root").await.unwrap();
         auth.enable().await.unwrap();
 
         let probe = || client.get([0u8; 1]).count_only();
