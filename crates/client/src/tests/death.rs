@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::peer::{Asked, Peers, handshake, read, serve, serve_well};
-use crate::{ByteStream, Client, Connecting, Connector, Endpoint, ErrorKind, Outcome};
+use crate::{ByteStream, Client, ConnectFuture, Connector, Endpoint, ErrorKind, Outcome};
 
 /// Takes so many requests, answers none, and breaks the connection.
 async fn die_after(requests: usize, stream: tokio::io::DuplexStream) {
@@ -240,7 +240,7 @@ struct Fragile {
 }
 
 impl Connector for Fragile {
-    fn connect(&self, _: &Endpoint) -> Connecting {
+    fn connect(&self, _: &Endpoint) -> ConnectFuture {
         let (stream, theirs) = tokio::io::duplex(1 << 20);
         let (fails, count) = (Arc::clone(&self.fails), Arc::clone(&self.count));
         tokio::spawn(serve(theirs, move |asked: Asked| {

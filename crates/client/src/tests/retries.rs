@@ -131,7 +131,7 @@ async fn only_the_errors_of_writes_say_that_they_may_have_been_applied() {
         &|client| futures::boxed(client.leases()),
         &|client| futures::boxed(client.list_members()),
         &|client| futures::boxed(client.maintenance().status()),
-        &|client| futures::boxed(client.maintenance().alarms()),
+        &|client| futures::boxed(client.maintenance().list_alarms()),
         &|client| futures::boxed(client.auth().list_users()),
     ];
     let writes: [&dyn Fn(&Client) -> futures::Boxed; 4] = [

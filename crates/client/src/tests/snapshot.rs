@@ -229,7 +229,7 @@ async fn beside_a_good_one(wrong: fn(Asked)) -> (Client, Arc<AtomicU32>) {
 
 async fn read(client: &Client) -> Result<u64, crate::Error> {
     let mut snapshot = client.maintenance().snapshot();
-    while snapshot.next().await?.is_some() {}
+    while snapshot.try_next().await?.is_some() {}
     Ok(snapshot.received())
 }
 
