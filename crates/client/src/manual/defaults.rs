@@ -17,7 +17,7 @@
 //! | size of a message that is received | 256 MiB | [`max_receive_size`](crate::Builder::max_receive_size) |
 //! | size of a request | 2 MiB | [`max_send_size`](crate::Builder::max_send_size) |
 //! | events that nobody has read | 16 MiB or 65,536 events a watch, 256 MiB a client | [`watch_limits`](crate::Builder::watch_limits) |
-//! | pairs of a page of `list` | 1,000 | [`List::page`](crate::List::page) |
+//! | pairs of a page of `list` | 1,000 | [`List::page`](crate::kv::List::page) |
 //! | TLS | for `https`, verified against the system's authorities | `tls` |
 //! | credentials | none | [`credentials`](crate::Builder::credentials) |
 //!
