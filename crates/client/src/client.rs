@@ -136,8 +136,12 @@ impl Client {
     /// one. The call, a write too, is then tried once at each other endpoint, and ends with
     /// [`ErrorKind::NoLeader`].
     ///
-    /// Unless told otherwise, only a [`lock`](Self::lock) wants a leader: see there. The renewals
-    /// of kept leases want one in any case.
+    /// Unless told otherwise, a [`lock`](Self::lock) and the watches ([`watch`](Self::watch),
+    /// [`watcher`](Self::watcher), [`watch_list`](Self::watch_list)) want a leader, and other
+    /// calls do not. The renewals of kept leases want one in any case.
+    ///
+    /// A watch goes on trying until its time-out, and then ends with `NoLeader`. With `false`, it
+    /// stays at a member without a leader, which tells nothing until it sees one again.
     #[must_use]
     pub fn require_leader(&self, require: bool) -> Self {
         self.with(|scope| scope.require_leader = Some(require))

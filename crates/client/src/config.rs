@@ -185,7 +185,9 @@ impl Builder {
 
     /// The largest reply that is taken, in bytes. Default: 256 MiB.
     ///
-    /// Read more than that in pages, with [`Client::list`](crate::Client::list).
+    /// Read more than that in pages, with [`Client::list`](crate::Client::list). For watches it
+    /// is the limit of one message. A revision that is larger comes in several messages; its
+    /// own limit is [`WatchLimits::revision_bytes`](crate::WatchLimits::revision_bytes).
     pub fn max_receive_size(mut self, bytes: usize) -> Self {
         self.options.max_receive_size = bytes;
         self
@@ -294,8 +296,8 @@ impl Builder {
     }
 
     /// Whether calls go only to members that see a leader: see
-    /// [`Client::require_leader`](crate::Client::require_leader). Default: those that wait for a
-    /// lock do, others do not. The renewals of leases always do.
+    /// [`Client::require_leader`](crate::Client::require_leader). Default: locks and watches do,
+    /// other calls do not. The renewals of leases always do.
     pub fn require_leader(mut self, require: bool) -> Self {
         self.options.require_leader = Some(require);
         self

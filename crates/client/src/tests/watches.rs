@@ -5,6 +5,7 @@ mod bytes;
 mod end;
 mod inbox;
 mod lists;
+mod memory;
 mod noise;
 mod resume;
 pub(super) mod server;

@@ -1,5 +1,7 @@
 //! PURE: from the messages of one watch to whole revisions, each delivered once.
 
+use super::amount::Amount;
+use super::backlog::{Backlog, Claim};
 use super::event::Event;
 
 /// How far a watch has come, and the beginning of a revision that is not whole yet.
@@ -10,6 +12,8 @@ pub(super) struct Assembly {
     /// Events of one revision, of which more may come.
     partial: Vec<Event>,
     weight: usize,
+    /// Counts `partial` for the client's limits.
+    claim: Option<Claim>,
 }
 
 /// What is wrong with a message.
@@ -47,6 +51,16 @@ impl Assembly {
     pub(super) fn restart(&mut self) {
         self.partial = Vec::new();
         self.weight = 0;
+        self.claim = None;
+    }
+
+    /// Counts what is kept of a revision that is not whole, and no longer what was.
+    pub(super) fn count(&mut self, backlog: &Backlog) {
+        let amount = Amount {
+            bytes: self.weight,
+            events: self.partial.len(),
+        };
+        self.claim = (amount.events > 0).then(|| backlog.claim(amount));
     }
 
     /// Takes the events of a message, after which `more` of its last revision may come; gives
@@ -119,7 +133,7 @@ fn whole(mut events: Vec<Event>, limit: usize) -> Whole {
 
 /// How many of the events, in whole revisions, fit: revisions are taken until what there is
 /// room for is reached, so that one revision always fits.
-pub(super) fn fitting(events: &[Event], room: super::backlog::Amount) -> usize {
+pub(super) fn fitting(events: &[Event], room: Amount) -> usize {
     let mut bytes = 0;
     for (place, event) in events.iter().enumerate() {
         let full = bytes >= room.bytes || place >= room.events;

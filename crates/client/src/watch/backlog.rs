@@ -1,97 +1,13 @@
-//! What was delivered to a consumer and not taken by it yet, counted.
+//! Events that were delivered to a consumer and not taken by it yet, counted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 
-use crate::config::WatchLimits;
+use super::amount::{Amount, Count};
+use super::demand::Demand;
+use super::meter::Meter;
 
-/// Some events and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Amount {
-    pub(crate) bytes: usize,
-    pub(crate) events: usize,
-}
-
-impl Amount {
-    /// Whether it is as much as that in either.
-    fn reaches(self, other: Self) -> bool {
-        self.bytes >= other.bytes || self.events >= other.events
-    }
-
-    fn half(self) -> Self {
-        Self {
-            bytes: self.bytes / 2,
-            events: self.events / 2,
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Count {
-    bytes: AtomicUsize,
-    events: AtomicUsize,
-}
-
-impl Count {
-    fn add(&self, amount: Amount) {
-        self.bytes.fetch_add(amount.bytes, SeqCst);
-        self.events.fetch_add(amount.events, SeqCst);
-    }
-
-    fn take(&self, amount: Amount) {
-        self.bytes.fetch_sub(amount.bytes, SeqCst);
-        self.events.fetch_sub(amount.events, SeqCst);
-    }
-
-    fn amount(&self) -> Amount {
-        Amount {
-            bytes: self.bytes.load(SeqCst),
-            events: self.events.load(SeqCst),
-        }
-    }
-}
-
-/// What all watches of a client hold together, and how far the store has come.
-#[derive(Debug)]
-pub(crate) struct Meter {
-    held: Count,
-    newest: AtomicI64,
-    limits: WatchLimits,
-}
-
-impl Meter {
-    pub(crate) fn new(limits: WatchLimits) -> Self {
-        Self {
-            held: Count::default(),
-            newest: AtomicI64::new(0),
-            limits,
-        }
-    }
-
-    pub(crate) fn limits(&self) -> &WatchLimits {
-        &self.limits
-    }
-
-    /// Notes a revision of the store.
-    pub(crate) fn saw(&self, revision: i64) {
-        self.newest.fetch_max(revision, SeqCst);
-    }
-
-    /// Bytes that wait to be taken.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
-        self.held.amount().bytes
-    }
-
-    fn is_full(&self) -> bool {
-        self.held.amount().reaches(Amount {
-            bytes: self.limits.client_bytes,
-            events: self.limits.client_events,
-        })
-    }
-}
-
-/// What a watch holds; its consumer and the task that fills it share it.
+/// The events that a watch holds; its consumer and the task that fills it share it.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     held: Count,
@@ -101,11 +17,23 @@ pub(crate) struct Backlog {
     low: Count,
     /// How far its consumer has come.
     taken: AtomicI64,
+    /// It may take a part of the reserve once: its consumer has waited for it.
+    granted: AtomicBool,
+    number: u64,
+    demand: Arc<Demand>,
     meter: Arc<Meter>,
 }
 
 impl Backlog {
+    /// A backlog whose consumer always waits.
+    #[cfg(test)]
     pub(crate) fn new(limit: Amount, meter: Arc<Meter>) -> Self {
+        Self::of(0, limit, meter, Arc::new(Demand::constant()))
+    }
+
+    /// The backlog of a watch with this number.
+    pub(super) fn of(number: u64, limit: Amount, meter: Arc<Meter>, demand: Arc<Demand>) -> Self {
+        meter.enter();
         // With no room at all, nothing would ever come.
         let limit = Amount {
             bytes: limit.bytes.max(1),
@@ -117,6 +45,9 @@ impl Backlog {
             paused: AtomicBool::new(false),
             low: Count::default(),
             taken: AtomicI64::new(0),
+            granted: AtomicBool::new(false),
+            number,
+            demand,
             meter,
         }
     }
@@ -124,20 +55,40 @@ impl Backlog {
     /// How much more it takes before it is full; `None` when it should be paused right away.
     pub(super) fn room(&self) -> Option<Amount> {
         let held = self.held.amount();
-        if held.reaches(self.limit) || (held.events > 0 && self.meter.is_full()) {
+        if held.reaches(self.limit) {
             return None;
         }
-        Some(Amount {
-            // The consumer only makes it less.
-            bytes: self.limit.bytes - held.bytes,
-            events: self.limit.events - held.events,
-        })
+        // The consumer only makes it less.
+        let own = self.limit.minus(held);
+        let granted = self.granted.load(SeqCst) || self.demand.waits();
+        match self.meter.room() {
+            Some(room) => Some(own.min(room)),
+            None if held.events == 0 && granted => Some(own.min(self.meter.share())),
+            None => None,
+        }
+    }
+
+    /// Counts the beginning of a revision, which is no batch yet.
+    pub(super) fn claim(&self, amount: Amount) -> Claim {
+        self.meter.add(amount);
+        Claim {
+            meter: Arc::clone(&self.meter),
+            amount,
+        }
+    }
+
+    /// The consumer waits: the watch may take some of the reserve. Says whether it was paused
+    /// and goes on now.
+    pub(super) fn grant(&self) -> bool {
+        self.granted.store(true, SeqCst);
+        self.paused.swap(false, SeqCst)
     }
 
     /// Counts what is handed over to the consumer.
     pub(super) fn hold(self: &Arc<Self>, amount: Amount) -> Held {
+        self.granted.store(false, SeqCst);
         self.held.add(amount);
-        self.meter.held.add(amount);
+        self.meter.add(amount);
         Held {
             backlog: Arc::clone(self),
             amount,
@@ -150,10 +101,9 @@ impl Backlog {
     // would never say anything: so it is looked at once more after.
     #[must_use]
     pub(super) fn pause(&self) -> bool {
-        let low = self.held.amount().half();
-        self.low.bytes.store(low.bytes, SeqCst);
-        self.low.events.store(low.events, SeqCst);
+        self.low.set(self.held.amount().half());
         self.paused.store(true, SeqCst);
+        self.demand.pause(self.number);
         !self.goes_on()
     }
 
@@ -162,7 +112,8 @@ impl Backlog {
         let held = self.held.amount();
         let low = self.low.amount();
         let drained = held.bytes <= low.bytes && held.events <= low.events;
-        drained && self.paused.swap(false, SeqCst)
+        // Where it could take nothing, the server would send in vain.
+        drained && self.room().is_some() && self.paused.swap(false, SeqCst)
     }
 
     /// Notes how far the consumer has come without an event; gives how far that is, which never
@@ -173,7 +124,7 @@ impl Backlog {
 
     pub(super) fn lag(&self) -> Lag {
         let held = self.held.amount();
-        let newest = self.meter.newest.load(SeqCst);
+        let newest = self.meter.newest();
         let behind = if held.events == 0 && !self.paused.load(SeqCst) {
             // Nothing waits: what the store has come ahead by was not about this watch.
             0
@@ -186,6 +137,25 @@ impl Backlog {
             bytes: held.bytes,
             paused: self.paused.load(SeqCst),
         }
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        self.meter.leave();
+    }
+}
+
+/// The events of a revision that is not whole yet: counted as long as they are kept.
+#[derive(Debug)]
+pub(super) struct Claim {
+    meter: Arc<Meter>,
+    amount: Amount,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.meter.take(self.amount);
     }
 }
 
@@ -208,10 +178,11 @@ impl Held {
 }
 
 impl Drop for Held {
-    // INVARIANT: the only place where the counts go down, once for each time they went up.
+    // INVARIANT: with `Claim`, the only place where the counts go down, once for each time they
+    // went up.
     fn drop(&mut self) {
         self.backlog.held.take(self.amount);
-        self.backlog.meter.held.take(self.amount);
+        self.backlog.meter.take(self.amount);
     }
 }
 
@@ -224,7 +195,7 @@ pub struct Lag {
     pub revisions: i64,
     /// Events that wait to be taken.
     pub events: usize,
-    /// What they hold of memory, in bytes.
+    /// The memory that they take, in bytes.
     pub bytes: usize,
     /// Whether the watch was stopped at the server until more is taken.
     pub paused: bool,
@@ -233,6 +204,7 @@ pub struct Lag {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::WatchLimits;
 
     const LIMIT: Amount = Amount {
         bytes: 100,
@@ -269,32 +241,109 @@ mod tests {
         assert_eq!(go, [false, true, false, false]);
     }
 
-    #[test]
-    fn a_full_client_gives_room_only_to_who_has_read_all() {
-        let limits = WatchLimits {
-            client_events: 3,
+    /// A meter of 320 bytes and 32 events, of which a sixteenth is the reserve, and the backlogs
+    /// of two watches with their consumers.
+    fn two() -> [Arc<Backlog>; 2] {
+        let meter = Arc::new(Meter::new(WatchLimits {
+            client_bytes: 320,
+            client_events: 32,
             ..WatchLimits::default()
+        }));
+        let limit = Amount {
+            bytes: 1_000,
+            events: 100,
         };
-        let slow = backlog(limits);
-        let fast = Arc::new(Backlog::new(LIMIT, Arc::clone(&slow.meter)));
-        let kept = slow.hold(some(3));
-        assert_eq!(slow.room(), None);
-        assert_eq!(fast.room(), Some(LIMIT));
-        drop(kept);
-        assert_eq!(slow.room(), Some(LIMIT));
+        [1, 2].map(|number| {
+            let backlog = Backlog::of(number, limit, Arc::clone(&meter), Arc::default());
+            Arc::new(backlog)
+        })
     }
 
-    /// What is thrown away counts no more than what is taken.
+    #[test]
+    fn a_watch_takes_no_more_than_the_client_may() {
+        let [one, two] = two();
+        assert_eq!(one.room(), Some(some(30)), "the limit without the reserve");
+        let kept = one.hold(some(20));
+        assert_eq!(two.room(), Some(some(10)));
+        let piece = two.claim(some(10));
+        assert_eq!((one.room(), two.room()), (None, None));
+        drop(piece);
+        assert_eq!(two.room(), Some(some(10)));
+        drop(kept);
+        assert_eq!(two.room(), Some(some(30)));
+    }
+
+    /// It takes its part of the reserve, once for each time that its consumer has waited.
+    #[test]
+    fn a_full_client_gives_room_to_consumers_that_wait() {
+        let [one, two] = two();
+        let share = Some(some(1));
+        let _kept = one.hold(some(30));
+        assert_eq!(two.room(), None, "its consumer does not wait");
+        two.demand.begin();
+        assert_eq!(two.room(), share);
+        two.demand.end();
+        assert_eq!(two.room(), None);
+        two.grant();
+        assert_eq!(two.room(), share);
+        let mine = two.hold(some(1));
+        assert_eq!(two.room(), None);
+        drop(mine);
+        assert_eq!(two.room(), None, "it has had its part");
+        one.demand.begin();
+        assert_eq!(one.room(), None, "it holds something");
+    }
+
+    /// The number of watches is that of those that are there.
+    #[test]
+    fn the_reserve_is_shared_by_the_watches_that_are_left() {
+        let [one, two] = two();
+        one.meter.add(some(30));
+        assert_eq!(one.meter.share(), some(1));
+        drop(two);
+        assert_eq!(one.meter.share(), some(2));
+    }
+
+    /// Whichever comes first, the pause or the wait, the watch goes on.
+    #[test]
+    fn a_pause_ends_when_the_consumer_waits() {
+        let [one, two] = two();
+        let _kept = one.hold(some(30));
+        assert!(two.pause());
+        two.demand.begin();
+        assert!(two.demand.take_paused().contains(&2));
+        assert!(two.grant());
+        assert!(!two.grant() && !two.lag().paused);
+        // The consumer waits and looks; then the watch is paused.
+        assert!(two.demand.take_paused().is_empty());
+        assert!(!two.pause(), "it would be paused for ever");
+    }
+
+    /// The server would send again what the watch cannot take.
+    #[test]
+    fn a_watch_does_not_go_on_while_the_client_is_full() {
+        let [one, two] = two();
+        let kept = one.hold(some(24));
+        let mut mine: Vec<Held> = (0..6).map(|_| two.hold(some(1))).collect();
+        assert!(two.pause());
+        let piece = one.claim(some(10));
+        let mut take = || mine.pop().expect("there are more").take(1);
+        assert_eq!([take(), take(), take(), take()], [false; 4]);
+        drop((kept, piece));
+        assert!(take());
+    }
+
+    /// Events that are thrown away count no more than events that are taken.
     #[test]
     fn what_is_gone_is_not_counted() {
         let backlog = backlog(WatchLimits::default());
         drop(backlog.hold(some(2)));
         backlog.hold(some(2)).take(7);
         assert_eq!(backlog.lag(), Lag::default());
-        assert_eq!(backlog.meter.held.amount(), Amount::default());
+        assert_eq!(backlog.meter.held(), 0);
     }
 
-    /// What a consumer stores to go on from later must not go back: a member that lags tells of
+    /// The revision that a consumer stores to go on from later must not go back: a member that lags tells of
     /// less than was delivered.
     #[test]
     fn a_consumer_never_comes_back_from_where_it_was() {

@@ -2,6 +2,8 @@
 
 mod line;
 mod telling;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -214,6 +216,7 @@ impl Driver {
         let mut scope = Scope::of(self.core.upgrade()?);
         scope.namespace = None;
         scope.member = self.route.member;
+        scope.require_leader = Some(self.route.require_leader);
         Some(scope)
     }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::mpsc;
 
-use super::backlog::Meter;
 use super::driver::{Command, run};
 use super::inbox::Inbox;
+use super::meter::Meter;
 use crate::call::{Core, Scope};
 use crate::config::WatchLimits;
 use crate::error::Error;
@@ -185,5 +185,49 @@ impl Hub {
     fn lines(&self) -> MutexGuard<'_, Lines> {
         // Nothing that panics leaves it half done.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTE: Route = Route {
+        member: None,
+        require_leader: true,
+    };
+
+    /// A command that was sent just before is done by this task, and by no other.
+    #[test]
+    fn a_task_does_not_end_while_commands_wait() {
+        let hub = Hub::new(WatchLimits::default());
+        let (task, mut commands) = mpsc::unbounded_channel();
+        hub.lines().tasks.insert(ROUTE, task);
+        hub.tell(ROUTE, Command::Cancel(1));
+        assert!(!hub.ends(ROUTE, &commands));
+        assert_eq!(hub.tasks(), 1);
+        assert!(commands.try_recv().is_ok());
+        assert!(hub.ends(ROUTE, &commands));
+        assert_eq!(hub.tasks(), 0);
+    }
+
+    /// A trouble that was over before a watch was asked for does not explain its delay.
+    #[test]
+    fn only_a_trouble_of_its_own_time_is_told_to_a_watch() {
+        let hub = Hub::new(WatchLimits::default());
+        let trouble =
+            |text: &'static str| Some(Arc::new(Error::new(crate::ErrorKind::Timeout, text)));
+        let told = |number| {
+            hub.trouble(ROUTE, number)
+                .map(|error| error.message().to_owned())
+        };
+        let old = hub.number();
+        hub.note(ROUTE, Work::Stream, trouble("stream"));
+        let new = hub.number();
+        assert_eq!((told(old).as_deref(), told(new)), (Some("stream"), None));
+        hub.note(ROUTE, Work::Pin, trouble("pin"));
+        assert_eq!(told(new).as_deref(), Some("pin"));
+        hub.note(ROUTE, Work::Pin, None);
+        assert_eq!(told(old).as_deref(), Some("stream"));
     }
 }

@@ -1,10 +1,11 @@
-//! What waits for the owner of watches to take it.
+//! Messages that wait for the owner of watches to take them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::backlog::Held;
+use super::demand::Demand;
 use super::end::WatchEnd;
 use super::message::{WatchMessage, WatchRef};
 use crate::error::{Error, ErrorKind};
@@ -19,6 +20,7 @@ pub(super) struct Inbox {
     state: Mutex<State>,
     /// Its consumer wants to hear of one watch, and not of the stream.
     quiet: bool,
+    demand: Arc<Demand>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,10 @@ impl Inbox {
         }
     }
 
+    pub(super) fn demand(&self) -> &Arc<Demand> {
+        &self.demand
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that panics leaves it half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,6 +73,9 @@ impl Inbox {
         }
         let mut state = self.state();
         if !state.over {
+            if held.is_some() {
+                self.demand.end();
+            }
             state.put(Item { message, held });
         }
         wake(state);
@@ -136,6 +145,7 @@ impl Inbox {
         let mut state = self.state();
         match state.queue.pop_front() {
             Some(item) => {
+                self.demand.end();
                 state.taken += 1;
                 if let WatchMessage::Progress { watch, .. } = &item.message {
                     state.progress.remove(watch);
@@ -148,6 +158,7 @@ impl Inbox {
             }
             None if state.over => Poll::Ready(None),
             None => {
+                self.demand.begin();
                 state.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
@@ -221,11 +232,14 @@ fn wake(mut state: MutexGuard<'_, State>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::task::Wake;
 
     use super::*;
+    use crate::watch::amount::Amount;
+    use crate::watch::backlog::Backlog;
+    use crate::watch::event::Batch;
+    use crate::watch::meter::Meter;
 
     /// A waker that finds its inbox open: what a task does when it is woken, and also when it is
     /// dropped by that, may be to take from the inbox.
@@ -250,6 +264,111 @@ mod tests {
         assert!(poll().is_pending());
         inbox.close();
         assert_eq!(looks.1.load(SeqCst), 2);
+    }
+
+    fn take(inbox: &Inbox) -> Option<Item> {
+        match inbox.poll_take(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(item) => item,
+            Poll::Pending => None,
+        }
+    }
+
+    fn event(revision: i64) -> WatchMessage {
+        let watch = WatchRef(3);
+        let batch = Batch {
+            revision,
+            ..Batch::default()
+        };
+        WatchMessage::Notify { watch, batch }
+    }
+
+    fn held() -> (Arc<Backlog>, Held) {
+        let limits = crate::WatchLimits::default();
+        let amount = Amount {
+            bytes: 100,
+            events: 1,
+        };
+        let backlog = Arc::new(Backlog::new(amount, Arc::new(Meter::new(limits))));
+        let held = backlog.hold(amount);
+        (backlog, held)
+    }
+
+    /// Progress says that everything before it was delivered.
+    #[test]
+    fn progress_does_not_overtake_events() {
+        for watch in [None, Some(WatchRef(3))] {
+            let inbox = Inbox::default();
+            let progress = |revision| WatchMessage::Progress {
+                watch,
+                revision,
+                header: ResponseHeader::default(),
+            };
+            inbox.push(progress(10), None);
+            inbox.push(progress(11), None);
+            inbox.push(event(12), None);
+            inbox.push(progress(12), None);
+            inbox.purge(|watch| watch == WatchRef(4));
+            inbox.push(progress(13), None);
+            let told = std::iter::from_fn(|| take(&inbox)).map(|item| match item.message {
+                WatchMessage::Progress { revision, .. } => revision,
+                _ => 0,
+            });
+            assert_eq!(told.collect::<Vec<_>>(), [11, 0, 13], "{watch:?}");
+        }
+    }
+
+    /// What was told of a watch that is gone stood where something else stands now.
+    #[test]
+    fn progress_of_a_purged_watch_moves_no_other() {
+        let inbox = Inbox::default();
+        let push = |watch, revision| {
+            let message = WatchMessage::Progress {
+                watch: Some(WatchRef(watch)),
+                revision,
+                header: ResponseHeader::default(),
+            };
+            inbox.push(message, None);
+        };
+        push(3, 10);
+        push(4, 20);
+        inbox.purge(|watch| watch == WatchRef(3));
+        push(3, 30);
+        let told = std::iter::from_fn(|| take(&inbox)).map(|item| match item.message {
+            WatchMessage::Progress {
+                watch, revision, ..
+            } => (watch, revision),
+            _ => (None, 0),
+        });
+        let expected = [(Some(WatchRef(4)), 20), (Some(WatchRef(3)), 30)];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_inbox_without_a_consumer_holds_nothing() {
+        let inbox = Inbox::default();
+        let (backlog, held) = held();
+        inbox.push(event(5), Some(held));
+        assert_eq!(backlog.lag().events, 1);
+        inbox.abandon();
+        assert_eq!(backlog.lag().events, 0);
+        inbox.push(event(6), Some(backlog.hold(Amount::default())));
+        assert!(take(&inbox).is_none());
+    }
+
+    /// Only a consumer that found nothing waits, until something comes or is taken.
+    #[test]
+    fn a_consumer_waits_while_its_inbox_is_empty() {
+        let inbox = Inbox::default();
+        assert!(!inbox.demand().waits());
+        assert!(take(&inbox).is_none());
+        assert!(inbox.demand().waits());
+        inbox.push(event(5), Some(held().1));
+        assert!(!inbox.demand().waits(), "events lie in it");
+        assert!(take(&inbox).is_some() && take(&inbox).is_none());
+        assert!(inbox.demand().waits());
+        inbox.push(WatchMessage::Resumed { revision: 1 }, None);
+        assert!(take(&inbox).is_some());
+        assert!(!inbox.demand().waits(), "its consumer is at work");
     }
 
     /// What is said of all watches is not said before the end of one of them that it is not

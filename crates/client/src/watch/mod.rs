@@ -4,6 +4,7 @@
 //! request.rs    what is to be watched           message.rs event.rs end.rs   what is told
 //! watcher.rs    many watches, one inbox         stream.rs    one watch as a stream
 //! opening.rs    on the way to be in force       inbox.rs backlog.rs   what waits to be taken
+//! amount.rs meter.rs demand.rs   how much waits, the client's limits, who waits for more
 //! hub.rs        where watchers and tasks meet   driver.rs    the task with the stream
 //! resume.rs     what to ask, to deliver, and where to go on                  PURE
 //! entry.rs      one watch of it                                              PURE
@@ -12,9 +13,11 @@
 //! cancellation.rs progress.rs   what a server means, when it is believed     PURE
 //! ```
 
+mod amount;
 mod assembly;
 mod backlog;
 mod cancellation;
+mod demand;
 mod difference;
 mod driver;
 mod end;
@@ -24,6 +27,7 @@ mod hub;
 mod inbox;
 mod list;
 mod message;
+mod meter;
 mod opening;
 mod progress;
 mod request;
@@ -59,7 +63,9 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind)`::InvalidArgument` for options that make no sense,
-    /// `PermissionDenied`, `Timeout` when it was not in force within the client's time-out.
+    /// `PermissionDenied`, `Timeout` when it was not in force within the client's time-out,
+    /// `NoLeader` when the reason was that no member sees a leader
+    /// ([`require_leader`](Self::require_leader)`(false)` does without).
     ///
     /// # Cancel safety
     /// Dropping the future cancels the watch.

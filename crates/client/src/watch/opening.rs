@@ -113,13 +113,16 @@ struct Begun {
 
 impl Opening {
     fn begun(&mut self) -> &mut Begun {
-        let Self { hub, watch, .. } = self;
+        let Self {
+            hub, inbox, watch, ..
+        } = self;
         self.begun.get_or_insert_with(|| {
             let meter = hub.meter();
             let limit = watch.limit(meter.limits());
+            let (number, demand) = (hub.number(), Arc::clone(inbox.demand()));
             Begun {
-                number: hub.number(),
-                backlog: Arc::new(Backlog::new(limit, Arc::clone(meter))),
+                number,
+                backlog: Arc::new(Backlog::of(number, limit, Arc::clone(meter), demand)),
                 asked: None,
                 deadline: None,
                 settled: false,
@@ -243,7 +246,12 @@ impl Opening {
         let message = "the watch was not in force in time";
         if let Some(cause) = self.hub.trouble(self.route, number) {
             let message = format!("{message}: {}", cause.message());
-            let error = Error::new(ErrorKind::Timeout, message).with_source(Arc::clone(&cause));
+            // A caller may do without a leader, and has to know that this is the reason.
+            let kind = match cause.kind() {
+                ErrorKind::NoLeader => ErrorKind::NoLeader,
+                _ => ErrorKind::Timeout,
+            };
+            let error = Error::new(kind, message).with_source(Arc::clone(&cause));
             return match cause.endpoint() {
                 Some(endpoint) => error.with_endpoint(endpoint),
                 None => error,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::backlog::Amount;
+use super::amount::Amount;
 use super::entry::{Position, Spec};
 use crate::config::WatchLimits;
 use crate::key::{Key, Namespace};
@@ -182,8 +182,7 @@ macro_rules! watch_options {
             /// case. Default: false.
             ///
             /// Without it, pieces are asked for only after a message was larger than the client
-            /// receives ([`max_receive_size`](crate::Builder::max_receive_size) or
-            /// [`WatchLimits::revision_bytes`](crate::WatchLimits), whichever is larger). With it,
+            /// receives ([`max_receive_size`](crate::Builder::max_receive_size)). With it,
             /// a long history of large values takes less memory while it is received. For a
             /// history of many small events it is slow: the time that etcd takes for a piece
             /// grows with the square of the number of events in it, and all watches of the

@@ -23,10 +23,10 @@ use etcdex_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, Watch
 
 use self::progress::Progress;
 pub(crate) use self::step::{Note, Step, Tell};
-use super::backlog::{Backlog, Meter};
+use super::backlog::Backlog;
 use super::end::WatchEnd;
 use super::entry::{Entry, Phase, Spec};
-use crate::config::WatchLimits;
+use super::meter::Meter;
 use crate::error::Error;
 use crate::patience::Patience;
 
@@ -149,10 +149,6 @@ impl Watches {
             tells: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
         }
-    }
-
-    pub(crate) fn limits(&self) -> &WatchLimits {
-        self.meter.limits()
     }
 
     /// Whether there is nothing to do until another watch is added.

@@ -93,9 +93,21 @@ impl WatchStream {
         }
     }
 
+    /// The consumer waits: a watch that was paused goes on, also when the client is full.
+    fn wait(&self) {
+        let paused = self.desk.inbox.demand().take_paused();
+        if paused.contains(&self.number) && self.backlog.grant() {
+            self.desk.tell(Command::GoOn(self.number));
+        }
+    }
+
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, WatchEnd>>> {
         while !self.over {
-            let Some(Item { message, held }) = ready!(self.desk.inbox.poll_take(cx)) else {
+            let item = self.desk.inbox.poll_take(cx);
+            if item.is_pending() {
+                self.wait();
+            }
+            let Some(Item { message, held }) = ready!(item) else {
                 self.over = true;
                 return Poll::Ready(Some(Err(self.desk.inbox.ending())));
             };

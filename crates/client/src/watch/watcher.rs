@@ -73,7 +73,8 @@ impl Watcher {
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind)`::InvalidArgument` for options that make no sense,
-    /// `PermissionDenied`, `Timeout` when it was not in force within the client's time-out.
+    /// `PermissionDenied`, `Timeout` when it was not in force within the client's time-out,
+    /// `NoLeader` when the reason was that no member sees a leader.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the watch. It does not keep the watcher from being read.
@@ -157,9 +158,26 @@ impl Watcher {
         Some(self.present().get(&watch)?.1.lag())
     }
 
+    /// The consumer waits: watches that were paused go on, also when the client is full.
+    fn wait(&self) {
+        for number in self.desk.inbox.demand().take_paused() {
+            let present = self.present();
+            let backlog = present.get(&WatchRef(number)).map(|(_, backlog)| backlog);
+            let goes_on = backlog.is_some_and(|backlog| backlog.grant());
+            drop(present);
+            if goes_on {
+                self.desk.tell(Command::GoOn(number));
+            }
+        }
+    }
+
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchMessage>> {
         loop {
-            let Some(item) = std::task::ready!(self.desk.inbox.poll_take(cx)) else {
+            let item = self.desk.inbox.poll_take(cx);
+            if item.is_pending() {
+                self.wait();
+            }
+            let Some(item) = std::task::ready!(item) else {
                 return Poll::Ready(None);
             };
             if let Some(message) = self.take(item) {

@@ -6,6 +6,7 @@ mod cluster;
 mod history;
 mod large;
 mod many;
+mod memory;
 mod options;
 mod progress;
 

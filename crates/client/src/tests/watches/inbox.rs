@@ -141,3 +141,36 @@ async fn what_is_cancelled_makes_room() {
     stream.cancel();
     assert_eq!(stream.lag(), Lag::default());
 }
+
+/// What is cut off for want of room was in the same message: the rest must not keep it.
+#[tokio::test(start_paused = true)]
+async fn events_that_are_kept_keep_nothing_of_those_that_are_not() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut stream = client.watch("k").buffer(1).await.expect("in force");
+    let watch_id = server.ids()[0];
+    let entry = |revision| (revision, "k".into(), "value".into());
+    let both = [&entry(11), &entry(12)];
+    server.send(&super::server::notify(watch_id, 12, &both));
+    let mut batch = next(&mut stream).await;
+    assert_eq!((batch.revision, batch.events.len()), (11, 1));
+    assert!(batch.events.remove(0).kv.value.is_unique());
+}
+
+/// A member that lags answers with less than was delivered, and is too old to be believed.
+#[tokio::test(start_paused = true)]
+async fn the_progress_of_a_stream_does_not_go_back() {
+    let server = Server::new();
+    server.state().version = Some("3.4.23");
+    let client = server.peers().client().await;
+    let mut stream = client.watch("k").await.expect("in force");
+    server.put("k", "v");
+    assert_eq!(next(&mut stream).await.revision, 11);
+    // Other keys have been written.
+    server.state().revision = 20;
+    server.state().progress_revision = Some(5);
+    stream.request_progress();
+    let batch = next(&mut stream).await;
+    assert!(batch.is_progress());
+    assert_eq!(batch.revision, 11);
+}

@@ -300,6 +300,32 @@ async fn a_message_over_the_transports_limit_ends_in_a_reason() {
     assert!(state.streams.last().expect("one").creations()[0].fragment);
 }
 
+/// The limit of a message is not that of a revision: whichever is larger, both count.
+#[tokio::test(start_paused = true)]
+async fn messages_and_revisions_have_limits_of_their_own() {
+    let server = Server::new();
+    let builder = server.peers().builder().max_receive_size(10_000);
+    let client = builder.connect().await.expect("it connects");
+    let mut stream = client.watch("k").await.expect("in force");
+    let watch_id = server.ids()[0];
+    let value = "x".repeat(8_000);
+    server.state().revision = 11;
+    let entry = (11, "k".into(), value.clone().into());
+    for more in [true, true, false] {
+        let mut piece = notify(watch_id, 11, &[&entry]);
+        piece.fragment = more;
+        server.send(&piece);
+    }
+    assert_eq!(values(&next(&mut stream).await), [value.as_str(); 3]);
+    server.put("k", &"x".repeat(20_000));
+    let end = timeout(Duration::from_secs(60), stream.next()).await;
+    let end = end.expect("soon").expect_err("the message is too large");
+    assert!(
+        end.to_string().contains("max_receive_size"),
+        "it names the setting: {end}"
+    );
+}
+
 /// A server that sends without a pause is still heard by: cancels are not starved.
 #[tokio::test]
 async fn what_is_to_be_sent_gets_its_turn() {

@@ -58,6 +58,8 @@ pub(super) struct State {
     history: Vec<(i64, Bytes, Bytes)>,
     pub(super) streams: Vec<Seen>,
     pub(super) ranges: Vec<pb::RangeRequest>,
+    /// The last range was only for members with a leader.
+    pub(super) range_wanted_leader: bool,
     pub(super) logins: usize,
     /// What a Range is answered with instead.
     pub(super) range_fails: Option<(&'static str, &'static str)>,
@@ -65,6 +67,10 @@ pub(super) struct State {
     pub(super) holds_ranges: bool,
     held: Vec<Asked>,
     pub(super) login_fails: bool,
+    /// The version that it tells, if it is another one than 3.6.0.
+    pub(super) version: Option<&'static str>,
+    /// The revision that a request for progress is answered with, if it is not the store's.
+    pub(super) progress_revision: Option<i64>,
     /// How long the way to this server and back takes.
     pub(super) round_trip: Duration,
     /// Creations that were not answered, with their streams.
@@ -195,6 +201,7 @@ impl Server {
                 let range = pb::RangeRequest::decode(asked.message.clone()).expect("a range");
                 let mut state = self.state();
                 state.ranges.push(range);
+                state.range_wanted_leader = asked.headers.contains_key("hasleader");
                 if state.holds_ranges {
                     state.held.push(asked);
                 } else {
@@ -213,11 +220,14 @@ impl Server {
                 let header = header(state.revision);
                 asked.answer(framed(&pb::AuthenticateResponse { header, token }));
             }
-            "/etcdserverpb.Maintenance/Status" => asked.answer(framed(&pb::StatusResponse {
-                header: header(self.state().revision),
-                version: "3.6.0".to_owned(),
-                ..pb::StatusResponse::default()
-            })),
+            "/etcdserverpb.Maintenance/Status" => {
+                let state = self.state();
+                asked.answer(framed(&pb::StatusResponse {
+                    header: header(state.revision),
+                    version: state.version.unwrap_or("3.6.0").to_owned(),
+                    ..pb::StatusResponse::default()
+                }));
+            }
             _ => asked.answer_well(),
         }
     }
@@ -316,6 +326,7 @@ impl Server {
             history,
             revision,
             unanswered,
+            progress_revision,
             ..
         } = &mut *state;
         let stream = &mut streams[place];
@@ -364,6 +375,7 @@ impl Server {
                 });
             }
             RequestUnion::ProgressRequest(_) => stream.send(&pb::WatchResponse {
+                header: header(progress_revision.unwrap_or(*revision)),
                 watch_id: -1,
                 ..answer
             }),

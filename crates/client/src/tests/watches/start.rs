@@ -175,8 +175,19 @@ async fn what_keeps_a_start_from_succeeding_is_told() {
     server.become_(Manner::Refuse("14", "etcdserver: no leader"));
     let start = client.watch("k").start_revision(5);
     let error = start.timeout(MOMENT).await.expect_err("there is no leader");
-    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(error.kind(), ErrorKind::NoLeader);
     assert!(error.to_string().contains("no leader"), "{error}");
+    assert_eq!(error.endpoint().expect("it is known").url(), "http://one:1");
+
+    // The same where the revision of the store has to be asked for first.
+    server.state().range_fails = Some(("14", "etcdserver: no leader"));
+    let error = client.watch("k").await.expect_err("there is no leader");
+    assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
+    assert_eq!(error.endpoint().expect("it is known").url(), "http://one:1");
+    assert!(server.state().range_wanted_leader);
+    let patient = client.require_leader(false).watch("k").timeout(MOMENT);
+    patient.await.expect_err("the script refuses");
+    assert!(!server.state().range_wanted_leader);
 
     server.become_(Manner::Create);
     server.state().range_fails = Some(("14", "etcdserver: not enough started members"));

@@ -130,8 +130,7 @@ impl Driver {
             return Err(Failure::not_sent(kind, message, Retry::Never));
         };
         let place = occupancy.link().place;
-        let limits = self.watches.limits();
-        let limit = core.options.max_receive_size.max(limits.revision_bytes);
+        let limit = core.options.max_receive_size;
         let head = Head {
             timeout: None,
             require_leader: self.route.require_leader,

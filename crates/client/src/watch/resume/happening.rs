@@ -6,8 +6,8 @@ use etcdex_proto::etcdserverpb::WatchResponse;
 
 use super::{Note, Phase, Watches};
 use crate::kv::ResponseHeader;
+use crate::watch::amount::Amount;
 use crate::watch::assembly::{Fault, Whole, fitting};
-use crate::watch::backlog::Amount;
 use crate::watch::end::WatchEnd;
 use crate::watch::event::{Batch, Event, events};
 
@@ -34,6 +34,7 @@ impl Watches {
         let is_head = !message.fragment
             && events.last().map(|event| event.kv.mod_revision) >= Some(header.revision);
         let whole = entry.course.take(events, message.fragment, limit);
+        entry.course.count(&entry.backlog);
         if is_head {
             entry.caught_up();
             if !self.is_serial {
@@ -61,10 +62,7 @@ impl Watches {
             // What is kept is not to hold on to what is not.
             events.iter_mut().for_each(Event::detach);
         }
-        let amount = Amount {
-            bytes: events.iter().map(Event::weight).sum(),
-            events: events.len(),
-        };
+        let amount = Amount::of(&mut events);
         if let (Some(last), Some(entry)) = (events.last(), self.entries.get_mut(&number)) {
             let revision = last.kv.mod_revision;
             // INVARIANT: the resume point is behind what was delivered, and never a header's.

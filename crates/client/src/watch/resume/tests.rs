@@ -2,9 +2,11 @@
 
 mod crowds;
 mod inspect;
+mod memory;
 mod model;
 mod progress;
 mod rules;
+mod told;
 mod world;
 
 use std::collections::BTreeMap;

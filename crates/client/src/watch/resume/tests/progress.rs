@@ -18,7 +18,7 @@ fn all(revision: i64) -> WatchResponse {
 impl Bench {
     /// A watch of owner 1 from revision 5 on, at a store of revision 9, on a stream whose server
     /// is exact or is not.
-    fn judged(exact: bool) -> Self {
+    pub(super) fn judged(exact: bool) -> Self {
         let mut bench = Self::new();
         bench.add(1, 5);
         bench.run();
@@ -31,7 +31,7 @@ impl Bench {
 
     /// Owner 1 asks for progress while the store has this revision; what is told at once, and
     /// what is sent next.
-    fn ask(&mut self, revision: i64) -> Vec<String> {
+    pub(super) fn ask(&mut self, revision: i64) -> Vec<String> {
         self.machine.request_progress(1);
         assert_eq!(self.run(), ["pin"]);
         let mut done = self.pinned(revision);

@@ -15,9 +15,11 @@ use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
 use crate::key::KeyRange;
 use crate::kv;
-use crate::watch::backlog::{Amount, Backlog, Held, Meter};
+use crate::watch::amount::Amount;
+use crate::watch::backlog::{Backlog, Held};
 use crate::watch::end::WatchEnd;
 use crate::watch::entry::Spec;
+use crate::watch::meter::Meter;
 
 /// A machine whose steps are told in words.
 pub(super) struct Bench {

@@ -15,10 +15,12 @@ use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
 use crate::key::KeyRange;
 use crate::kv::ResponseHeader;
-use crate::watch::backlog::{Amount, Backlog, Held, Meter};
+use crate::watch::amount::Amount;
+use crate::watch::backlog::{Backlog, Held};
 use crate::watch::end::WatchEnd;
 use crate::watch::entry::Spec;
 use crate::watch::event::{Batch, Event};
+use crate::watch::meter::Meter;
 
 /// What a user knows of a watch, and what is to be true of it.
 #[derive(Debug)]

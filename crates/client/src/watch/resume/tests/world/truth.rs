@@ -1,6 +1,7 @@
 //! What has to be true of everything that the machine tells.
 
 use super::*;
+use crate::watch::amount::BATCH;
 
 impl World {
     pub(super) fn told(&mut self, tell: Tell) {
@@ -99,7 +100,7 @@ impl World {
         queue.push_back((number, batch.revision, held));
         let lag = watch.backlog.lag();
         let (bytes, events) = heaviest(&batch.events);
-        assert!(lag.bytes < watch.limit.bytes + bytes, "{lag:?}");
+        assert!(lag.bytes < watch.limit.bytes + bytes + BATCH, "{lag:?}");
         assert!(lag.events < watch.limit.events + events, "{lag:?}");
         let all = self
             .watches
@@ -225,10 +226,7 @@ impl World {
     }
 
     pub(super) fn meter_held(&self) -> usize {
-        self.watches
-            .values()
-            .map(|watch| watch.backlog.lag().bytes)
-            .sum()
+        self.meter.held()
     }
 }
 

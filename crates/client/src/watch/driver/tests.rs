@@ -1,0 +1,72 @@
+//! State that the task keeps for watches, and for how long.
+
+use super::*;
+use crate::config::WatchLimits;
+use crate::key::KeyRange;
+use crate::watch::amount::Amount;
+
+fn driver() -> Driver {
+    let route = Route {
+        member: None,
+        require_leader: true,
+    };
+    let hub = Arc::new(Hub::new(WatchLimits::default()));
+    Driver::new(&hub, Weak::new(), route)
+}
+
+type Start = oneshot::Receiver<Result<i64, Error>>;
+
+/// A command that adds the watch 1 of the owner 2.
+fn add(driver: &Driver, inbox: &Arc<Inbox>) -> (Command, Start) {
+    let limit = Amount {
+        bytes: 1_000,
+        events: 10,
+    };
+    let (start, asked) = oneshot::channel();
+    let addition = Addition {
+        number: 1,
+        owner: 2,
+        inbox: Arc::clone(inbox),
+        spec: Spec {
+            range: KeyRange::single(Bytes::from_static(b"k")),
+            namespace: None,
+            start: 5,
+            no_put: false,
+            no_delete: false,
+            prev_kv: false,
+            progress: false,
+            fragment: true,
+            read: None,
+        },
+        backlog: Arc::new(Backlog::new(limit, Arc::clone(driver.hub.meter()))),
+        start,
+    };
+    (Command::Add(Box::new(addition)), asked)
+}
+
+/// Its owner has gone between asking for the watch and this, and would never cancel it.
+#[test]
+fn a_watch_of_an_owner_that_is_gone_is_not_added() {
+    let mut driver = driver();
+    let inbox = Arc::new(Inbox::default());
+    let (command, mut start) = add(&driver, &inbox);
+    inbox.abandon();
+    driver.command(Command::Forget(2));
+    driver.command(command);
+    assert!(driver.watches.is_idle() && driver.inboxes.is_empty());
+    assert!(start.try_recv().is_err(), "the caller does not wait");
+}
+
+#[test]
+fn nothing_is_kept_of_a_watch_that_is_cancelled_before_it_is_in_force() {
+    for command in [Command::Cancel(1), Command::Forget(2)] {
+        let mut driver = driver();
+        let (addition, mut start) = add(&driver, &Arc::new(Inbox::default()));
+        driver.command(addition);
+        assert!(!driver.watches.is_idle() && !driver.starts.is_empty());
+        driver.command(command);
+        assert!(driver.starts.is_empty());
+        let closed = oneshot::error::TryRecvError::Closed;
+        assert!(matches!(start.try_recv(), Err(error) if error == closed));
+    }
+}

@@ -1,0 +1,27 @@
+//! Progress of all watches: what it moves, and what an owner is told.
+
+use super::rules::{Bench, created, message};
+
+/// The server may have answered the request for progress before it created the watch, and the
+/// answer to the creation does not tell.
+#[test]
+fn progress_does_not_speak_for_a_watch_that_was_created_at_no_known_revision() {
+    let mut bench = Bench::judged(true);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    bench.add(2, 7);
+    assert_eq!(bench.run(), ["create 2 at 7"]);
+    assert_eq!(bench.receive(created(2, 0)), ["2 created from 7"]);
+    assert!(bench.receive(message(-1, 100)).is_empty());
+    bench.cut();
+    assert_eq!(bench.open(), ["pin", "create 1 at 101", "create 2 at 7"]);
+}
+
+/// A watch that is not in force yet has told nothing that could be missing.
+#[test]
+fn an_owner_is_told_of_the_watches_that_are_in_force() {
+    let mut bench = Bench::judged(true);
+    bench.add(2, 3);
+    assert_eq!(bench.run(), ["create 2 at 3"]);
+    assert_eq!(bench.ask(100), ["progress?"]);
+    assert_eq!(bench.receive(message(-1, 100)), ["progress 100"]);
+}
