@@ -110,7 +110,7 @@ impl Watches {
             };
             self.tell(owner, note);
             // A member that lags behind says nothing of it; the leader is asked, see `pinned`.
-            if header.revision + 1 >= next {
+            if header.revision.saturating_add(1) >= next {
                 self.tell_start(number, header);
             }
             self.moved(number, owner, Some(next));

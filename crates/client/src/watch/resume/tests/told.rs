@@ -25,3 +25,13 @@ fn an_owner_is_told_of_the_watches_that_are_in_force() {
     assert_eq!(bench.ask(100), ["progress?"]);
     assert_eq!(bench.receive(message(-1, 100)), ["progress 100"]);
 }
+
+/// A server may say anything: a revision after the last one is not counted.
+#[test]
+fn a_creation_at_the_last_revision_is_taken() {
+    let mut bench = Bench::new();
+    bench.add(1, 5);
+    bench.run();
+    bench.open();
+    assert_eq!(bench.receive(created(1, i64::MAX)), ["1 created from 5"]);
+}
