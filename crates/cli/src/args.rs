@@ -1,4 +1,4 @@
-//! The command line: its syntax is that of `etcdctl`.
+//! The command line, in the syntax of `etcdctl`.
 
 mod command_line;
 mod endpoint;
@@ -17,7 +17,7 @@ pub(crate) use self::kv::{Consistency, Del, Get, Order, Put, Range, Target};
 pub(crate) use self::tour::Tour;
 use crate::failure::EXIT_CODES;
 
-/// A command line client for etcd, as etcdctl is.
+/// A command line client for etcd, compatible with etcdctl.
 #[derive(Debug, Parser)]
 #[command(
     name = "etcdex",
@@ -40,6 +40,6 @@ pub(crate) enum Verb {
     Del(Del),
     Endpoint(Endpoint),
     Tour(Tour),
-    /// Prints the version of this command and of the API that it speaks
+    /// Prints the version of this command and of the etcd API
     Version,
 }

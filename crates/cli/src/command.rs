@@ -1,4 +1,4 @@
-//! What the verbs do: one file for a verb.
+//! Runs the verbs: one file for a verb.
 
 mod del;
 mod endpoint;
@@ -25,7 +25,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// The bytes of a word of the command line, which need not be text.
-fn bytes(word: OsString) -> Vec<u8> {
-    word.into_encoded_bytes()
+/// Returns the bytes of an argument, which need not be UTF-8.
+fn bytes(argument: OsString) -> Vec<u8> {
+    argument.into_encoded_bytes()
 }

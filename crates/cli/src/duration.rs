@@ -1,11 +1,11 @@
-//! Durations as Go reads and writes them, and so `etcdctl`.
+//! Durations in the syntax of Go, which `etcdctl` uses.
 //!
 //! Source: <https://pkg.go.dev/time#ParseDuration> and <https://pkg.go.dev/time#Duration.String>.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Writes a duration as Go does: `3.5ms`, `1m0.25s`.
+/// Formats a duration as Go does: `3.5ms`, `1m0.25s`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Go(pub(crate) Duration);
 
@@ -30,16 +30,16 @@ impl fmt::Display for Go {
     }
 }
 
-/// The number with its last `places` digits behind the point, without zeros at the end.
+/// Formats `number / 10^places` as a decimal number without trailing zeros.
 fn decimal(number: u128, places: usize) -> String {
     let unit = 10_u128.pow(u32::try_from(places).unwrap_or(0));
     let text = format!("{}.{:0places$}", number / unit, number % unit);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Reads a duration as Go does; a negative one has no use here.
+/// Parses a duration as Go does, but for negative ones, which are refused.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let refusal = || "a duration is wanted, like 5s, 500ms or 1m30s".to_owned();
+    let refusal = || "expected a duration like 5s, 500ms or 1m30s".to_owned();
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Ok(Duration::ZERO);
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_as_go_does() {
+    fn durations_are_written_as_go_writes_them() {
         let written = |nanos| Go(Duration::from_nanos(nanos)).to_string();
         assert_eq!(written(0), "0s");
         assert_eq!(written(17), "17ns");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn read_as_go_does() {
+    fn durations_are_read_as_go_reads_them() {
         let read = |text| parse(text).map(|duration| duration.as_millis());
         assert_eq!(read("5s"), Ok(5_000));
         assert_eq!(read("1m30.5s"), Ok(90_500));

@@ -1,4 +1,4 @@
-//! Why the command ends without having done its work, and the exit code that says so.
+//! Failures of the command, and their exit codes.
 
 use std::fmt;
 use std::io;
@@ -6,35 +6,35 @@ use std::process::ExitCode;
 
 use etcdex::ErrorKind;
 
-/// The exit codes, as the help tells them.
+/// The exit codes, as printed by `--help`.
 ///
-/// The numbers are those of etcdctl: `pkg/cobrautl/error.go`.
+/// Source: etcd's `pkg/cobrautl/error.go`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0    done
+  0    success
   1    the request failed, or an endpoint is unhealthy
-  2    the endpoints make no sense, so that nothing could be asked
-  4    this command does not have that output format, order or consistency
+  2    an endpoint or a TLS option is invalid
+  4    the output format, order or consistency is not supported
   5    interrupted
-  6    reading or writing failed here
-  128  the arguments make no sense";
+  6    reading or writing on this machine failed
+  128  the arguments are invalid";
 
-/// Why the command ends without having done its work.
+/// Why the command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The arguments make no sense.
+    /// The arguments are invalid.
     Usage(String),
-    /// A format, order or consistency that does not exist (here).
+    /// An output format, order or consistency that the command does not support.
     Unsupported(String),
-    /// The client could not be made, or the request failed.
+    /// The client could not be built, or the request failed.
     Request(etcdex::Error),
-    /// It has said all that there is to say on standard output; this is the rest.
+    /// The requests succeeded, but their result is a failure, as with an unhealthy endpoint.
     Work(String),
-    /// Standard output could not be written.
+    /// Writing to standard output failed.
     Output(io::Error),
-    /// The system refused something.
+    /// Another call of the operating system failed.
     System(io::Error),
-    /// Ctrl-C, or a request to end.
+    /// The user or the system interrupted the command.
     Interrupted,
 }
 
@@ -45,15 +45,15 @@ impl Failure {
             Self::Unsupported(_) => 4,
             Self::Request(error) if error.kind() == ErrorKind::Config => 2,
             Self::Request(_) | Self::Work(_) => 1,
-            // Who reads no further has seen enough, as in `etcdex get .. | head -1`.
+            // The reader of the output has closed the pipe, as in `etcdex get .. | head -1`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) | Self::System(_) => 6,
             Self::Interrupted => 5,
         }
     }
 
-    /// Says it in one line on standard error.
-    pub(crate) fn tell(&self) -> ExitCode {
+    /// Prints the failure in one line on standard error, and returns its exit code.
+    pub(crate) fn report(&self) -> ExitCode {
         let code = self.code();
         if code != 0 {
             say("Error", &self.to_string());
@@ -62,12 +62,12 @@ impl Failure {
     }
 }
 
-/// Writes one line to standard error, whatever line ends are in the text.
-pub(crate) fn say(what: &str, text: &str) {
+/// Prints one line to standard error. Line ends in the text become spaces.
+pub(crate) fn say(label: &str, text: &str) {
     use io::Write as _;
     let line: Vec<&str> = text.split_whitespace().collect();
-    // Without a standard error there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{what}: {}", line.join(" "));
+    // A closed standard error is no reason to fail.
+    let _ = writeln!(io::stderr(), "{label}: {}", line.join(" "));
 }
 
 impl fmt::Display for Failure {

@@ -1,17 +1,19 @@
-//! The `etcdex` command: what `etcdctl` does, and a tour for newcomers.
+//! The `etcdex` command: `etcdctl` in Rust, and a tour for newcomers.
 //!
 //! * `args/` is the command line, one file for a group of verbs;
-//! * `command/` is what the verbs do, one file for a verb;
-//! * `output/` is how replies are written, one file for a format.
+//! * `command/` runs the verbs, one file for a verb;
+//! * `output/` writes the replies, one file for a format;
+//! * `tour/` is a program of its own, which the verb `tour` starts.
 //!
-//! Syntax, output and exit codes are those of `etcdctl`, so that scripts need not change. Where
-//! they differ on purpose, the crate's README says so.
+//! Syntax, output and exit codes are those of `etcdctl`, so that scripts run unchanged. The
+//! crate's README lists the deliberate differences.
 
 mod args;
 mod command;
 mod duration;
 mod failure;
 mod output;
+mod tour;
 
 use std::process::ExitCode;
 
@@ -25,16 +27,16 @@ fn main() -> ExitCode {
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(),
+        Err(failure) => failure.report(),
     }
 }
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
-    if let Some(refusal) = arguments.global.security.refusal() {
-        return Err(Failure::Usage(refusal.to_owned()));
+    if let Some(conflict) = arguments.global.security.conflict() {
+        return Err(Failure::Usage(conflict.to_owned()));
     }
     let mut runtime = match arguments.verb {
-        // It has many callers at once; all others send one request and are gone.
+        // The tour has many callers at once; every other verb sends one request.
         Verb::Tour(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };

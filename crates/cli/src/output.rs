@@ -1,4 +1,4 @@
-//! How replies are written: one file for a format, one function in it for a reply.
+//! Writes the replies: one file for a format, with one function for a reply.
 
 mod fields;
 mod json;
@@ -16,27 +16,27 @@ use crate::failure::Failure;
 
 pub(crate) use self::simple::values;
 
-/// The formats of etcdctl.
+/// The output formats of etcdctl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people: keys and values
     Simple,
-    /// Every field on a line of its own
+    /// Every field on its own line
     Fields,
     /// One line of JSON, keys and values in base64
     Json,
-    /// The message as it is on the wire
-    // Hidden as long as no verb has it.
+    /// The encoded protobuf message
+    // Hidden until a verb supports this format.
     #[value(hide = true)]
     Protobuf,
     /// For people, where there are columns
     Table,
 }
 
-/// Writes a reply; the last argument says whether in hexadecimal.
+/// Writes a reply; the last argument is whether to write in hexadecimal.
 pub(crate) type Render<T> = fn(&mut dyn Write, &T, bool) -> io::Result<()>;
 
-/// In which formats a reply can be written.
+/// The formats of a kind of reply.
 pub(crate) struct Formats<T: ?Sized> {
     verb: &'static str,
     simple: Render<T>,
@@ -78,8 +78,10 @@ pub(crate) const HEALTH: Formats<[Health]> = Formats {
 };
 
 impl<T: ?Sized> Formats<T> {
-    /// The function for a format. To be asked for before anything is sent: a put whose reply
-    /// cannot be written must not happen.
+    /// Returns the function for a format.
+    ///
+    /// Commands call this before they send anything: a put whose reply cannot be written must not
+    /// be applied.
     pub(crate) fn choose(&self, format: Format) -> Result<Render<T>, Failure> {
         let render = match format {
             Format::Simple => Some(self.simple),
@@ -99,17 +101,18 @@ impl<T: ?Sized> Formats<T> {
     }
 }
 
-/// What became of asking one endpoint for its health.
+/// The health of one endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    /// As it was given.
+    /// The endpoint as the user gave it.
     pub(crate) endpoint: String,
+    /// Time from the start of connecting to the answer.
     pub(crate) took: Duration,
-    /// Why it is not healthy.
+    /// Why the endpoint is unhealthy; `None` if it is healthy.
     pub(crate) error: Option<String>,
 }
 
-/// Writes to standard output, all or an error.
+/// Writes to standard output, through a buffer that is flushed at the end.
 pub(crate) fn write(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     render(&mut out)
@@ -117,7 +120,7 @@ pub(crate) fn write(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Re
         .map_err(Failure::Output)
 }
 
-/// Writes a page of help, in colours where they can be seen.
+/// Writes a page of help to standard output, in colours if that is a terminal.
 pub(crate) fn page(text: &clap::builder::StyledStr) -> Result<(), Failure> {
     use io::IsTerminal as _;
     let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();

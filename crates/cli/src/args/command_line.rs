@@ -1,4 +1,4 @@
-//! From the words of the command line to [`Arguments`], in etcdctl's ways.
+//! Parses the command line into [`Arguments`], with the conventions of etcdctl.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -9,29 +9,30 @@ use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 use super::{Arguments, number};
 use crate::failure::{Failure, say};
 
-/// Variables that etcdctl knows, and that mean nothing to the verbs there are.
-const WITHOUT_MEANING: &[&str] = &[
+/// Variables of etcdctl that have no effect on the verbs of this command.
+const IGNORED_VARIABLES: &[&str] = &[
     "ETCDCTL_API",
     "ETCDCTL_WATCH_KEY",
     "ETCDCTL_WATCH_RANGE_END",
 ];
 
-/// Reads the command line. Where it asks for help or the version, this has printed it, and
-/// there is nothing left to do.
+/// Parses the command line. Returns `None` after it has printed the help or the version.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<Option<Arguments>, Failure> {
     let command = Arguments::command();
     warn_of_variables(&command);
-    // A variable that is set to nothing is not set.
     let command = command.mut_args(|argument| {
+        // The help must not print the value of a variable: one is a password.
+        let argument = argument.hide_env_values(true);
+        // A variable with an empty value counts as unset.
         let empty = argument
             .get_env()
             .and_then(std::env::var_os)
             .is_some_and(|value| value.is_empty());
         if empty { argument.env(None) } else { argument }
     });
-    let words = settle_flags(words, &switches(&command));
+    let words = resolve_switches(words, &switches(&command));
     let parsed = command
         .clone()
         .try_get_matches_from(&words)
@@ -48,28 +49,28 @@ pub(crate) fn parse(
 }
 
 fn is_for_help(error: &clap::Error) -> bool {
-    // As etcdctl: a group without a verb shows what there is.
+    // As in etcdctl, a group without a verb prints the list of its verbs.
     error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-/// A variable that etcdctl would obey and this command does not have must not pass unnoticed:
-/// it may be the one with the certificates.
+/// Warns of variables of etcdctl that this command does not know. One of them may configure the
+/// security of the connection.
 fn warn_of_variables(command: &Command) {
     for (name, _) in std::env::vars_os() {
         let known = command
             .get_arguments()
             .any(|argument| argument.get_env() == Some(&name));
         let name = name.to_string_lossy();
-        if name.starts_with("ETCDCTL_") && !known && !WITHOUT_MEANING.contains(&&*name) {
+        if name.starts_with("ETCDCTL_") && !known && !IGNORED_VARIABLES.contains(&&*name) {
             say(
                 "Warning",
-                &format!("{name} is set, and this version of etcdex does not know it"),
+                &format!("{name} is set, but this version of etcdex does not support it"),
             );
         }
     }
 }
 
-/// The long names of all flags without a value, of all verbs.
+/// The long names of the flags without a value, of all verbs.
 fn switches(command: &Command) -> HashSet<String> {
     let own = command
         .get_arguments()
@@ -79,13 +80,14 @@ fn switches(command: &Command) -> HashSet<String> {
     own.chain(below).collect()
 }
 
-/// Go's flags take `--prefix=true` and `--prefix=false`; clap's do not.
-fn settle_flags(
+/// Replaces `--prefix=true` by `--prefix`, and removes `--prefix=false`. Go's flags accept these
+/// forms; clap's do not.
+fn resolve_switches(
     words: impl IntoIterator<Item = OsString>,
     switches: &HashSet<String>,
 ) -> Vec<OsString> {
     let mut flags_are_over = false;
-    let settle = |word: OsString| {
+    let resolve = |word: OsString| {
         flags_are_over |= word == "--";
         let switch = word
             .to_str()
@@ -99,10 +101,10 @@ fn settle_flags(
             None => Some(word),
         }
     };
-    words.into_iter().filter_map(settle).collect()
+    words.into_iter().filter_map(resolve).collect()
 }
 
-/// clap's page of text in one line, with etcdctl's exit codes.
+/// Converts an error of clap: its text in one line, with the exit code of etcdctl.
 fn failure(error: &clap::Error, command: &Command, words: &[OsString]) -> Failure {
     let page = error.render().to_string();
     let mut paragraphs = page.split("\n\n");
@@ -122,15 +124,15 @@ fn failure(error: &clap::Error, command: &Command, words: &[OsString]) -> Failur
             text.push_str(&format!("; see {} --help", verb.join(" ")));
         }
     }
-    if is_unheard_of(error) {
+    if is_unsupported_value(error) {
         Failure::Unsupported(text)
     } else {
         Failure::Usage(text)
     }
 }
 
-/// Whether it is about a format, order or consistency that does not exist.
-fn is_unheard_of(error: &clap::Error) -> bool {
+/// Whether the value of a flag is not one of the flag's choices.
+fn is_unsupported_value(error: &clap::Error) -> bool {
     let has_choices = matches!(error.get(ContextKind::ValidValue),
         Some(ContextValue::Strings(choices)) if !choices.is_empty());
     let is_given = matches!(error.get(ContextKind::InvalidValue),
@@ -138,7 +140,7 @@ fn is_unheard_of(error: &clap::Error) -> bool {
     error.kind() == ErrorKind::InvalidValue && has_choices && is_given
 }
 
-/// The variable that a wrong value comes from, when it does not come from a flag.
+/// The variable that an invalid value comes from; `None` if the value comes from a flag.
 fn variable_at_fault(error: &clap::Error, command: &Command, words: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -161,9 +163,9 @@ fn variable_at_fault(error: &clap::Error, command: &Command, words: &[OsString])
 mod tests {
     use super::*;
 
-    fn settled(words: &[&str]) -> Vec<OsString> {
+    fn resolved(words: &[&str]) -> Vec<OsString> {
         let switches = switches(&Arguments::command());
-        settle_flags(words.iter().map(OsString::from), &switches)
+        resolve_switches(words.iter().map(OsString::from), &switches)
     }
 
     #[test]
@@ -172,13 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn flags_take_a_truth_value_as_in_go() {
+    fn flags_accept_a_truth_value_as_in_go() {
         assert_eq!(
-            settled(&["get", "a", "--prefix=true"]),
+            resolved(&["get", "a", "--prefix=true"]),
             ["get", "a", "--prefix"]
         );
-        assert_eq!(settled(&["get", "a", "--prefix=F"]), ["get", "a"]);
+        assert_eq!(resolved(&["get", "a", "--prefix=F"]), ["get", "a"]);
         let untouched = ["get", "a", "--prefix=x", "--limit=1", "--", "--prefix=true"];
-        assert_eq!(settled(&untouched), untouched);
+        assert_eq!(resolved(&untouched), untouched);
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-/// Asks each endpoint by itself
+/// Queries each endpoint separately
 #[derive(Args, Debug)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct Endpoint {
@@ -13,7 +13,6 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Subcommand)]
 #[command(infer_subcommands = true)]
 pub(crate) enum EndpointVerb {
-    /// Says of each endpoint whether it is healthy: whether it answers a read that the whole
-    /// cluster has to agree on
+    /// Prints whether each endpoint is healthy: whether it answers a linearizable read
     Health,
 }

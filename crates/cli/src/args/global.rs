@@ -1,4 +1,4 @@
-//! The flags that every verb has. Each can also be set by etcdctl's variable; the flag wins.
+//! The flags of every verb. Each can also be set by a variable of etcdctl; the flag wins.
 
 use std::time::Duration;
 
@@ -11,73 +11,71 @@ use crate::duration;
 use crate::failure::Failure;
 use crate::output::Format;
 
-/// What is asked when no endpoint is given.
+/// The endpoint when none is given.
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 
-/// etcd breaks off connections that ping faster; etcdctl, too, raises smaller values.
-const FASTEST_PING: Duration = Duration::from_secs(5);
+/// etcd closes connections that ping more often. etcdctl raises smaller values too.
+const MIN_PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What Go means by a time-out of 0, as far as anybody will wait.
-const FOREVER: Duration = Duration::from_secs(24 * 3600);
+/// Stands for `--dial-timeout 0`, which means no limit.
+const NO_DIAL_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where the cluster serves clients, comma-separated or repeated [default: 127.0.0.1:2379]
+    /// Client URLs of the cluster, comma-separated or repeated [default: 127.0.0.1:2379]
     #[arg(
         long,
         global = true,
         env = "ETCDCTL_ENDPOINTS",
-        hide_env_values = true,
         value_delimiter = ',',
         value_name = "URL"
     )]
     pub(crate) endpoints: Vec<String>,
 
-    /// How the reply is written
+    /// Output format
     #[arg(
         short,
         long,
         global = true,
         env = "ETCDCTL_WRITE_OUT",
-        hide_env_values = true,
         value_name = "FORMAT",
         default_value = "simple"
     )]
     pub(crate) write_out: Format,
 
     /// Writes keys and values (simple) or IDs (fields) in hexadecimal
-    #[arg(long, global = true, env = "ETCDCTL_HEX", hide_env_values = true,
+    #[arg(long, global = true, env = "ETCDCTL_HEX",
         value_parser = number::truth)]
     pub(crate) hex: bool,
 
-    /// How long a request may take once there is a connection
-    #[arg(long, global = true, env = "ETCDCTL_COMMAND_TIMEOUT", hide_env_values = true,
+    /// Time limit of a request once there is a connection
+    #[arg(long, global = true, env = "ETCDCTL_COMMAND_TIMEOUT",
         value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(crate) command_timeout: Duration,
 
-    /// How long connecting to an endpoint may take; 0 is no limit
-    #[arg(long, global = true, env = "ETCDCTL_DIAL_TIMEOUT", hide_env_values = true,
+    /// Time limit of connecting to an endpoint; 0 is no limit
+    #[arg(long, global = true, env = "ETCDCTL_DIAL_TIMEOUT",
         value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
     dial_timeout: Duration,
 
-    /// How long a connection may be silent before it is pinged; 5s at least, 0 is never
-    #[arg(long, global = true, env = "ETCDCTL_KEEPALIVE_TIME", hide_env_values = true,
+    /// Time without traffic after which a connection is pinged; at least 5s, 0 is never
+    #[arg(long, global = true, env = "ETCDCTL_KEEPALIVE_TIME",
         value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     keepalive_time: Duration,
 
-    /// How long a ping may stay unanswered; 0 is for ever
-    #[arg(long, global = true, env = "ETCDCTL_KEEPALIVE_TIMEOUT", hide_env_values = true,
+    /// Time limit of the answer to a ping; 0 is no limit
+    #[arg(long, global = true, env = "ETCDCTL_KEEPALIVE_TIMEOUT",
         value_name = "DURATION", default_value = "6s", value_parser = duration::parse)]
     keepalive_timeout: Duration,
 
-    /// The largest request that is sent, in bytes; 0 is 2 MiB
-    #[arg(long, global = true, env = "ETCDCTL_MAX_REQUEST_BYTES", hide_env_values = true,
+    /// Largest request, in bytes; 0 is 2 MiB
+    #[arg(long, global = true, env = "ETCDCTL_MAX_REQUEST_BYTES",
         value_name = "BYTES", default_value = "0", value_parser = number::size)]
     max_request_bytes: usize,
 
-    /// The largest reply that is taken, in bytes; 0 is 2 GiB
-    #[arg(long, global = true, env = "ETCDCTL_MAX_RECV_BYTES", hide_env_values = true,
+    /// Largest reply, in bytes; 0 is 2 GiB
+    #[arg(long, global = true, env = "ETCDCTL_MAX_RECV_BYTES",
         value_name = "BYTES", default_value = "0", value_parser = number::size)]
     max_recv_bytes: usize,
 
@@ -86,7 +84,7 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// The endpoints as they were given, or the default one.
+    /// The given endpoints, or the default one, each with its scheme if the flags imply one.
     pub(crate) fn endpoints(&self) -> Vec<String> {
         if self.endpoints.is_empty() {
             return vec![self.security.endpoint(DEFAULT_ENDPOINT)];
@@ -95,7 +93,7 @@ impl Global {
         endpoints.map(|one| self.security.endpoint(one)).collect()
     }
 
-    /// A client of these endpoints, with all that the flags say.
+    /// Returns a builder for a client of these endpoints, configured by the flags.
     pub(crate) fn builder<U: AsRef<str>>(&self, endpoints: impl IntoIterator<Item = U>) -> Builder {
         let endpoints: Vec<U> = endpoints.into_iter().collect();
         let secure = endpoints
@@ -108,12 +106,12 @@ impl Global {
             .max_send_size(or(self.max_request_bytes, 2 << 20))
             .max_receive_size(or(self.max_recv_bytes, (1 << 31) - 1))
             .connect_timeout(match self.dial_timeout {
-                Duration::ZERO => FOREVER,
+                Duration::ZERO => NO_DIAL_LIMIT,
                 limit => limit,
             });
         builder = match self.keepalive_time {
             Duration::ZERO => builder.no_keep_alive_interval(),
-            interval => builder.keep_alive_interval(interval.max(FASTEST_PING)),
+            interval => builder.keep_alive_interval(interval.max(MIN_PING_INTERVAL)),
         };
         builder = match self.keepalive_timeout {
             Duration::ZERO => builder.no_keep_alive_timeout(),
@@ -122,7 +120,7 @@ impl Global {
         self.security.apply(builder, secure)
     }
 
-    /// A client that is connected: where nobody answers, this says so at once.
+    /// Returns a connected client.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         Ok(self.builder(self.endpoints()).connect().await?)
     }

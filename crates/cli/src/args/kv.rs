@@ -8,90 +8,91 @@ use super::number;
 
 /// Puts a value at a key
 ///
-/// Without VALUE, the value is what standard input holds. What begins with `-` stands behind
+/// Without VALUE, standard input is the value. A key or value that begins with `-` goes after
 /// `--`, as in: etcdex put -- KEY -VALUE
 #[derive(Args, Debug)]
 pub(crate) struct Put {
     /// The key
     pub(crate) key: OsString,
-    /// The value; standard input when it is missing
+    /// The value; standard input if it is missing
     pub(crate) value: Option<OsString>,
-    /// The lease to tie the key to, in hexadecimal; 0 is none
+    /// Lease to attach the key to, in hexadecimal; 0 is none
     #[arg(long, value_name = "ID", default_value = "0", value_parser = number::lease,
         allow_hyphen_values = true)]
     pub(crate) lease: i64,
-    /// Prints the pair as it was before
+    /// Prints the previous key and value
     #[arg(long)]
     pub(crate) prev_kv: bool,
-    /// Keeps the key's present value
+    /// Keeps the current value of the key
     #[arg(long)]
     pub(crate) ignore_value: bool,
-    /// Keeps the key's present lease
+    /// Keeps the current lease of the key
     #[arg(long)]
     pub(crate) ignore_lease: bool,
 }
 
-// No documentation of its own: clap would take it for that of the command.
+// Not a doc comment: clap would print it as the help of the command.
+// The keys of `get` and `del`.
 #[derive(Args, Debug)]
 pub(crate) struct Range {
     /// The key
     pub(crate) key: OsString,
-    /// The first key behind the range
+    /// End of the range, exclusive
     pub(crate) range_end: Option<OsString>,
-    /// All keys that start with KEY; with an empty one, all keys
+    /// All keys that begin with KEY; all keys if KEY is empty
     #[arg(long)]
     pub(crate) prefix: bool,
-    /// All keys from KEY on
+    /// All keys that are greater than or equal to KEY
     #[arg(long)]
     pub(crate) from_key: bool,
 }
 
 /// Gets a key or a range of keys
 ///
-/// With RANGE_END: all keys from KEY up to it, which is not included.
+/// With RANGE_END: all keys from KEY up to RANGE_END, which is not included.
 #[derive(Args, Debug)]
 pub(crate) struct Get {
     #[command(flatten)]
     pub(crate) keys: Range,
-    /// At most so many pairs; 0 is no limit
+    /// Maximum number of keys; 0 is no limit
     #[arg(long, value_name = "NUMBER", default_value = "0", hide_default_value = true,
         value_parser = number::integer, allow_hyphen_values = true)]
     pub(crate) limit: i64,
-    /// As it was at this revision; 0 is now
+    /// Reads at this revision; 0 is the current one
     #[arg(long, value_name = "REVISION", default_value = "0", hide_default_value = true,
         value_parser = number::integer, allow_hyphen_values = true)]
     pub(crate) rev: i64,
-    /// The smallest or the largest first
+    /// Sort order
     #[arg(long, ignore_case = true)]
     pub(crate) order: Option<Order>,
-    /// What to sort by
+    /// Sort target
     #[arg(long, ignore_case = true, value_name = "TARGET")]
     pub(crate) sort_by: Option<Target>,
-    /// What the cluster agrees on (l), or what the one member knows (s)
+    /// Linearizable (l), or serializable, which one member answers alone (s)
     #[arg(long, default_value = "l")]
     pub(crate) consistency: Consistency,
-    /// Without the values
+    /// Returns keys without values
     #[arg(long)]
     pub(crate) keys_only: bool,
-    /// Only how many there are (with --write-out fields)
+    /// Returns only the number of keys (with --write-out fields)
     #[arg(long)]
     pub(crate) count_only: bool,
-    /// Without the keys (with --write-out simple)
+    /// Prints values without keys (with --write-out simple)
     #[arg(long)]
     pub(crate) print_value_only: bool,
-    /// Created at this revision or after it
+    /// Only keys that were created at this revision or later; 0 is no limit
     #[arg(long, value_name = "REVISION", default_value = "0", hide_default_value = true,
         value_parser = number::integer, allow_hyphen_values = true)]
     pub(crate) min_create_rev: i64,
-    /// Created at this revision or before it
+    /// Only keys that were created at this revision or earlier; 0 is no limit
     #[arg(long, value_name = "REVISION", default_value = "0", hide_default_value = true,
         value_parser = number::integer, allow_hyphen_values = true)]
     pub(crate) max_create_rev: i64,
-    /// Last changed at this revision or after it
+    /// Only keys that were last changed at this revision or later; 0 is no limit
     #[arg(long, value_name = "REVISION", default_value = "0", hide_default_value = true,
         value_parser = number::integer, allow_hyphen_values = true)]
     pub(crate) min_mod_rev: i64,
-    /// Last changed at this revision or before it
+    /// Only keys that were last changed at this revision or earlier; 0 is no limit
     #[arg(long, value_name = "REVISION", default_value = "0", hide_default_value = true,
         value_parser = number::integer, allow_hyphen_values = true)]
     pub(crate) max_mod_rev: i64,
@@ -99,16 +100,17 @@ pub(crate) struct Get {
 
 /// Deletes a key or a range of keys
 ///
-/// With RANGE_END: all keys from KEY up to it, which is not included. Because that is easily
-/// done by mistake, it then waits two seconds, unless --range says that it is meant.
+/// With RANGE_END: all keys from KEY up to RANGE_END, which is not included. Two keys in place of
+/// a range are an easy mistake, so the command waits two seconds before it deletes a range. --range
+/// skips the wait.
 #[derive(Args, Debug)]
 pub(crate) struct Del {
     #[command(flatten)]
     pub(crate) keys: Range,
-    /// A range is meant: do not wait
+    /// Deletes a range without the wait
     #[arg(long)]
     pub(crate) range: bool,
-    /// Prints the pairs that were deleted
+    /// Prints the deleted keys and values
     #[arg(long)]
     pub(crate) prev_kv: bool,
 }

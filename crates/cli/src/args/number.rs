@@ -1,8 +1,8 @@
-//! Numbers and truth values as Go reads them, and so `etcdctl`.
+//! Numbers and truth values in the syntax of Go, which `etcdctl` uses.
 
-/// An integer: decimal, or with `0x`, `0o`, `0b`.
+/// Parses an integer: decimal, or with the prefix `0x`, `0o`, `0` or `0b`.
 pub(crate) fn integer(text: &str) -> Result<i64, String> {
-    let refusal = || "a whole number of 64 bits is wanted".to_owned();
+    let refusal = || "expected a whole number of 64 bits".to_owned();
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", text.strip_prefix('+').unwrap_or(text)),
@@ -20,23 +20,23 @@ pub(crate) fn integer(text: &str) -> Result<i64, String> {
     i64::from_str_radix(&format!("{sign}{digits}"), base).map_err(|_| refusal())
 }
 
-/// A number of bytes.
+/// Parses a number of bytes.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
-    usize::try_from(integer(text)?).map_err(|_| "a number of bytes is not negative".to_owned())
+    usize::try_from(integer(text)?).map_err(|_| "a number of bytes cannot be negative".to_owned())
 }
 
-/// The ID of a lease: hexadecimal, without `0x`.
+/// Parses the ID of a lease: hexadecimal, without `0x`.
 pub(crate) fn lease(text: &str) -> Result<i64, String> {
     i64::from_str_radix(text, 16)
         .map_err(|_| "a lease ID is a hexadecimal number of 64 bits".to_owned())
 }
 
-/// The forms that Go takes for true and false.
+/// Parses the words that Go accepts for true and false.
 pub(crate) fn truth(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("true or false is wanted".to_owned()),
+        _ => Err("expected true or false".to_owned()),
     }
 }
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_as_go_reads_them() {
+    fn integers_are_read_as_go_reads_them() {
         for (text, number) in [
             ("0", 0),
             ("-1", -1),

@@ -1,4 +1,4 @@
-//! The flags of TLS and of logging in.
+//! The flags of TLS and authentication.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,66 +12,41 @@ use super::number;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Security {
-    /// Verifies servers by the authorities in this file instead of the system's
-    #[arg(
-        long,
-        global = true,
-        env = "ETCDCTL_CACERT",
-        hide_env_values = true,
-        value_name = "FILE"
-    )]
+    /// Verifies servers by the CA certificates in this file instead of the system's
+    #[arg(long, global = true, env = "ETCDCTL_CACERT", value_name = "FILE")]
     cacert: Option<PathBuf>,
 
-    /// Shows servers this certificate; needs --key
-    #[arg(
-        long,
-        global = true,
-        env = "ETCDCTL_CERT",
-        hide_env_values = true,
-        value_name = "FILE"
-    )]
+    /// Client certificate for servers that ask for one; needs --key
+    #[arg(long, global = true, env = "ETCDCTL_CERT", value_name = "FILE")]
     cert: Option<PathBuf>,
 
-    /// The key of the certificate; needs --cert
-    // The verbs have an argument of that name.
+    /// Private key of the client certificate; needs --cert
+    // The ID differs because the verbs have an argument `key`.
     #[arg(
         id = "tls-key",
         long = "key",
         global = true,
         env = "ETCDCTL_KEY",
-        hide_env_values = true,
         value_name = "FILE"
     )]
     key: Option<PathBuf>,
 
-    /// Takes any certificate of a server: whoever is in between can read and change everything
-    #[arg(long, global = true, env = "ETCDCTL_INSECURE_SKIP_TLS_VERIFY", hide_env_values = true,
+    /// Accepts any certificate of a server: an attacker in between can read and change everything
+    #[arg(long, global = true, env = "ETCDCTL_INSECURE_SKIP_TLS_VERIFY",
         value_parser = number::truth)]
     insecure_skip_tls_verify: bool,
 
-    /// The user to log in as, or NAME:PASSWORD
-    #[arg(
-        long,
-        global = true,
-        env = "ETCDCTL_USER",
-        hide_env_values = true,
-        value_name = "NAME"
-    )]
+    /// User name, or NAME:PASSWORD
+    #[arg(long, global = true, env = "ETCDCTL_USER", value_name = "NAME")]
     user: Option<Secret>,
 
-    /// The password of --user; other users of the machine may see it among the processes, so the
-    /// variable is the better place
-    #[arg(
-        long,
-        global = true,
-        env = "ETCDCTL_PASSWORD",
-        hide_env_values = true,
-        value_name = "PASSWORD"
-    )]
+    /// Password of --user; prefer the variable, because other users of the machine can read the
+    /// arguments of a process
+    #[arg(long, global = true, env = "ETCDCTL_PASSWORD", value_name = "PASSWORD")]
     password: Option<Secret>,
 }
 
-/// Text that may hold a password: never printed.
+/// Text that may hold a password. `Debug` does not print it.
 #[derive(Clone)]
 struct Secret(String);
 
@@ -90,8 +65,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Security {
-    /// An endpoint as it is to be understood: with a file of TLS, one without a scheme is https,
-    /// as etcdctl has it.
+    /// Adds `https://` to an endpoint without a scheme if a TLS file is given, as etcdctl does.
     pub(crate) fn endpoint(&self, given: &str) -> String {
         let files = self.cacert.is_some() || self.cert.is_some() || self.key.is_some();
         if files && !given.is_empty() && !given.contains("://") {
@@ -101,13 +75,13 @@ impl Security {
         }
     }
 
-    /// What makes no sense in these flags, if anything does.
-    pub(crate) fn refusal(&self) -> Option<&'static str> {
+    /// Returns why the flags contradict one another; `None` if they do not.
+    pub(crate) fn conflict(&self) -> Option<&'static str> {
         if self.cert.is_some() != self.key.is_some() {
-            return Some("--cert and --key are of use only together");
+            return Some("--cert and --key need each other");
         }
         match (&self.user, &self.password) {
-            (None, Some(_)) => Some("--password is given without --user"),
+            (None, Some(_)) => Some("--password needs --user"),
             (Some(user), None) if !user.0.contains(':') => {
                 Some("the password is missing: give --user NAME:PASSWORD, or --password")
             }
@@ -115,8 +89,9 @@ impl Security {
         }
     }
 
+    /// Configures a client's builder. `secure` is whether an endpoint is https.
     pub(crate) fn apply(&self, mut builder: Builder, secure: bool) -> Builder {
-        // Without an https endpoint these flags have nothing to do, as in etcdctl.
+        // Without an https endpoint the TLS flags have no effect, as in etcdctl.
         if let Some(tls) = self.tls().filter(|_| secure) {
             builder = builder.tls(tls);
         }

@@ -3,35 +3,35 @@
 use std::time::Duration;
 
 use super::bytes;
-use super::range::Reach;
+use super::range::Extent;
 use crate::args::{self, Global};
 use crate::failure::{Failure, say};
 use crate::output;
 
-/// How long a range that may be a mistake can still be stopped.
-const SECOND_THOUGHTS: Duration = Duration::from_secs(2);
+/// Pause in which the user can still interrupt the deletion of a range.
+const WARNING_PAUSE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(global: &Global, del: args::Del) -> Result<(), Failure> {
     let render = output::DEL.choose(global.write_out)?;
-    let reach = del.keys.reach()?;
-    if let (Reach::End(_), Some(end), false) = (&reach, &del.keys.range_end, del.range) {
+    let extent = del.keys.extent()?;
+    if let (Extent::End(_), Some(end), false) = (&extent, &del.keys.range_end, del.range) {
         say(
             "Warning",
             &format!(
-                "all keys from {:?} up to {end:?} go in {} s, unless this is interrupted; \
-                 --range leaves the wait out",
+                "deleting all keys from {:?} up to {end:?} in {} s unless interrupted; \
+                 --range skips the wait",
                 del.keys.key,
-                SECOND_THOUGHTS.as_secs()
+                WARNING_PAUSE.as_secs()
             ),
         );
-        tokio::time::sleep(SECOND_THOUGHTS).await;
+        tokio::time::sleep(WARNING_PAUSE).await;
     }
     let request = etcdex::Delete::new(bytes(del.keys.key));
-    let mut request = match reach {
-        Reach::Key => request,
-        Reach::End(end) => request.range_end(end),
-        Reach::Prefix => request.prefix(),
-        Reach::FromKey => request.from_key(),
+    let mut request = match extent {
+        Extent::Key => request,
+        Extent::End(end) => request.range_end(end),
+        Extent::Prefix => request.prefix(),
+        Extent::FromKey => request.from_key(),
     };
     if del.prev_kv {
         request = request.prev_kv();

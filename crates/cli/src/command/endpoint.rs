@@ -1,4 +1,4 @@
-//! `endpoint`: each endpoint asked by itself.
+//! `endpoint`: queries each endpoint separately.
 
 mod health;
 

@@ -3,7 +3,7 @@
 use etcdex::kv::{GetResponse, SortOrder, SortTarget};
 
 use super::bytes;
-use super::range::Reach;
+use super::range::Extent;
 use crate::args::{self, Consistency, Global, Order, Target};
 use crate::failure::Failure;
 use crate::output::{self, Format, Render};
@@ -18,14 +18,14 @@ pub(crate) async fn run(global: &Global, get: args::Get) -> Result<(), Failure> 
 fn render(global: &Global, get: &args::Get) -> Result<Render<GetResponse>, Failure> {
     let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
     if get.keys_only && get.count_only {
-        return usage("--keys-only and --count-only exclude each other: give one of them");
+        return usage("--keys-only and --count-only exclude each other; give one of them");
     }
     if get.count_only && global.write_out != Format::Fields {
         return usage("--count-only needs --write-out fields, which writes the count");
     }
     if get.print_value_only {
         if global.write_out != Format::Simple {
-            return usage("--print-value-only is for --write-out simple");
+            return usage("--print-value-only needs --write-out simple");
         }
         return Ok(output::values);
     }
@@ -33,13 +33,13 @@ fn render(global: &Global, get: &args::Get) -> Result<Render<GetResponse>, Failu
 }
 
 fn request(get: args::Get) -> Result<etcdex::Get, Failure> {
-    let reach = get.keys.reach()?;
+    let extent = get.keys.extent()?;
     let request = etcdex::Get::new(bytes(get.keys.key));
-    let mut request = match reach {
-        Reach::Key => request,
-        Reach::End(end) => request.range_end(end),
-        Reach::Prefix => request.prefix(),
-        Reach::FromKey => request.from_key(),
+    let mut request = match extent {
+        Extent::Key => request,
+        Extent::End(end) => request.range_end(end),
+        Extent::Prefix => request.prefix(),
+        Extent::FromKey => request.from_key(),
     };
     if get.order.is_some() || get.sort_by.is_some() {
         let target = get.sort_by.unwrap_or(Target::Key);
@@ -55,7 +55,7 @@ fn request(get: args::Get) -> Result<etcdex::Get, Failure> {
     if get.count_only {
         request = request.count_only();
     }
-    // etcdctl, too, takes negative numbers for none.
+    // As in etcdctl, a negative number means no limit.
     Ok(request
         .limit(u64::try_from(get.limit).unwrap_or(0))
         .revision(get.rev.max(0))

@@ -29,11 +29,13 @@ pub(crate) async fn run(global: &Global, put: args::Put) -> Result<(), Failure> 
     output::write(|out| render(out, &reply, global.hex))
 }
 
-/// The value of the command line, or else of standard input.
+/// Returns the value of the command line, or else reads standard input.
 fn value(given: Option<Vec<u8>>, ignore: bool) -> Result<Vec<u8>, Failure> {
     let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
     match given {
-        Some(_) if ignore => usage("--ignore-value keeps the present value, and a value is given"),
+        Some(_) if ignore => {
+            usage("--ignore-value keeps the current value; drop the flag or the value")
+        }
         Some(value) => Ok(value),
         None if ignore => Ok(Vec::new()),
         None => {

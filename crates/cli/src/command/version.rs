@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::output;
 
-/// The newest etcd whose whole API the client's messages have.
+/// The newest version of etcd whose API the client's messages cover.
 const API: &str = "3.7";
 
 pub(crate) fn run() -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! Every field on a line of its own: `"Name" : value`. Strings are quoted as Go quotes them.
+//! The format `fields`: every field on its own line, `"Name" : value`, with strings quoted as in Go.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! JSON with the names, order and omissions of etcdctl: bytes in base64, nothing that is zero.
+//! The format `json`, with the names and the order of etcdctl: bytes are in base64, and fields that
+//! are zero or empty are left out.
 
 use std::io::{self, Write};
 
@@ -61,7 +62,7 @@ fn key_value(out: &mut dyn Write, kv: &KeyValue) -> io::Result<()> {
     object.end()
 }
 
-/// An object on its way out; a field that is zero or empty is left out.
+/// A JSON object that is being written. Fields that are zero or empty are left out.
 struct Object<'a> {
     out: &'a mut dyn Write,
     is_empty: bool,
@@ -76,7 +77,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// Writes the name; the value is for the caller to write.
+    /// Writes the name of a field; the caller writes the value.
     fn name(&mut self, name: &str) -> io::Result<&mut dyn Write> {
         let comma = if self.is_empty { "" } else { "," };
         self.is_empty = false;
@@ -151,7 +152,7 @@ fn base64(out: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
     out.write_all(b"\"")
 }
 
-/// A string as Go writes it, who also escapes what means something in HTML.
+/// Writes a string as Go's `encoding/json` does, which also escapes `<`, `>` and `&`.
 fn string(out: &mut dyn Write, text: &str) -> io::Result<()> {
     out.write_all(b"\"")?;
     for c in text.chars() {
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_in_base64() {
+    fn bytes_are_written_in_base64() {
         for (bytes, text) in [
             ("", "\"\""),
             ("f", "\"Zg==\""),
@@ -196,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn strings_as_go_writes_them() {
+    fn strings_are_written_as_go_writes_them() {
         let text = "a\"\\\n\x01<é>&\u{2028}";
         let json = r#""a\"\\\n\u0001\u003cé\u003e\u0026\u2028""#;
         assert_eq!(written(|out| string(out, text)), json);
     }
 
     #[test]
-    fn what_is_zero_is_left_out() {
+    fn fields_that_are_zero_are_left_out() {
         let mut reply = GetResponse::default();
         assert_eq!(written(|out| get(out, &reply, false)), "{\"header\":{}}\n");
         reply.kvs.push(KeyValue::default());

@@ -1,10 +1,10 @@
-//! Quoting as Go's `%q` does it.
+//! Strings quoted as by Go's `%q`.
 //!
 //! Source: <https://pkg.go.dev/strconv#Quote>.
 
 use std::fmt::{self, Write as _};
 
-/// Bytes in quotes, with escapes for what cannot be printed.
+/// Displays bytes in quotes, with escapes for characters that cannot be printed.
 pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -36,13 +36,14 @@ fn escaped(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
     }
 }
 
-/// Letters, marks, numbers, punctuation, symbols and the blank: what Go prints as it is.
+/// Whether Go prints the character without an escape: letters, marks, numbers, punctuation, symbols
+/// and the space.
 fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return matches!(c, ' '..='~');
     }
-    // The standard library knows, and says so only here; behind another character, a mark that
-    // joins it is not escaped.
+    // `escape_debug` is the standard library's only access to this property. It escapes a combining
+    // mark at the beginning of a text, so the character comes second.
     let mut text = [0; 5];
     text[0] = b'a';
     let length = 1 + c.encode_utf8(&mut text[1..]).len();
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quoted_as_go_does() {
+    fn strings_are_quoted_as_go_quotes_them() {
         let quoted = |bytes: &[u8]| Quoted(bytes).to_string();
         assert_eq!(quoted(b""), r#""""#);
         assert_eq!(quoted(b"a'b\"c\\"), r#""a'b\"c\\""#);

@@ -1,4 +1,4 @@
-//! The format for people: keys and values, each on a line.
+//! The format `simple`, for people: keys and values, each on its own line.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ pub(super) fn get(out: &mut dyn Write, reply: &GetResponse, hex: bool) -> io::Re
     reply.kvs.iter().try_for_each(|kv| pair(out, kv, hex))
 }
 
-/// Only the values.
+/// Writes only the values.
 pub(crate) fn values(out: &mut dyn Write, reply: &GetResponse, hex: bool) -> io::Result<()> {
     let mut kvs = reply.kvs.iter();
     kvs.try_for_each(|kv| line(out, &kv.value, hex))
@@ -28,7 +28,7 @@ pub(super) fn del(out: &mut dyn Write, reply: &DeleteResponse, hex: bool) -> io:
     reply.prev_kvs.iter().try_for_each(|kv| pair(out, kv, hex))
 }
 
-/// Like etcdctl, it tells of the unhealthy ones on standard error.
+/// Writes unhealthy endpoints to standard error, as etcdctl does.
 pub(super) fn health(out: &mut dyn Write, reply: &[Health], _hex: bool) -> io::Result<()> {
     for health in reply {
         let (endpoint, took) = (&health.endpoint, Go(health.took));
@@ -38,7 +38,7 @@ pub(super) fn health(out: &mut dyn Write, reply: &[Health], _hex: bool) -> io::R
                 "{endpoint} is healthy: successfully committed proposal: took = {took}"
             )?,
             Some(error) => {
-                // What was said before stands before it, wherever the two go.
+                // ORDER: flush first, so that a terminal shows the lines in the order of endpoints.
                 out.flush()?;
                 writeln!(
                     io::stderr(),

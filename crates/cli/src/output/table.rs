@@ -1,4 +1,4 @@
-//! Tables with lines around the cells, as etcdctl draws them since 3.7.
+//! The format `table`, drawn as by etcdctl 3.7 and later.
 
 use std::io::{self, Write};
 
@@ -20,7 +20,7 @@ pub(super) fn health(out: &mut dyn Write, reply: &[Health], _hex: bool) -> io::R
     table(out, ["ENDPOINT", "HEALTH", "TOOK", "ERROR"], &rows)
 }
 
-/// Heads are centred, cells stand to the right.
+/// Draws a table with centred heads and right-aligned cells.
 fn table<const N: usize>(
     out: &mut dyn Write,
     heads: [&str; N],
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_etcdctl_draws_it() {
+    fn tables_are_drawn_as_etcdctl_draws_them() {
         let health = |endpoint: &str, took, error: Option<&str>| Health {
             endpoint: endpoint.to_owned(),
             took: Duration::from_nanos(took),

@@ -6,7 +6,7 @@ use etcdex_testkit::Etcd;
 
 use crate::process::{Ended, etcdctl_on, etcdex, etcdex_on, newest, run, start};
 
-/// Takes the times out, and with them what gives way for their width.
+/// Replaces times, and the lines of tables, whose width depends on the times.
 fn without_times(text: &str) -> String {
     let mut words = Vec::new();
     for line in text.lines() {
@@ -21,14 +21,14 @@ fn without_times(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn health_is_told_as_etcdctl_tells_it() {
+async fn health_is_printed_as_by_etcdctl() {
     let Some(binary) = newest() else { return };
     let etcd = start(&binary).await;
     for format in ["simple", "json", "fields", "table", "protobuf", "xml"] {
         let words = ["endpoint", "health", "-w", format];
         let (ours, theirs) = (etcdex_on(&etcd, &words), etcdctl_on(&etcd, &words));
         assert_eq!(ours.code, theirs.code, "{ours:?}");
-        // Older ones draw tables otherwise.
+        // Older versions of etcdctl draw other tables.
         if format != "table" || etcd.version().is_at_least(3, 7) {
             assert_eq!(without_times(&ours.stdout), without_times(&theirs.stdout));
         }
@@ -36,7 +36,7 @@ async fn health_is_told_as_etcdctl_tells_it() {
     // Verbs can be abbreviated.
     assert_eq!(
         etcdex_on(&etcd, &["endp", "he"])
-            .is_good()
+            .succeeded()
             .stdout
             .lines()
             .count(),
@@ -45,12 +45,13 @@ async fn health_is_told_as_etcdctl_tells_it() {
 }
 
 fn closed_port() -> u16 {
-    // Bound for a moment, and so free just now.
+    // The port was bound a moment ago, so no other process uses it now.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
+    listener.local_addr().expect("the listener is bound").port()
 }
 
-fn both(etcd: &Etcd, format: &str) -> Ended {
+/// Asks for the health of this server and of a closed port.
+fn health_with_a_closed_port(etcd: &Etcd, format: &str) -> Ended {
     let endpoints = format!("{},127.0.0.1:{}", etcd.endpoint(), closed_port());
     run(etcdex().args([
         "--endpoints",
@@ -63,10 +64,10 @@ fn both(etcd: &Etcd, format: &str) -> Ended {
 }
 
 #[tokio::test]
-async fn one_unhealthy_endpoint_makes_all_unhealthy_and_delays_none() {
+async fn one_unhealthy_endpoint_fails_the_command_and_delays_no_other() {
     let Some(binary) = newest() else { return };
     let etcd = start(&binary).await;
-    let simple = both(&etcd, "simple");
+    let simple = health_with_a_closed_port(&etcd, "simple");
     assert_eq!(simple.code, Some(1));
     assert!(simple.took.as_secs() < 2, "{simple:?}");
     let healthy = format!(
@@ -77,22 +78,28 @@ async fn one_unhealthy_endpoint_makes_all_unhealthy_and_delays_none() {
         simple.stdout.starts_with(&healthy) && simple.stdout.ends_with("s\n"),
         "{simple:?}"
     );
-    let told: Vec<&str> = simple.stderr.lines().collect();
+    let lines: Vec<&str> = simple.stderr.lines().collect();
     assert!(
-        told[0].contains("is unhealthy: failed to commit proposal: "),
-        "{told:?}"
+        lines[0].contains("is unhealthy: failed to commit proposal: "),
+        "{lines:?}"
     );
-    assert!(told[0].contains("refused"), "{told:?}");
-    assert_eq!(told[1..], ["Error: unhealthy cluster"]);
+    assert!(lines[0].contains("refused"), "{lines:?}");
+    assert_eq!(lines[1..], ["Error: unhealthy cluster"]);
 
-    let json = both(&etcd, "json");
+    let json = health_with_a_closed_port(&etcd, "json");
     assert_eq!(
         (json.code, json.stderr.as_str()),
         (Some(1), "Error: unhealthy cluster\n")
     );
     assert!(json.stdout.contains("\"health\":true,"), "{json:?}");
     assert!(json.stdout.contains("\"health\":false,"), "{json:?}");
-    assert_eq!(both(&etcd, "table").stdout.lines().count(), 6);
+    assert_eq!(
+        health_with_a_closed_port(&etcd, "table")
+            .stdout
+            .lines()
+            .count(),
+        6
+    );
 }
 
 #[tokio::test]
@@ -103,10 +110,14 @@ async fn a_member_without_a_majority_is_unhealthy() {
     let members = cluster.members();
     members[1].kill();
     members[2].kill();
-    let told = etcdex_on(
+    let ended = etcdex_on(
         &members[0],
         &["endpoint", "health", "--command-timeout", "500ms"],
     );
-    assert_eq!((told.code, told.stdout.as_str()), (Some(1), ""), "{told:?}");
-    assert!(told.stderr.contains("is unhealthy"), "{told:?}");
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(1), ""),
+        "{ended:?}"
+    );
+    assert!(ended.stderr.contains("is unhealthy"), "{ended:?}");
 }

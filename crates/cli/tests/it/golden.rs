@@ -1,4 +1,4 @@
-//! The same words give the same output and exit code as with etcdctl.
+//! The same arguments give the same output and exit code as with etcdctl.
 
 use etcdex_testkit::Etcd;
 
@@ -13,7 +13,7 @@ const FORMATS: [&[&str]; 6] = [
     &["-wfields", "--hex"],
 ];
 
-/// Words that put what the reads below find.
+/// Writes the keys that the reads below find.
 const STOCK: &[&[&str]] = &[
     &["put", "a", "1"],
     &["put", "b", "3"],
@@ -122,7 +122,7 @@ const READS: &[&[&str]] = &[
     &["get", "", "--prefix", "--prefix"],
 ];
 
-/// Refused, with the same code.
+/// Arguments that both commands refuse, with the same exit code.
 const REFUSED_READS: &[&[&str]] = &[
     &["get"],
     &["get", ""],
@@ -172,7 +172,7 @@ const WRITES: &[&[&str]] = &[
     &["put", "kept", "1"],
 ];
 
-/// Refused, with the same code.
+/// Arguments that both commands refuse, with the same exit code.
 const REFUSED_WRITES: &[&[&str]] = &[
     &["put"],
     &["put", "a"],
@@ -195,17 +195,17 @@ const REFUSED_WRITES: &[&[&str]] = &[
 
 #[track_caller]
 fn same(words: &[&str], ours: &Ended, theirs: &Ended, mask: impl Fn(&str) -> String) {
-    let told = format!("{words:?}\nours: {ours:?}\ntheirs: {theirs:?}");
-    assert_eq!(ours.code, theirs.code, "{told}");
-    assert_eq!(mask(&ours.stdout), mask(&theirs.stdout), "{told}");
+    let context = format!("{words:?}\nours: {ours:?}\ntheirs: {theirs:?}");
+    assert_eq!(ours.code, theirs.code, "{context}");
+    assert_eq!(mask(&ours.stdout), mask(&theirs.stdout), "{context}");
     if ours.code == Some(0) {
-        assert_eq!(ours.stderr, "", "{told}");
+        assert_eq!(ours.stderr, "", "{context}");
     } else {
-        ours.refusal();
+        ours.error_line();
     }
 }
 
-/// Takes out the numbers of the cluster and member, which differ between two servers.
+/// Replaces the IDs of the cluster and the member, which differ between two servers.
 fn without_ids(text: &str) -> String {
     let mut masked = String::new();
     let mut rest = text;
@@ -230,13 +230,13 @@ fn without_ids(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn reads_are_written_as_etcdctl_writes_them() {
+async fn reads_are_printed_as_by_etcdctl() {
     let Some(binary) = newest() else { return };
     let etcd = start(&binary).await;
     for words in STOCK {
         etcdctl_on(&etcd, words);
     }
-    leased(&etcd);
+    put_with_lease(&etcd);
     for words in READS {
         for format in FORMATS {
             let words = with_format(words, format);
@@ -250,17 +250,17 @@ async fn reads_are_written_as_etcdctl_writes_them() {
     }
 }
 
-/// Puts a key with a lease through etcdex, and compares what etcdctl reads of it.
-fn leased(etcd: &Etcd) {
+/// Puts a key with a lease by etcdex, and reads the key's lease by etcdctl.
+fn put_with_lease(etcd: &Etcd) {
     let granted = etcdctl_on(etcd, &["lease", "grant", "600"]);
     let id = granted
         .stdout
         .split(' ')
         .nth(1)
-        .expect("the ID is there")
+        .expect("the output has the ID")
         .to_owned();
-    etcdex_on(etcd, &["put", "leased", "1", "--lease", &id]).is_good();
-    let number = i64::from_str_radix(&id, 16).expect("it is hexadecimal");
+    etcdex_on(etcd, &["put", "leased", "1", "--lease", &id]).succeeded();
+    let number = i64::from_str_radix(&id, 16).expect("the ID is hexadecimal");
     let read = etcdctl_on(etcd, &["get", "leased", "-w", "fields"]);
     assert!(
         read.stdout.contains(&format!("\"Lease\" : {number}\n")),
@@ -269,9 +269,9 @@ fn leased(etcd: &Etcd) {
 }
 
 #[tokio::test]
-async fn writes_do_and_say_what_etcdctl_does() {
+async fn writes_have_the_effect_and_the_output_of_etcdctl() {
     let Some(binary) = newest() else { return };
-    // Two servers that go through the same, so that the revisions have to be the same too.
+    // Both servers get the same writes, so the revisions have to be the same too.
     let (ours, theirs) = (start(&binary).await, start(&binary).await);
     for format in FORMATS {
         for words in WRITES {
@@ -290,12 +290,12 @@ async fn writes_do_and_say_what_etcdctl_does() {
 }
 
 fn with_format<'a>(words: &[&'a str], format: &[&'a str]) -> Vec<&'a str> {
-    // In front: behind `--` they would be keys.
+    // The format goes first: after `--` it would be a key.
     [format, words].concat()
 }
 
 #[tokio::test]
-async fn values_come_from_standard_input_as_they_are() {
+async fn a_value_from_standard_input_is_not_changed() {
     let Some(binary) = newest() else { return };
     let etcd = start(&binary).await;
     let all_bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
@@ -304,7 +304,7 @@ async fn values_come_from_standard_input_as_they_are() {
             etcdex().args(["--endpoints", &etcd.endpoint(), "put", "k"]),
             input,
         );
-        assert_eq!(put.is_good().stdout, "OK\n");
+        assert_eq!(put.succeeded().stdout, "OK\n");
         for format in FORMATS {
             let words = with_format(&["get", "k"], format);
             let ours = etcdex_on(&etcd, &words);
@@ -314,29 +314,29 @@ async fn values_come_from_standard_input_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_reply_that_cannot_be_written_is_not_asked_for() {
+async fn a_write_with_an_unsupported_format_is_not_sent() {
     let Some(binary) = newest() else { return };
     let etcd = start(&binary).await;
-    etcdex_on(&etcd, &["put", "k", "before"]).is_good();
+    etcdex_on(&etcd, &["put", "k", "before"]).succeeded();
     for words in [["put", "k", "after"].as_slice(), &["del", "k"]] {
         for format in ["table", "protobuf"] {
-            let refused = etcdex_on(&etcd, &[words, &["-w", format]].concat());
-            assert_eq!(refused.code, Some(4));
-            assert!(refused.refusal().contains(format));
+            let ended = etcdex_on(&etcd, &[words, &["-w", format]].concat());
+            assert_eq!(ended.code, Some(4));
+            assert!(ended.error_line().contains(format));
         }
     }
-    // etcdctl puts it, and then says that it has no such format.
+    // etcdctl puts the value, and then reports that it has no such format.
     assert_eq!(etcdex_on(&etcd, &["get", "k"]).stdout, "k\nbefore\n");
 }
 
 #[tokio::test]
-async fn a_limit_counts_after_sorting() {
+async fn a_limit_applies_after_sorting() {
     let Some(binary) = newest() else { return };
     let etcd = start(&binary).await;
     for words in STOCK {
         etcdctl_on(&etcd, words);
     }
-    // Without an order, etcdctl gives the limit's first keys, sorted.
+    // Without an order, etcdctl sends no sort target: the server cuts first, and etcdctl sorts.
     let words = ["get", "", "--prefix", "--sort-by", "VALUE", "--limit", "2"];
     let ordered = [words.as_slice(), &["--order", "ASCEND"]].concat();
     let ours = etcdex_on(&etcd, &words);
@@ -344,11 +344,11 @@ async fn a_limit_counts_after_sorting() {
 }
 
 #[tokio::test]
-async fn a_range_that_may_be_a_mistake_waits() {
+async fn a_deletion_of_a_range_waits() {
     let Some(binary) = newest() else { return };
     let etcd = start(&binary).await;
     for key in ["a", "b", "c"] {
-        etcdex_on(&etcd, &["put", key, "1"]).is_good();
+        etcdex_on(&etcd, &["put", key, "1"]).succeeded();
     }
     let deleted = etcdex_on(&etcd, &["del", "a", "c"]);
     assert_eq!((deleted.code, deleted.stdout.as_str()), (Some(0), "2\n"));

@@ -1,9 +1,9 @@
-//! Users and passwords, as etcdctl takes them.
+//! Users and passwords, in the syntax of etcdctl.
 
 use crate::process::{etcdex, newest, run, start};
 
 #[tokio::test]
-async fn who_has_a_password_is_let_in() {
+async fn a_user_with_the_right_password_is_authenticated() {
     let Some(binary) = newest() else { return };
     let etcd = start(&binary).await;
     for words in [
@@ -13,26 +13,29 @@ async fn who_has_a_password_is_let_in() {
     ] {
         etcd.etcdctl(words.iter().copied())
             .await
-            .expect("etcdctl does it");
+            .expect("etcdctl succeeds");
     }
     let endpoint = etcd.endpoint();
-    let told = |words: &[&str]| run(etcdex().args(["--endpoints", &endpoint]).args(words));
+    let run_with = |words: &[&str]| run(etcdex().args(["--endpoints", &endpoint]).args(words));
 
     assert_eq!(
-        told(&["--user", "root:hunter2", "put", "k", "v"])
-            .is_good()
+        run_with(&["--user", "root:hunter2", "put", "k", "v"])
+            .succeeded()
             .stdout,
         "OK\n"
     );
     let apart = ["--user", "root", "--password", "hunter2", "get", "k"];
-    assert_eq!(told(&apart).is_good().stdout, "k\nv\n");
+    assert_eq!(run_with(&apart).succeeded().stdout, "k\nv\n");
 
-    let wrong = told(&["--user", "root:guess", "get", "k"]);
+    let wrong = run_with(&["--user", "root:guess", "get", "k"]);
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.stderr.contains("authentication failed"), "{wrong:?}");
     assert!(!wrong.stderr.contains("guess"), "{wrong:?}");
 
-    let nobody = told(&["get", "k"]);
-    assert_eq!(nobody.code, Some(1));
-    assert!(nobody.stderr.contains("user name is empty"), "{nobody:?}");
+    let anonymous = run_with(&["get", "k"]);
+    assert_eq!(anonymous.code, Some(1));
+    assert!(
+        anonymous.stderr.contains("user name is empty"),
+        "{anonymous:?}"
+    );
 }

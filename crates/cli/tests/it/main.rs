@@ -1,9 +1,9 @@
-//! The `etcdex` command as a user runs it, beside `etcdctl` on real servers.
+//! Runs the `etcdex` command as a user does, and compares it with `etcdctl` on real servers.
 
 mod endpoint;
+mod failure;
 mod golden;
 mod login;
 mod process;
-mod refusal;
 mod tls;
 mod tour;

@@ -1,14 +1,14 @@
-//! Running `etcdex` and `etcdctl`.
+//! Runs `etcdex` and `etcdctl`.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use etcdex_testkit::{Binaries, Binary, Etcd};
 
-/// What a command wrote, and how it ended.
+/// The output and the exit code of a command that has ended.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -18,9 +18,9 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// The one line that a failure has to be.
+    /// Asserts that the only output is one line of error, and returns the line.
     #[track_caller]
-    pub(crate) fn refusal(&self) -> &str {
+    pub(crate) fn error_line(&self) -> &str {
         assert_eq!(self.stdout, "", "{self:?}");
         let line = self.stderr.strip_suffix('\n');
         let line = line.unwrap_or_else(|| panic!("there is no line: {self:?}"));
@@ -31,14 +31,15 @@ impl Ended {
         line
     }
 
+    /// Asserts success without a word on standard error.
     #[track_caller]
-    pub(crate) fn is_good(&self) -> &Self {
+    pub(crate) fn succeeded(&self) -> &Self {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
         self
     }
 }
 
-/// A command without the flags that the test's own environment may hold.
+/// Returns a command without the variables of flags in the test's own environment.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -55,18 +56,21 @@ pub(crate) fn etcdex() -> Command {
     command(env!("CARGO_BIN_EXE_etcdex"))
 }
 
-/// `etcdex` with these words, on this server.
-pub(crate) fn etcdex_on(etcd: &Etcd, words: &[&str]) -> Ended {
-    run(etcdex().arg("--endpoints").arg(etcd.endpoint()).args(words))
+/// Runs `etcdex` with these arguments on this server.
+pub(crate) fn etcdex_on(etcd: &Etcd, arguments: &[&str]) -> Ended {
+    run(etcdex()
+        .arg("--endpoints")
+        .arg(etcd.endpoint())
+        .args(arguments))
 }
 
-/// The `etcdctl` beside this server, on it.
-pub(crate) fn etcdctl_on(etcd: &Etcd, words: &[&str]) -> Ended {
+/// Runs the `etcdctl` of this server's version with these arguments on the server.
+pub(crate) fn etcdctl_on(etcd: &Etcd, arguments: &[&str]) -> Ended {
     let etcdctl = etcd.binary().etcdctl().expect("etcdctl is beside etcd");
     run(command(etcdctl)
         .arg("--endpoints")
         .arg(etcd.endpoint())
-        .args(words))
+        .args(arguments))
 }
 
 pub(crate) fn run(command: &mut Command) -> Ended {
@@ -78,23 +82,28 @@ pub(crate) fn run(command: &mut Command) -> Ended {
     )
 }
 
-/// Runs it with that on its standard input.
-pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ended {
-    let began = Instant::now();
-    let mut child = command
-        .stdin(Stdio::piped())
+/// Starts a command whose output goes to pipes.
+pub(crate) fn spawn(command: &mut Command) -> Child {
+    command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the command starts");
-    let mut pipe = child.stdin.take().expect("its input is a pipe");
-    pipe.write_all(input).expect("it reads its input");
+        .expect("the command starts")
+}
+
+/// Runs a command with this standard input.
+pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ended {
+    let began = Instant::now();
+    let mut child = spawn(command.stdin(Stdio::piped()));
+    let mut pipe = child.stdin.take().expect("the input is a pipe");
+    pipe.write_all(input).expect("the command reads its input");
     drop(pipe);
-    ended(child.wait_with_output().expect("it ends"), began)
+    let output = child.wait_with_output().expect("the command ends");
+    ended(output, began)
 }
 
 fn ended(output: Output, began: Instant) -> Ended {
-    // Bytes that are no text must stay distinct.
+    // Different bytes that are not UTF-8 must not become the same text.
     let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.escape_ascii().to_string(),
@@ -107,21 +116,21 @@ fn ended(output: Output, began: Instant) -> Ended {
     }
 }
 
-/// The newest etcd that has an etcdctl; none where no etcd is.
+/// Returns the newest etcd, if the machine has one with an etcdctl.
 pub(crate) fn newest() -> Option<Binary> {
     let binaries = Binaries::for_tests();
     let newest = binaries.newest().cloned();
     newest.filter(|binary| binary.etcdctl().is_some())
 }
 
-/// A server of the newest version.
+/// Starts a server.
 pub(crate) async fn start(binary: &Binary) -> Etcd {
     Etcd::start(binary)
         .await
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Whether nothing is in the folder.
+/// Whether the folder is empty.
 pub(crate) fn is_empty(folder: &Path) -> bool {
     folder
         .read_dir()

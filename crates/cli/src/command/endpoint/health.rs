@@ -8,23 +8,24 @@ use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{self, Health};
 
-/// The key that etcdctl reads for this; it need not exist.
+/// The key that etcdctl reads to check health. The key need not exist.
 const KEY: &str = "health";
 
 pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     let render = output::HEALTH.choose(global.write_out)?;
-    let asked: Vec<_> = global
+    let checks: Vec<_> = global
         .endpoints()
         .into_iter()
         .map(|endpoint| {
             let builder = global.builder([&endpoint]);
-            tokio::spawn(ask(endpoint, builder))
+            tokio::spawn(check(endpoint, builder))
         })
         .collect();
-    let mut all = Vec::with_capacity(asked.len());
-    for one in asked {
+    let mut all = Vec::with_capacity(checks.len());
+    for check in checks {
         all.push(
-            one.await
+            check
+                .await
                 .map_err(std::io::Error::other)
                 .map_err(Failure::System)?,
         );
@@ -36,10 +37,10 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks one endpoint by a client of its own, so that no other can answer for it.
-// etcdctl also calls a member with an alarm (NOSPACE, CORRUPT) unhealthy. The client cannot ask
-// for alarms yet.
-async fn ask(endpoint: String, builder: Builder) -> Health {
+/// Checks one endpoint with its own client, so that no other endpoint can answer.
+// etcdctl also reports a member with an alarm (NOSPACE, CORRUPT) as unhealthy; this command does
+// not ask for alarms yet.
+async fn check(endpoint: String, builder: Builder) -> Health {
     let began = Instant::now();
     let answer = match builder.connect().await {
         Ok(client) => client.get(KEY).await,
@@ -47,7 +48,7 @@ async fn ask(endpoint: String, builder: Builder) -> Health {
     };
     let error = match answer {
         Ok(_) => None,
-        // It takes a healthy member to say that this user may not read.
+        // Only a healthy member can answer that this user may not read.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
         Err(error) => Some(error.to_string()),
     };

@@ -1,31 +1,31 @@
-//! The tour's text: it goes out line by line, as it happens.
+//! Prints the text of the tour line by line.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
 
 use crate::failure::Failure;
 
-/// Numbers the steps and writes lines.
+/// Numbers the steps and writes lines to standard output.
 #[derive(Default)]
-pub(super) struct Page {
+pub(super) struct Printer {
     steps: usize,
 }
 
-impl Page {
-    /// Begins a step.
+impl Printer {
+    /// Prints the heading of the next step.
     pub(super) fn step(&mut self, title: &str) -> Result<(), Failure> {
         self.steps += 1;
         let number = self.steps;
         self.write(&format!("\n{number}. {title}\n"))
     }
 
-    /// A line of a step.
+    /// Prints a line of a step.
     pub(super) fn line(&mut self, text: &str) -> Result<(), Failure> {
         let indent = if self.steps == 0 { "" } else { "   " };
         self.write(&format!("{indent}{text}\n"))
     }
 
-    /// A line with a figure, and what it is a figure of.
+    /// Prints a figure and its explanation.
     pub(super) fn figure(&mut self, figure: &str, text: &str) -> Result<(), Failure> {
         self.line(&format!("{figure:>10}  {text}"))
     }
@@ -38,7 +38,7 @@ impl Page {
     }
 }
 
-/// A short time, with as many digits as matter.
+/// Formats a duration in milliseconds, with two decimals below 10 ms and one below 100 ms.
 pub(super) fn milliseconds(duration: Duration) -> String {
     let milliseconds = duration.as_secs_f64() * 1e3;
     match milliseconds {
@@ -48,9 +48,9 @@ pub(super) fn milliseconds(duration: Duration) -> String {
     }
 }
 
-/// A whole number with commas.
+/// Formats a number with commas between the thousands.
 pub(super) fn thousands(number: impl TryInto<u64>) -> String {
-    // Nothing that is counted here is negative or beyond 64 bits.
+    // INVARIANT: the tour counts nothing that is negative or beyond 64 bits.
     let digits = number.try_into().unwrap_or(u64::MAX).to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -62,7 +62,7 @@ pub(super) fn thousands(number: impl TryInto<u64>) -> String {
     text
 }
 
-/// `1 put`, `2 puts`.
+/// Formats a number with a noun: `1 put`, `2 puts`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", thousands(number))
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_for_people() {
+    fn numbers_are_written_for_people() {
         assert_eq!(thousands(7_u64), "7");
         assert_eq!(thousands(123_u64), "123");
         assert_eq!(thousands(1_234_567_u64), "1,234,567");

@@ -1,4 +1,4 @@
-//! A connector whose byte streams can be cut.
+//! A connector whose connections the tour can cut.
 
 use std::io;
 use std::pin::Pin;
@@ -10,62 +10,64 @@ use etcdex::{Address, ByteStream, ConnectFuture, Connector, Endpoint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Carries all connections of a client until it is cut; those made afterwards are whole.
+/// Makes the connections of a client, and can cut all of them. Connections that are made after a
+/// cut work.
 #[derive(Clone, Default)]
-pub(super) struct Cable {
-    shared: Arc<Mutex<Shared>>,
+pub(super) struct CuttableConnector {
+    connections: Arc<Mutex<Connections>>,
 }
 
 #[derive(Default)]
-struct Shared {
-    strands: Vec<Arc<Mutex<Strand>>>,
-    /// When the newest connection was there.
-    connected: Option<Instant>,
+struct Connections {
+    /// Connections that are not cut. Closed ones stay in the list: a tour makes few.
+    open: Vec<Arc<Mutex<CutState>>>,
+    /// When the newest connection was made.
+    newest: Option<Instant>,
 }
 
 #[derive(Default)]
-struct Strand {
-    cut: bool,
-    // One suffices: HTTP/2 reads and writes a connection in one task.
-    waiting: Option<Waker>,
+struct CutState {
+    is_cut: bool,
+    // One waker suffices: HTTP/2 reads and writes a connection in one task.
+    waker: Option<Waker>,
 }
 
-impl Cable {
-    /// Cuts every connection there is, in the middle of whatever it carries.
+impl CuttableConnector {
+    /// Cuts every connection, wherever in a message it is.
     pub(super) fn cut(&self) {
-        for strand in lock(&self.shared).strands.drain(..) {
-            let mut strand = lock(&strand);
-            strand.cut = true;
-            if let Some(waiting) = strand.waiting.take() {
-                waiting.wake();
+        for connection in lock(&self.connections).open.drain(..) {
+            let mut state = lock(&connection);
+            state.is_cut = true;
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
             }
         }
     }
 
-    /// When the newest connection was there.
-    pub(super) fn connected(&self) -> Option<Instant> {
-        lock(&self.shared).connected
+    /// Returns when the newest connection was made.
+    pub(super) fn connected_at(&self) -> Option<Instant> {
+        lock(&self.connections).newest
     }
 
-    fn attach(&self, stream: Box<dyn ByteStream>) -> Box<dyn ByteStream> {
-        let strand = Arc::default();
-        let mut shared = lock(&self.shared);
-        shared.strands.push(Arc::clone(&strand));
-        shared.connected = Some(Instant::now());
-        Box::new(Wire { stream, strand })
+    fn wrap(&self, stream: Box<dyn ByteStream>) -> Box<dyn ByteStream> {
+        let state = Arc::default();
+        let mut connections = lock(&self.connections);
+        connections.open.push(Arc::clone(&state));
+        connections.newest = Some(Instant::now());
+        Box::new(CuttableStream { stream, state })
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while one is held.
+    // INVARIANT: no code of this file panics while it holds a lock.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Connector for Cable {
+impl Connector for CuttableConnector {
     fn connect(&self, endpoint: &Endpoint) -> ConnectFuture {
-        let cable = self.clone();
+        let connector = self.clone();
         let address = endpoint.address().clone();
-        Box::pin(async move { Ok(cable.attach(open(address).await?)) })
+        Box::pin(async move { Ok(connector.wrap(open(address).await?)) })
     }
 }
 
@@ -86,26 +88,26 @@ async fn open(address: Address) -> io::Result<Box<dyn ByteStream>> {
 }
 
 /// One connection.
-struct Wire {
+struct CuttableStream {
     stream: Box<dyn ByteStream>,
-    strand: Arc<Mutex<Strand>>,
+    state: Arc<Mutex<CutState>>,
 }
 
-impl Wire {
+impl CuttableStream {
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {
-        let mut strand = lock(&self.strand);
-        if strand.cut {
+        let mut state = lock(&self.state);
+        if state.is_cut {
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionReset,
                 "the tour cut the connection",
             ));
         }
-        strand.waiting = Some(cx.waker().clone());
+        state.waker = Some(cx.waker().clone());
         Ok(())
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for CuttableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -116,7 +118,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for CuttableStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -144,21 +146,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_cut_ends_what_waits_and_spares_what_comes() {
-        let cable = Cable::default();
+    async fn a_cut_ends_a_pending_read_and_spares_later_connections() {
+        let connector = CuttableConnector::default();
         let (near, _far) = tokio::io::duplex(64);
-        let mut wire = cable.attach(Box::new(near));
-        wire.write_all(b"whole").await.unwrap();
-        let reading = tokio::spawn(async move { wire.read_u8().await });
-        // It waits for a byte that never comes.
+        let mut stream = connector.wrap(Box::new(near));
+        stream.write_all(b"whole").await.unwrap();
+        let reading = tokio::spawn(async move { stream.read_u8().await });
+        // The reader waits for a byte that never comes.
         tokio::task::yield_now().await;
-        cable.cut();
+        connector.cut();
         let error = reading.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 
         let (near, mut far) = tokio::io::duplex(64);
-        let mut wire = cable.attach(Box::new(near));
-        wire.write_all(b"whole").await.unwrap();
+        let mut stream = connector.wrap(Box::new(near));
+        stream.write_all(b"whole").await.unwrap();
         assert_eq!(far.read_u8().await.unwrap(), b'w');
     }
 }
