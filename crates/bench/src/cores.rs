@@ -1,29 +1,29 @@
-//! Which core the client and the null server run on.
+//! Processor cores of the client and the null server.
 
 use std::io;
 
-/// A core each for the two sides, where there is more than one.
+/// One core for the client and another one for the null server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cores {
-    /// The benchmark's own core.
+    /// Core of the benchmark's own process.
     pub client: usize,
-    /// The null server's core.
+    /// Core of the null server.
     pub server: usize,
 }
 
 impl Cores {
-    /// The last and the first core that this process may use; `None` if that is one core, or if
-    /// the system does not pin.
+    /// Returns the last and the first core that this process may use. Returns `None` if there is
+    /// only one core, or if the system cannot pin processes.
     #[must_use]
     pub fn of_this_process() -> Option<Self> {
         let allowed = allowed();
         let (server, client) = (*allowed.first()?, *allowed.last()?);
-        // The last one is the client's because the first one tends to serve the interrupts.
+        // The client gets the last core because the first one often serves interrupts.
         (server != client).then_some(Self { client, server })
     }
 }
 
-/// Keeps this thread, and what it starts from now on, on one core.
+/// Pins this thread, and every thread and process that it starts later, to one core.
 #[cfg(target_os = "linux")]
 pub fn pin(core: usize) -> io::Result<()> {
     if core >= rustix::thread::CpuSet::MAX_CPU {
@@ -44,7 +44,7 @@ fn allowed() -> Vec<usize> {
         .collect()
 }
 
-/// Does nothing: only Linux pins.
+/// Does nothing: only Linux can pin.
 #[cfg(not(target_os = "linux"))]
 pub fn pin(_core: usize) -> io::Result<()> {
     Ok(())

@@ -1,6 +1,6 @@
-//! etcdex beside its peers, in one run.
+//! Benchmarks of etcdex beside other clients, in one run.
 //!
-//! A library only so that its tests can use the parts; the `etcdex-bench` binary is the product.
+//! The `etcdex-bench` binary is the product. The library exists so that tests can use its parts.
 
 use std::alloc::System;
 
@@ -13,6 +13,6 @@ pub mod reading;
 pub mod unary;
 pub mod watch;
 
-/// Here and not in the binary, so that the tests count too.
+/// The allocator is in the library and not in the binary, so that the tests count too.
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

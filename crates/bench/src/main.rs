@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ColorChoice, Parser, Subcommand};
 use etcdex_bench::{null_server, unary, watch};
 
-/// Measures etcdex beside its peers, in one run.
+/// Measures etcdex beside other clients, in one run.
 #[derive(Debug, Parser)]
 #[command(name = "etcdex-bench", version, color = ColorChoice::Never)]
 struct Arguments {
@@ -15,11 +15,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Workload {
-    /// Puts and gets against a server that does nothing, peers taking turns
+    /// Puts and gets against a server that does nothing; the clients take turns
     Unary(unary::Options),
     /// Watches on a real etcd: resuming, memory, slow consumers
     Watch(watch::Options),
-    /// The server of the other workloads; it ends when its standard input does
+    /// Runs the server of the other workloads, which ends when its standard input ends
     #[command(hide = true)]
     NullServer(null_server::Options),
 }

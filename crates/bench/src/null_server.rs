@@ -1,6 +1,6 @@
 //! A gRPC server that answers every put and get with the same bytes, at the lowest cost.
 //!
-//! It runs as a process of its own, so that what the benchmark measures of itself is the client.
+//! The server is a separate process, so that the benchmark's own process runs only the client.
 
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
@@ -21,21 +21,21 @@ mod reply;
 pub use process::NullServer;
 use reply::Reply;
 
-/// So wide that neither side ever waits for the other to read.
+/// Wide enough that neither side ever waits for the other to read.
 const WINDOW: u32 = 16 << 20;
 
-/// How the null server runs.
+/// Options of the null server.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Stay on this core
+    /// Core to pin the server to
     #[arg(long)]
     core: Option<usize>,
 }
 
-/// Prints the address, then serves until standard input ends.
+/// Prints the server's address, then serves until standard input ends.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(core) = options.core {
-        cores::pin(core).with_context(|| format!("cannot stay on core {core}"))?;
+        cores::pin(core).with_context(|| format!("cannot pin the server to core {core}"))?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -51,7 +51,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     })
 }
 
-/// The pipe ends with the process that holds its other end, however that one ends.
+/// Ends this process when the parent ends, however it ends: the pipe to standard input then closes.
 fn exit_with_stdin() {
     let mut stdin = std::io::stdin().lock();
     let mut buffer = [0; 64];
@@ -70,7 +70,7 @@ async fn answer_all(socket: TcpStream) -> anyhow::Result<()> {
     let mut connection = h2::server::Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        // As etcd's server has it: no limit.
+        // As in etcd: no limit.
         .max_concurrent_streams(u32::MAX)
         .handshake(socket)
         .await?;
@@ -78,9 +78,9 @@ async fn answer_all(socket: TcpStream) -> anyhow::Result<()> {
     std::future::poll_fn(|context| calls.poll(&mut connection, context)).await
 }
 
-/// The calls of one connection whose request has not come to its end yet.
+/// The calls of one connection whose request has not ended.
 ///
-/// One task answers them all, for a task each would be most of the server's work.
+/// One task answers all calls, because a task for each would be most of the server's work.
 struct Calls {
     open: Vec<Call>,
     head: Response<()>,
@@ -103,7 +103,7 @@ impl Calls {
             HeaderValue::from_static("application/grpc"),
         );
         let mut trailers = HeaderMap::new();
-        // Both, since etcd's server sends both.
+        // etcd sends both trailers.
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
         trailers.insert("grpc-message", HeaderValue::from_static(""));
         Self {
@@ -128,14 +128,14 @@ impl Calls {
                     self.open.push(Call::new(request, respond)?);
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
-                // What was answered just now goes out with the next poll of the connection.
+                // The next poll of the connection sends the new answers.
                 Poll::Pending if answered => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Answers the calls whose request is there to its end; whether there were any.
+    /// Answers the calls whose request has ended. Returns whether there were any.
     fn answer_whole(&mut self, context: &mut Context<'_>) -> anyhow::Result<bool> {
         let mut answered = false;
         let mut index = 0;
@@ -166,7 +166,8 @@ impl Calls {
 impl Call {
     fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> anyhow::Result<Self> {
         let path = request.uri().path();
-        let reply = Reply::to(path).with_context(|| format!("there is no answer to {path}"))?;
+        let reply = Reply::to(path)
+            .with_context(|| format!("the null server does not know the method {path}"))?;
         Ok(Self {
             reply,
             body: request.into_body(),
@@ -177,7 +178,7 @@ impl Call {
     fn poll_end(&mut self, context: &mut Context<'_>) -> anyhow::Result<Poll<()>> {
         loop {
             match self.body.poll_data(context) {
-                // Its share of the window comes back when the stream is dropped.
+                // Dropping the stream gives its share of the window back.
                 Poll::Ready(Some(frame)) => drop(frame?),
                 Poll::Ready(None) => return Ok(Poll::Ready(())),
                 Poll::Pending => return Ok(Poll::Pending),

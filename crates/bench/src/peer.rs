@@ -1,4 +1,4 @@
-//! The clients that are measured.
+//! The measured clients.
 
 use std::net::SocketAddr;
 
@@ -15,22 +15,22 @@ pub trait Peer: Clone + Send + Sync + 'static {
     /// Puts a key.
     fn put(&self, key: Bytes, value: Bytes) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Gets one key, and says how long its value is.
+    /// Gets one key, and returns the length of its value.
     fn get(&self, key: Bytes) -> impl Future<Output = anyhow::Result<usize>> + Send;
 }
 
-/// The name of a peer.
+/// The name of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Name {
-    /// Our own client, with its defaults
+    /// The etcdex client, with its defaults
     Etcdex,
-    /// The least that a gRPC call over the h2 crate can be
+    /// A minimal gRPC call over the h2 crate
     RawH2,
 }
 
 impl Name {
-    /// The name as the command line has it.
+    /// Returns the name as on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Name {
     }
 }
 
-/// A peer with its connection.
+/// A connected client.
 #[derive(Clone, Debug)]
 pub enum Connected {
     /// See [`Etcdex`].
@@ -50,7 +50,7 @@ pub enum Connected {
 }
 
 impl Connected {
-    /// Connects the peer of that name.
+    /// Connects the client of that name.
     pub async fn open(name: Name, address: SocketAddr) -> anyhow::Result<Self> {
         Ok(match name {
             Name::Etcdex => Self::Etcdex(Etcdex::connect(address).await?),
@@ -58,7 +58,7 @@ impl Connected {
         })
     }
 
-    /// Which one it is.
+    /// Returns the name of the client.
     #[must_use]
     pub fn name(&self) -> Name {
         match self {

@@ -1,4 +1,4 @@
-//! What a stretch of work has cost this process.
+//! The cost of a span of work: time, processor time, allocations.
 
 use std::alloc::System;
 use std::time::{Duration, Instant};
@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 
-/// What a stretch of work has cost this process, all threads together.
+/// The cost of a span of work for this process, all threads together.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     /// Processor time, user and system.
     pub cpu: Duration,
-    /// Time on the wall.
+    /// Elapsed time.
     pub wall: Duration,
-    /// Calls to the allocator for memory: a reallocation counts as one.
+    /// Number of allocations; a reallocation counts as one.
     pub allocations: usize,
-    /// Bytes that those calls asked for; of a reallocation, the growth.
+    /// Allocated bytes; for a reallocation, the growth.
     pub bytes: usize,
 }
 
-/// The beginning of a stretch of work.
+/// The beginning of a span of work.
 #[derive(Debug)]
 pub struct Start {
     cpu: Duration,
@@ -28,7 +28,7 @@ pub struct Start {
 }
 
 impl Start {
-    /// Begins here.
+    /// Begins a span.
     #[must_use]
     pub fn now() -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Start {
         }
     }
 
-    /// The cost since then.
+    /// Returns the cost since the beginning.
     #[must_use]
     pub fn reading(&self) -> Reading {
         let cpu = process_cpu().saturating_sub(self.cpu);

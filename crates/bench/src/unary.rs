@@ -1,4 +1,4 @@
-//! The workload `unary`: puts and gets by many callers at once, peers taking turns.
+//! The workload `unary`: puts and gets by many callers at once. The clients take turns.
 
 use std::io::Write;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -23,19 +23,19 @@ pub const KEY: Bytes = Bytes::from_static(b"/bench/key/00001");
 pub const VALUE: Bytes =
     Bytes::from_static(b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
 
-/// What to run.
+/// Options of the workload.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// How many callers at once
+    /// Numbers of concurrent callers
     #[arg(long, value_delimiter = ',', default_value = "1,64,1024")]
     callers: Vec<NonZeroU32>,
-    /// Calls in a round, of all callers together
+    /// Calls in a round, by all callers together
     #[arg(long, default_value = "10000")]
     calls: NonZeroU32,
-    /// Rounds that count; one more before them does not
+    /// Measured rounds, after one round of warm-up
     #[arg(long, default_value = "7")]
     rounds: NonZeroUsize,
-    /// Peers in the run
+    /// Clients to measure
     #[arg(
         long,
         value_enum,
@@ -46,7 +46,7 @@ pub struct Options {
     /// Kinds of call
     #[arg(long, value_enum, value_delimiter = ',', default_value = "put,get")]
     op: Vec<Op>,
-    /// Write the result as JSON
+    /// Prints the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find the benchmark's own binary")?;
     let server = NullServer::start(&program, cores.map(|cores| cores.server))?;
     if let Some(Cores { client, .. }) = cores {
-        cores::pin(client).with_context(|| format!("cannot stay on core {client}"))?;
+        cores::pin(client).with_context(|| format!("cannot pin the client to core {client}"))?;
     }
     let report = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -102,7 +102,7 @@ async fn cell(peers: &[Connected], load: Load, rounds: usize) -> anyhow::Result<
     let mut readings = vec![Vec::with_capacity(rounds); peers.len()];
     for number in 0..=rounds {
         for turn in 0..peers.len() {
-            // The order is turned round every time, so that no peer is always the first.
+            // The order is reversed in every round, so that no client is always the first.
             let turn = if number % 2 == 0 {
                 turn
             } else {
@@ -111,7 +111,7 @@ async fn cell(peers: &[Connected], load: Load, rounds: usize) -> anyhow::Result<
             let peer = &peers[turn];
             let reading = round_of(peer, load)
                 .await
-                .with_context(|| format!("{} has failed", peer.name().as_str()))?;
+                .with_context(|| format!("{} failed", peer.name().as_str()))?;
             // The first round only warms up.
             if number > 0 {
                 readings[turn].push(reading);

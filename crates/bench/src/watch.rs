@@ -1,4 +1,4 @@
-//! The workloads `watch ...`: watches on a real etcd, behind a proxy that can cut.
+//! The workloads `watch ...`: watches on a real etcd, behind a proxy that can cut connections.
 
 mod heap;
 mod idle;
@@ -13,10 +13,10 @@ use etcdex::Watcher;
 use etcdex_testkit::{Binaries, Etcd};
 use tokio::task::JoinSet;
 
-/// What to run.
+/// Options of the workloads.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The version of etcd; the newest one that is there, if not given
+    /// Version of etcd; the newest one on this machine by default
     #[arg(long, global = true)]
     etcd: Option<String>,
     #[command(subcommand)]
@@ -25,18 +25,18 @@ pub struct Options {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Workload {
-    /// How long watches take to be in force again after a cut, and to be caught up
+    /// Measures how long watches take to resume after a cut, and to catch up
     Resume(resume::Options),
-    /// How much memory watches take on which nothing happens
+    /// Measures the memory of watches without events
     Idle(idle::Options),
-    /// A consumer that reads nothing, beside one that does
+    /// Measures a consumer that does not read, beside one that does
     Slow(slow::Options),
 }
 
-/// How many watches, or changes.
+/// A number of watches, cuts or events.
 pub(crate) type Count = NonZeroUsize;
 
-/// Runs the workload and prints what it measured.
+/// Runs the workload and prints its results.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -60,7 +60,7 @@ async fn start(version: Option<&str>) -> anyhow::Result<Etcd> {
     };
     let binary = binary.with_context(|| {
         format!(
-            "there is no such etcd here ({}): cargo xtask etcd",
+            "no such etcd on this machine ({}); cargo xtask etcd gets one",
             binaries.summary()
         )
     })?;
@@ -71,12 +71,12 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The key of a watch.
+/// Returns the key of a watch.
 fn key(number: usize) -> String {
     format!("/registry/things/{number:08}")
 }
 
-/// Adds so many watches at once, and waits until all are in force.
+/// Adds `watches` watches at once, and waits until the server has created all of them.
 async fn add(watcher: &Watcher, watches: usize) -> anyhow::Result<()> {
     let mut adding = JoinSet::new();
     for number in 0..watches {

@@ -1,6 +1,6 @@
-//! `Debug` of the messages that carry what is not for a log.
+//! `Debug` of the messages that carry data of the user.
 //!
-//! Of bytes only the length is shown, of a secret nothing.
+//! Bytes are shown as their length. Secrets are not shown at all.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl fmt::Debug for Redacted {
     }
 }
 
-/// A number of an enum: its name, or the number when a newer server has one that we do not know.
+/// A value of an enum: its name, or its number if a newer server sends one without a name here.
 struct Name<E>(Result<E, i32>);
 
 impl<E: fmt::Debug> fmt::Debug for Name<E> {
@@ -71,7 +71,7 @@ macro_rules! debug {
     ($($package:ident::$message:ident { $($field:ident: $shown:path),* $(,)? })*) => {$(
         impl fmt::Debug for crate::$package::$message {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // Taken apart so that a new field does not compile before it is listed here.
+                // The pattern is exhaustive: a new field does not compile before it is listed here.
                 let Self { $($field),* } = self;
                 f.debug_struct(stringify!($message))
                     $(.field(stringify!($field), &$shown($field)))*

@@ -1,11 +1,11 @@
 //! The etcd v3 API as messages and method paths.
 //!
-//! A part of etcdex and not for others to depend on: it changes whenever etcdex needs it to. The
-//! modules are named after the protobuf packages, `health` being `grpc.health.v1`; [`method`]
+//! This crate is a part of etcdex, and changes with it; other crates should not depend on it. The
+//! modules have the names of the protobuf packages (`health` is `grpc.health.v1`), and [`method`]
 //! has the path of every method.
 //!
-//! The code below `gen` is written by `cargo xtask gen` and committed. What a message carries of
-//! the user's (keys, values, passwords, tokens) stays out of its `Debug`.
+//! `cargo xtask gen` writes the code below `gen`, which is committed. The `Debug` of a message shows
+//! no data of the user: no keys, values, passwords or tokens.
 
 macro_rules! package {
     ($(#[$attribute:meta])* $module:ident, $file:literal) => {
@@ -18,7 +18,7 @@ macro_rules! package {
 }
 
 package!(
-    /// Users, roles and permissions as the store keeps them.
+    /// Users, roles and permissions as etcd stores them.
     authpb,
     "authpb.rs"
 );
@@ -28,27 +28,27 @@ package!(
     "etcdserverpb.rs"
 );
 package!(
-    /// gRPC's own health service.
+    /// The health service of gRPC.
     health,
     "grpc.health.v1.rs"
 );
 package!(
-    /// The paths of all methods, a module a service.
+    /// The paths of all methods, one module for a service.
     method,
     "method.rs"
 );
 package!(
-    /// Keys and events as the store keeps them.
+    /// Keys and events as etcd stores them.
     mvccpb,
     "mvccpb.rs"
 );
 package!(
-    /// Elections that the server keeps.
+    /// Elections on the server.
     v3electionpb,
     "v3electionpb.rs"
 );
 package!(
-    /// Locks that the server keeps.
+    /// Locks on the server.
     v3lockpb,
     "v3lockpb.rs"
 );

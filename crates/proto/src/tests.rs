@@ -1,4 +1,4 @@
-//! Bytes worked out by hand, and what `Debug` keeps to itself.
+//! Encodings computed by hand, and the data that `Debug` hides.
 
 use std::fmt::Debug;
 
@@ -24,12 +24,12 @@ fn put() -> pb::PutRequest {
 }
 
 #[test]
-fn a_put_is_its_key_and_value() {
+fn a_put_is_encoded_as_its_key_and_value() {
     round_trip(put(), &[0x0a, 1, b'a', 0x12, 1, b'b']);
 }
 
 #[test]
-fn a_compare_has_its_range_end_at_64() {
+fn the_range_end_of_a_compare_is_field_64() {
     let compare = pb::Compare {
         result: CompareResult::NotEqual.into(),
         target: CompareTarget::Value.into(),
@@ -57,7 +57,7 @@ fn a_transaction_nests_its_operations() {
 }
 
 #[test]
-fn watch_events_are_at_11() {
+fn watch_events_are_field_11() {
     let response = pb::WatchResponse {
         watch_id: 1,
         events: vec![mvccpb::Event {
@@ -74,7 +74,7 @@ fn watch_events_are_at_11() {
 }
 
 #[test]
-fn a_lease_that_is_gone_has_a_negative_ttl() {
+fn a_lease_that_has_ended_has_a_negative_ttl() {
     let response = pb::LeaseTimeToLiveResponse {
         id: 300,
         ttl: -1,
@@ -205,7 +205,7 @@ fn debug_hides_keys_and_values() {
 }
 
 #[test]
-fn debug_names_enums_and_numbers_the_unknown() {
+fn debug_shows_the_name_of_an_enum_or_an_unknown_number() {
     let mut range = pb::RangeRequest::default();
     range.set_sort_order(pb::range_request::SortOrder::Descend);
     range.sort_target = 99;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
 
-/// A null server that runs until this is dropped, or this process ends in whatever way.
+/// A running null server. The server ends when this is dropped, or when this process ends.
 #[derive(Debug)]
 pub struct NullServer {
     process: Child,
@@ -15,7 +15,7 @@ pub struct NullServer {
 }
 
 impl NullServer {
-    /// Starts one, `program` being the `etcdex-bench` binary.
+    /// Starts a null server. `program` is the path of the `etcdex-bench` binary.
     pub fn start(program: &Path, core: Option<usize>) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command.arg("null-server");
@@ -27,18 +27,18 @@ impl NullServer {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the null server")?;
-        let stdout = process.stdout.take().expect("stdout was asked for");
+        let stdout = process.stdout.take().expect("stdout is a pipe");
         let mut line = String::new();
-        // Without an address the pipe to the child is dropped with it, and so the child ends.
+        // On an error below, dropping `process` closes its standard input, and the server ends.
         BufReader::new(stdout).read_line(&mut line)?;
         let address = line
             .trim()
             .parse()
-            .context("the null server has not said its address")?;
+            .context("the null server printed no address")?;
         Ok(Self { process, address })
     }
 
-    /// Where it listens.
+    /// Address that the server listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -48,7 +48,7 @@ impl NullServer {
 impl Drop for NullServer {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
-        // Nobody is left to tell if this fails.
+        // A failure to wait leaves nothing to do.
         let _ = self.process.wait();
     }
 }

@@ -7,7 +7,7 @@ use prost::Message;
 
 use crate::unary::{KEY, VALUE};
 
-/// What a call is answered with.
+/// A kind of reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Put,
@@ -15,7 +15,7 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// The reply to a method, by its path.
+    /// Returns the kind of reply to a method's path.
     pub(super) fn to(path: &str) -> Option<Self> {
         match path {
             method::kv::PUT => Some(Self::Put),
@@ -24,7 +24,7 @@ impl Reply {
         }
     }
 
-    /// The reply as gRPC puts it on the wire.
+    /// Encodes the reply as a gRPC message with its prefix.
     pub(super) fn framed(self) -> Bytes {
         let message = match self {
             Self::Put => put().encode_to_vec(),
@@ -32,7 +32,7 @@ impl Reply {
         };
         let mut frame = BytesMut::new();
         frame.put_u8(0);
-        frame.put_u32(u32::try_from(message.len()).expect("a reply has some hundred bytes"));
+        frame.put_u32(u32::try_from(message.len()).expect("a reply has a few hundred bytes"));
         frame.put_slice(&message);
         frame.freeze()
     }
@@ -61,7 +61,7 @@ fn range() -> RangeResponse {
     }
 }
 
-/// Of the size that a cluster some days old sends.
+/// A header whose numbers are as large as those of a cluster that is some days old.
 fn header() -> ResponseHeader {
     ResponseHeader {
         cluster_id: 0xcdf8_181e_3277_2427,

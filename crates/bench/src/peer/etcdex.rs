@@ -1,4 +1,4 @@
-//! Our own client, as a user has it: with retries, fail-over, keep-alive and time-outs on.
+//! The etcdex client as users run it, with retries, fail-over, keep-alive and time-outs.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ pub struct Etcdex {
 }
 
 impl Etcdex {
-    /// Connects.
+    /// Connects to the null server.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let client = Client::connect(format!("http://{address}")).await?;
         Ok(Self { client })
@@ -30,7 +30,7 @@ impl Peer for Etcdex {
 
     async fn get(&self, key: Bytes) -> anyhow::Result<usize> {
         let reply = self.client.get(key).await?;
-        let found = reply.kvs.first().context("the key is not there")?;
+        let found = reply.kvs.first().context("the reply has no key")?;
         Ok(found.value.len())
     }
 }

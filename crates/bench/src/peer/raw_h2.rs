@@ -1,4 +1,4 @@
-//! The least that an honest gRPC call over the `h2` crate can be: the yardstick of the others.
+//! A minimal gRPC call over the `h2` crate, as the baseline of the other clients.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,19 +19,18 @@ use super::Peer;
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// The time for a call, which is also what its `grpc-timeout` says.
+/// Time limit of a call. The header `grpc-timeout` has the same value.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const GRPC_TIMEOUT: HeaderValue = HeaderValue::from_static("5S");
 
-/// A flag for compression and the length of the message.
+/// Length of a message's prefix: a flag for compression, and the length of the message.
 const PREFIX: usize = 5;
 
-/// One connection, and calls on it with nothing around them: no second try, no other endpoint,
-/// no token.
+/// One connection with bare calls: no retries, no other endpoints, no tokens.
 #[derive(Clone, Debug)]
 pub struct RawH2 {
     connection: SendRequest<Bytes>,
-    /// The heads of the two calls, to be cloned: that is cheaper than to build them.
+    /// Prepared heads of the two calls. A clone is cheaper than a new one.
     put: Request<()>,
     range: Request<()>,
 }
@@ -47,7 +46,7 @@ impl RawH2 {
             .enable_push(false)
             .handshake(socket)
             .await?;
-        // Its error also reaches every call that is under way.
+        // An error of the connection also reaches every call in flight.
         tokio::spawn(driver);
         Ok(Self {
             connection,
@@ -69,7 +68,7 @@ impl RawH2 {
     where
         R: Message + Default,
     {
-        // A fresh clone has no stream that waits to be opened, and so is always ready.
+        // A new clone has no stream that waits to be opened, so it is always ready.
         let (reply, mut stream) = self.connection.clone().send_request(head.clone(), false)?;
         stream.send_data(framed(message)?, true)?;
         let (head, mut body) = reply.await?.into_parts();
@@ -77,7 +76,7 @@ impl RawH2 {
         let reply = read(&mut body).await?;
         match body.trailers().await? {
             Some(trailers) => check(&trailers)?,
-            // An error may come with the head alone.
+            // A reply with an error may have only a head.
             None => check(&head.headers)?,
         }
         Ok(R::decode(unframed(reply)?)?)
@@ -92,7 +91,7 @@ impl Peer for RawH2 {
             ..PutRequest::default()
         };
         let reply: PutResponse = self.call(&self.put, &request).await?;
-        reply.header.context("a reply without a header").map(drop)
+        reply.header.context("the reply has no header").map(drop)
     }
 
     async fn get(&self, key: Bytes) -> anyhow::Result<usize> {
@@ -101,7 +100,7 @@ impl Peer for RawH2 {
             ..RangeRequest::default()
         };
         let reply: RangeResponse = self.call(&self.range, &request).await?;
-        let found = reply.kvs.first().context("the key is not there")?;
+        let found = reply.kvs.first().context("the reply has no key")?;
         Ok(found.value.len())
     }
 }
@@ -127,10 +126,10 @@ fn framed(message: &impl Message) -> anyhow::Result<Bytes> {
 }
 
 fn unframed(mut frame: Bytes) -> anyhow::Result<Bytes> {
-    ensure!(frame.len() >= PREFIX, "a reply without a prefix");
-    ensure!(frame.get_u8() == 0, "a reply that is compressed");
+    ensure!(frame.len() >= PREFIX, "the reply has no prefix");
+    ensure!(frame.get_u8() == 0, "the reply is compressed");
     let length = usize::try_from(frame.get_u32())?;
-    ensure!(length == frame.len(), "a reply of another length");
+    ensure!(length == frame.len(), "the length in the prefix is wrong");
     Ok(frame)
 }
 
@@ -139,8 +138,8 @@ async fn read(body: &mut RecvStream) -> anyhow::Result<Bytes> {
     while let Some(frame) = body.data().await {
         let frame = frame?;
         whole = if whole.is_empty() {
-            // A small reply is one frame and stays where it is. Its share of the window comes
-            // back when the stream is dropped.
+            // A small reply is one frame, which is not copied. Dropping the stream gives its
+            // share of the window back.
             frame
         } else {
             body.flow_control().release_capacity(frame.len())?;
@@ -151,7 +150,9 @@ async fn read(body: &mut RecvStream) -> anyhow::Result<Bytes> {
 }
 
 fn check(headers: &HeaderMap) -> anyhow::Result<()> {
-    let status = headers.get("grpc-status").context("no grpc-status")?;
+    let status = headers
+        .get("grpc-status")
+        .context("the reply has no grpc-status")?;
     if status == "0" {
         return Ok(());
     }

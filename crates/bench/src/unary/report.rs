@@ -1,4 +1,4 @@
-//! What the workload found, as a table or as JSON.
+//! The results of the workload, as a table or as JSON.
 
 use std::fmt;
 
@@ -8,68 +8,68 @@ use super::{Load, Op};
 use crate::peer::Name;
 use crate::reading::Reading;
 
-/// The peer that the others are compared with.
-const YARDSTICK: Name = Name::RawH2;
+/// The client that the others are compared with.
+const BASELINE: Name = Name::RawH2;
 
-/// What the workload found.
+/// The results of the workload.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Calls in a round.
+    /// Number of calls in a round.
     pub calls: u32,
-    /// Rounds that counted.
+    /// Number of measured rounds.
     pub rounds: usize,
-    /// A cell for each kind of call and number of callers.
+    /// One cell for each kind of call and number of callers.
     pub cells: Vec<Cell>,
 }
 
-/// The peers under the same load.
+/// The clients under the same load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cell {
-    /// The kind of call.
+    /// Kind of call.
     pub op: Op,
-    /// How many callers at once.
+    /// Number of concurrent callers.
     pub callers: u32,
-    /// A row for each peer.
+    /// One row for each client.
     pub peers: Vec<Row>,
 }
 
-/// One peer under one load: medians over the rounds.
+/// One client under one load: medians over the rounds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Which one.
+    /// Name of the client.
     pub peer: Name,
-    /// Microseconds of processor time a call.
+    /// Processor time per call, in microseconds.
     pub cpu_us: f64,
-    /// Allocations a call.
+    /// Allocations per call.
     pub allocations: f64,
-    /// Bytes allocated a call.
+    /// Allocated bytes per call.
     pub bytes: f64,
-    /// Microseconds on the wall a call, all callers together.
+    /// Elapsed time per call, in microseconds, all callers together.
     pub wall_us: f64,
-    /// Calls a second.
+    /// Calls per second.
     pub calls_per_s: f64,
-    /// Its processor time over that of raw-h2, if that is in the run too.
+    /// Processor time relative to raw-h2, if raw-h2 is in the run too.
     pub cpu_ratio: Option<Ratio>,
 }
 
-/// How a peer compares with another: each of its rounds with the other's round beside it.
+/// The ratio of the processor times of two clients, round by round.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
-    /// The middle.
+    /// Median of the rounds.
     pub median: f64,
-    /// The round that was best for the peer.
+    /// Smallest ratio of a round.
     pub min: f64,
-    /// The round that was worst for it.
+    /// Largest ratio of a round.
     pub max: f64,
 }
 
 impl Cell {
-    /// Sums up the rounds of all peers; every peer has as many, and at least one.
+    /// Summarizes the rounds of all clients. Each client has the same number of rounds, at least one.
     #[must_use]
     pub fn new(load: Load, peers: Vec<(Name, Vec<Reading>)>) -> Self {
-        let yardstick = peers.iter().find(|(name, _)| *name == YARDSTICK);
+        let baseline = peers.iter().find(|(name, _)| *name == BASELINE);
         let rows = peers.iter().map(|(name, readings)| {
-            let other = yardstick.filter(|_| *name != YARDSTICK);
+            let other = baseline.filter(|_| *name != BASELINE);
             Row {
                 cpu_ratio: other.map(|(_, other)| Ratio::of(readings, other)),
                 ..Row::new(*name, load, readings)
@@ -86,14 +86,14 @@ impl Cell {
 impl Row {
     fn new(peer: Name, load: Load, readings: &[Reading]) -> Self {
         let calls = f64::from(load.calls);
-        let a_call =
+        let per_call =
             |cost: fn(&Reading) -> f64| median(readings.iter().map(cost).collect()) / calls;
-        let wall = a_call(|reading| reading.wall.as_secs_f64());
+        let wall = per_call(|reading| reading.wall.as_secs_f64());
         Self {
             peer,
-            cpu_us: a_call(|reading| reading.cpu.as_secs_f64()) * 1e6,
-            allocations: a_call(|reading| reading.allocations as f64),
-            bytes: a_call(|reading| reading.bytes as f64),
+            cpu_us: per_call(|reading| reading.cpu.as_secs_f64()) * 1e6,
+            allocations: per_call(|reading| reading.allocations as f64),
+            bytes: per_call(|reading| reading.bytes as f64),
             wall_us: wall * 1e6,
             calls_per_s: wall.recip(),
             cpu_ratio: None,
@@ -116,7 +116,7 @@ impl Ratio {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// Returns the middle number, or the mean of the two in the middle.
 fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let half = numbers.len() / 2;
@@ -133,7 +133,7 @@ impl fmt::Display for Report {
             f,
             "op   callers  peer         cpu us/call  allocs/call  bytes/call  wall us/call  \
              calls/s  cpu over {} (min..max)",
-            YARDSTICK.as_str(),
+            BASELINE.as_str(),
         )?;
         for cell in &self.cells {
             for row in &cell.peers {
@@ -184,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_an_even_number_lies_between() {
+    fn the_median_of_an_even_number_is_a_mean() {
         assert_eq!(median(vec![4.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 
     #[test]
-    fn a_ratio_compares_round_with_round() {
+    fn a_ratio_compares_round_by_round() {
         let ratio = Ratio::of(&readings(&[30, 10, 80]), &readings(&[20, 10, 20]));
         let expected = Ratio {
             median: 1.5,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_about_one_call() {
+    fn a_row_holds_the_costs_of_one_call() {
         let load = Load {
             op: Op::Put,
             callers: 1,

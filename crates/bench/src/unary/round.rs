@@ -1,4 +1,4 @@
-//! One round of one peer.
+//! One round of one client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +20,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The name as the command line has it.
+    /// Returns the name as on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,25 +30,25 @@ impl Op {
     }
 }
 
-/// What a round does.
+/// The calls of a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// The kind of its calls.
+    /// Kind of every call.
     pub op: Op,
-    /// How many callers are at it at once.
+    /// Number of concurrent callers.
     pub callers: u32,
-    /// How many calls they make, all together.
+    /// Number of calls by all callers together.
     pub calls: u32,
 }
 
-/// Runs a round, and says what it has cost. For a runtime of one thread.
+/// Runs a round, and returns its cost. The runtime has to have one thread.
 pub async fn round<P: Peer>(peer: &P, load: Load) -> anyhow::Result<Reading> {
     let begun = Arc::new(AtomicU32::new(0));
     let callers: Vec<_> = (0..load.callers)
         .map(|_| tokio::spawn(caller(peer.clone(), load, Arc::clone(&begun))))
         .collect();
-    // On a runtime of one thread no caller has run before the first `await` below: to spawn them
-    // is not in the reading.
+    // On a runtime of one thread no caller runs before the first `await` below, so the reading does
+    // not include the spawning.
     let start = Start::now();
     for caller in callers {
         caller.await??;
@@ -62,7 +62,7 @@ async fn caller<P: Peer>(peer: P, load: Load, begun: Arc<AtomicU32>) -> anyhow::
             Op::Put => peer.put(KEY, VALUE).await?,
             Op::Get => {
                 let length = peer.get(KEY).await?;
-                ensure!(length == VALUE.len(), "a get with a wrong value");
+                ensure!(length == VALUE.len(), "a get returned a wrong value");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How much memory watches take on which nothing happens.
+//! The memory of watches without events.
 
 use etcdex::Client;
 use etcdex_testkit::Etcd;
@@ -6,13 +6,13 @@ use tokio::task::JoinSet;
 
 use super::{Count, add, heap, key};
 
-/// What to run.
+/// Options of the workload.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Options {
-    /// How many watches
+    /// Number of watches
     #[arg(long, default_value = "100000")]
     watches: Count,
-    /// Each as a stream of its own, instead of all in one watcher
+    /// One `WatchStream` for each watch, instead of one watcher for all
     #[arg(long)]
     streams: bool,
 }
@@ -20,7 +20,7 @@ pub(super) struct Options {
 pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
     let watches = options.watches.get();
     let client = Client::connect(etcd.endpoint()).await?;
-    // What the first watch brings with it does not count.
+    // The allocations of the first watch include those of the connection, so they do not count.
     drop(client.watch("warm").await?);
 
     let before = heap::held();
@@ -43,7 +43,7 @@ pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report(what: &str, before: i64, watches: usize) {
+fn report(kind: &str, before: i64, watches: usize) {
     let each = (heap::held() - before) / watches as i64;
-    println!("{watches} idle watches {what}: {each} bytes of heap each");
+    println!("{watches} idle watches {kind}: {each} bytes of heap each");
 }

@@ -1,4 +1,4 @@
-//! How long watches take to be in force again after a cut, and to be caught up.
+//! How long watches take to resume after a cut, and to catch up.
 
 use std::time::{Duration, Instant};
 
@@ -8,22 +8,22 @@ use etcdex_testkit::{Etcd, Proxy};
 
 use super::{Count, add, key, milliseconds};
 
-/// Operations of one transaction.
+/// Number of operations in one transaction.
 const BATCH: usize = 100;
 
-/// What to run.
+/// Options of the workload.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Options {
-    /// How many watches
+    /// Number of watches
     #[arg(long, default_value = "10000")]
     watches: Count,
-    /// How much later bytes arrive, each way, in milliseconds
+    /// Delay of the proxy in each direction, in milliseconds
     #[arg(long, default_value = "1")]
     delay: u64,
-    /// How many cuts
+    /// Number of cuts
     #[arg(long, default_value = "5")]
     cuts: Count,
-    /// Leave out creating them one after the other, which takes long
+    /// Skips the creation of the watches one after the other, which takes long
     #[arg(long)]
     no_serial: bool,
 }
@@ -67,7 +67,9 @@ pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cuts, writes every key meanwhile, and waits until all is told.
+/// Cuts the connection, writes every key, heals the connection, and waits for every event.
+///
+/// Returns how long after the healing the watches were resumed, and the last event came.
 async fn cut(
     proxy: &Proxy,
     delay: Duration,
@@ -80,31 +82,31 @@ async fn cut(
     let message = watcher.next().await;
     anyhow::ensure!(
         matches!(message, Some(WatchMessage::Disconnected { .. })),
-        "after a cut came {message:?}"
+        "unexpected message after a cut: {message:?}"
     );
     for first in (0..watches).step_by(BATCH) {
         let keys = first..watches.min(first + BATCH);
         let puts = keys.map(|number| Put::new(key(number), "changed"));
         puts.fold(direct.txn(), etcdex::Call::then).await?;
     }
-    // ORDER: the delay has to be set again, as healing ends it.
+    // ORDER: heal first, because healing ends the delay.
     proxy.heal();
     proxy.delay(delay);
     let start = Instant::now();
     let (mut resumed, mut events) = (None, 0);
     while events < watches || resumed.is_none() {
-        match watcher.next().await.context("the client is gone")? {
+        match watcher.next().await.context("the watcher ended")? {
             WatchMessage::Resumed { .. } => resumed = Some(start.elapsed()),
             WatchMessage::Notify { batch, .. } => events += batch.events.len(),
             WatchMessage::Disconnected { .. } => {}
-            other => anyhow::bail!("after a cut came {other:?}"),
+            other => anyhow::bail!("unexpected message after a cut: {other:?}"),
         }
     }
     anyhow::ensure!(events == watches, "{events} events for {watches} changes");
     Ok((resumed.unwrap_or_default(), start.elapsed()))
 }
 
-/// The next message, if it is there.
+/// Returns the next message, if it comes within 50 ms.
 async fn now_or_never(watcher: &mut Watcher) -> Option<WatchMessage> {
     tokio::time::timeout(Duration::from_millis(50), watcher.next())
         .await

@@ -1,4 +1,4 @@
-//! A consumer that reads nothing, beside one that does.
+//! A consumer that does not read, beside one that does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,19 +10,19 @@ use etcdex_testkit::Etcd;
 
 use super::{Count, heap, milliseconds};
 
-/// Operations of one transaction.
+/// Number of operations in one transaction.
 const BATCH: usize = 100;
 
-/// What to run.
+/// Options of the workload.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Options {
-    /// How many events
+    /// Number of events
     #[arg(long, default_value = "1000000")]
     events: Count,
-    /// Bytes of a value
+    /// Size of a value, in bytes
     #[arg(long, default_value = "100")]
     value: Count,
-    /// The watch's buffer in KiB, several to compare them
+    /// Buffer of the slow watch in KiB; several values to compare
     #[arg(long, value_delimiter = ',', default_value = "4096")]
     buffer: Vec<usize>,
 }
@@ -39,29 +39,29 @@ pub(super) async fn run(etcd: &Etcd, options: &Options) -> anyhow::Result<()> {
 
         let start = Instant::now();
         let before = heap::held();
-        let mut most = 0;
+        let mut peak = 0;
         for first in (0..events).step_by(BATCH) {
             let value = vec![b'x'; options.value.get()];
             let keys = (first..first + BATCH).map(|number| format!("s/{:06}", number % 10_000));
             let puts = keys.map(|key| Put::new(key, value.clone()));
             puts.fold(writer.txn(), etcdex::Call::then).await?;
-            most = most.max(heap::held() - before);
+            peak = peak.max(heap::held() - before);
         }
         let written = start.elapsed();
         counting.await??;
-        let told = start.elapsed();
+        let received = start.elapsed();
         let lag = slow.lag();
         let start = Instant::now();
         count_all(&mut slow, events).await?;
         println!(
-            "buffer {buffer} KiB: {events} events written in {:.0} ms, told to the quick one in \
-             {:.0} ms; the slow one was {} revisions behind with {} KiB, most heap {} KiB, \
-             caught up in {:.0} ms; most memory of the process {} KiB",
+            "buffer {buffer} KiB: {events} events written in {:.0} ms, received by the quick watch in \
+             {:.0} ms; the slow watch was {} revisions behind with {} KiB, peak heap {} KiB, \
+             caught up in {:.0} ms; peak memory of the process {} KiB",
             milliseconds(written),
-            milliseconds(told),
+            milliseconds(received),
             lag.revisions,
             lag.bytes >> 10,
-            most >> 10,
+            peak >> 10,
             milliseconds(start.elapsed()),
             heap::peak().unwrap_or_default(),
         );
@@ -75,17 +75,17 @@ async fn count(
     seen: Arc<AtomicUsize>,
 ) -> anyhow::Result<()> {
     while seen.load(Relaxed) < events {
-        let batch = watch.next().await?.context("it was cancelled")?;
+        let batch = watch.next().await?.context("the watch was cancelled")?;
         seen.fetch_add(batch.events.len(), Relaxed);
     }
     Ok(())
 }
 
-/// Reads until as many events have come, in order and each once.
+/// Reads `events` events, and fails if one is missing, repeated or out of order.
 async fn count_all(watch: &mut WatchStream, events: usize) -> anyhow::Result<()> {
     let (mut seen, mut last) = (0, 0);
     while seen < events {
-        let batch = watch.next().await?.context("it was cancelled")?;
+        let batch = watch.next().await?.context("the watch was cancelled")?;
         for event in &batch.events {
             anyhow::ensure!(event.kv.mod_revision >= last, "revisions go back");
             last = event.kv.mod_revision;

@@ -1,5 +1,5 @@
-//! What a call may allocate at most. Counts do not depend on the machine, so they can be
-//! committed; who makes a call cheaper lowers its number here.
+//! The maximum number of allocations of a call. The counts do not depend on the machine, so they
+//! are committed. A change that makes a call cheaper lowers its number here.
 
 use etcdex_bench::peer::{Etcdex, Peer, RawH2};
 use etcdex_bench::reading::{Reading, Start};
@@ -9,19 +9,18 @@ use crate::{alone, start};
 
 const CALLS: u32 = 1_000;
 
-/// Over the whole of a call's allocations: h2 takes a new buffer for what it reads only after
-/// some ten calls, and a table in the runtime may grow.
+/// Tolerance above a whole number: h2 allocates a new read buffer only every ten calls or so, and a
+/// table of the runtime may grow.
 const SLACK: f64 = 0.1;
 
-/// The least that a put over h2 allocates: the yardstick, so that a change of h2 is not taken
-/// for one of etcdex.
+/// Allocations of a minimal put over h2. This baseline tells a change of h2 from one of etcdex.
 const RAW_H2_PUT: f64 = 9.0;
-/// The same for a get, whose reply has a list of one key.
+/// Allocations of a minimal get, whose reply has a list of one key.
 const RAW_H2_GET: f64 = 10.0;
 
-/// A put with etcdex: its time-out, retries, fail-over and keep-alive allocate nothing.
+/// Allocations of a put with etcdex: time-outs, retries, fail-over and keep-alive allocate nothing.
 const ETCDEX_PUT: f64 = 9.0;
-/// A get with etcdex: the reply's list is converted in place.
+/// Allocations of a get with etcdex: the list of the reply is converted in place.
 const ETCDEX_GET: f64 = 10.0;
 
 #[test]
@@ -45,7 +44,7 @@ fn the_counter_counts() {
     let reading = start.reading();
 
     assert_eq!(boxes.len(), 1_000);
-    // The test harness has a thread of its own, which may allocate too.
+    // A thread of the test harness may allocate too.
     assert!((1_001..1_101).contains(&reading.allocations), "{reading:?}");
     assert!(reading.bytes >= 1_000 * (size_of::<u64>() + size_of::<usize>()));
 }
@@ -59,11 +58,13 @@ fn within<P: Peer>(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .expect("a runtime");
+        .expect("the runtime is built");
     runtime.block_on(async {
-        let peer = connect(server.address()).await.expect("it connects");
+        let peer = connect(server.address())
+            .await
+            .expect("the client connects");
         for (op, limit) in [(Op::Put, put), (Op::Get, get)] {
-            let count = a_call(&peer, op).await;
+            let count = per_call(&peer, op).await;
             let name = op.as_str();
             assert!(
                 count <= limit + SLACK,
@@ -77,8 +78,8 @@ fn within<P: Peer>(
     });
 }
 
-/// The allocations of one call, after as many calls to warm up as are counted.
-async fn a_call(peer: &impl Peer, op: Op) -> f64 {
+/// Returns the allocations per call, after a round of warm-up.
+async fn per_call(peer: &impl Peer, op: Op) -> f64 {
     let load = Load {
         op,
         callers: 1,

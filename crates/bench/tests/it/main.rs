@@ -1,4 +1,4 @@
-//! The tests that need the null server as a process.
+//! Tests with the null server as a process.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use etcdex_bench::null_server::NullServer;
 mod allocations;
 mod null_server;
 
-/// Lets no two tests run at once: allocations are counted for the whole process.
+/// Keeps tests from running at once, because allocations are counted for the whole process.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    // A test that failed leaves nothing behind that the next one could stumble over.
+    // A failed test leaves no state behind.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
