@@ -1,4 +1,4 @@
-//! `cargo xtask api`: the public API of the library as text, so that a review sees it change.
+//! `cargo xtask api`: the public API of the library as text, so that a review shows each change.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,20 +6,20 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "\
-Writes crates/client/public-api.txt: every public item of the library, one a line.
+Writes crates/client/public-api.txt: every public item of the library, one per line.
 
 Usage: cargo xtask api [--check]
 
-With --check nothing is written; a difference from the file is a failure, and is shown.
+With --check it writes nothing, prints the difference from the file, and fails if there is one.
 ";
 
-/// Everything that a user can switch on, but for `tls-aws-lc`, which adds no item.
+/// All features of the library but `tls-aws-lc`, which adds no item.
 const FEATURES: &str = "serde,tls,snapshot,srv,metrics";
 
-/// The file, from the root of the workspace.
+/// Path of the file from the workspace's root.
 const SNAPSHOT: &str = "crates/client/public-api.txt";
 
-/// How many lines of a difference are shown.
+/// Maximum number of printed lines of a difference.
 const SHOWN: usize = 40;
 
 /// Runs the chore.
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             return Ok(());
         }
     };
-    let root = root();
+    let root = crate::workspace();
     let present = api(&root)?;
     let path = root.join(SNAPSHOT);
     if !check {
@@ -57,17 +57,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         eprintln!("... and {} more", changes.len() - SHOWN);
     }
     bail!(
-        "the public API is not the one in {SNAPSHOT}; if the change is meant, run \
+        "the public API differs from {SNAPSHOT}; if the change is intended, run \
          `cargo xtask api`, commit the file, and name the change in CHANGELOG.md"
     );
 }
 
-fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own).to_owned()
-}
-
-/// The lines that only one of the two has.
+/// Returns the lines that only one of the two texts has, with a sign.
 fn changes(recorded: &str, present: &str) -> Vec<String> {
     let missing = |from: &str, sign: char, other: &str| -> Vec<String> {
         let other: std::collections::HashSet<&str> = other.lines().collect();
@@ -81,12 +76,12 @@ fn changes(recorded: &str, present: &str) -> Vec<String> {
     changes
 }
 
-/// What rustdoc tells of the library.
+/// Generates the public API from rustdoc's JSON.
 fn api(root: &Path) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
-        // rustdoc's JSON is not stable yet, and this opens it on a stable toolchain.
+        // rustdoc's JSON is unstable; this variable enables it on a stable toolchain.
         .env("RUSTC_BOOTSTRAP", "1")
         .args(["rustdoc", "--quiet", "--package", "etcdex", "--lib"])
         .args(["--features", FEATURES, "--target-dir"])
@@ -104,13 +99,13 @@ fn api(root: &Path) -> Result<String> {
         .omit_auto_derived_impls(true)
         .build()
         .context(
-            "rustdoc's JSON cannot be read; a newer toolchain wants a newer `public-api` in \
+            "rustdoc's JSON cannot be read; a newer toolchain needs a newer `public-api` in \
              xtask/Cargo.toml",
         )?;
     Ok(format!("{api}"))
 }
 
-/// A folder of its own: `RUSTC_BOOTSTRAP` would have everything built anew in the usual one.
+/// A separate target folder, because `RUSTC_BOOTSTRAP` would cause a full rebuild in the usual one.
 fn target(root: &Path) -> PathBuf {
     let usual = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     usual.unwrap_or_else(|| root.join("target")).join("api")
@@ -119,7 +114,7 @@ fn target(root: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_difference_names_what_came_and_what_went() {
+    fn a_difference_has_the_added_and_the_removed_lines() {
         let changes = super::changes("a\nb\n", "b\nc\n");
         assert_eq!(changes, ["- a", "+ c"]);
     }

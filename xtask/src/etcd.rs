@@ -19,12 +19,12 @@ Puts real etcd binaries (etcd, etcdctl, etcdutl) under target/etcd/<version>/.
 
 Usage: cargo xtask etcd [--list] [VERSION..]
 
-Without a VERSION it gets every version that xtask/etcd/ has a recipe for, and
-succeeds when at least one is there; each VERSION that is named must be there.
-What is there already is left alone.
+Without a VERSION it gets every version with a recipe in xtask/etcd/, and
+succeeds if it has at least one; with VERSIONs it needs all of them. A version
+that is there already is not replaced.
 
 Options:
-  --list   say what is there and what is missing, get nothing
+  --list   list the versions that are there and that are missing; get nothing
   --help   print this
 
 Environment:
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             }
             "--list" => list_only = true,
             option if option.starts_with('-') => {
-                bail!("there is no option '{option}'; see cargo xtask etcd --help")
+                bail!("unknown option '{option}'; see cargo xtask etcd --help")
             }
             version => wanted.push(version.trim_start_matches('v')),
         }
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     get(&store, &releases, !wanted.is_empty())
 }
 
-/// The releases that were asked for, in ascending order; all when none was named.
+/// Returns the named releases in ascending order, or all releases if none is named.
 fn select(all: Vec<Release>, wanted: &[&str]) -> Result<Vec<Release>> {
     for version in wanted {
         if !all.iter().any(|release| release.version == *version) {
@@ -95,7 +95,7 @@ fn get(store: &Store, releases: &[Release], all_needed: bool) -> Result<()> {
         match get_one(store, release) {
             Ok(()) => there.push(release.version.as_str()),
             Err(error) => {
-                eprintln!("etcd {}: not got: {error:#}", release.version);
+                eprintln!("etcd {}: failed: {error:#}", release.version);
                 missing.push(release.version.as_str());
             }
         }
@@ -118,7 +118,7 @@ fn get(store: &Store, releases: &[Release], all_needed: bool) -> Result<()> {
     Ok(())
 }
 
-/// Sees to it that one release is there.
+/// Gets one release unless it is there already.
 fn get_one(store: &Store, release: &Release) -> Result<()> {
     let version = &release.version;
     if store.check(version).is_ok() {
@@ -127,9 +127,9 @@ fn get_one(store: &Store, release: &Release) -> Result<()> {
     }
     let started = Instant::now();
     let _lock = store.lock(version)?;
-    // Another run may have got it while this one waited for the lock.
+    // Another run may have got the release while this one waited for the lock.
     if store.check(version).is_ok() {
-        step::say(version, "there by now");
+        step::say(version, "there already, from another run");
         return Ok(());
     }
     let staging = store.staging(version)?;

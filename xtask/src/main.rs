@@ -6,6 +6,7 @@ mod generate;
 mod test;
 mod tidy;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -14,11 +15,11 @@ Chores of the etcdex workspace.
 Usage: cargo xtask <CHORE>
 
 Chores:
-  api [--check]    write crates/client/public-api.txt (--check: only say whether it differs)
-  gen [--check]    write crates/proto/src/gen from the .proto files (--check: only say whether it differs)
+  api [--check]    write crates/client/public-api.txt (--check: fail if it differs)
+  gen [--check]    write crates/proto/src/gen from the .proto files (--check: fail if it differs)
   etcd [VERSION..] put real etcd binaries under target/etcd/<version>/
   test [ARG..]     get real etcd, and run every test of the workspace
-  tidy             check that each layer uses only the layers below it
+  tidy             check layers, pure files, words and names
 ";
 
 fn main() -> ExitCode {
@@ -49,4 +50,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Returns the root of the workspace.
+fn workspace() -> PathBuf {
+    // The variable at run time is right even if the workspace has moved since the build.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map_or(package.clone(), Path::to_path_buf)
 }

@@ -1,21 +1,21 @@
-//! `cargo xtask test`: real etcd first, then every test of the workspace.
+//! `cargo xtask test`: gets real etcd, and runs every test of the workspace.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "\
-Gets what real etcd binaries it can, and runs every test of the workspace on them.
+Gets real etcd binaries, and runs every test of the workspace on them.
 
 Usage: cargo xtask test [ARGUMENT..]
 
 Each ARGUMENT goes to cargo test. With CI=true in the environment, a version of
-etcd that cannot be got is a failure; else its tests are left out, and said so.
+etcd that cannot be got is a failure; otherwise its tests are skipped with a
+message.
 ";
 
-/// The client's features but two: `tls-aws-lc`, a second cryptography that takes longer to build
-/// than everything else, for the same code; and `metrics`, whose labels cost each call
-/// allocations that the tests count.
+/// All features of the client but two: `tls-aws-lc` takes longer to build than everything else, for
+/// the same code; the labels of `metrics` add allocations to each call, which the tests count.
 const FEATURES: &str = "etcdex/serde,etcdex/tls,etcdex/snapshot,etcdex/srv";
 
 /// Runs the chore.

@@ -15,6 +15,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -31,15 +32,21 @@ type Sources = BTreeMap<String, String>;
 /// Runs the chore.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     anyhow::ensure!(arguments.is_empty(), "tidy takes no arguments");
-    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))?;
+    let sources = sources(&crate::workspace())?;
     let mut violations = violations(&sources);
-    violations.extend(words::violations(&sources));
-    for violation in &violations {
-        println!("{violation}");
+    let (words, counts) = words::violations(&sources);
+    violations.extend(words);
+    // A closed standard output is an error, not a panic: the output is long enough for `head`.
+    let mut out = io::stdout().lock();
+    for line in counts {
+        writeln!(out, "{line}")?;
     }
-    println!("the longest files:");
+    for violation in &violations {
+        writeln!(out, "{violation}")?;
+    }
+    writeln!(out, "the longest files:")?;
     for (lines, path) in longest(&sources) {
-        println!("{lines:>6} {path}");
+        writeln!(out, "{lines:>6} {path}")?;
     }
     anyhow::ensure!(violations.is_empty(), "{} violations", violations.len());
     Ok(())
@@ -59,6 +66,7 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Reads the manifests of the crates, and every Rust file of the crates and of xtask.
 fn sources(root: &Path) -> anyhow::Result<Sources> {
     let mut sources = Sources::new();
     for (name, path) in entries(&root.join("crates"))? {
@@ -69,12 +77,14 @@ fn sources(root: &Path) -> anyhow::Result<Sources> {
         let text = fs::read_to_string(&manifest)
             .with_context(|| format!("cannot read {}", manifest.display()))?;
         sources.insert(format!("crates/{name}/Cargo.toml"), text);
-        read_rust(
-            &path.join("src"),
-            &format!("crates/{name}/src"),
-            &mut sources,
-        )?;
+        for folder in ["src", "tests"] {
+            let path = path.join(folder);
+            if path.exists() {
+                read_rust(&path, &format!("crates/{name}/{folder}"), &mut sources)?;
+            }
+        }
     }
+    read_rust(&root.join("xtask/src"), "xtask/src", &mut sources)?;
     Ok(sources)
 }
 

@@ -1,4 +1,4 @@
-//! Binaries out of Debian packages, which are unpacked and not installed.
+//! Binaries from Debian packages, which are unpacked and not installed.
 
 use std::fs;
 use std::path::Path;
@@ -23,27 +23,24 @@ pub(super) fn fetch(release: &Release, staging: &Staging) -> Result<()> {
     download(version, &packages, &scratch)?;
     step::say(version, "unpacking");
     let unpacked = scratch.join("unpacked");
-    for entry in fs::read_dir(&scratch)? {
-        let archive = entry?.path();
-        if archive.extension().is_some_and(|end| end == "deb") {
-            step::run(
-                Command::new("dpkg-deb")
-                    .arg("-x")
-                    .args([&archive, &unpacked]),
-            )?;
-        }
+    for archive in staging.downloads("deb")? {
+        step::run(
+            Command::new("dpkg-deb")
+                .arg("-x")
+                .args([&archive, &unpacked]),
+        )?;
     }
     staging.take(&unpacked.join("usr").join("bin"))
 }
 
-/// Downloads by the machine's package index, or by a fresh one when that does not do.
+/// Downloads packages with the machine's package index. If that fails, with an updated one.
 fn download(version: &str, packages: &[&str], scratch: &Path) -> Result<()> {
     step::run(Command::new("apt-get").arg("--version"))?;
     if step::run(apt(scratch, false).arg("download").args(packages)).is_ok() {
         return Ok(());
     }
-    step::say(version, "bringing a package index up to date");
-    // An index of our own: it needs no root, and leaves the machine's as it is.
+    step::say(version, "updating a package index");
+    // A separate index needs no root, and does not change the machine's.
     for folder in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(scratch.join(folder))?;
     }
@@ -52,24 +49,24 @@ fn download(version: &str, packages: &[&str], scratch: &Path) -> Result<()> {
     match outcome {
         Ok(_) => Ok(()),
         Err(error) if error.to_string().contains("was not found") => {
-            bail!("this system's package index has no such version; Debian bookworm's has")
+            bail!("this system's package index has no such version; that of Debian bookworm has")
         }
         Err(error) => Err(error).context("cannot download Debian's packages"),
     }
 }
 
-/// An apt-get that works as any user.
+/// Returns an apt-get command that works for every user.
 fn apt(scratch: &Path, own_index: bool) -> Command {
     let mut command = Command::new("apt-get");
     command.current_dir(scratch).arg("-qq");
-    // Without this root's apt-get warns that its own user cannot write here.
+    // Without this option, apt-get as root warns that its sandbox user cannot write here.
     command.args(["-o", "APT::Sandbox::User=root"]);
     if own_index {
         for (option, folder) in [("Dir::State::lists", "lists"), ("Dir::Cache", "cache")] {
-            let place = scratch.join(folder);
+            let path = scratch.join(folder);
             command
                 .arg("-o")
-                .arg(format!("{option}={}", place.display()));
+                .arg(format!("{option}={}", path.display()));
         }
     }
     command

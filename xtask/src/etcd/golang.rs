@@ -1,4 +1,4 @@
-//! Binaries built as Go tools; the module's `go.sum` pins every byte that goes in.
+//! Binaries built with Go. The module's `go.sum` pins every source.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use super::release::Release;
 use super::step;
 use super::store::Staging;
 
-/// The tools and the packages that they are built from.
+/// The tools and their packages.
 const PACKAGES: [(&str, &str); 3] = [
     ("etcd", "go.etcd.io/etcd/server/v3"),
     ("etcdctl", "go.etcd.io/etcd/etcdctl/v3"),
@@ -23,7 +23,7 @@ pub(super) fn build(release: &Release, staging: &Staging) -> Result<()> {
                 .current_dir(&release.folder)
                 .env("CGO_ENABLED", "0")
                 .env("GOFLAGS", "-mod=readonly")
-                // Neither a newer toolchain nor a workspace above may slip in.
+                // The build must use neither a newer toolchain nor a Go workspace above.
                 .env("GOTOOLCHAIN", "local")
                 .env("GOWORK", "off")
                 .args(["build", "-trimpath", "-buildvcs=false", "-o"])

