@@ -28,8 +28,8 @@ pub(crate) enum Failure {
     Unsupported(String),
     /// The client could not be built, or the request failed.
     Request(etcdex::Error),
-    /// The requests succeeded, but their result is a failure, as with an unhealthy endpoint.
-    Work(String),
+    /// Any other failure, described by the text; for example an unhealthy endpoint.
+    Other(String),
     /// Writing to standard output failed.
     Output(io::Error),
     /// Another call of the operating system failed.
@@ -44,7 +44,7 @@ impl Failure {
             Self::Usage(_) => 128,
             Self::Unsupported(_) => 4,
             Self::Request(error) if error.kind() == ErrorKind::Config => 2,
-            Self::Request(_) | Self::Work(_) => 1,
+            Self::Request(_) | Self::Other(_) => 1,
             // The reader of the output has closed the pipe, as in `etcdex get .. | head -1`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) | Self::System(_) => 6,
@@ -73,7 +73,7 @@ pub(crate) fn say(label: &str, text: &str) {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Unsupported(text) | Self::Work(text) => f.write_str(text),
+            Self::Usage(text) | Self::Unsupported(text) | Self::Other(text) => f.write_str(text),
             Self::Request(error) => error.fmt(f),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
             Self::System(error) => error.fmt(f),

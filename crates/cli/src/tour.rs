@@ -43,7 +43,7 @@ pub(crate) async fn run(
     };
     let cleaned = cleanup.run(&mut printer).await;
     // A second error of the output would repeat the first; keys that are left are news.
-    if let (Err(_), Err(Failure::Work(left))) = (&outcome, &cleaned) {
+    if let (Err(_), Err(Failure::Other(left))) = (&outcome, &cleaned) {
         say("Warning", left);
     }
     outcome.and(cleaned)
@@ -108,7 +108,7 @@ impl Cleanup {
             Err(_) if own => 0,
             Err(error) => {
                 let text = format!("keys may be left below {}: {error}", self.prefix);
-                return Err(Failure::Work(text));
+                return Err(Failure::Other(text));
             }
         };
         // ORDER: keys first, then the server, which this kills if the tour has started it.

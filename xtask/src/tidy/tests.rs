@@ -47,6 +47,19 @@ fn the_tree_is_tidy() {
 }
 
 #[test]
+fn sources_and_tests_of_every_crate_are_read() {
+    let sources = sources(&crate::workspace()).unwrap();
+    for path in [
+        "crates/client/Cargo.toml",
+        "crates/client/src/lib.rs",
+        "crates/cli/tests/it/main.rs",
+        "xtask/src/tidy/tests.rs",
+    ] {
+        assert!(sources.contains_key(path), "{path}");
+    }
+}
+
+#[test]
 fn crates_depend_on_the_crates_below() {
     let manifest = |name: &str| format!("[package]\nname = \"x\"\n\n[dependencies]\n{name}\n");
     let proto = manifest("etcdex-proto.workspace = true");

@@ -70,7 +70,7 @@ pub(super) async fn history(client: &Client, printer: &mut Printer) -> Result<()
     printer.step("Read an older revision")?;
     let now = client.get("jobs/1").await?;
     let Some(job) = now.kvs.first() else {
-        return Err(Failure::Work(
+        return Err(Failure::Other(
             "jobs/1 is gone: another client has deleted it".to_owned(),
         ));
     };
@@ -108,7 +108,7 @@ pub(super) async fn error(
     match client.get("jobs/1").revision(revision).await {
         Err(error) if error.kind() == expected => print_error(&error, printer),
         Err(error) => Err(error.into()),
-        Ok(_) => Err(Failure::Work(format!(
+        Ok(_) => Err(Failure::Other(format!(
             "etcd answered a get at revision {revision}, which it must refuse"
         ))),
     }

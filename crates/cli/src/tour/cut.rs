@@ -37,7 +37,9 @@ pub(super) async fn run(
     let connected = recovered(&load, connector, cut).await?;
     sleep(LOAD_TIME).await;
     let Ok(records) = timeout(DEADLINE, load.stop()).await else {
-        return Err(Failure::Work("a call did not end after the cut".to_owned()));
+        return Err(Failure::Other(
+            "a call did not end after the cut".to_owned(),
+        ));
     };
     let records = records?;
     let affected = AffectedCalls::of(&records, cut, connected);
@@ -67,7 +69,7 @@ async fn recovered(
         }
         connected
     };
-    let failed = |_| Failure::Work("no call succeeded after the cut".to_owned());
+    let failed = |_| Failure::Other("no call succeeded after the cut".to_owned());
     timeout(DEADLINE, poll).await.map_err(failed)
 }
 
@@ -208,7 +210,7 @@ impl StoredPuts {
         let refused =
             [Outcome::NotSent, Outcome::Rejected].map(|outcome| puts(CallResult::Err(outcome)).1);
         if kept < succeeded || refused != [0, 0] {
-            return Err(Failure::Work(
+            return Err(Failure::Other(
                 "the store contradicts the result of a put".to_owned(),
             ));
         }

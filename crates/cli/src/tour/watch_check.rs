@@ -30,10 +30,10 @@ impl WatchCheck {
         while revision < stored.last_revision {
             let next = timeout(DEADLINE, self.watch.next()).await;
             let Ok(Ok(Some(batch))) = next else {
-                return Err(Failure::Work(format!("the watch ended: {next:?}")));
+                return Err(Failure::Other(format!("the watch ended: {next:?}")));
             };
             if batch.revision <= revision {
-                return Err(Failure::Work(
+                return Err(Failure::Other(
                     "the watch reported an older revision".to_owned(),
                 ));
             }
@@ -48,7 +48,7 @@ impl WatchCheck {
                 .iter()
                 .all(|key| distinct.contains(key.as_bytes()));
         if !is_complete {
-            return Err(Failure::Work(
+            return Err(Failure::Other(
                 "the store contradicts the events of the watch".to_owned(),
             ));
         }

@@ -32,7 +32,7 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     }
     output::write(|out| render(out, &all, global.hex))?;
     if all.iter().any(|health| health.error.is_some()) {
-        return Err(Failure::Work("unhealthy cluster".to_owned()));
+        return Err(Failure::Other("unhealthy cluster".to_owned()));
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ fn find() -> Result<Option<PathBuf>, Failure> {
             return Ok(Some(chosen));
         }
         let text = format!("ETCDEX_ETCD is {}, which is no file", chosen.display());
-        return Err(Failure::Work(text));
+        return Err(Failure::Other(text));
     }
     let path = variable("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|folder| folder.join("etcd"));
@@ -79,7 +79,7 @@ fn versions(folder: &Path) -> Vec<String> {
 /// Runs `cargo xtask etcd` for one version after the other until it succeeds.
 async fn fetch(printer: &mut Printer) -> Result<PathBuf, Failure> {
     let Some(workspace) = workspace() else {
-        return Err(Failure::Work(format!("no etcd found: {HOW_TO_GET_ONE}")));
+        return Err(Failure::Other(format!("no etcd found: {HOW_TO_GET_ONE}")));
     };
     let mut known = versions(&workspace.join("xtask").join("etcd"));
     known.sort_by_key(|version| {
@@ -102,12 +102,12 @@ async fn fetch(printer: &mut Printer) -> Result<PathBuf, Failure> {
             (Ok(status), Some(etcd)) if status.success() => return Ok(etcd),
             (Err(error), _) => {
                 let text = format!("cannot run cargo xtask etcd ({error}): {HOW_TO_GET_ONE}");
-                return Err(Failure::Work(text));
+                return Err(Failure::Other(text));
             }
             _ => printer.line("That failed; the lines above say why.")?,
         }
     }
-    Err(Failure::Work(format!(
+    Err(Failure::Other(format!(
         "could not get an etcd: {HOW_TO_GET_ONE}"
     )))
 }

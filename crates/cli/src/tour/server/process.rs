@@ -37,7 +37,7 @@ impl Etcd {
         let mut attempt = 1;
         loop {
             let mut etcd = Self::spawn(binary).map_err(|error| {
-                Failure::Work(format!("cannot start {}: {error}", binary.display()))
+                Failure::Other(format!("cannot start {}: {error}", binary.display()))
             })?;
             match etcd.wait_until_healthy().await {
                 Ok(()) => return Ok(etcd),
@@ -48,7 +48,7 @@ impl Etcd {
                 }
                 Err(reason) => {
                     let text = format!("{} does not start: {reason}", binary.display());
-                    return Err(Failure::Work(text));
+                    return Err(Failure::Other(text));
                 }
             }
         }
