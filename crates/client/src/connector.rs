@@ -1,4 +1,4 @@
-//! What supplies the byte stream below HTTP/2.
+//! Connectors: the source of the byte stream below HTTP/2.
 
 use std::future::Future;
 use std::io;
@@ -10,33 +10,33 @@ use crate::endpoint::Endpoint;
 
 /// A byte stream in both directions.
 ///
-/// Every type with these bounds is one: a socket, a TLS session, one half of
+/// The trait is implemented for each type with these bounds: a socket, a TLS session, one half of
 /// `tokio::io::duplex`.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 
-/// The future of a byte stream.
+/// The future that [`Connector::connect`] returns.
 pub type ConnectFuture =
     Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send + 'static>>;
 
 /// Opens the byte stream to an endpoint.
 ///
-/// The client brings one for TCP and unix sockets. Bring your own to go through a proxy, to
-/// run in a simulator, or to see every byte. It is called again for each reconnect; the client
-/// puts a limit of `connect_timeout` around it and drops the future when that is over.
+/// The client has a connector for TCP and unix sockets. Write another one to go through a proxy,
+/// to run in a simulator, or to inspect the bytes. The client calls the connector for each
+/// connection, and drops the future when `connect_timeout` has passed.
 ///
-/// The client tells requests that never left from those that may have by what the stream's
-/// `poll_write` returns: bytes that it has taken may have left, and those of a write that fails,
-/// too. While it returns `Poll::Pending` it must have taken none.
+/// The client decides by the result of `poll_write` whether a request may have left: bytes that
+/// the stream has accepted may have left, and also the bytes of a write that fails. A stream that
+/// returns `Poll::Pending` must not have accepted any.
 ///
-/// It gives plain bytes: where the endpoint is `https`, the client speaks TLS over them. One
-/// that speaks TLS by itself belongs to an `http` endpoint.
+/// The stream carries plain bytes. For an `https` endpoint, the client speaks TLS over the stream.
+/// A connector that speaks TLS itself needs an `http` endpoint.
 ///
 /// ```
 /// use etcdex::{Address, ByteStream, ConnectFuture, Connector, Endpoint};
 ///
-/// /// Goes to one fixed address, whatever the endpoint says.
+/// /// Connects to one address, regardless of the endpoint.
 /// struct Tunnel;
 ///
 /// impl Connector for Tunnel {
@@ -49,6 +49,6 @@ pub type ConnectFuture =
 /// }
 /// ```
 pub trait Connector: Send + Sync + 'static {
-    /// Starts to connect to `endpoint`.
+    /// Connects to `endpoint`.
     fn connect(&self, endpoint: &Endpoint) -> ConnectFuture;
 }

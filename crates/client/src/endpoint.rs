@@ -1,4 +1,4 @@
-//! Where a member listens: the parsed form of an endpoint's URL.
+//! Endpoints: addresses at which members serve clients.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 
-/// The port that etcd listens on for clients when a URL names none.
+/// The port of an endpoint whose URL has none; etcd's default port for clients.
 ///
 /// Source: <https://etcd.io/docs/v3.6/op-guide/configuration/> (`listen-client-urls`).
 pub const DEFAULT_PORT: u16 = 2379;
 
 /// An address at which one member of the cluster serves clients.
 ///
-/// It is parsed once, from `http://host:port`, `https://host:port`, `host:port` (as http),
-/// `unix://path`, `unix:///absolute/path` or `unixs://path` (TLS over a unix socket). The case of
-/// the scheme does not matter. IPv6 addresses stand in brackets, with a zone if they need one:
-/// `http://[::1]:2379`, `http://[fe80::1%25eth0]:2379`. Without a port, [`DEFAULT_PORT`] is taken.
-/// A user and password in the URL are refused: they would end up in logs.
+/// `FromStr` parses `http://host:port`, `https://host:port`, `host:port` (as http), `unix://path`,
+/// `unix:///absolute/path` and `unixs://path` (TLS over a unix socket). The case of the scheme does
+/// not matter. IPv6 addresses are in brackets, with an optional zone: `http://[::1]:2379`,
+/// `http://[fe80::1%25eth0]:2379`. The default port is [`DEFAULT_PORT`]. A URL with a user or a
+/// password is an error, because it would appear in logs.
 ///
-/// Cloning it is one reference count.
+/// Cloning an endpoint increments a reference count.
 ///
 /// ```
 /// use etcdex::Endpoint;
@@ -41,15 +41,15 @@ struct Parts {
     authority: Box<str>,
 }
 
-/// What a [`Connector`](crate::Connector) has to connect to.
+/// The address to which a [`Connector`](crate::Connector) connects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// A host name or IP address (without brackets) and a TCP port.
     Tcp {
-        /// A name to resolve, or an IP address.
+        /// Host name to resolve, or IP address.
         host: String,
-        /// The TCP port.
+        /// TCP port.
         port: u16,
     },
     /// The path of a unix socket.
@@ -57,25 +57,25 @@ pub enum Address {
 }
 
 impl Endpoint {
-    /// The whole URL, normalised: scheme and port are always there.
+    /// Returns the normalised URL, with scheme and port.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.parts.url
     }
 
-    /// What to connect to.
+    /// Returns the address to connect to.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.parts.address
     }
 
-    /// Whether the byte stream has to be TLS (`https`).
+    /// Returns whether the client speaks TLS with the endpoint (`https`, `unixs`).
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.parts.secure
     }
 
-    /// Whether what is sent to it can be read on the way: no TLS, and not on this machine.
+    /// Whether requests can be read on the network: no TLS, and not on this machine.
     pub(crate) fn is_exposed(&self) -> bool {
         match &self.parts.address {
             Address::Unix(_) => false,
@@ -87,7 +87,7 @@ impl Endpoint {
         }
     }
 
-    /// The `:authority` of a request to it.
+    /// Returns the `:authority` of a request to the endpoint.
     pub(crate) fn authority(&self) -> &str {
         &self.parts.authority
     }
@@ -96,7 +96,7 @@ impl Endpoint {
         let scheme = if secure { "https" } else { "http" };
         let name = host.name;
         let (authority, shown, host) = match host.zone {
-            // A zone means something on this machine only, and is not sent (RFC 6874, section 4).
+            // A zone has a meaning only on this machine, and is not sent (RFC 6874, section 4).
             Some(zone) => (
                 format!("[{name}]:{port}"),
                 format!("[{name}%25{zone}]:{port}"),
@@ -127,7 +127,7 @@ impl Endpoint {
                 url: format!("{scheme}://{}", path.display()).into(),
                 address: Address::Unix(path.to_owned()),
                 secure,
-                // A socket has no authority; this is what etcd's own clients call it.
+                // A socket has no authority. etcd's own clients send `localhost`.
                 authority: "localhost".into(),
             }),
         }
@@ -145,11 +145,11 @@ impl std::str::FromStr for Endpoint {
         let (scheme, rest) = trimmed.split_once("://").unwrap_or(("http", trimmed));
         let scheme = scheme.to_ascii_lowercase();
         let is_unix = matches!(&*scheme, "unix" | "unixs");
-        // What stands before the @ may be a password: first of all, and without a word of it.
+        // Checked first, because the text before the @ may be a password and errors quote the URL.
         if !is_unix && trimmed.contains('@') {
             return Err(refused(
                 "***",
-                "a user or password in the URL is not taken; give credentials by themselves",
+                "a user or password in the URL is not accepted; set the credentials of the client",
             ));
         }
         let secure = match &*scheme {
@@ -181,14 +181,14 @@ struct Host<'a> {
     zone: Option<&'a str>,
 }
 
-/// The host of an [`Address::Tcp`] without the zone of a link-local IPv6 address: what a
-/// certificate can be for.
+/// Returns the host of an [`Address::Tcp`] without the zone of a link-local IPv6 address, as
+/// certificates have it.
 pub(crate) fn without_zone(host: &str) -> &str {
     host.split_once('%').map_or(host, |(address, _)| address)
 }
 
-/// Splits what stands in brackets: an IPv6 address, and maybe a zone behind `%25` (RFC 6874) or,
-/// as many programs print it, behind a bare `%`.
+/// Splits the text in brackets: an IPv6 address, and an optional zone after `%25` (RFC 6874) or,
+/// as many programs print it, after a bare `%`.
 fn split_zone(bracketed: &str) -> Result<Host<'_>, &'static str> {
     let (name, zone) = match bracketed.split_once('%') {
         Some((name, zone)) => {
@@ -198,19 +198,19 @@ fn split_zone(bracketed: &str) -> Result<Host<'_>, &'static str> {
         None => (bracketed, None),
     };
     if name.parse::<std::net::Ipv6Addr>().is_err() {
-        return Err("what stands in brackets is not an IPv6 address");
+        return Err("the text in brackets is not an IPv6 address");
     }
     let is_zone = |zone: &str| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         !zone.is_empty() && zone.chars().all(allowed)
     };
     if zone.is_some_and(|zone| !is_zone(zone)) {
-        return Err("what stands behind the % is not the name of a network interface");
+        return Err("the text after the % is not the name of a network interface");
     }
     Ok(Host { name, zone })
 }
 
-/// Splits `host:port`, `[v6]:port` and the same without a port.
+/// Splits `host:port` and `[v6]:port`. The port is optional.
 fn split_port(authority: &str) -> Result<(Host<'_>, u16), &'static str> {
     let plain = |name| Host { name, zone: None };
     let (host, port) = match authority.strip_prefix('[') {
@@ -220,12 +220,12 @@ fn split_port(authority: &str) -> Result<(Host<'_>, u16), &'static str> {
             match after.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None if after.is_empty() => (host, None),
-                None => return Err("after ] comes :port"),
+                None => return Err("only :port can follow the ]"),
             }
         }
         None => match authority.split_once(':') {
             Some((_, port)) if port.contains(':') => {
-                return Err("an IPv6 address stands in brackets");
+                return Err("an IPv6 address needs brackets");
             }
             Some((host, port)) => (plain(host), Some(port)),
             None => (plain(authority), None),
@@ -238,7 +238,7 @@ fn split_port(authority: &str) -> Result<(Host<'_>, u16), &'static str> {
         .name
         .contains(|c: char| c.is_whitespace() || c.is_control())
     {
-        return Err("the host has a blank in it");
+        return Err("the host contains a blank");
     }
     let port = match port {
         None => DEFAULT_PORT,
@@ -263,13 +263,13 @@ impl AsRef<str> for Endpoint {
     }
 }
 
-/// Endpoints of a cluster, as [`Client::connect`](crate::Client::connect) takes them.
+/// Conversion to a list of endpoints, for [`Client::connect`](crate::Client::connect).
 ///
-/// It is implemented for text with one URL or several, separated by commas as in
+/// The trait is implemented for text with one URL or several, separated by commas as in
 /// `ETCDCTL_ENDPOINTS`, for an [`Endpoint`], and for arrays, slices and vectors of text or
 /// endpoints.
 pub trait IntoEndpoints {
-    /// Returns the URLs, one each; they are parsed later.
+    /// Returns one URL per endpoint. The client parses the URLs.
     fn into_endpoints(self) -> Vec<String>;
 }
 
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_that_etcdctl_takes() {
+    fn each_form_that_etcdctl_accepts() {
         assert_eq!(url("http://localhost:2379"), "http://localhost:2379");
         assert_eq!(url("localhost:2379"), "http://localhost:2379");
         assert_eq!(url("10.0.0.1"), "http://10.0.0.1:2379");
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_several_endpoints() {
+    fn each_form_of_several_endpoints() {
         let both = ["http://a:1", "b:2"];
         let list = vec!["http://a:1".to_owned(), "b:2".to_owned()];
         assert_eq!("http://a:1, b:2".into_endpoints(), both);
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_is_wrong() {
+    fn an_error_says_what_is_wrong() {
         for (text, why) in [
             ("", "empty"),
             ("ftp://a", "scheme"),
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_on_the_machine_is_not_exposed() {
+    fn endpoints_on_this_machine_are_not_exposed() {
         for (text, exposed) in [
             ("http://localhost", false),
             ("http://127.0.0.2", false),
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_url_is_neither_taken_nor_repeated() {
+    fn a_password_in_a_url_is_neither_accepted_nor_repeated() {
         for url in [
             "http://root:hunter2@a:1",
             "htps://root:hunter2@a",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// The key that is smaller than every other; as the end of a range it means "no end".
+/// The smallest key. As the end of a range, it means "no end".
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#key-value-api> (Key ranges).
 const ZERO: Bytes = Bytes::from_static(b"\0");
@@ -18,13 +18,13 @@ macro_rules! bytes_newtype {
         pub struct $name(Bytes);
 
         impl $name {
-            /// Wraps bytes that live as long as the program: nothing is copied.
+            /// Wraps static bytes, without a copy.
             #[must_use]
             pub const fn from_static(bytes: &'static [u8]) -> Self {
                 Self(Bytes::from_static(bytes))
             }
 
-            /// The bytes, without a copy.
+            /// Returns the bytes, without a copy.
             #[must_use]
             pub fn into_bytes(self) -> Bytes {
                 self.0
@@ -151,7 +151,7 @@ bytes_newtype! {
 impl Key {
     /// Returns the end of the range of all keys that start with this one, for `range_end`.
     ///
-    /// The end is the first key behind that range. Where no key is (the prefix is empty or has
+    /// The end is the first key after that range. If there is none (the prefix is empty or has
     /// only bytes of 0xFF), the end is `"\0"`, which means "no end" to etcd.
     ///
     /// ```
@@ -170,7 +170,7 @@ impl Key {
 }
 
 bytes_newtype! {
-    /// A value: any bytes, also none.
+    /// A value: any bytes, or none.
     ///
     /// `From` converts the same types as for a [`Key`]. `Debug` shows only the length.
     Value
@@ -178,11 +178,11 @@ bytes_newtype! {
 
 #[cfg(feature = "serde")]
 impl Value {
-    /// The value as JSON text.
+    /// Returns `value` as JSON text.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the value cannot be written as JSON
-    /// (a map whose keys are no strings, say).
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the value cannot be written as JSON,
+    /// such as a map with keys that are not strings.
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, crate::Error> {
         match serde_json::to_vec(value) {
             Ok(text) => Ok(Self::from(text)),
@@ -195,10 +195,10 @@ impl Value {
     }
 }
 
-/// A set of keys that one request covers, in etcd's own form.
+/// A range of keys, in etcd's own form.
 ///
-/// `end` is empty for the single key `start`, `\0` for "from `start` on", and otherwise the
-/// first key that is no longer in the range.
+/// `end` is empty for the single key `start`, `\0` for no end, and otherwise the first key after
+/// the range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyRange {
     pub(crate) start: Bytes,
@@ -243,10 +243,10 @@ impl KeyRange {
     }
 }
 
-/// The first key behind all keys that start with `prefix`, or `\0` where there is none.
+/// Returns the first key after all keys that start with `prefix`, or `\0` if there is none.
 ///
-/// The last byte that can grow grows and what follows it goes; a prefix of nothing but 0xFF
-/// has no successor.
+/// The last byte below 0xFF is incremented, and the bytes after it are removed. A prefix with only
+/// bytes of 0xFF has no such key.
 pub(crate) fn prefix_end(prefix: &[u8]) -> Bytes {
     match prefix.iter().rposition(|&byte| byte < 0xFF) {
         None => ZERO,
@@ -258,12 +258,11 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Bytes {
     }
 }
 
-/// A part of the key space that looks like all of it: every key of a request gets the prefix,
-/// every key of a reply loses it.
+/// A prefix that is added to each key of a request and removed from each key of a reply.
 ///
-/// INVARIANT: no request that went through [`Namespace::range`] touches a key outside of the
-/// prefix, whatever its range was. The key that equals the prefix has an empty name inside and
-/// is not part of the namespace, as etcd has no empty keys.
+/// INVARIANT: a range that [`Namespace::range`] returns contains only keys with the prefix. The
+/// key that equals the prefix is not part of the namespace: its name inside would be empty, and
+/// etcd has no empty keys.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Namespace {
     prefix: Bytes,
@@ -280,7 +279,7 @@ impl Namespace {
         (!prefix.is_empty()).then_some(Self { prefix })
     }
 
-    /// The namespace `inner` within this one.
+    /// Returns the namespace `inner` within `outer`.
     pub(crate) fn within(outer: Option<&Self>, inner: &[u8]) -> Option<Self> {
         match outer {
             None => Self::new(Bytes::copy_from_slice(inner)),
@@ -309,7 +308,7 @@ impl Namespace {
         }
     }
 
-    /// The key's name inside, or `None` for a key that is not in the namespace.
+    /// Returns the key without the prefix; `None` for a key that is not in the namespace.
     pub(crate) fn strip(&self, key: &Bytes) -> Option<Bytes> {
         key.starts_with(&self.prefix)
             .then(|| key.slice(self.prefix.len()..))

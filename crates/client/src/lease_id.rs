@@ -9,9 +9,9 @@ use crate::error::{Error, ErrorKind};
 /// The ID of a lease; never 0.
 ///
 /// `Display` writes the ID as `etcdctl` does: 16 hexadecimal digits. `FromStr` reads that form
-/// back, with or without leading zeros or `0x`. An ID outside of `i64` is written as two's
-/// complement, as on the wire. With the feature `serde`, an ID is the number in binary formats
-/// and the hexadecimal text in formats for people, such as JSON.
+/// back, with or without leading zeros or `0x`. A negative ID is written as two's complement, as
+/// on the wire. With the feature `serde`, an ID is the number in binary formats, and the
+/// hexadecimal text in human-readable formats such as JSON.
 ///
 /// ```
 /// use etcdex::LeaseId;
@@ -23,11 +23,11 @@ use crate::error::{Error, ErrorKind};
 /// # Ok::<(), etcdex::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-// Without 0, an `Option` of it is no larger, and pairs are converted from the wire in place.
+// Without 0, `Option<LeaseId>` has the size of `i64`, and pairs are converted in place.
 pub struct LeaseId(NonZeroI64);
 
 impl LeaseId {
-    /// Returns the ID with that number; `None` for 0, which means "no lease" on the wire.
+    /// Returns the ID with the number `id`; `None` for 0, which means "no lease" on the wire.
     #[must_use]
     pub const fn new(id: i64) -> Option<Self> {
         match NonZeroI64::new(id) {
@@ -67,7 +67,7 @@ impl FromStr for LeaseId {
         }
         let bits = u64::from_str_radix(digits, 16)
             .map_err(|_| refused("it has more than 16 hexadecimal digits"))?;
-        // The same 64 bits: etcd prints a negative ID as two's complement.
+        // etcd prints a negative ID as two's complement, so the 64 bits stay the same.
         Self::try_from(bits as i64)
     }
 }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_id_is_refused_with_the_reason() {
+    fn text_that_is_not_an_id_is_refused_with_the_reason() {
         for (text, why) in [
             ("", "not hexadecimal"),
             ("0x", "not hexadecimal"),

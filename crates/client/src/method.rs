@@ -1,11 +1,12 @@
-//! The calls that the client makes, with what is fixed about each.
+//! The gRPC methods that the client calls, with their paths, names and lanes.
 
 use etcdex_proto::method as path;
 
-/// Which connections a call travels on.
+/// The kind of connection on which a call is sent.
 ///
-/// Calls that answer soon, streams that stay open, and calls that wait for somebody else never
-/// share the last streams of a connection: a TLS etcd 3.5 allows 250 of them.
+/// Unary calls, streams that stay open, and calls that wait for other clients use separate
+/// connections, because the number of streams of a connection is limited: etcd 3.5 with TLS allows
+/// 250.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     Unary,
@@ -24,9 +25,9 @@ pub(crate) enum Method {
     Compact,
     LeaseGrant,
     LeaseRevoke,
-    /// The stream that many leases share.
+    /// The stream that renews all kept leases.
     LeaseKeepAlive,
-    /// One renewal, which is answered soon.
+    /// A stream for one renewal.
     LeaseKeepAliveOnce,
     LeaseTimeToLive,
     LeaseLeases,
@@ -68,7 +69,7 @@ pub(crate) enum Method {
 struct Row {
     #[cfg_attr(
         not(test),
-        expect(dead_code, reason = "a test checks the places by it")
+        expect(dead_code, reason = "a test checks the order of the rows by it")
     )]
     method: Method,
     path: &'static str,
@@ -85,7 +86,7 @@ const fn row(method: Method, path: &'static str, name: &'static str, lane: Lane)
     }
 }
 
-/// INVARIANT: each method stands at the place of its number (a test checks it).
+/// INVARIANT: the row of a method is at the index of its number (a test checks it).
 const TABLE: &[Row] = &[
     row(Method::Range, path::kv::RANGE, "get", Lane::Unary),
     row(
@@ -320,12 +321,12 @@ const TABLE: &[Row] = &[
 ];
 
 impl Method {
-    /// The paths of all methods, each at the place of its method's number.
+    /// Returns the paths of all methods, each at the index of its method's number.
     pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
         TABLE.iter().map(|row| row.path)
     }
 
-    /// What the call is named in errors and spans.
+    /// Returns the name of the call in errors, traces and metrics.
     pub(crate) const fn name(self) -> &'static str {
         TABLE[self as usize].name
     }
@@ -334,11 +335,11 @@ impl Method {
         TABLE[self as usize].lane
     }
 
-    /// Whether a member answers it without asking its quorum, so that a reply does not show that
-    /// the member serves. For requests that can be either, `Wire::is_local` says which it is.
+    /// Whether a member answers without asking its quorum, so that a reply does not show that the
+    /// member serves. `Wire::is_local` decides for requests that can be either.
     ///
-    /// A stream of watches counts as local: creations, progress and history need no quorum. So
-    /// does a range in chunks, which may be serializable.
+    /// A stream of watches is local: creations, progress and history need no quorum. A range in
+    /// chunks is local, because it may be serializable.
     ///
     /// Source: `server/etcdserver/v3_server.go` and `api/v3rpc/` of etcd 3.4 to 3.7. `MemberList`
     /// asks the quorum from 3.5 on, and `LeaseTimeToLive` only on a member that is not the leader.
@@ -365,11 +366,10 @@ impl Method {
         matches!(self, Self::RangeStream | Self::Snapshot)
     }
 
-    /// Whether the server takes any number of requests on the call's stream.
+    /// Whether the server accepts any number of requests on the call's stream.
     ///
-    /// A proxy of etcd cancels such a call as soon as the client has ended its side, the answer
-    /// to the last request included. The client must leave its side open until the answer is
-    /// there.
+    /// An etcd proxy cancels such a call as soon as the client has ended its side, without the
+    /// answer to the last request. The client must leave its side open until the answer is there.
     ///
     /// Source: etcd, `server/proxy/grpcproxy/lease.go` (`leaseProxyStream.recvLoop`).
     pub(crate) const fn takes_many_requests(self) -> bool {
@@ -385,7 +385,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_method_stands_at_its_place() {
+    fn each_row_is_at_the_index_of_its_method() {
         for (place, row) in TABLE.iter().enumerate() {
             assert_eq!(row.method as usize, place, "{}", row.name);
         }

@@ -1,18 +1,17 @@
-//! Where DNS says that a cluster is: the public options, which are plain data.
+//! Options for finding endpoints by DNS SRV records.
 
 use std::net::SocketAddr;
 
-/// Finds endpoints by DNS SRV records; given to [`Builder::srv`](crate::Builder::srv).
+/// Finds endpoints by DNS SRV records; an argument of [`Builder::srv`](crate::Builder::srv).
 ///
-/// The records are those of `etcdctl --discovery-srv`: `_etcd-client-ssl._tcp.<domain>` for
-/// https and `_etcd-client._tcp.<domain>` for http. If there are any of the first kind, or the
-/// client speaks https for another reason, those of the second are left out, as anybody who can
-/// forge an answer could otherwise talk it out of TLS. Priorities and weights do not count, as with
-/// etcdctl.
+/// The records are those of `etcdctl --discovery-srv`: `_etcd-client-ssl._tcp.<domain>` for https
+/// and `_etcd-client._tcp.<domain>` for http. If there are https records, or if the client uses
+/// https for another reason, http records are ignored: otherwise a forged DNS answer could make
+/// the client connect without TLS. Priorities and weights are ignored, as in etcdctl.
 ///
-/// Hosts of https have to be below the domain ([`any_host`](Self::any_host) allows others): a forged
-/// answer could otherwise lead to a stranger who has a certificate in good order for a name of
-/// his own.
+/// Hosts of https records must be below the domain, unless [`any_host`](Self::any_host) is set:
+/// otherwise a forged answer could name an attacker's host, for which the attacker has a valid
+/// certificate.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), etcdex::Error> {
@@ -37,7 +36,7 @@ pub struct Srv {
 }
 
 impl Srv {
-    /// Finds the cluster of this domain.
+    /// Returns options for the cluster of `domain`.
     pub fn new(domain: impl Into<String>) -> Self {
         let domain: String = domain.into();
         Self {
@@ -48,21 +47,21 @@ impl Srv {
         }
     }
 
-    /// One of several clusters of the domain (`etcdctl --discovery-srv-name`): the records are
-    /// then `_etcd-client-ssl-<name>._tcp.<domain>` and `_etcd-client-<name>._tcp.<domain>`.
+    /// Chooses one of several clusters of the domain (`etcdctl --discovery-srv-name`). The records
+    /// are then `_etcd-client-ssl-<name>._tcp.<domain>` and `_etcd-client-<name>._tcp.<domain>`.
     pub fn service(mut self, name: impl Into<String>) -> Self {
         self.service = Some(name.into()).filter(|name| !name.is_empty());
         self
     }
 
-    /// Asks this server instead of those of `/etc/resolv.conf`; several are asked in turn. On
-    /// systems without that file there has to be one.
+    /// Adds a DNS server to ask instead of those in `/etc/resolv.conf`. Several servers are asked
+    /// in turn. On systems without that file, at least one is required.
     pub fn name_server(mut self, address: SocketAddr) -> Self {
         self.name_servers.push(address);
         self
     }
 
-    /// Takes hosts of https that are not below the domain, too.
+    /// Accepts hosts of https records that are not below the domain.
     pub fn any_host(mut self) -> Self {
         self.any_host = true;
         self

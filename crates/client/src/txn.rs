@@ -80,11 +80,11 @@ use crate::transport::{Failure, frame};
 /// `RECURSION_LIMIT`).
 const DEEPEST: u32 = 49;
 
-/// A transaction.
+/// A transaction: conditions, and operations for each of the two results.
 ///
-/// All of it happens at one revision or not at all. A key can be put only once in it, and a
-/// server takes 128 conditions and 128 operations a branch unless told otherwise
-/// (`--max-txn-ops`). Transactions can be nested 49 deep.
+/// All operations of a branch happen at one revision, or none of them happens. A transaction can
+/// put a key only once. By default, a server accepts 128 conditions, and 128 operations in each
+/// branch (`--max-txn-ops`). Transactions can be nested 49 deep.
 ///
 /// ```
 /// use etcdex::{Compare, Get, Put, Txn};
@@ -112,7 +112,7 @@ pub struct Txn {
 }
 
 impl Txn {
-    /// An empty transaction.
+    /// Returns a transaction without conditions and operations.
     pub fn new() -> Self {
         Self::default()
     }
@@ -133,8 +133,7 @@ impl Txn {
             .all(Operation::is_read_only)
     }
 
-    /// Whether a member answers it without asking its quorum: all operations are serializable
-    /// reads.
+    /// Whether a member answers without asking its quorum: all operations are serializable reads.
     fn is_serializable(&self) -> bool {
         self.then
             .iter()
@@ -165,7 +164,8 @@ impl Txn {
 }
 
 options! { Txn {
-    /// Adds a condition. All have to hold for the operations of `then`; without any, they do.
+    /// Adds a condition. The operations of `then` are carried out if all conditions hold, and also
+    /// if there is none.
     fn when(mut self, compare: Compare) {
         self.compares.push(compare);
     }
@@ -175,13 +175,13 @@ options! { Txn {
         self.compares.extend(compares);
     }
 
-    /// Adds an operation for when all conditions hold.
+    /// Adds an operation that is carried out if all conditions hold.
     fn then(mut self, operation: impl IntoOperation) {
         let operation = self.admit(operation);
         self.then.extend(operation);
     }
 
-    /// Adds several operations for when all conditions hold, in their order.
+    /// Adds several operations that are carried out in their order if all conditions hold.
     fn then_all(mut self, operations: impl IntoIterator<Item = impl IntoOperation>) {
         for operation in operations {
             let operation = self.admit(operation);
@@ -189,13 +189,13 @@ options! { Txn {
         }
     }
 
-    /// Adds an operation for when a condition does not hold.
+    /// Adds an operation that is carried out if a condition does not hold.
     fn otherwise(mut self, operation: impl IntoOperation) {
         let operation = self.admit(operation);
         self.otherwise.extend(operation);
     }
 
-    /// Adds several operations for when a condition does not hold, in their order.
+    /// Adds several operations that are carried out in their order if a condition does not hold.
     fn otherwise_all(mut self, operations: impl IntoIterator<Item = impl IntoOperation>) {
         for operation in operations {
             let operation = self.admit(operation);
@@ -206,9 +206,9 @@ options! { Txn {
 
 /// One operation of a transaction.
 ///
-/// Requests turn into it by `From` and by [`IntoOperation`]. It can be sent by itself too, with
-/// [`Client::run`](crate::Client::run): then it is the request that it holds, with the same
-/// retries, and the reply is an [`OperationResponse`].
+/// `From` and [`IntoOperation`] convert requests to operations. An operation is also a request of
+/// its own: [`Client::run`](crate::Client::run) sends the request that the operation holds, with
+/// its retries, and returns an [`OperationResponse`].
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -225,13 +225,13 @@ options! { Txn {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Operation {
-    /// Reads.
+    /// Reads keys.
     Get(Get),
-    /// Writes.
+    /// Writes a key.
     Put(Put),
-    /// Deletes.
+    /// Deletes keys.
     Delete(Delete),
-    /// Another transaction, with conditions of its own.
+    /// Carries out a nested transaction, with conditions of its own.
     Txn(Txn),
 }
 
@@ -270,11 +270,11 @@ impl Operation {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TxnResponse {
-    /// Who answered; its revision is that of the transaction, if it changed anything.
+    /// Member that answered. The revision is that of the transaction, if it changed a key.
     pub header: ResponseHeader,
-    /// Whether all conditions held.
+    /// Whether all conditions held, so that the operations of `then` were carried out.
     pub succeeded: bool,
-    /// The replies to the operations of the branch that was taken, in their order.
+    /// Replies to the operations that were carried out, in their order.
     pub responses: Vec<OperationResponse>,
 }
 
@@ -282,18 +282,18 @@ pub struct TxnResponse {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OperationResponse {
-    /// To a read.
+    /// Reply to a read.
     Get(GetResponse),
-    /// To a write.
+    /// Reply to a write.
     Put(PutResponse),
-    /// To a delete.
+    /// Reply to a delete.
     Delete(DeleteResponse),
-    /// To a nested transaction.
+    /// Reply to a nested transaction.
     Txn(TxnResponse),
 }
 
 impl OperationResponse {
-    /// The reply to a read, taken; `None` if it is another's.
+    /// Returns the reply to a read; `None` for another operation.
     #[must_use]
     pub fn into_get(self) -> Option<GetResponse> {
         match self {
@@ -302,7 +302,7 @@ impl OperationResponse {
         }
     }
 
-    /// The reply to a write, taken; `None` if it is another's.
+    /// Returns the reply to a write; `None` for another operation.
     #[must_use]
     pub fn into_put(self) -> Option<PutResponse> {
         match self {
@@ -311,7 +311,7 @@ impl OperationResponse {
         }
     }
 
-    /// The reply to a delete, taken; `None` if it is another's.
+    /// Returns the reply to a delete; `None` for another operation.
     #[must_use]
     pub fn into_delete(self) -> Option<DeleteResponse> {
         match self {
@@ -320,7 +320,7 @@ impl OperationResponse {
         }
     }
 
-    /// The reply to a nested transaction, taken; `None` if it is another's.
+    /// Returns the reply to a nested transaction; `None` for another operation.
     #[must_use]
     pub fn into_txn(self) -> Option<TxnResponse> {
         match self {

@@ -1,15 +1,15 @@
-//! Authentication on, off, or which of the two.
+//! The requests that enable and disable authentication, and return its state.
 
 use etcdex_proto::etcdserverpb as pb;
 
 use super::AuthResponse;
 use crate::kv::{ResponseHeader, header, plain_request};
 
-/// Switches authentication on, for the whole cluster and at once.
+/// Enables authentication in the whole cluster.
 ///
-/// etcd wants a user `root` with the role `root` first, and refuses with
-/// [`AuthRefused`](crate::ErrorKind::AuthRefused) otherwise. From then on calls without a user
-/// fail with [`TokenMissing`](crate::ErrorKind::TokenMissing).
+/// etcd requires a user `root` with the role `root`, and refuses with
+/// [`AuthRefused`](crate::ErrorKind::AuthRefused) without one. Once authentication is enabled,
+/// calls without a user fail with [`TokenMissing`](crate::ErrorKind::TokenMissing).
 ///
 /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#enabling-authentication>.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub struct EnableAuth {
 }
 
 impl EnableAuth {
-    /// Switches it on.
+    /// Returns the request.
     pub fn new() -> Self {
         Self::default()
     }
@@ -30,7 +30,7 @@ plain_request! {
     |answer: pb::AuthEnableResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
-/// Switches authentication off. Users and roles are kept.
+/// Disables authentication. Users and roles are kept.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct DisableAuth {
@@ -38,7 +38,7 @@ pub struct DisableAuth {
 }
 
 impl DisableAuth {
-    /// Switches it off.
+    /// Returns the request.
     pub fn new() -> Self {
         Self::default()
     }
@@ -49,7 +49,7 @@ plain_request! {
     |answer: pb::AuthDisableResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
-/// Asks whether authentication is on.
+/// Asks whether authentication is enabled.
 ///
 /// Servers before 3.5 answer [`Unimplemented`](crate::ErrorKind::Unimplemented).
 #[derive(Clone, Debug, Default)]
@@ -59,7 +59,7 @@ pub struct AuthStatus {
 }
 
 impl AuthStatus {
-    /// Asks.
+    /// Returns the request.
     pub fn new() -> Self {
         Self::default()
     }
@@ -69,11 +69,12 @@ impl AuthStatus {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct AuthStatusResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
-    /// Whether authentication is on.
+    /// Whether authentication is enabled.
     pub enabled: bool,
-    /// Counts the changes of users and roles: tokens of an older one have to be renewed.
+    /// Number of changes of users and roles. Tokens that are older than a change are no longer
+    /// accepted.
     pub auth_revision: u64,
 }
 

@@ -1,8 +1,7 @@
-//! Users, roles and what they may do.
+//! Users, roles and permissions.
 //!
-//! [`Client::auth`](crate::Client::auth) gives the handle [`Auth`], whose methods are those of
-//! etcd's own API. Each request is also a value of its own, for
-//! [`Client::run`](crate::Client::run).
+//! [`Client::auth`](crate::Client::auth) returns the handle [`Auth`], with a method for each request
+//! of etcd's API. Each request is also a value, which [`Client::run`](crate::Client::run) sends.
 //!
 //! ```no_run
 //! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -17,10 +16,10 @@
 //! # }
 //! ```
 //!
-//! Passwords go over the connection as they are, and only TLS hides them there; they appear in
-//! no `Debug`, error or log.
+//! Passwords are sent in plain text, so that only TLS hides them on the network. They are in no
+//! `Debug` output, error or log.
 //!
-//! How etcd does it: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/>.
+//! Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/>.
 
 mod enable;
 mod permission;
@@ -43,12 +42,12 @@ use crate::key::Key;
 use crate::kv::{ResponseHeader, header, refuse};
 use crate::transport::Failure;
 
-/// The client's handle to users, roles and permissions; made by
+/// A handle for requests about users, roles and permissions; returned by
 /// [`Client::auth`](crate::Client::auth).
 ///
 /// # Retries
-/// What only reads is sent again, at another endpoint if there is one, when a server is
-/// unavailable. A change is sent again only when it provably was not applied.
+/// A request that only reads is sent again when a server is unavailable, to another endpoint if
+/// there is one. A change is sent again only when it provably was not applied.
 #[derive(Clone)]
 pub struct Auth {
     scope: Scope,
@@ -59,17 +58,17 @@ impl Auth {
         Self { scope }
     }
 
-    /// Switches authentication on, for the whole cluster: see [`EnableAuth`].
+    /// Enables authentication in the whole cluster: see [`EnableAuth`].
     pub fn enable(&self) -> Call<EnableAuth> {
         self.call(EnableAuth::new())
     }
 
-    /// Switches authentication off: see [`DisableAuth`].
+    /// Disables authentication: see [`DisableAuth`].
     pub fn disable(&self) -> Call<DisableAuth> {
         self.call(DisableAuth::new())
     }
 
-    /// Asks whether it is on: see [`AuthStatus`].
+    /// Returns whether authentication is enabled: see [`AuthStatus`].
     pub fn status(&self) -> Call<AuthStatus> {
         self.call(AuthStatus::new())
     }
@@ -84,7 +83,7 @@ impl Auth {
         self.call(DeleteUser::new(name))
     }
 
-    /// Asks for a user's roles: see [`GetUser`].
+    /// Returns the roles of a user: see [`GetUser`].
     pub fn get_user(&self, name: impl Into<String>) -> Call<GetUser> {
         self.call(GetUser::new(name))
     }
@@ -94,7 +93,7 @@ impl Auth {
         self.call(ListUsers::new())
     }
 
-    /// Gives a user another password: see [`ChangePassword`].
+    /// Changes the password of a user: see [`ChangePassword`].
     pub fn change_password(
         &self,
         name: impl Into<String>,
@@ -103,12 +102,12 @@ impl Auth {
         self.call(ChangePassword::new(name, password))
     }
 
-    /// Gives a user a role: see [`GrantRole`].
+    /// Grants a role to a user: see [`GrantRole`].
     pub fn grant_role(&self, user: impl Into<String>, role: impl Into<String>) -> Call<GrantRole> {
         self.call(GrantRole::new(user, role))
     }
 
-    /// Takes a role from a user: see [`RevokeRole`].
+    /// Revokes a role from a user: see [`RevokeRole`].
     pub fn revoke_role(
         &self,
         user: impl Into<String>,
@@ -117,7 +116,7 @@ impl Auth {
         self.call(RevokeRole::new(user, role))
     }
 
-    /// Adds a role, which may nothing yet: see [`AddRole`].
+    /// Adds a role without permissions: see [`AddRole`].
     pub fn add_role(&self, name: impl Into<String>) -> Call<AddRole> {
         self.call(AddRole::new(name))
     }
@@ -127,7 +126,7 @@ impl Auth {
         self.call(DeleteRole::new(name))
     }
 
-    /// Asks what a role may do: see [`GetRole`].
+    /// Returns the permissions of a role: see [`GetRole`].
     pub fn get_role(&self, name: impl Into<String>) -> Call<GetRole> {
         self.call(GetRole::new(name))
     }
@@ -137,7 +136,7 @@ impl Auth {
         self.call(ListRoles::new())
     }
 
-    /// Gives a role a permission: see [`GrantPermission`].
+    /// Grants a permission to a role: see [`GrantPermission`].
     pub fn grant_permission(
         &self,
         role: impl Into<String>,
@@ -146,7 +145,7 @@ impl Auth {
         self.call(GrantPermission::new(role, permission))
     }
 
-    /// Takes the permission of a key, or with options of a range, from a role: see
+    /// Revokes the permission for a key, or with options for a range, from a role: see
     /// [`RevokePermission`].
     pub fn revoke_permission(
         &self,
@@ -167,11 +166,11 @@ impl fmt::Debug for Auth {
     }
 }
 
-/// The reply to every change of users and roles.
+/// The reply to each change of users and roles.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct AuthResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
 }
 
@@ -183,7 +182,8 @@ impl AuthResponse {
     }
 }
 
-/// Of an empty user name etcd says what it says when nobody has logged in, which would mislead.
+/// Returns an error for an empty user name. etcd would answer a request with an empty name as if
+/// the caller had not logged in, which misleads.
 fn check_user(name: &str) -> Result<(), Failure> {
     if name.is_empty() {
         return Err(refuse("the name of the user is empty"));

@@ -1,4 +1,4 @@
-//! What a role may do, and changes of it.
+//! Permissions, and the requests that grant and revoke them.
 
 use std::fmt;
 
@@ -16,17 +16,17 @@ use crate::kv::{Selection, decode, range_options, refuse};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// What a permission lets do.
+/// The kind of access that a permission gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PermissionType {
-    /// Reading and watching.
+    /// Getting and watching keys.
     Read,
-    /// Putting and deleting.
+    /// Putting and deleting keys.
     Write,
-    /// Both.
+    /// Both `Read` and `Write`.
     ReadWrite,
-    /// What a newer server calls by this number.
+    /// A kind of a newer server, with its number on the wire.
     Other(i32),
 }
 
@@ -50,26 +50,26 @@ impl PermissionType {
     }
 }
 
-/// One permission of a role, byte for byte as etcd keeps it.
+/// A permission of a role, byte for byte as etcd stores it.
 ///
-/// [`read`](Self::read), [`write`](Self::write) and [`read_write`](Self::read_write) make one.
+/// [`read`](Self::read), [`write`](Self::write) and [`read_write`](Self::read_write) return one.
 ///
-/// The keys are those of the whole store, also on a handle with a
-/// [namespace](crate::Client::namespace). `Debug` shows their lengths, not their bytes.
+/// A [namespace](crate::Client::namespace) is not applied: the keys are those of the whole store. `Debug` shows their lengths, not their bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Permission {
-    /// What it lets do.
+    /// Kind of access.
     pub permission_type: PermissionType,
-    /// The key, or the first key of the range.
+    /// Key, or first key of the range.
     pub key: Bytes,
-    /// Where the range ends: empty for the single `key`, the byte 0 for no end, else the first
-    /// key that is no longer in it. All keys are those from the byte 0 on without an end.
+    /// End of the range, exclusive. Empty for the single `key`; the byte 0 for no end. For all
+    /// keys, `key` and `range_end` are both the byte 0.
     pub range_end: Bytes,
 }
 
 impl Permission {
-    /// Returns a permission of that type for one key; options make it a range.
+    /// Returns a permission for one key. Options such as [`prefix`](Self::prefix) extend it to a
+    /// range.
     pub fn new(permission_type: PermissionType, key: impl Into<Key>) -> Self {
         let range = KeyRange::single(key.into().into_bytes());
         Self {
@@ -79,44 +79,44 @@ impl Permission {
         }
     }
 
-    /// Returns the permission to read and watch one key; options make it a range.
+    /// Returns a permission to get and watch one key, or with options a range.
     pub fn read(key: impl Into<Key>) -> Self {
         Self::new(PermissionType::Read, key)
     }
 
-    /// Returns the permission to put and delete one key; options make it a range.
+    /// Returns a permission to put and delete one key, or with options a range.
     pub fn write(key: impl Into<Key>) -> Self {
         Self::new(PermissionType::Write, key)
     }
 
-    /// Returns the permission to do both with one key; options make it a range.
+    /// Returns a permission to get, watch, put and delete one key, or with options a range.
     pub fn read_write(key: impl Into<Key>) -> Self {
         Self::new(PermissionType::ReadWrite, key)
     }
 
-    /// Makes it all keys from the given one up to `end`, which is not included. Of several
-    /// options, the last one counts.
+    /// Selects the keys from the given key up to `end`, exclusive. If several range options are
+    /// given, the last one counts.
     #[must_use]
     pub fn range_end(mut self, end: impl Into<Key>) -> Self {
         self.range_end = end.into().into_bytes();
         self
     }
 
-    /// Makes it all keys that start with the given one; with an empty one, all keys.
+    /// Selects the keys that start with the given key. An empty key selects all keys.
     #[must_use]
     pub fn prefix(self) -> Self {
         let range = KeyRange::prefix(self.key.clone());
         self.over(range)
     }
 
-    /// Makes it all keys from the given one on.
+    /// Selects the keys that are greater than or equal to the given key.
     #[must_use]
     pub fn from_key(self) -> Self {
         let range = KeyRange::from_key(self.key.clone());
         self.over(range)
     }
 
-    /// Makes it all keys, whatever key was given.
+    /// Selects all keys, regardless of the given key.
     #[must_use]
     pub fn all_keys(self) -> Self {
         self.over(KeyRange::all())
@@ -149,13 +149,12 @@ pub(super) fn permission(permission: authpb::Permission) -> Permission {
     }
 }
 
-/// Gives a role a [`Permission`].
+/// Grants a [`Permission`] to a role.
 ///
-/// For a range that the role has a permission for already, the new type takes the place of the
-/// old one.
+/// If the role has a permission for the same range, the new permission replaces it.
 ///
-/// The keys are those of the whole store: a [namespace](crate::Client::namespace) is not put in
-/// front of them, as what a role may do must not depend on who grants it.
+/// A [namespace](crate::Client::namespace) is not applied: the permissions of a role must not
+/// depend on the handle that grants them.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -176,8 +175,8 @@ pub struct GrantPermission {
 }
 
 impl GrantPermission {
-    /// Gives `role` the permission, which may also come from another role's
-    /// [`GetRoleResponse`](super::GetRoleResponse).
+    /// Returns a request that grants the permission to `role`. The permission may also be one of
+    /// another role's [`GetRoleResponse`](super::GetRoleResponse).
     pub fn new(role: impl Into<String>, permission: Permission) -> Self {
         Self {
             role: role.into(),
@@ -227,10 +226,10 @@ impl Wire for GrantPermission {
     }
 }
 
-/// Takes the permission of a key, or with options of a range, from a role.
+/// Revokes the permission for a key, or with options for a range, from a role.
 ///
-/// The range has to be exactly the one that was granted; etcd does not take a part of it. The
-/// keys are those of the whole store, whatever the namespace.
+/// The range must be exactly the granted one: etcd does not revoke a part of a range. A
+/// [namespace](crate::Client::namespace) is not applied.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RevokePermission {
@@ -240,7 +239,8 @@ pub struct RevokePermission {
 }
 
 impl RevokePermission {
-    /// Takes what `role` may do with one key; options make it a range.
+    /// Returns a request that revokes the permission of `role` for one key. Options such as
+    /// [`prefix`](Self::prefix) extend it to a range.
     pub fn new(role: impl Into<String>, key: impl Into<Key>) -> Self {
         Self {
             role: role.into(),
@@ -284,7 +284,7 @@ impl Wire for RevokePermission {
     }
 }
 
-/// The range of real keys that a permission is about.
+/// Returns the range of a permission, without a namespace.
 fn range(role: &str, key: &Key, selection: &Selection) -> Result<KeyRange, Failure> {
     check_role(role)?;
     selection.range(&key.clone().into_bytes(), None)

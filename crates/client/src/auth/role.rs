@@ -1,4 +1,4 @@
-//! Roles: a name, and permissions.
+//! The requests about roles.
 
 use etcdex_proto::etcdserverpb as pb;
 
@@ -6,7 +6,7 @@ use super::{AuthResponse, Permission, check_role, permission};
 use crate::kv::{ResponseHeader, header, plain_request};
 use crate::transport::Failure;
 
-/// Adds a role, which may nothing yet.
+/// Adds a role without permissions.
 ///
 /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-roles>.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct AddRole {
 }
 
 impl AddRole {
-    /// Adds a role of that name.
+    /// Returns a request that adds the role `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthRoleAddRequest { name: name.into() },
@@ -33,7 +33,7 @@ plain_request! {
     |answer: pb::AuthRoleAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
-/// Deletes a role, and takes it from all users.
+/// Deletes a role, and revokes it from all users.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct DeleteRole {
@@ -41,7 +41,7 @@ pub struct DeleteRole {
 }
 
 impl DeleteRole {
-    /// Deletes the role of that name.
+    /// Returns a request that deletes the role `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthRoleDeleteRequest { role: name.into() },
@@ -58,7 +58,7 @@ plain_request! {
     |answer: pb::AuthRoleDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
-/// Asks what a role may do.
+/// Asks for the permissions of a role.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct GetRole {
@@ -66,7 +66,7 @@ pub struct GetRole {
 }
 
 impl GetRole {
-    /// Asks for the permissions of the role of that name.
+    /// Returns a request for the permissions of the role `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthRoleGetRequest { role: name.into() },
@@ -82,9 +82,9 @@ impl GetRole {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct GetRoleResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
-    /// What the role may do, in the order that etcd keeps: by key, then by end.
+    /// Permissions of the role, sorted by key and then by end of the range.
     pub permissions: Vec<Permission>,
 }
 
@@ -106,7 +106,7 @@ pub struct ListRoles {
 }
 
 impl ListRoles {
-    /// Lists them.
+    /// Returns the request.
     pub fn new() -> Self {
         Self::default()
     }
@@ -116,9 +116,9 @@ impl ListRoles {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ListRolesResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
-    /// The names of all roles.
+    /// Names of all roles.
     pub roles: Vec<String>,
 }
 

@@ -8,7 +8,7 @@ use crate::call::options;
 use crate::kv::{ResponseHeader, header, plain_request, refuse};
 use crate::transport::Failure;
 
-/// Adds a user, without roles. `Debug` does not show the password.
+/// Adds a user without roles. `Debug` does not show the password.
 ///
 /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-users>.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct AddUser {
 }
 
 impl AddUser {
-    /// Adds a user that logs in with a password.
+    /// Returns a request that adds the user `name`, who logs in with `password`.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthUserAddRequest {
@@ -35,7 +35,7 @@ impl AddUser {
         let without = self.wire.options.is_some_and(|options| options.no_password);
         if without && !self.wire.password.is_empty() {
             return Err(refuse(
-                "no_password is for a user without one, and yet a password is given: give an \
+                "no_password is for a user without a password, and a password is given: give an \
                  empty one",
             ));
         }
@@ -44,8 +44,8 @@ impl AddUser {
 }
 
 options! { AddUser {
-    /// The user has no password and cannot log in by one, only by the name in a client
-    /// certificate (`--client-cert-auth`). The password given has to be empty.
+    /// Adds the user without a password. Such a user logs in only by the name in a client
+    /// certificate (`--client-cert-auth`). The given password must be empty.
     fn no_password(mut self) {
         self.wire.options = Some(UserAddOptions { no_password: true });
     }
@@ -64,7 +64,7 @@ pub struct DeleteUser {
 }
 
 impl DeleteUser {
-    /// Deletes the user with that name.
+    /// Returns a request that deletes the user `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthUserDeleteRequest { name: name.into() },
@@ -81,7 +81,7 @@ plain_request! {
     |answer: pb::AuthUserDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
-/// Asks for a user's roles.
+/// Asks for the roles of a user.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct GetUser {
@@ -89,7 +89,7 @@ pub struct GetUser {
 }
 
 impl GetUser {
-    /// Asks for the roles of the user with that name.
+    /// Returns a request for the roles of the user `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthUserGetRequest { name: name.into() },
@@ -105,9 +105,9 @@ impl GetUser {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct GetUserResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
-    /// The names of the user's roles.
+    /// Names of the user's roles.
     pub roles: Vec<String>,
 }
 
@@ -126,7 +126,7 @@ pub struct ListUsers {
 }
 
 impl ListUsers {
-    /// Lists them.
+    /// Returns the request.
     pub fn new() -> Self {
         Self::default()
     }
@@ -136,9 +136,9 @@ impl ListUsers {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ListUsersResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
-    /// The names of all users.
+    /// Names of all users.
     pub users: Vec<String>,
 }
 
@@ -149,9 +149,9 @@ plain_request! {
     }
 }
 
-/// Gives a user another password. `Debug` does not show it.
+/// Changes the password of a user. `Debug` does not show the password.
 ///
-/// Tokens that the user has got with the old one end.
+/// The server no longer accepts tokens that the user got with the old password.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct ChangePassword {
@@ -159,7 +159,7 @@ pub struct ChangePassword {
 }
 
 impl ChangePassword {
-    /// The user with that name logs in with this password from now on.
+    /// Returns a request that sets the password of the user `name`.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthUserChangePasswordRequest {
@@ -170,11 +170,11 @@ impl ChangePassword {
         }
     }
 
-    /// The user with that name logs in from now on with the password that has this bcrypt hash:
-    /// the sender of the request need not know the password. `hash` is the hash (`$2a$10$...`)
-    /// in base64, as etcd's API has it.
+    /// Returns a request that sets the password of the user `name` by its bcrypt hash, so that the
+    /// sender need not know the password. `hash` is the base64 of the hash (`$2a$10$...`), as in
+    /// etcd's API.
     ///
-    /// It needs etcd 3.5 or later. **etcd 3.4 does not know the field and sets an empty
+    /// The request needs etcd 3.5 or later. **etcd 3.4 does not know the field and sets an empty
     /// password**: ask [`status`](crate::maintenance::Maintenance::status) for the version first.
     ///
     /// [`AddUser`] has no such form, because servers of all versions discard a hash there and
@@ -203,7 +203,7 @@ plain_request! {
     }
 }
 
-/// Gives a user a role. To have it already is no error.
+/// Grants a role to a user. Granting a role that the user has is not an error.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct GrantRole {
@@ -211,7 +211,7 @@ pub struct GrantRole {
 }
 
 impl GrantRole {
-    /// Gives `user` what `role` may.
+    /// Returns a request that grants `role` to `user`.
     pub fn new(user: impl Into<String>, role: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthUserGrantRoleRequest {
@@ -232,7 +232,7 @@ plain_request! {
     |answer: pb::AuthUserGrantRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
-/// Takes a role from a user.
+/// Revokes a role from a user.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RevokeRole {
@@ -240,7 +240,7 @@ pub struct RevokeRole {
 }
 
 impl RevokeRole {
-    /// Takes `role` from `user`.
+    /// Returns a request that revokes `role` from `user`.
     pub fn new(user: impl Into<String>, role: impl Into<String>) -> Self {
         Self {
             wire: pb::AuthUserRevokeRoleRequest {

@@ -1,11 +1,10 @@
-//! The members of the cluster: who belongs to it, and changes of that.
+//! The members of the cluster, and changes of the membership.
 //!
-//! The methods are those of the client: [`Client::list_members`](crate::Client::list_members)
-//! and so on. Each request is also a value of its own, for
-//! [`Client::run`](crate::Client::run).
+//! [`Client::list_members`](crate::Client::list_members) and other methods of the client send
+//! these requests. Each request is also a value, which [`Client::run`](crate::Client::run) sends.
 //!
-//! A change of membership needs a majority of the members, and etcd makes one at a time. How
-//! to go about it: <https://etcd.io/docs/v3.6/op-guide/runtime-configuration/>.
+//! A change of membership needs a majority of the members, and etcd carries out one change at a
+//! time. The procedure: <https://etcd.io/docs/v3.6/op-guide/runtime-configuration/>.
 
 mod peer_url;
 
@@ -22,15 +21,15 @@ use crate::transport::Failure;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Member {
-    /// Its ID; never 0.
+    /// ID of the member; never 0.
     pub id: u64,
-    /// Its name (`--name`); empty until the member has started for the first time.
+    /// Name of the member (`--name`); empty until the member has started for the first time.
     pub name: String,
-    /// Where the other members find it, as URLs.
+    /// URLs at which the member serves the other members.
     pub peer_urls: Vec<String>,
-    /// Where clients find it, as URLs; empty until the member has started.
+    /// URLs at which the member serves clients; empty until the member has started.
     pub client_urls: Vec<String>,
-    /// Whether it only follows: it has no vote, and serves little.
+    /// Whether the member is a learner, which has no vote and refuses most requests.
     pub is_learner: bool,
 }
 
@@ -44,13 +43,13 @@ fn member(member: pb::Member) -> Member {
     }
 }
 
-/// All members: the reply to most requests of this module.
+/// The list of members: the reply to most requests of this module.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct MembersResponse {
-    /// Who answered. Its revision is 0: members are not kept in the store of keys.
+    /// Member that answered. The revision is 0: the store of keys does not hold the members.
     pub header: ResponseHeader,
-    /// The members of the cluster, after the change if there was one.
+    /// Members of the cluster, after the change.
     pub members: Vec<Member>,
 }
 
@@ -67,15 +66,15 @@ impl MembersResponse {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct AddMemberResponse {
-    /// Who answered. Its revision is 0: members are not kept in the store of keys.
+    /// Member that answered. The revision is 0: the store of keys does not hold the members.
     pub header: ResponseHeader,
-    /// The new member: with an ID, and without a name until it has started.
+    /// New member. Its name is empty until the member has started.
     pub member: Member,
-    /// The members of the cluster, the new one included.
+    /// Members of the cluster, including the new one.
     pub members: Vec<Member>,
 }
 
-/// Lists the members.
+/// Lists the members of the cluster.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct ListMembers {
@@ -83,7 +82,7 @@ pub struct ListMembers {
 }
 
 impl ListMembers {
-    /// Lists the members that the cluster agrees on now.
+    /// Returns a request for the members that a majority agrees on.
     pub fn new() -> Self {
         Self {
             wire: pb::MemberListRequest { linearizable: true },
@@ -98,8 +97,8 @@ impl Default for ListMembers {
 }
 
 options! { ListMembers {
-    /// Asks for what the member that answers knows, which may be behind, and which it tells
-    /// also when the cluster has no leader. Servers before 3.5 always answer so.
+    /// Lets the member answer from its own state, which may be stale. It then answers even when
+    /// the cluster has no leader. Servers before 3.5 always answer in this way.
     fn serializable(mut self) {
         self.wire.linearizable = false;
     }
@@ -112,10 +111,10 @@ plain_request! {
     }
 }
 
-/// Adds a member, which is to be started afterwards with `--initial-cluster-state=existing`.
+/// Adds a member. Start its server afterwards with `--initial-cluster-state=existing`.
 ///
-/// From then on it counts for the majority, although it does not run yet: a
-/// [learner](Self::learner) does not.
+/// The new member counts for the majority at once, before its server runs. A
+/// [learner](Self::learner) does not count.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct AddMember {
@@ -123,8 +122,8 @@ pub struct AddMember {
 }
 
 impl AddMember {
-    /// Adds a member that the others find at these URLs: `http://10.0.0.4:2380`, with a scheme
-    /// (`http`, `https`, `unix` or `unixs`) and a port, without a path.
+    /// Returns a request that adds a member with these peer URLs. A URL has a scheme (`http`,
+    /// `https`, `unix` or `unixs`), a host and a port, and no path: `http://10.0.0.4:2380`.
     pub fn new(peer_urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             wire: pb::MemberAddRequest {
@@ -140,7 +139,7 @@ impl AddMember {
 }
 
 options! { AddMember {
-    /// Adds it as a learner: it gets all data and has no vote until it is
+    /// Adds the member as a learner, which receives all data and has no vote until it is
     /// [promoted](crate::Client::promote_member).
     ///
     /// Source: <https://etcd.io/docs/v3.6/learning/design-learner/>.
@@ -160,7 +159,7 @@ plain_request! {
     }
 }
 
-/// Removes a member: it stops serving, and cannot come back with its old data.
+/// Removes a member. The member stops serving, and cannot rejoin with its old data.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RemoveMember {
@@ -168,7 +167,7 @@ pub struct RemoveMember {
 }
 
 impl RemoveMember {
-    /// Removes the member with this ID.
+    /// Returns a request that removes the member with this ID.
     pub fn new(id: u64) -> Self {
         Self {
             wire: pb::MemberRemoveRequest { id },
@@ -187,7 +186,7 @@ plain_request! {
     }
 }
 
-/// Changes where the others find a member.
+/// Changes the peer URLs of a member.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct UpdateMember {
@@ -195,8 +194,8 @@ pub struct UpdateMember {
 }
 
 impl UpdateMember {
-    /// Says that the member with this ID is at these URLs from now on; their shape is that of
-    /// [`AddMember::new`].
+    /// Returns a request that sets the peer URLs of the member with this ID. Their form is that
+    /// of [`AddMember::new`].
     pub fn new(id: u64, peer_urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             wire: pb::MemberUpdateRequest {
@@ -219,7 +218,7 @@ plain_request! {
     }
 }
 
-/// Makes a learner a member with a vote.
+/// Promotes a learner to a member with a vote.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct PromoteMember {
@@ -227,7 +226,7 @@ pub struct PromoteMember {
 }
 
 impl PromoteMember {
-    /// Promotes the learner with this ID.
+    /// Returns a request that promotes the learner with this ID.
     pub fn new(id: u64) -> Self {
         Self {
             wire: pb::MemberPromoteRequest { id },

@@ -1,16 +1,17 @@
-//! Where members find one another.
+//! The check of peer URLs.
 
 use crate::endpoint::Endpoint;
 use crate::kv::refuse;
 use crate::transport::Failure;
 
-/// A URL that etcd would take and not understand keeps a member out of the cluster for good,
-/// so they are checked as etcd's own client does: scheme, host and port, and nothing behind.
+/// Checks peer URLs as etcd's own client does: a URL has a scheme, a host and a port, and nothing
+/// after the port. The server accepts other URLs without a check, and the member could then never
+/// join.
 ///
 /// Source: `client/pkg/types/urls.go` of etcd (`NewURLs`).
 pub(super) fn check_peer_urls(urls: &[String]) -> Result<(), Failure> {
     if urls.is_empty() {
-        return Err(refuse("a member needs a peer URL at least"));
+        return Err(refuse("a member needs at least one peer URL"));
     }
     urls.iter().try_for_each(|url| check(url))
 }
@@ -26,14 +27,14 @@ fn check(url: &str) -> Result<(), Failure> {
             Ok(())
         };
     }
-    // An endpoint's own text leaves out what may be a password.
+    // The message of an error about an endpoint leaves out a password.
     let endpoint: Endpoint = url
         .parse()
         .map_err(|error: crate::Error| refuse(format!("a peer URL: {}", error.message())))?;
     if endpoint.url() != url {
         return Err(refuse(format!(
-            "the peer URL '{url}' is not whole: it needs a scheme and a port, and nothing \
-             behind (wanted: http://host:port)"
+            "the peer URL '{url}' is not complete: it needs a scheme and a port, and nothing \
+             after the port (wanted: http://host:port)"
         )));
     }
     Ok(())
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_urls_are_taken() {
+    fn complete_urls_are_accepted() {
         for url in [
             "http://10.0.0.4:2380",
             "https://etcd-4.example:2380",
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused() {
+    fn other_urls_are_refused() {
         for url in [
             "",
             "10.0.0.4:2380",

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Which keys a server takes to be in a range, from etcd's documentation of key ranges.
+/// Whether a range contains a key, by etcd's documentation of key ranges.
 fn holds(range: &KeyRange, key: &[u8]) -> bool {
     match (&range.start[..], &range.end[..]) {
         (start, b"") => key == start,
@@ -10,7 +10,7 @@ fn holds(range: &KeyRange, key: &[u8]) -> bool {
     }
 }
 
-/// Few letters and many 0xFF and 0x00, so that the odd cases come up all the time.
+/// Bytes of few values, many of them 0xFF and 0x00, so that the special cases are frequent.
 fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(
         prop_oneof![Just(0xFF), Just(0u8), Just(0xFE), Just(b'a'), Just(b'b')],
@@ -54,8 +54,8 @@ proptest! {
         prop_assert_eq!(holds(&range, &key), key.starts_with(&prefix));
     }
 
-    /// The whole promise of a namespace in one line: a key is touched if and only if it lies
-    /// inside, and then just when its name inside is in the range that was asked for.
+    /// A key is in the range on the wire if and only if it is in the namespace and its name inside
+    /// is in the range of the caller.
     #[test]
     fn a_namespace_neither_leaks_nor_hides(prefix in bytes(1..4), range in range(), key in bytes(1..8)) {
         let namespace = Namespace::new(prefix.clone().into()).expect("not empty");
@@ -73,7 +73,7 @@ proptest! {
     }
 }
 
-/// Every type that programs hold keys in converts, and all to the same bytes.
+/// Each type in which programs hold keys converts to the same bytes.
 #[test]
 fn keys_of_every_type() {
     use std::borrow::Cow;

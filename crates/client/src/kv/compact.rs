@@ -1,4 +1,4 @@
-//! Dropping history.
+//! The request that compacts the history of keys.
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{CompactionRequest, CompactionResponse};
@@ -11,7 +11,7 @@ use crate::key::Namespace;
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// Drops the history before a revision, of all keys, whatever the namespace.
+/// Discards the history of all keys before a revision. A namespace does not limit it.
 ///
 /// Reads at older revisions then fail with [`Compacted`](crate::ErrorKind::Compacted).
 ///
@@ -23,7 +23,7 @@ pub struct Compact {
 }
 
 impl Compact {
-    /// Drops what is older than `revision`.
+    /// Returns a request that discards the history before `revision`.
     pub fn new(revision: i64) -> Self {
         Self {
             wire: CompactionRequest {
@@ -35,8 +35,8 @@ impl Compact {
 }
 
 options! { Compact {
-    /// Answers only when the space is free for reuse in the database. That can take minutes:
-    /// the client's default time-out does not count then.
+    /// Makes the server answer only when the space is free for reuse in the database. That can
+    /// take minutes, so the client's default time-out does not apply.
     fn physical(mut self) {
         self.wire.physical = true;
     }
@@ -46,7 +46,7 @@ options! { Compact {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct CompactResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
 }
 

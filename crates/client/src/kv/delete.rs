@@ -1,4 +1,4 @@
-//! Deleting a key or a range.
+//! The request that deletes a key or a range.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ use crate::transport::{Failure, frame};
 
 /// Deletes a key or a range of keys.
 ///
-/// Deleting what does not exist is no error: `deleted` in the reply is then 0, and the store's
-/// revision stays.
+/// Deleting a key that does not exist is not an error: `deleted` in the reply is 0, and the
+/// store's revision stays the same.
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#delete-range>.
 #[derive(Clone)]
@@ -29,7 +29,8 @@ pub struct Delete {
 }
 
 impl Delete {
-    /// Deletes one key; options make it a range.
+    /// Returns a request that deletes one key. Options such as [`prefix`](Self::prefix) extend it
+    /// to a range.
     pub fn new(key: impl Into<Key>) -> Self {
         Self {
             selection: Selection::default(),
@@ -40,7 +41,8 @@ impl Delete {
         }
     }
 
-    /// The message with the namespace applied, if it makes sense.
+    /// Returns the message with the namespace applied, or an error for options that contradict
+    /// each other.
     pub(crate) fn message(
         &self,
         namespace: Option<&Namespace>,
@@ -57,7 +59,7 @@ impl Delete {
 range_options! { Delete }
 
 options! { Delete {
-    /// Asks for the pairs that were deleted.
+    /// Asks the server to return the deleted pairs.
     fn prev_kv(mut self) {
         self.wire.prev_kv = true;
     }
@@ -76,11 +78,11 @@ impl fmt::Debug for Delete {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DeleteResponse {
-    /// Who answered; its revision is that of the delete, if it deleted anything.
+    /// Member that answered. The revision is that of the delete, if it deleted a key.
     pub header: ResponseHeader,
-    /// How many keys were deleted.
+    /// Number of deleted keys.
     pub deleted: u64,
-    /// The pairs that were deleted, if they were asked for.
+    /// Deleted pairs, with the option [`prev_kv`](Delete::prev_kv); otherwise empty.
     pub prev_kvs: Vec<KeyValue>,
 }
 

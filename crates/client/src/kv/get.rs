@@ -1,4 +1,4 @@
-//! Reading one key or a range.
+//! The request that reads a key or a range.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,8 +17,9 @@ use crate::key::{Key, Namespace};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// What a range is sorted by.
+/// The field by which a range is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+// Exhaustive: etcd's API has these five and has not gained one since version 3.0.
 pub enum SortTarget {
     /// The key, byte by byte.
     Key,
@@ -32,8 +33,9 @@ pub enum SortTarget {
     Value,
 }
 
-/// Which way a range is sorted.
+/// The direction in which a range is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+// Exhaustive: there is no third direction.
 pub enum SortOrder {
     /// The smallest first.
     Ascend,
@@ -49,12 +51,13 @@ pub enum SortOrder {
 pub struct Get {
     selection: Selection,
     wire: RangeRequest,
-    // The first thing that is wrong, told when it would be sent.
+    // Error of an option, returned when the request would be sent.
     refusal: Option<&'static str>,
 }
 
 impl Get {
-    /// Gets one key; options make it a range.
+    /// Returns a request that gets one key. Options such as [`prefix`](Self::prefix) extend it to
+    /// a range.
     pub fn new(key: impl Into<Key>) -> Self {
         Self {
             selection: Selection::default(),
@@ -70,7 +73,8 @@ impl Get {
         self.wire.serializable
     }
 
-    /// The message with the namespace applied, if it makes sense.
+    /// Returns the message with the namespace applied, or an error for options that contradict
+    /// each other.
     pub(crate) fn message(
         &self,
         namespace: Option<&Namespace>,
@@ -78,7 +82,7 @@ impl Get {
         if let Some(refusal) = self.refusal {
             return Err(refuse(refusal));
         }
-        // The plain case needs no second message, nor a second count on the key's buffer.
+        // A single key without a namespace is sent as it is, without a copy of the message.
         if namespace.is_none() && self.selection.is_single() && !self.wire.key.is_empty() {
             return Ok(Cow::Borrowed(&self.wire));
         }
@@ -89,7 +93,7 @@ impl Get {
         Ok(Cow::Owned(wire))
     }
 
-    /// From `from` on, up to `end`, which is not included; `"\0"` means "no end".
+    /// Reads the keys from `from` up to `end`, exclusive. `"\0"` means "no end".
     pub(crate) fn over(mut self, from: Bytes, end: &Bytes) -> Self {
         self.selection = Selection::default();
         match &end[..] {
@@ -100,7 +104,7 @@ impl Get {
         self
     }
 
-    /// At that revision, unless another one was chosen.
+    /// Reads at `revision`, unless the caller has chosen one.
     pub(crate) fn pinned(mut self, revision: i64) -> Self {
         if self.wire.revision == 0 {
             self.wire.revision = revision;
@@ -108,7 +112,7 @@ impl Get {
         self
     }
 
-    /// The revision that is read; 0 is now.
+    /// Returns the revision to read at; 0 is the latest.
     pub(crate) fn at_revision(&self) -> i64 {
         self.wire.revision
     }
@@ -124,8 +128,8 @@ impl Get {
 range_options! { Get }
 
 options! { Get {
-    /// At most so many pairs; 0 is no limit. `more` in the reply says whether there are others,
-    /// `count` how many in all.
+    /// Returns at most `limit` pairs. 0, the default, means no limit. In the reply, `more` says
+    /// whether the range has further pairs, and `count` how many it has in all.
     fn limit(mut self, limit: u64) {
         match i64::try_from(limit) {
             Ok(limit) => self.wire.limit = limit,
@@ -133,12 +137,12 @@ options! { Get {
         }
     }
 
-    /// As it was at a revision; 0 is now.
+    /// Reads the state at a revision. 0, the default, means the latest.
     fn revision(mut self, revision: i64) {
         self.wire.revision = self.check_revision(revision);
     }
 
-    /// Sorted. Without this, pairs come in the order of their keys.
+    /// Sorts the pairs. Without this option, they are in the order of their keys.
     fn sort(mut self, target: SortTarget, order: SortOrder) {
         self.wire.sort_target = match target {
             SortTarget::Key => range_request::SortTarget::Key,
@@ -153,77 +157,80 @@ options! { Get {
         } as i32;
     }
 
-    /// From the member's own state, without asking the cluster: faster and available without a
-    /// leader, but possibly old.
+    /// Lets the member answer from its own state, without asking the cluster. The read is faster
+    /// and needs no leader, but its result may be stale.
     fn serializable(mut self) {
         self.wire.serializable = true;
     }
 
-    /// Without the values.
+    /// Returns the pairs without their values.
     fn keys_only(mut self) {
         self.wire.keys_only = true;
     }
 
-    /// Only how many there are.
+    /// Returns only `count`, without pairs.
     fn count_only(mut self) {
         self.wire.count_only = true;
     }
 
-    /// Without pairs that were last changed before this revision.
+    /// Leaves out pairs that were last changed before `revision`.
     fn min_mod_revision(mut self, revision: i64) {
         self.wire.min_mod_revision = self.check_revision(revision);
     }
 
-    /// Without pairs that were last changed after this revision.
+    /// Leaves out pairs that were last changed after `revision`.
     fn max_mod_revision(mut self, revision: i64) {
         self.wire.max_mod_revision = self.check_revision(revision);
     }
 
-    /// Without keys that were created before this revision.
+    /// Leaves out keys that were created before `revision`.
     fn min_create_revision(mut self, revision: i64) {
         self.wire.min_create_revision = self.check_revision(revision);
     }
 
-    /// Without keys that were created after this revision.
+    /// Leaves out keys that were created after `revision`.
     fn max_create_revision(mut self, revision: i64) {
         self.wire.max_create_revision = self.check_revision(revision);
     }
 
-    /// Of the range, the pair with the smallest of that: shorthand for a sort and a limit of 1.
+    /// Returns the pair with the smallest value of the sort target: an ascending sort with a
+    /// limit of 1.
     fn first(mut self, target: SortTarget) {
         self = self.sort(target, SortOrder::Ascend).limit(1);
     }
 
-    /// Of the range, the pair with the largest of that: shorthand for a sort and a limit of 1.
+    /// Returns the pair with the largest value of the sort target: a descending sort with a limit
+    /// of 1.
     fn last(mut self, target: SortTarget) {
         self = self.sort(target, SortOrder::Descend).limit(1);
     }
 } }
 
 impl Call<Get> {
-    /// Only the value: `None` when the key does not exist.
+    /// Makes the call return only the value of the key; `None` when the key does not exist.
     pub fn bytes(self) -> Call<ValueOf<Bytes>> {
         self.map(|get| ValueOf::new(get, Ok))
     }
 
-    /// The pairs as a stream of chunks, from a server of 3.7 or later: see [`GetStream`].
+    /// Returns the pairs as a stream of chunks; needs etcd 3.7 or later. See [`GetStream`].
     pub fn stream(self) -> GetStream {
         let (scope, get) = self.into_parts();
         GetStream::new(scope, get)
     }
 
-    /// Only the value, as text: `None` when the key does not exist.
+    /// Makes the call return only the value, as text; `None` when the key does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when it is no UTF-8.
+    /// [`ErrorKind::Decode`] when the value is not UTF-8.
     pub fn string(self) -> Call<ValueOf<String>> {
         self.map(|get| ValueOf::new(get, text))
     }
 
-    /// Only the value, read as JSON: `None` when the key does not exist.
+    /// Makes the call return only the value, deserialized from JSON; `None` when the key does not
+    /// exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when it is not the JSON of a `T`.
+    /// [`ErrorKind::Decode`] when the value is not the JSON of a `T`.
     #[cfg(feature = "serde")]
     pub fn json<T>(self) -> Call<ValueOf<T>>
     where
@@ -257,18 +264,18 @@ impl fmt::Debug for Get {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct GetResponse {
-    /// Who answered, at which revision of the store.
+    /// Member that answered, and the revision of the store.
     pub header: ResponseHeader,
-    /// The pairs.
+    /// Pairs of the range, at most as many as the limit.
     pub kvs: Vec<KeyValue>,
-    /// Whether the limit left some out.
+    /// Whether the limit left out pairs.
     pub more: bool,
-    /// How many keys the range has, whatever the limit.
+    /// Number of keys in the range, regardless of the limit.
     pub count: u64,
 }
 
 impl GetResponse {
-    /// The first pair, taken.
+    /// Returns the first pair.
     #[must_use]
     pub fn into_kv(self) -> Option<KeyValue> {
         self.kvs.into_iter().next()
@@ -313,9 +320,7 @@ impl Wire for Get {
     }
 }
 
-/// Gets one key, and of it only the value, as a `T`.
-///
-/// [`Call::<Get>::bytes`], `string` and `json` make it.
+/// Gets the value of one key as a `T`; made by [`Call::<Get>::bytes`], `string` and `json`.
 #[derive(Clone)]
 pub struct ValueOf<T> {
     get: Get,
@@ -376,15 +381,15 @@ impl<T: Send + 'static> Wire for ValueOf<T> {
 
 fn text(value: Bytes) -> Result<String, Error> {
     String::from_utf8(value.into()).map_err(|cause| {
-        // The cause of `FromUtf8Error` holds the bytes; its inner error only their place.
-        undecodable("the value is no UTF-8").with_source(cause.utf8_error())
+        // `FromUtf8Error` holds the bytes of the value. `Utf8Error` holds only a position.
+        undecodable("the value is not UTF-8").with_source(cause.utf8_error())
     })
 }
 
 #[cfg(feature = "serde")]
 fn json<T: serde::de::DeserializeOwned>(value: Bytes) -> Result<T, Error> {
     serde_json::from_slice(&value).map_err(|cause| {
-        // serde_json quotes what it found; only where is safe to tell.
+        // An error of serde_json quotes the value, so only its position is kept.
         undecodable("the value is not the JSON that was asked for").with_source(
             std::io::Error::other(format!(
                 "at line {}, column {}",

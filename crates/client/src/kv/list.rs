@@ -14,17 +14,18 @@ use crate::call::{Call, Scope, Timeout};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::Key;
 
-/// Pairs a page, unless said otherwise.
+/// Default number of pairs in a page.
 const PAGE: u64 = 1_000;
 
-/// All pairs with a prefix or of another range, as they were at one revision, page by page.
+/// A stream of the pairs of a range at one revision, read page by page; returned by
+/// [`Client::list`](crate::Client::list).
 ///
-/// However long reading takes, what it gives is the state of a single moment: the first page
-/// settles the revision, and the others are read at it. It holds one page in memory. If the
-/// revision is compacted meanwhile, it ends with [`ErrorKind::Compacted`]. If another cluster
-/// answers meanwhile, it ends with [`ErrorKind::ClusterMismatch`].
+/// The first page determines the revision, and the other pages are read at the same revision. The
+/// list holds one page in memory. If the revision is compacted before the last page is read, the
+/// list ends with [`ErrorKind::Compacted`]. If a page comes from another cluster, the list ends
+/// with [`ErrorKind::ClusterMismatch`].
 ///
-/// It is a [`Stream`], and [`try_next`](List::try_next) needs no other crate.
+/// `List` is a [`Stream`]. [`try_next`](List::try_next) needs no further crate.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -37,15 +38,16 @@ const PAGE: u64 = 1_000;
 /// ```
 ///
 /// # Errors
-/// Those of [`get`](crate::Client::get). After an error it ends.
+/// Those of [`get`](crate::Client::get). The list ends after an error.
 ///
 /// # Retries
-/// Each page is a read of its own, with the time-out of a call: there is none for the whole.
+/// Each page is a read of its own, with the retries and the time-out of a call. The whole list has
+/// no time-out.
 #[must_use = "a list reads nothing until it is polled"]
 pub struct List {
     scope: Scope,
     template: Get,
-    /// The first key behind the range; `"\0"` means "no end".
+    /// First key after the range; `"\0"` means "no end".
     end: Bytes,
     page: u64,
     /// Number of pairs that may still be read, if there is a limit.
@@ -58,6 +60,7 @@ pub struct List {
 enum Stage {
     /// The next page begins with this key.
     From(Bytes),
+    /// A page is being read; it begins with this key.
     Reading(Pin<Box<Call<Get>>>, Bytes),
     Over,
 }
@@ -78,65 +81,67 @@ impl List {
         }
     }
 
-    /// Lists the keys from the given one up to `end`, which is not included, instead of those
-    /// with a prefix. Of this option and [`from_key`](Self::from_key), the last one counts.
+    /// Lists the keys from the given key up to `end`, exclusive, instead of those with a prefix.
+    /// If [`from_key`](Self::from_key) is given too, the last option counts.
     pub fn range_end(mut self, end: impl Into<Key>) -> Self {
         self.end = end.into().into_bytes();
         self
     }
 
-    /// Lists all keys from the given one on, instead of those with a prefix. Of this option and
-    /// [`range_end`](Self::range_end), the last one counts.
+    /// Lists all keys that are greater than or equal to the given key, instead of those with a
+    /// prefix. If [`range_end`](Self::range_end) is given too, the last option counts.
     pub fn from_key(mut self) -> Self {
         self.end = Bytes::from_static(b"\0");
         self
     }
 
-    /// Gives this many pairs at the most. Default, and what 0 means: all.
+    /// Returns at most `pairs` pairs. 0, the default, means all.
     pub fn limit(mut self, pairs: u64) -> Self {
         self.left = (pairs > 0).then_some(pairs);
         self
     }
 
-    /// How many pairs are read at a time, 1 at least. Default: 1,000. When a page turns out
-    /// larger than the client takes, smaller ones are read.
+    /// Sets the number of pairs in a page, at least 1. Default: 1,000. If a page is larger than
+    /// [`max_receive_size`](crate::Builder::max_receive_size), the list continues with smaller
+    /// pages.
     pub fn page(mut self, pairs: u64) -> Self {
         self.page = pairs.clamp(1, i64::MAX as u64);
         self
     }
 
-    /// As it was at a revision; 0 is now.
+    /// Reads the state at a revision. 0, the default, means the latest.
     pub fn revision(mut self, revision: i64) -> Self {
         self.template = self.template.revision(revision);
         self
     }
 
-    /// Without the values.
+    /// Returns the pairs without their values.
     pub fn keys_only(mut self) -> Self {
         self.template = self.template.keys_only();
         self
     }
 
-    /// From the member's own state, possibly old; still of one revision.
+    /// Lets the member answer from its own state, which may be stale. All pages are still of one
+    /// revision.
     pub fn serializable(mut self) -> Self {
         self.template = self.template.serializable();
         self
     }
 
-    /// How long one page may take.
+    /// Sets the time-out of each page.
     pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
         self.scope.timeout = Timeout::Chosen(Some(timeout));
         self
     }
 
-    /// The header of the first page, once it is there: its revision is that of the whole list,
-    /// and a watch that continues the list starts at the one after.
+    /// Returns the header of the first page; `None` before the first page is read. Its revision is
+    /// that of the whole list. To continue the list, start a watch at the next revision.
     #[must_use]
     pub fn header(&self) -> Option<ResponseHeader> {
         self.header
     }
 
-    /// The next pair, in the order of keys; `None` at the end.
+    /// Returns the next pair, in the order of keys; `None` at the end.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -164,7 +169,7 @@ impl List {
         if self.header.is_none() {
             let mut header = page.header;
             self.template = self.template.clone().pinned(header.revision);
-            // etcd's header has the present revision, whatever revision was read.
+            // etcd's header has the latest revision, not the revision that was read.
             header.revision = self.template.at_revision();
             self.header = Some(header);
         }
@@ -184,7 +189,7 @@ impl List {
     }
 }
 
-/// The first key behind this one.
+/// Returns the first key after `key`.
 fn successor(key: &[u8]) -> Bytes {
     let mut next = BytesMut::with_capacity(key.len() + 1);
     next.put_slice(key);

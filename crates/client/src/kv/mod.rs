@@ -75,24 +75,24 @@ use crate::error::{Error, ErrorKind, Outcome, Retry};
 pub(crate) use crate::lease_id::LeaseId;
 use crate::transport::Failure;
 
-/// A request that makes no sense, refused before anything is sent.
+/// Returns the error of a request that makes no sense and was not sent.
 pub(crate) fn refuse(message: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
     Failure::not_sent(ErrorKind::InvalidArgument, message, Retry::Never)
 }
 
-/// Decodes a reply's message.
+/// Decodes the message of a reply.
 pub(crate) fn decode<M: Message + Default>(reply: Bytes) -> Result<M, Error> {
     M::decode(reply).map_err(|cause| {
         broken("the reply's bytes are not the message that was asked for").with_source(cause)
     })
 }
 
-/// A reply that breaks the rules of etcd's API.
+/// Returns the error of a reply that breaks the rules of etcd's API.
 pub(crate) fn broken(message: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, message).with_outcome(Outcome::Unknown)
 }
 
-/// A number of things, which the wire calls a signed one.
+/// Converts a count, which is signed on the wire.
 pub(crate) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

@@ -1,9 +1,9 @@
-//! Requests that have no keys of the namespace: their message goes out as it is.
+//! A macro for requests without keys: a namespace does not change their message.
 
 /// Makes a type with a field `wire` a request that a call can carry.
 ///
-/// `check` refuses what makes no sense before anything is sent; `long` says that the default
-/// time-out does not count.
+/// `check` returns an error for a request that makes no sense, before it is sent. `long` says that
+/// the default time-out does not apply.
 macro_rules! plain_request {
     (
         $request:ty: $method:ident, repeatable: $repeatable:literal,

@@ -1,4 +1,4 @@
-//! Writing one key.
+//! The request that writes one key.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +24,7 @@ pub struct Put {
 }
 
 impl Put {
-    /// Puts `value` at `key`, without a lease.
+    /// Returns a request that puts `value` at `key`, without a lease.
     pub fn new(key: impl Into<Key>, value: impl Into<Value>) -> Self {
         Self {
             wire: PutRequest {
@@ -35,7 +35,8 @@ impl Put {
         }
     }
 
-    /// The message with the namespace applied, if it makes sense.
+    /// Returns the message with the namespace applied, or an error for options that contradict
+    /// each other.
     pub(crate) fn message(
         &self,
         namespace: Option<&Namespace>,
@@ -71,23 +72,23 @@ impl Put {
 }
 
 options! { Put {
-    /// Ties the key to a lease: it goes when the lease does. Without this option a put takes
-    /// the key off its lease.
+    /// Attaches the key to a lease: the server deletes the key when the lease ends. A put without
+    /// this option detaches the key from its lease.
     fn lease(mut self, id: LeaseId) {
         self.wire.lease = id.as_i64();
     }
 
-    /// Asks for the pair as it was before.
+    /// Asks the server to return the pair as it was before.
     fn prev_kv(mut self) {
         self.wire.prev_kv = true;
     }
 
-    /// Keeps the present value; the value given has to be empty. The key has to exist.
+    /// Keeps the present value. The given value must be empty, and the key must exist.
     fn ignore_value(mut self) {
         self.wire.ignore_value = true;
     }
 
-    /// Keeps the present lease. The key has to exist.
+    /// Keeps the present lease. The key must exist.
     fn ignore_lease(mut self) {
         self.wire.ignore_lease = true;
     }
@@ -103,9 +104,9 @@ impl fmt::Debug for Put {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PutResponse {
-    /// Who answered; its revision is that of the put.
+    /// Member that answered. The revision is that of the put.
     pub header: ResponseHeader,
-    /// The pair as it was before, if it was asked for and there was one.
+    /// Pair before the put, with the option [`prev_kv`](Put::prev_kv); `None` for a new key.
     pub prev_kv: Option<KeyValue>,
 }
 

@@ -1,4 +1,4 @@
-//! What is the same in all replies: the header, and key-value pairs.
+//! The parts that replies share: the header, and key-value pairs.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use crate::error::Error;
 use crate::key::Namespace;
 use crate::kv::{LeaseId, broken};
 
-/// Who answered, and at which revision.
+/// The member that answered, and the revision of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ResponseHeader {
-    /// The cluster that answered.
+    /// ID of the cluster that answered.
     pub cluster_id: u64,
-    /// The member that answered.
+    /// ID of the member that answered.
     pub member_id: u64,
-    /// The store's revision when the request was applied; an empty store has 1.
+    /// Revision of the store when the request was applied. An empty store has revision 1.
     pub revision: i64,
-    /// The term of raft when the request was applied.
+    /// Raft term when the request was applied.
     pub raft_term: u64,
 }
 
@@ -33,30 +33,30 @@ pub(crate) fn header(header: Option<etcdserverpb::ResponseHeader>) -> ResponseHe
     }
 }
 
-/// A key and its value, with what the store knows of them.
+/// A key and its value, with their revisions and lease.
 ///
-/// Key and value are slices of the reply's buffer, without a copy. A small slice keeps all of
-/// its buffer alive (some 16 KiB, or the whole of a large reply): what is kept for long is
-/// better [detached](KeyValue::detach). `Debug` shows lengths, not bytes.
+/// Key and value are slices of the reply's buffer, without a copy. A small slice keeps the whole
+/// buffer alive (some 16 KiB, or all of a large reply). [Detach](KeyValue::detach) pairs that you
+/// keep for long. `Debug` shows lengths, not bytes.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct KeyValue {
     /// The key.
     pub key: Bytes,
-    /// The value; empty in a reply to a request for keys only.
+    /// The value; empty in a reply to a `keys_only` request.
     pub value: Bytes,
-    /// The revision at which the key was created (again).
+    /// Revision of the last creation of the key.
     pub create_revision: i64,
-    /// The revision of the last change.
+    /// Revision of the last change.
     pub mod_revision: i64,
-    /// How often the key was written since it was created; 1 for a new key.
+    /// Number of writes since the creation of the key; 1 for a new key.
     pub version: i64,
-    /// The lease that the key goes with, if any.
+    /// Lease to which the key is attached.
     pub lease: Option<LeaseId>,
 }
 
 impl KeyValue {
-    /// Copies key and value into buffers of their own size.
+    /// Copies key and value into buffers of their own, so that they no longer keep the reply alive.
     ///
     /// ```
     /// # let mut kv = etcdex::KeyValue::default();
@@ -67,13 +67,13 @@ impl KeyValue {
         self.value = Bytes::copy_from_slice(&self.value);
     }
 
-    /// The value as text, if it is UTF-8.
+    /// Returns the value as text; `None` when it is not UTF-8.
     #[must_use]
     pub fn value_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.value).ok()
     }
 
-    /// The key as text, if it is UTF-8.
+    /// Returns the key as text; `None` when it is not UTF-8.
     #[must_use]
     pub fn key_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.key).ok()
@@ -124,7 +124,7 @@ pub(crate) fn key_values(
 mod tests {
     use super::*;
 
-    /// Of the same size, a list from the wire becomes a list for the user without a copy.
+    /// With the same size, `collect` converts the list in place, without an allocation.
     #[test]
     fn a_pair_is_as_large_as_on_the_wire() {
         assert_eq!(size_of::<KeyValue>(), size_of::<mvccpb::KeyValue>());

@@ -1,4 +1,4 @@
-//! Which keys a request is about: one, or a range in one of its forms.
+//! The keys of a request: one key, or a range in one of its forms.
 
 use std::fmt;
 
@@ -8,9 +8,11 @@ use crate::key::{Key, KeyRange, Namespace};
 use crate::kv::refuse;
 use crate::transport::Failure;
 
-/// One key, until an option says otherwise. Two options that say different things are refused.
+/// The range options of a request. Without an option, the request is about one key; two options
+/// that contradict each other are an error.
 ///
-/// The key itself stays in the request's message, where a call that needs nothing else finds it.
+/// The key itself is in the message of the request, so that a request for one key can be sent
+/// without a copy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     extent: Extent,
@@ -66,7 +68,7 @@ impl Selection {
         self.extent == Extent::Key
     }
 
-    /// The range on the wire that begins with `key`.
+    /// Returns the range that begins with `key`, with the namespace applied.
     pub(crate) fn range(
         &self,
         key: &Bytes,
@@ -100,26 +102,26 @@ impl Selection {
     }
 }
 
-/// The options that make a range of a request's key; the request has a field `selection`.
+/// Defines the range options of a request with a field `selection`.
 macro_rules! range_options {
     ($request:ty) => {
         crate::call::options! { $request {
-            /// All keys from the given one up to this one, which is not included.
+            /// Selects the keys from the given key up to `end`, exclusive.
             fn range_end(mut self, end: impl Into<crate::Key>) {
                 self.selection.set_end(end.into());
             }
 
-            /// All keys that start with the given one; with an empty one, all keys.
+            /// Selects the keys that start with the given key. An empty key selects all keys.
             fn prefix(mut self) {
                 self.selection.set_prefix();
             }
 
-            /// All keys from the given one on.
+            /// Selects the keys that are greater than or equal to the given key.
             fn from_key(mut self) {
                 self.selection.set_from_key();
             }
 
-            /// All keys, whatever was given.
+            /// Selects all keys, regardless of the given key.
             fn all_keys(mut self) {
                 self.selection.set_all();
             }

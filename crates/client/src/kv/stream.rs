@@ -1,4 +1,4 @@
-//! A range that the server sends in chunks, as one reply without an end to its size.
+//! A range that the server sends in chunks.
 
 use std::fmt;
 
@@ -13,14 +13,15 @@ use crate::key::Namespace;
 use crate::method::Method;
 use crate::transport::Failure;
 
-/// The pairs of a [`Get`], chunk by chunk as the server reads them (etcd 3.7 and later).
+/// The pairs of a [`Get`] as a stream of chunks (etcd 3.7 and later); returned by
+/// [`Call::<Get>::stream`](crate::Call::stream).
 ///
-/// [`Call::<Get>::stream`](crate::Call::stream) makes it. All chunks are of one revision. Each
-/// is a [`GetResponse`] with the next pairs; only the last has a header, `more` and `count`.
-/// The server takes no sort order and no bounds of revisions here.
+/// All chunks are of one revision. Each chunk is a [`GetResponse`] with the next pairs. Only the
+/// last chunk has a header, `more` and `count`. The server accepts no sort order and no limits of
+/// revisions for such a read.
 ///
-/// For servers of any version, and to go on after a lost connection, there is
-/// [`Client::list`](crate::Client::list).
+/// [`Client::list`](crate::Client::list) works with servers of any version, and continues after a
+/// lost connection.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -36,7 +37,7 @@ pub struct GetStream {
     messages: Messages<Chunks>,
 }
 
-/// A get whose reply comes in chunks.
+/// The request of a [`GetStream`].
 struct Chunks(Get);
 
 impl GetStream {
@@ -46,19 +47,20 @@ impl GetStream {
         }
     }
 
-    /// The next chunk; `None` behind the last.
+    /// Returns the next chunk; `None` after the last one.
     ///
     /// # Errors
     /// [`ErrorKind::Unimplemented`](crate::ErrorKind::Unimplemented) from servers before 3.7,
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) when no chunk comes for as long as a
-    /// call may take, and those of a get. After an error it ends.
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) when no chunk arrives within the time-out
+    /// of a call, and the errors of a get. The stream ends after an error.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     ///
     /// # Retries
-    /// Before the first chunk those of a get, all within the time-out of a call. After it none:
-    /// what came was of a revision that only the last chunk tells.
+    /// Before the first chunk, those of a get, all within the time-out of a call. After the first
+    /// chunk none: its revision is known only from the last chunk, so that another attempt could
+    /// not continue at the same revision.
     pub async fn try_next(&mut self) -> Result<Option<GetResponse>, Error> {
         self.messages.next().await
     }

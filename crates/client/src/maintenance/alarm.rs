@@ -1,21 +1,21 @@
-//! What members raise when something is wrong.
+//! The requests about alarms.
 
 use etcdex_proto::etcdserverpb as pb;
 use etcdex_proto::etcdserverpb::alarm_request::AlarmAction;
 
 use crate::kv::{ResponseHeader, header, plain_request};
 
-/// What an alarm is about.
+/// The cause of an alarm.
 ///
 /// Source: <https://etcd.io/docs/v3.6/op-guide/maintenance/#space-quota>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AlarmType {
-    /// The database is full (`--quota-backend-bytes`): puts are refused in the whole cluster.
+    /// The database of a member is full (`--quota-backend-bytes`). All members refuse puts.
     NoSpace,
-    /// The member's data differs from that of others.
+    /// The data of the member differs from that of other members.
     Corrupt,
-    /// What a newer server calls by this number.
+    /// A cause of a newer server, with its number on the wire.
     Other(i32),
 }
 
@@ -41,14 +41,14 @@ impl AlarmType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Alarm {
-    /// The member that it was raised for.
+    /// ID of the member for which the alarm is raised.
     pub member_id: u64,
-    /// What it is about.
+    /// Cause of the alarm.
     pub alarm_type: AlarmType,
 }
 
 impl Alarm {
-    /// Makes an alarm, for a program's own fake of a client.
+    /// Returns an alarm, for programs that fake a client in their tests.
     #[must_use]
     pub fn new(member_id: u64, alarm_type: AlarmType) -> Self {
         Self {
@@ -62,9 +62,9 @@ impl Alarm {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct AlarmResponse {
-    /// Who answered; servers before 3.5 leave it out, and all of it is 0.
+    /// Member that answered. Servers before 3.5 send no header, and all fields are 0.
     pub header: ResponseHeader,
-    /// The alarms that are raised, or the one that was changed.
+    /// Raised alarms, or the alarm that was changed.
     pub alarms: Vec<Alarm>,
 }
 
@@ -81,7 +81,7 @@ impl AlarmResponse {
     }
 }
 
-/// Lists the alarms that are raised in the cluster, of all members and types.
+/// Lists the raised alarms of all members.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct ListAlarms {
@@ -89,7 +89,7 @@ pub struct ListAlarms {
 }
 
 impl ListAlarms {
-    /// Lists them.
+    /// Returns the request.
     pub fn new() -> Self {
         Self {
             wire: pb::AlarmRequest {
@@ -111,7 +111,7 @@ plain_request! {
     |answer: pb::AlarmResponse| -> AlarmResponse { AlarmResponse::of(answer) }
 }
 
-/// Raises an alarm, as members do by themselves: for tests, and to stop writes in an emergency.
+/// Raises an alarm, for tests, or to stop writes in an emergency.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct ActivateAlarm {
@@ -119,7 +119,8 @@ pub struct ActivateAlarm {
 }
 
 impl ActivateAlarm {
-    /// Raises it for a member. etcd does not ask whether there is a member with that ID.
+    /// Returns a request that raises an alarm for a member. etcd does not check that the member
+    /// exists.
     pub fn new(member_id: u64, alarm_type: AlarmType) -> Self {
         Self {
             wire: pb::AlarmRequest {
@@ -136,9 +137,9 @@ plain_request! {
     |answer: pb::AlarmResponse| -> AlarmResponse { AlarmResponse::of(answer) }
 }
 
-/// Puts an alarm out. Do away with its cause first, or it is raised again.
+/// Disarms an alarm. Remove its cause first, or the member raises the alarm again.
 ///
-/// An alarm that is not raised is no error; the reply then lists none.
+/// Disarming an alarm that is not raised is not an error. The reply then lists no alarm.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct DisarmAlarm {
@@ -146,7 +147,7 @@ pub struct DisarmAlarm {
 }
 
 impl DisarmAlarm {
-    /// Puts out the alarm of one member and one type, as [`ListAlarms`] lists it.
+    /// Returns a request that disarms an alarm that [`ListAlarms`] lists.
     pub fn new(member_id: u64, alarm_type: AlarmType) -> Self {
         Self {
             wire: pb::AlarmRequest {
@@ -158,7 +159,7 @@ impl DisarmAlarm {
     }
 }
 
-// Sent again, it could put out an alarm that was raised after the first one was carried out.
+// Not repeatable: the second request could disarm an alarm that was raised after the first one.
 plain_request! {
     DisarmAlarm: Alarm, repeatable: false,
     |answer: pb::AlarmResponse| -> AlarmResponse { AlarmResponse::of(answer) }

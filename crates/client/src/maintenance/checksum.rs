@@ -1,4 +1,4 @@
-//! PURE: whether a snapshot is what the server sent.
+//! PURE: the checksum at the end of a snapshot.
 
 use sha2::{Digest, Sha256};
 
@@ -6,10 +6,10 @@ use super::snapshot::CHECKSUM_LEN;
 
 const LENGTH: usize = CHECKSUM_LEN as usize;
 
-/// The SHA-256 of all bytes but the last 32, which have to be that SHA-256.
+/// The SHA-256 of all bytes except the last 32, which must be that SHA-256.
 pub(super) struct Checksum {
     digest: Sha256,
-    /// The last bytes so far: never more than a checksum has.
+    /// Last bytes so far, at most 32.
     tail: Vec<u8>,
 }
 
@@ -23,7 +23,7 @@ impl Checksum {
 
     pub(super) fn update(&mut self, chunk: &[u8]) {
         let (body, end) = chunk.split_at(chunk.len().saturating_sub(LENGTH));
-        // What the new end pushes out of the last 32 bytes belongs to the database.
+        // Bytes that are no longer among the last 32 belong to the database.
         let pushed = (self.tail.len() + end.len()).saturating_sub(LENGTH);
         self.digest.update(&self.tail[..pushed]);
         self.digest.update(body);

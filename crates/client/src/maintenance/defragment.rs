@@ -1,14 +1,14 @@
-//! Giving the free space of a database back to the file system.
+//! The request that defragments a database.
 
 use etcdex_proto::etcdserverpb as pb;
 
 use super::MaintenanceResponse;
 use crate::kv::plain_request;
 
-/// Gives free space in a member's database back to the file system.
+/// Returns the free space in a member's database to the file system.
 ///
-/// The member reads and writes nothing meanwhile, which can take minutes: do one member at a
-/// time, the leader last. The client's default time-out does not count.
+/// The member serves neither reads nor writes until it has finished, which can take minutes.
+/// Defragment one member at a time, the leader last. The client's default time-out does not apply.
 ///
 /// Source: <https://etcd.io/docs/v3.6/op-guide/maintenance/#defragmentation>.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ pub struct Defragment {
 }
 
 impl Defragment {
-    /// Defragments the database of the member that is asked.
+    /// Returns the request.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! Going back to the version before.
+//! The requests that prepare a downgrade.
 
 use etcdex_proto::etcdserverpb as pb;
 use etcdex_proto::etcdserverpb::downgrade_request::DowngradeAction;
@@ -6,16 +6,16 @@ use etcdex_proto::etcdserverpb::downgrade_request::DowngradeAction;
 use crate::kv::{ResponseHeader, header, plain_request, refuse};
 use crate::transport::Failure;
 
-/// Prepares the cluster for servers of the version before.
+/// Prepares the cluster for servers of the previous minor version.
 ///
-/// etcd can go back by one minor version. What it refuses has the kind
-/// [`DowngradeRefused`](crate::ErrorKind::DowngradeRefused), or
-/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a version that it cannot go to.
+/// A refused downgrade has the kind [`DowngradeRefused`](crate::ErrorKind::DowngradeRefused), or
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a version that is not the previous
+/// minor version.
 ///
-/// Use it with etcd 3.6 and later. Servers before 3.5 answer
-/// [`Unimplemented`](crate::ErrorKind::Unimplemented). Those of 3.5 validate, but to the others
-/// they answer [`Timeout`](crate::ErrorKind::Timeout) after seven seconds, although they do
-/// what they were asked (seen on 3.5.1).
+/// Use the request with etcd 3.6 and later. Servers before 3.5 answer
+/// [`Unimplemented`](crate::ErrorKind::Unimplemented). Servers of 3.5 validate, but they answer
+/// `enable` and `cancel` with [`Timeout`](crate::ErrorKind::Timeout) after seven seconds, although
+/// they carry them out (seen on 3.5.1).
 ///
 /// Source: <https://etcd.io/docs/v3.6/downgrades/downgrading-etcd/>.
 #[derive(Clone, Debug)]
@@ -25,19 +25,20 @@ pub struct Downgrade {
 }
 
 impl Downgrade {
-    /// Asks whether the cluster could go back to this version, as in `3.5` or `3.5.0`. Nothing
-    /// is changed.
+    /// Returns a request that checks whether the cluster can go back to a version (`3.5` or
+    /// `3.5.0`). The server changes nothing.
     pub fn validate(version: impl Into<String>) -> Self {
         Self::new(DowngradeAction::Validate, version.into())
     }
 
-    /// Brings the data into the form of this version, as in `3.5` or `3.5.0`, so that its
-    /// servers can take the members' places one by one.
+    /// Returns a request that converts the data to the format of a version (`3.5` or `3.5.0`), so
+    /// that servers of that version can replace the members one by one.
     pub fn enable(version: impl Into<String>) -> Self {
         Self::new(DowngradeAction::Enable, version.into())
     }
 
-    /// Gives a downgrade up that was enabled. That none was is no error for etcd 3.6 and later.
+    /// Returns a request that cancels an enabled downgrade. With etcd 3.6 and later it is not an
+    /// error if no downgrade is enabled.
     pub fn cancel() -> Self {
         Self::new(DowngradeAction::Cancel, String::new())
     }
@@ -63,9 +64,9 @@ impl Downgrade {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DowngradeResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
-    /// The version of the cluster now, as in `3.6`.
+    /// Present version of the cluster (`3.6`).
     pub version: String,
 }
 

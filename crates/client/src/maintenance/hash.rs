@@ -1,14 +1,14 @@
-//! Hashes, by which members can be compared.
+//! The requests for hashes, by which members can be compared.
 
 use etcdex_proto::etcdserverpb as pb;
 
 use crate::kv::{ResponseHeader, header, plain_request, refuse};
 use crate::transport::Failure;
 
-/// Hashes a member's whole database, what is no key included.
+/// Hashes the whole database of a member, including data other than keys.
 ///
-/// It is for etcd's own tests: members of one version that are at rest have the same hash. For
-/// a cluster at work there is [`HashKv`].
+/// The request is meant for etcd's own tests: members of the same version have the same hash while
+/// they are idle. Use [`HashKv`] for a cluster that serves clients.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Hash {
@@ -16,7 +16,7 @@ pub struct Hash {
 }
 
 impl Hash {
-    /// Hashes it.
+    /// Returns the request.
     pub fn new() -> Self {
         Self::default()
     }
@@ -26,9 +26,9 @@ impl Hash {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HashResponse {
-    /// Who answered: the member whose database it is.
+    /// Member that answered, whose database was hashed.
     pub header: ResponseHeader,
-    /// The hash (CRC-32, Castagnoli).
+    /// Hash (CRC-32, Castagnoli).
     pub hash: u32,
 }
 
@@ -39,11 +39,12 @@ plain_request! {
     }
 }
 
-/// Hashes a member's keys with their history, up to a revision.
+/// Hashes the keys of a member, with their history up to a revision.
 ///
-/// Members that agree have the same hash for the same revision and the same `compact_revision`.
-/// A revision that was compacted away fails with [`Compacted`](crate::ErrorKind::Compacted), a
-/// future one with [`FutureRevision`](crate::ErrorKind::FutureRevision).
+/// Members with the same data return the same hash for the same revision and the same
+/// `compact_revision`. A compacted revision fails with
+/// [`Compacted`](crate::ErrorKind::Compacted), a future revision with
+/// [`FutureRevision`](crate::ErrorKind::FutureRevision).
 ///
 /// Source: <https://etcd.io/docs/v3.6/op-guide/data_corruption/>.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ pub struct HashKv {
 }
 
 impl HashKv {
-    /// Hashes up to `revision`; 0 is the member's latest.
+    /// Returns a request that hashes up to `revision`. 0 means the member's latest revision.
     pub fn new(revision: i64) -> Self {
         Self {
             wire: pb::HashKvRequest { revision },
@@ -72,14 +73,13 @@ impl HashKv {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HashKvResponse {
-    /// Who answered: the member whose keys they are.
+    /// Member that answered, whose keys were hashed.
     pub header: ResponseHeader,
-    /// The hash (CRC-32, Castagnoli).
+    /// Hash (CRC-32, Castagnoli).
     pub hash: u32,
-    /// The revision at which the member's history begins, as of the last compaction; -1 when
-    /// there was none since the member started.
+    /// Revision of the last compaction; -1 if there was none since the member started.
     pub compact_revision: i64,
-    /// The revision up to which keys were hashed; told by etcd 3.6 and later.
+    /// Revision up to which the keys were hashed; `None` before etcd 3.6.
     pub hash_revision: Option<i64>,
 }
 

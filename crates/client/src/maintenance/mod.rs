@@ -1,8 +1,9 @@
-//! Looking after the cluster: alarms, status, space, hashes, leadership, versions, snapshots.
+//! Requests for operators: alarms, status, defragmentation, hashes, leadership, downgrades and
+//! snapshots.
 //!
-//! [`Client::maintenance`](crate::Client::maintenance) gives the handle [`Maintenance`]. What
-//! it asks of a member, it asks of the one that calls go to just now; to ask a certain one,
-//! choose it first:
+//! [`Client::maintenance`](crate::Client::maintenance) returns the handle [`Maintenance`]. A request
+//! about a member goes to the member that other calls go to. To ask a certain member, choose it
+//! first:
 //!
 //! ```no_run
 //! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -15,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! Each request is also a value of its own, for [`Client::run`](crate::Client::run).
+//! Each request is also a value, which [`Client::run`](crate::Client::run) sends.
 
 mod alarm;
 #[cfg(feature = "snapshot")]
@@ -46,13 +47,13 @@ use crate::call::{Call, Scope};
 use crate::error::Error;
 use crate::kv::{ResponseHeader, header};
 
-/// The client's handle to the upkeep of the cluster; made by
+/// A handle for the requests of this module; returned by
 /// [`Client::maintenance`](crate::Client::maintenance).
 ///
 /// # Retries
-/// What only reads is sent again when a server is unavailable: at the chosen member, or at
-/// another endpoint when none was chosen. A change is sent again only when it provably reached
-/// no server.
+/// A request that only reads is sent again when a server is unavailable: to the chosen member, or
+/// to another endpoint when none was chosen. A change is sent again only when it provably was not
+/// applied.
 #[derive(Clone)]
 pub struct Maintenance {
     scope: Scope,
@@ -63,7 +64,7 @@ impl Maintenance {
         Self { scope }
     }
 
-    /// Lists the alarms that are raised in the cluster: see [`ListAlarms`].
+    /// Lists the raised alarms of all members: see [`ListAlarms`].
     pub fn list_alarms(&self) -> Call<ListAlarms> {
         self.call(ListAlarms::new())
     }
@@ -73,12 +74,12 @@ impl Maintenance {
         self.call(ActivateAlarm::new(member_id, alarm_type))
     }
 
-    /// Puts an alarm out: see [`DisarmAlarm`].
+    /// Disarms an alarm: see [`DisarmAlarm`].
     pub fn disarm_alarm(&self, member_id: u64, alarm_type: AlarmType) -> Call<DisarmAlarm> {
         self.call(DisarmAlarm::new(member_id, alarm_type))
     }
 
-    /// Puts out all alarms that are raised now, one after another, and tells which.
+    /// Disarms all raised alarms, one after another, and returns them.
     ///
     /// # Errors
     /// Those of [`list_alarms`](Self::list_alarms) and [`disarm_alarm`](Self::disarm_alarm); alarms
@@ -91,47 +92,47 @@ impl Maintenance {
         Ok(alarms)
     }
 
-    /// Asks a member how it is: see [`Status`].
+    /// Returns the status of a member: see [`Status`].
     pub fn status(&self) -> Call<Status> {
         self.call(Status::new())
     }
 
-    /// Gives free space in a member's database back to the file system: see [`Defragment`].
+    /// Returns the free space in a member's database to the file system: see [`Defragment`].
     pub fn defragment(&self) -> Call<Defragment> {
         self.call(Defragment::new())
     }
 
-    /// Hashes a member's whole database: see [`struct@Hash`].
+    /// Returns a hash of the whole database of a member: see [`struct@Hash`].
     pub fn hash(&self) -> Call<Hash> {
         self.call(Hash::new())
     }
 
-    /// Hashes a member's keys up to a revision, for comparing members: see [`HashKv`].
+    /// Returns a hash of the keys of a member up to a revision: see [`HashKv`].
     pub fn hash_kv(&self, revision: i64) -> Call<HashKv> {
         self.call(HashKv::new(revision))
     }
 
-    /// Makes another member the leader; the present leader has to be asked: see [`MoveLeader`].
+    /// Moves the leadership to another member. Send it to the present leader: see [`MoveLeader`].
     pub fn move_leader(&self, target_id: u64) -> Call<MoveLeader> {
         self.call(MoveLeader::new(target_id))
     }
 
-    /// Asks whether the cluster could go back to a version: see [`Downgrade::validate`].
+    /// Checks whether the cluster can go back to a version: see [`Downgrade::validate`].
     pub fn validate_downgrade(&self, version: impl Into<String>) -> Call<Downgrade> {
         self.call(Downgrade::validate(version))
     }
 
-    /// Lets the cluster go back to a version: see [`Downgrade::enable`].
+    /// Enables a downgrade to a version: see [`Downgrade::enable`].
     pub fn enable_downgrade(&self, version: impl Into<String>) -> Call<Downgrade> {
         self.call(Downgrade::enable(version))
     }
 
-    /// Ends what [`enable_downgrade`](Self::enable_downgrade) began: see [`Downgrade::cancel`].
+    /// Cancels an enabled downgrade: see [`Downgrade::cancel`].
     pub fn cancel_downgrade(&self) -> Call<Downgrade> {
         self.call(Downgrade::cancel())
     }
 
-    /// A copy of a member's database, as a stream of chunks: see [`Snapshot`].
+    /// Returns a copy of a member's database as a stream of chunks: see [`Snapshot`].
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.scope.clone())
     }
@@ -157,7 +158,7 @@ impl fmt::Debug for Maintenance {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct MaintenanceResponse {
-    /// Who answered. etcd leaves it out of these replies: all of it is 0.
+    /// Empty header: etcd sends none in these replies, and all fields are 0.
     pub header: ResponseHeader,
 }
 

@@ -1,4 +1,4 @@
-//! Moving the leadership to another member.
+//! The request that moves the leadership to another member.
 
 use etcdex_proto::etcdserverpb as pb;
 
@@ -6,10 +6,10 @@ use super::MaintenanceResponse;
 use crate::kv::{plain_request, refuse};
 use crate::transport::Failure;
 
-/// Makes another member the leader, and answers when it is.
+/// Moves the leadership to another member. The server answers when that member is the leader.
 ///
-/// The present leader has to be asked; another member answers
-/// [`NotLeader`](crate::ErrorKind::NotLeader). [`Status`](super::Status) tells who leads.
+/// Only the present leader carries out the request; another member answers
+/// [`NotLeader`](crate::ErrorKind::NotLeader). [`Status`](super::Status) returns the leader's ID.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct MoveLeader {
@@ -17,7 +17,8 @@ pub struct MoveLeader {
 }
 
 impl MoveLeader {
-    /// The member with this ID is to lead. That it does so already is no error.
+    /// Returns a request that makes the member with this ID the leader. If that member is the
+    /// leader already, the request succeeds.
     pub fn new(target_id: u64) -> Self {
         Self {
             wire: pb::MoveLeaderRequest { target_id },
@@ -32,7 +33,7 @@ impl MoveLeader {
     }
 }
 
-// Sent again after it has worked, it would ask one that leads no more, and fail for no reason.
+// Not repeatable: after a success, the second request would ask a former leader and fail.
 plain_request! {
     MoveLeader: MoveLeader, repeatable: false, check: Self::check,
     |answer: pb::MoveLeaderResponse| -> MaintenanceResponse {

@@ -1,4 +1,4 @@
-//! Writing a snapshot to a file that is whole or not there.
+//! Writing a snapshot to a file, so that the file is complete or does not exist.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -15,23 +15,24 @@ use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::kv::refuse;
 
-/// How many chunks wait for the disk at most; etcd's have 32 KiB.
+/// Number of chunks that may wait for the disk. etcd's chunks have 32 KiB.
 const AHEAD: usize = 16;
 
-/// Writes a copy of a member's database to a file; made by
+/// Writes a copy of a member's database to a file; returned by
 /// [`Maintenance::snapshot_to`](super::Maintenance::snapshot_to).
 ///
-/// Awaiting it writes. The bytes go to a temporary file beside the target, which only its
-/// owner may read (mode 0600 on unix). When all are there and their SHA-256 is right, they are
-/// synced to the disk, and the file takes the target's name, in place of a file that was there.
-/// Until then the target is as it was; a transfer that fails leaves nothing behind, one that
-/// is dropped leaves nothing for long, and one that is killed leaves `.<name>.<random>.part`.
+/// Awaiting it starts the transfer. The bytes are written to a temporary file beside the target,
+/// which only its owner may read (mode 0600 on unix). When all bytes are there and their SHA-256 is
+/// right, the file is synced to the disk and renamed to the target, replacing an older file. Until
+/// then the target stays as it was. A transfer that fails removes the temporary file before it
+/// returns, and a dropped one soon after; a process that is killed leaves
+/// `.<name>.<random>.part`.
 ///
-/// Only a regular file is replaced: a target that is a folder, a device, a socket or a pipe is
-/// refused before anything is transferred. A symbolic link to a file is replaced by the new file,
-/// and the file that it points to stays.
+/// Only a regular file is replaced. If the target is a folder, a device, a socket or a pipe, the
+/// call fails before the transfer. A symbolic link to a file is replaced by the new file, and the
+/// file that the link points to stays.
 ///
-/// `etcdutl snapshot restore` takes the file.
+/// `etcdutl snapshot restore` accepts the file.
 ///
 /// # Errors
 /// Those of [`Snapshot::try_next`], [`Corrupt`](ErrorKind::Corrupt) when the SHA-256 is wrong, and
@@ -39,8 +40,8 @@ const AHEAD: usize = 16;
 /// the source. After an error, the target is as it was.
 ///
 /// # Cancel safety
-/// Dropping the future ends the transfer, and the target is as it was; unless the last byte has
-/// come: then the file may still be put in place, whole and checked.
+/// Dropping the future ends the transfer, and the target stays as it was. If the last byte was
+/// received before, the file may still be put in place, complete and checked.
 ///
 /// # Retries
 /// Those of [`Snapshot::try_next`].
@@ -59,28 +60,27 @@ pub struct SnapshotTo {
     progress: Option<Box<dyn FnMut(SnapshotProgress) + Send>>,
 }
 
-/// How far a [`SnapshotTo`] is.
+/// The progress of a [`SnapshotTo`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnapshotProgress {
-    /// How many bytes have come.
+    /// Number of bytes received.
     pub received: u64,
-    /// How many bytes of the database are still to come.
+    /// Number of bytes of the database that are not received yet.
     pub remaining: u64,
 }
 
-/// What a [`SnapshotTo`] has written.
+/// The result of a [`SnapshotTo`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SavedSnapshot {
-    /// The size of the file in bytes, the checksum's 32 included.
+    /// Size of the file in bytes, including the 32 bytes of the checksum.
     pub size: u64,
-    /// The version of the format that the database is in, as in `3.6.0`; told by etcd 3.6 and
-    /// later.
+    /// Version of the data format (`3.6.0`); `None` before etcd 3.6.
     pub version: Option<String>,
-    /// Whether the folder was synced to the disk, too. When it was not, which some network file
-    /// systems refuse, the file is in place with all its bytes, and a crash of the machine soon
-    /// after can still bring back what the folder had before.
+    /// Whether the folder was synced to the disk, too. Some network file systems refuse to. The file
+    /// is then in place with all its bytes, but a crash of the machine soon after may restore the
+    /// folder's previous content.
     pub folder_synced: bool,
 }
 
@@ -93,7 +93,7 @@ impl SnapshotTo {
         }
     }
 
-    /// Calls this after each chunk (some 32 KiB); it is to return soon.
+    /// Calls `progress` after each chunk (some 32 KiB). The function must return soon.
     pub fn on_progress(mut self, progress: impl FnMut(SnapshotProgress) + Send + 'static) -> Self {
         self.progress = Some(Box::new(progress));
         self
@@ -110,11 +110,11 @@ impl SnapshotTo {
         let writer = tokio::task::spawn_blocking(move || partial.write(writer));
         let received = self.receive(&pieces).await;
         if matches!(received, Ok(true)) {
-            // A writer that takes no more has failed, and says why below.
+            // If the writer is gone, its error is returned below.
             let _ = pieces.send(Piece::End).await;
         }
         drop(pieces);
-        // Also after an error: the partial is gone before the caller hears of it.
+        // Also after an error: the partial file is removed before the caller gets the error.
         let written = writer
             .await
             .unwrap_or_else(|cause| Err(failed("the writer of the file has ended", cause)));
@@ -127,7 +127,7 @@ impl SnapshotTo {
         })
     }
 
-    /// Whether all chunks have come and gone to the writer.
+    /// Passes the chunks to the writer. Returns whether the writer has accepted all of them.
     async fn receive(&mut self, pieces: &mpsc::Sender<Piece>) -> Result<bool, Error> {
         while let Some(chunk) = self.snapshot.try_next().await? {
             if pieces.send(Piece::Chunk(chunk)).await.is_err() {
@@ -162,13 +162,13 @@ impl fmt::Debug for SnapshotTo {
     }
 }
 
-/// What the writer gets. Without an `End`, the transfer was given up.
+/// A message to the writer. If the channel closes without an `End`, the transfer has failed.
 enum Piece {
     Chunk(Bytes),
     End,
 }
 
-/// A file to be, under another name; gone when it is dropped without having become one.
+/// A file under a temporary name. `Drop` removes it unless it was renamed to its target.
 struct PartialFile {
     target: PathBuf,
     path: PathBuf,
@@ -190,7 +190,7 @@ impl PartialFile {
         })
     }
 
-    /// Runs on a thread that may block, until the sender ends or is dropped. Returns whether the
+    /// Writes until an `End` or until the channel closes. Blocks the thread. Returns whether the
     /// folder was synced.
     fn write(mut self, mut pieces: mpsc::Receiver<Piece>) -> Result<bool, Error> {
         let mut file = self.create().map_err(unwritten)?;
@@ -217,9 +217,9 @@ impl PartialFile {
         options.open(&self.path)
     }
 
-    /// Puts the file in its place so that a crash of the machine leaves the old one or the new.
-    /// Returns whether the folder was synced: from the rename on, the file is in place, and
-    /// nothing that fails afterwards is a failure of the whole.
+    /// Renames the file to its target, so that a crash of the machine leaves the old file or the
+    /// new one. Returns whether the folder was synced: a failure after the rename is no failure of
+    /// the whole, because the file is in place.
     fn finish(&mut self, file: &File) -> io::Result<bool> {
         file.sync_all()?;
         fs::rename(&self.path, &self.target)?;
@@ -228,7 +228,8 @@ impl PartialFile {
     }
 }
 
-/// Syncs the folder of a file, so that its entry survives a crash. Only unix can open a folder.
+/// Syncs the folder of a file, so that the entry of the file survives a crash. Only unix can open a
+/// folder.
 fn sync_folder(target: &Path) -> bool {
     let folder = target.parent().filter(|path| !path.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -245,8 +246,8 @@ fn sync_folder(target: &Path) -> bool {
     synced
 }
 
-/// Refuses a target that is there and is no file: to replace a device or a folder by a snapshot
-/// is never what was meant.
+/// Returns an error if the target exists and is not a regular file: no caller means to replace a
+/// device or a folder by a snapshot.
 fn check_target(target: &Path) -> Result<(), Error> {
     match fs::metadata(target) {
         Ok(found) if found.is_file() => Ok(()),
@@ -261,7 +262,7 @@ fn check_target(target: &Path) -> Result<(), Error> {
             let message = format!("the path of the snapshot is {what}");
             Err(Error::new(ErrorKind::File, message).with_source(io::Error::from(cause)))
         }
-        // A missing folder, or one that may not be written to, shows when the file is made.
+        // Creating the file reports a missing folder, or one that is not writable.
         Err(_) => Ok(()),
     }
 }
@@ -269,7 +270,7 @@ fn check_target(target: &Path) -> Result<(), Error> {
 impl Drop for PartialFile {
     fn drop(&mut self) {
         if self.exists {
-            // What cannot be removed is at least not under the name of a snapshot.
+            // A file that cannot be removed stays under its temporary name.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! A copy of a member's database, chunk by chunk.
+//! A copy of a member's database as a stream of chunks.
 
 use std::fmt;
 
@@ -13,18 +13,19 @@ use crate::kv::{broken, decode};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// How many bytes the checksum behind the database has: a SHA-256.
+/// Size of the checksum after the database, a SHA-256, in bytes.
 pub(super) const CHECKSUM_LEN: u64 = 32;
 
-/// A copy of a member's database, as a stream of chunks.
+/// A copy of a member's database as a stream of chunks; returned by
+/// [`Maintenance::snapshot`](super::Maintenance::snapshot).
 ///
-/// All chunks one after another are a file that `etcdutl snapshot restore` takes: the database,
-/// and behind it 32 bytes with its SHA-256. The copy is of the moment at which it began, and
-/// holds all keys, users and members: keep it as safe as the data itself.
+/// The chunks, one after another, are a file that `etcdutl snapshot restore` accepts: the database,
+/// followed by the 32 bytes of its SHA-256. The copy shows the database as it was when the transfer
+/// began. It holds all keys, users and members: protect it like the data itself.
 ///
-/// The transfer may take as long as it takes; the time-out of the handle is the longest time
-/// without a chunk. `Maintenance::snapshot_to` (feature `snapshot`) writes it to a file and
-/// checks the SHA-256, which this stream does not.
+/// The whole transfer has no time-out; the time-out of the handle limits the time without a chunk.
+/// This stream does not check the SHA-256. `Maintenance::snapshot_to` (feature `snapshot`) does,
+/// and writes the copy to a file.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -44,16 +45,16 @@ pub struct Snapshot {
     version: Option<String>,
 }
 
-/// What a snapshot is asked for by.
+/// The request of a [`Snapshot`].
 struct Request;
 
-/// How far the transfer is, by the words of the server and by the bytes.
+/// The progress of the transfer: the bytes received, and what the server says is left.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     received: u64,
-    /// Of the database, behind what was received.
+    /// Bytes of the database that are not received yet, as the last chunk says.
     remaining: Option<u64>,
-    /// Database and checksum together, as the first chunk tells.
+    /// Size of database and checksum together, computed from the first chunk.
     total: u64,
 }
 
@@ -66,18 +67,19 @@ impl Snapshot {
         }
     }
 
-    /// The next chunk; `None` behind the last, when the copy is whole.
+    /// Returns the next chunk; `None` after the last one, when the copy is complete.
     ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout) when no chunk comes for as long as a call may
-    /// take, [`Protocol`](crate::ErrorKind::Protocol) when the stream ends before the copy is
-    /// whole, and what else a read can fail with. After one, what came is of no use.
+    /// [`Timeout`](crate::ErrorKind::Timeout) when no chunk arrives within the time-out of a call,
+    /// [`Protocol`](crate::ErrorKind::Protocol) when the stream ends before the copy is complete,
+    /// and the errors of a read. After an error, the chunks received are of no use.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     ///
     /// # Retries
-    /// Before the first chunk like a read, after it none: another copy would be a different one.
+    /// Before the first chunk, those of a read. After it none: another attempt would send a
+    /// different copy.
     pub async fn try_next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let chunk = match self.messages.next().await? {
@@ -85,7 +87,7 @@ impl Snapshot {
                 None => self.count.end().map(|()| None),
             };
             match chunk {
-                // A server may tell its version ahead of the first byte.
+                // A server may send its version before the first byte.
                 Ok(Some(chunk)) if chunk.is_empty() => {}
                 Ok(chunk) => return Ok(chunk),
                 Err(error) => return Err(self.messages.end(error)),
@@ -93,27 +95,27 @@ impl Snapshot {
         }
     }
 
-    /// How many bytes of the database are still to come, once the first chunk is there. The
-    /// 32 bytes of the checksum are not counted.
+    /// Returns the number of bytes of the database that are not received yet, without the 32 bytes
+    /// of the checksum; `None` before the first chunk.
     #[must_use]
     pub fn remaining(&self) -> Option<u64> {
         self.count.remaining
     }
 
-    /// How many bytes have come.
+    /// Returns the number of bytes received.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.count.received
     }
 
-    /// The version of the format that the database is in, as in `3.6.0`, once the first chunk
-    /// is there; told by etcd 3.6 and later.
+    /// Returns the version of the data format (`3.6.0`); `None` before the first chunk, and before
+    /// etcd 3.6.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// Ends the transfer because of an error, to which it adds what is known of the call.
+    /// Ends the transfer because of an error. Returns the error with the details of the call.
     #[cfg(feature = "snapshot")]
     pub(super) fn end(&mut self, error: Error) -> Error {
         self.messages.end(error)
@@ -150,7 +152,7 @@ impl Wire for Request {
 }
 
 impl Count {
-    /// A chunk of so many bytes has come, after which the server says that so many are left.
+    /// Counts a chunk of `length` bytes, after which `remaining` bytes of the database are left.
     fn take(&mut self, length: usize, remaining: u64) -> Result<(), Error> {
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         match self.remaining {
@@ -159,22 +161,26 @@ impl Count {
                     .saturating_add(remaining)
                     .saturating_add(CHECKSUM_LEN);
             }
-            // Only the checksum comes behind the database.
+            // Only the checksum follows the database.
             Some(0) if remaining == 0 => {}
             Some(before) if before.checked_sub(length) == Some(remaining) => {}
-            Some(_) => return Err(broken("a chunk of the snapshot is missing or comes twice")),
+            Some(_) => {
+                return Err(broken(
+                    "a chunk of the snapshot is missing or was sent twice",
+                ));
+            }
         }
         self.received = self.received.saturating_add(length);
         self.remaining = Some(remaining);
         Ok(())
     }
 
-    /// The server has said that this is all.
+    /// Checks, at the end of the stream, that the copy is complete.
     fn end(self) -> Result<(), Error> {
         if self.remaining == Some(0) && self.received == self.total {
             Ok(())
         } else {
-            Err(broken("the snapshot ends before it is whole"))
+            Err(broken("the snapshot ends before it is complete"))
         }
     }
 }
@@ -203,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_snapshot_has_every_byte_once() {
+    fn a_complete_snapshot_has_each_byte_once() {
         assert!(count(&[(100, 50), (50, 0), (32, 0)]).is_ok());
         assert!(count(&[(0, 150), (150, 0), (31, 0), (1, 0)]).is_ok());
         for wrong in [

@@ -1,13 +1,13 @@
-//! How a member is.
+//! The request for the status of a member.
 
 use etcdex_proto::etcdserverpb as pb;
 
 use crate::kv::{ResponseHeader, count, header, plain_request};
 
-/// Asks a member how it is: its version, its sizes, and where it stands in raft.
+/// Asks a member for its version, the sizes of its database and its state in raft.
 ///
-/// It answers also without a leader. A member is chosen by
-/// [`Client::member`](crate::Client::member).
+/// A member answers even when it sees no leader. [`Client::member`](crate::Client::member) chooses
+/// the member.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Status {
@@ -15,7 +15,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Asks.
+    /// Returns the request.
     pub fn new() -> Self {
         Self::default()
     }
@@ -27,43 +27,43 @@ impl Status {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct StatusResponse {
-    /// Who answered: the member that all of this is about.
+    /// Member that answered, whose status this is.
     pub header: ResponseHeader,
-    /// The version of the server, as in `3.6.1`.
+    /// Version of the server (`3.6.1`).
     pub version: String,
-    /// How large the database file is, in bytes.
+    /// Size of the database file, in bytes.
     pub db_size: u64,
-    /// How much of it is in use, in bytes; the rest is free for reuse, and
-    /// [defragmenting](super::Defragment) gives it back.
+    /// Size of the used part of the database, in bytes. The rest is free for reuse, and
+    /// [defragmenting](super::Defragment) returns it to the file system.
     pub db_size_in_use: u64,
-    /// How large the database may become (`--quota-backend-bytes`), in bytes; told by etcd 3.6
-    /// and later.
+    /// Limit of the size of the database (`--quota-backend-bytes`), in bytes; `None` before etcd
+    /// 3.6.
     pub db_size_quota: Option<u64>,
-    /// The ID of the leader as this member sees it; 0 when it sees none.
+    /// ID of the leader that the member sees; 0 when it sees none.
     pub leader: u64,
-    /// The last index of raft's log that is committed.
+    /// Last committed index of the raft log.
     pub raft_index: u64,
-    /// The term of raft.
+    /// Raft term.
     pub raft_term: u64,
-    /// The last index of raft's log that is applied; it follows `raft_index`.
+    /// Last applied index of the raft log; at most `raft_index`.
     pub raft_applied_index: u64,
-    /// What is wrong, in etcd's words: alarms, or that there is no leader.
+    /// Problems in etcd's own words: alarms, or a missing leader.
     pub errors: Vec<String>,
     /// Whether the member is a learner.
     pub is_learner: bool,
-    /// The version of the format that the data is in, as in `3.6.0`; told by etcd 3.6 and later.
+    /// Version of the data format (`3.6.0`); `None` before etcd 3.6.
     pub storage_version: Option<String>,
-    /// Whether a downgrade is under way; told by etcd 3.6 and later.
+    /// State of a downgrade; `None` before etcd 3.6.
     pub downgrade_info: Option<DowngradeInfo>,
 }
 
-/// A [downgrade](super::Downgrade), as a member sees it.
+/// The state of a [downgrade](super::Downgrade).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DowngradeInfo {
-    /// Whether one is under way.
+    /// Whether a downgrade is enabled.
     pub enabled: bool,
-    /// To which version, as in `3.5.0`; empty when none is.
+    /// Version to which the cluster goes back (`3.5.0`); empty if no downgrade is enabled.
     pub target_version: String,
 }
 

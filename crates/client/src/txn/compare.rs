@@ -11,9 +11,9 @@ use crate::transport::Failure;
 
 /// A condition of a [`Txn`](crate::Txn).
 ///
-/// With an option that makes a range of the key, it has to hold for every key in the range.
-/// A key that does not exist has version, revisions and lease 0, and no comparison of its
-/// value holds, not even `not_equal`.
+/// With a range option, the condition must hold for every key in the range. A key that does not
+/// exist has version, revisions and lease 0; no comparison with its value holds, not even
+/// `not_equal`.
 #[derive(Clone)]
 #[must_use = "a condition does nothing by itself"]
 pub struct Compare {
@@ -21,75 +21,75 @@ pub struct Compare {
     wire: Message,
 }
 
-/// What a condition is about; one of its methods makes the [`Compare`].
+/// The field of a key that a condition compares. Its methods return the [`Compare`].
 #[derive(Clone)]
-#[must_use = "say what it is compared with"]
+#[must_use = "call `equal`, `greater` or another comparison"]
 pub struct CompareTarget<T> {
     key: Key,
     target: Target,
     wrap: fn(T) -> TargetUnion,
 }
 
-/// How a condition compares, where the program chooses it at run time: for
+/// The operator of a condition, for programs that choose it at run time with
 /// [`CompareTarget::compare`].
 ///
 /// Source: `Compare.CompareResult` in etcd's `rpc.proto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 // Exhaustive: etcd's API has these four and has not gained one since version 3.0.
 pub enum CompareOp {
-    /// Both are the same.
+    /// The key's field is equal to the given value.
     Equal,
-    /// The key's is greater than the given one.
+    /// The key's field is greater than the given value.
     Greater,
-    /// The key's is less than the given one.
+    /// The key's field is less than the given value.
     Less,
-    /// Both differ.
+    /// The key's field differs from the given value.
     NotEqual,
 }
 
 impl Compare {
-    /// The version of a key; 0 when it does not exist.
+    /// Compares the version of a key; 0 when the key does not exist.
     pub fn version(key: impl Into<Key>) -> CompareTarget<i64> {
         CompareTarget::new(key, Target::Version, TargetUnion::Version)
     }
 
-    /// The revision at which a key was created; 0 when it does not exist.
+    /// Compares the revision at which a key was created; 0 when the key does not exist.
     pub fn create_revision(key: impl Into<Key>) -> CompareTarget<i64> {
         CompareTarget::new(key, Target::Create, TargetUnion::CreateRevision)
     }
 
-    /// The revision of a key's last change; 0 when it does not exist.
+    /// Compares the revision of a key's last change; 0 when the key does not exist.
     pub fn mod_revision(key: impl Into<Key>) -> CompareTarget<i64> {
         CompareTarget::new(key, Target::Mod, TargetUnion::ModRevision)
     }
 
-    /// The value of a key, compared byte by byte.
+    /// Compares the value of a key, byte by byte.
     pub fn value(key: impl Into<Key>) -> CompareTarget<Value> {
         CompareTarget::new(key, Target::Value, |value: Value| {
             TargetUnion::Value(value.into_bytes())
         })
     }
 
-    /// The lease of a key; `None::<LeaseId>` when it has none.
+    /// Compares the lease of a key; `None::<LeaseId>` when the key has no lease.
     pub fn lease(key: impl Into<Key>) -> CompareTarget<Option<LeaseId>> {
         CompareTarget::new(key, Target::Lease, |lease: Option<LeaseId>| {
             TargetUnion::Lease(lease.map_or(0, LeaseId::as_i64))
         })
     }
 
-    /// Holds for all keys from the given one up to this one, which is not included.
+    /// Selects the keys from the given key up to `end`, exclusive.
     pub fn range_end(mut self, end: impl Into<Key>) -> Self {
         self.selection.set_end(end.into());
         self
     }
 
-    /// Holds for all keys that start with the given one.
+    /// Selects the keys that start with the given key.
     pub fn prefix(mut self) -> Self {
         self.selection.set_prefix();
         self
     }
 
-    /// Holds for all keys from the given one on.
+    /// Selects the keys that are greater than or equal to the given key.
     pub fn from_key(mut self) -> Self {
         self.selection.set_from_key();
         self
@@ -113,27 +113,27 @@ impl<T> CompareTarget<T> {
         }
     }
 
-    /// Holds if both are the same.
+    /// Returns a condition that holds if the key's field is equal to `other`.
     pub fn equal(self, other: impl Into<T>) -> Compare {
         self.compare(CompareOp::Equal, other)
     }
 
-    /// Holds if they differ.
+    /// Returns a condition that holds if the key's field differs from `other`.
     pub fn not_equal(self, other: impl Into<T>) -> Compare {
         self.compare(CompareOp::NotEqual, other)
     }
 
-    /// Holds if the key's is greater.
+    /// Returns a condition that holds if the key's field is greater than `other`.
     pub fn greater(self, other: impl Into<T>) -> Compare {
         self.compare(CompareOp::Greater, other)
     }
 
-    /// Holds if the key's is less.
+    /// Returns a condition that holds if the key's field is less than `other`.
     pub fn less(self, other: impl Into<T>) -> Compare {
         self.compare(CompareOp::Less, other)
     }
 
-    /// Compares with an operator that the program chooses at run time.
+    /// Returns a condition with an operator that the program chooses at run time.
     ///
     /// ```
     /// use etcdex::txn::CompareOp;

@@ -1,4 +1,4 @@
-//! Operations of a transaction: what turns into one, and one that is sent by itself.
+//! Conversion of requests to operations, and operations as requests of their own.
 
 use bytes::Bytes;
 
@@ -14,8 +14,8 @@ use crate::transport::Failure;
 /// A request that can be an operation of a transaction: [`Get`], [`Put`], [`Delete`], [`Txn`],
 /// or an [`Operation`] that holds one of these.
 ///
-/// The methods of a [`Client`](crate::Client) make calls, which are sent by themselves and are
-/// no operations:
+/// The methods of a [`Client`](crate::Client) return calls, which are sent by themselves and are
+/// not operations:
 ///
 /// ```compile_fail,E0277
 /// # fn example(client: etcdex::Client) {
@@ -66,7 +66,7 @@ macro_rules! operations {
             type Reply = OperationResponse;
         }
 
-        // What an operation is as a request of its own is what the request in it is.
+        // Each method forwards to the request that the operation holds.
         #[allow(private_interfaces)]
         impl Wire for Operation {
             type Answer = OperationResponse;
@@ -108,5 +108,5 @@ macro_rules! operations {
     };
 }
 
-// A macro, because the four differ in nothing but their names.
+// A macro, because the four differ only in their names.
 operations! { Get Put Delete Txn }

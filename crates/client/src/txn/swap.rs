@@ -1,4 +1,4 @@
-//! Writing a key only if it is as expected: small transactions that everybody needs.
+//! Conditional writes of one key: the transactions that most programs need.
 
 use bytes::Bytes;
 
@@ -19,7 +19,7 @@ pub struct PutIfAbsent {
 }
 
 impl PutIfAbsent {
-    /// Puts `value` at `key`, unless there is one.
+    /// Returns a request that puts `value` at `key` if the key does not exist.
     pub fn new(key: impl Into<Key>, value: impl Into<Value>) -> Self {
         let mut swap = Swap::new(key, value);
         swap.conditions
@@ -29,15 +29,15 @@ impl PutIfAbsent {
 }
 
 options! { PutIfAbsent {
-    /// Ties the key to a lease.
+    /// Attaches the key to a lease.
     fn lease(mut self, id: LeaseId) {
         self.swap = self.swap.lease(id);
     }
 } }
 
-/// Replaces the value of a key that is as expected.
+/// Replaces the value of a key if the key has the expected revision or value.
 ///
-/// At least one condition has to be given; several have to hold together.
+/// At least one condition is required. If several are given, all must hold.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Swap {
@@ -47,7 +47,8 @@ pub struct Swap {
 }
 
 impl Swap {
-    /// Puts `value` at `key` on the conditions that follow.
+    /// Returns a request that puts `value` at `key`. Add a condition with
+    /// [`if_mod`](Self::if_mod) or [`if_value`](Self::if_value).
     pub fn new(key: impl Into<Key>, value: impl Into<Value>) -> Self {
         let key = key.into();
         Self {
@@ -70,38 +71,40 @@ impl Swap {
 }
 
 options! { Swap {
-    /// Only if the key was last changed at this revision; 0: only if it does not exist.
+    /// Requires that the key was last changed at `revision`; 0 requires that the key does not
+    /// exist.
     fn if_mod(mut self, revision: i64) {
         self.conditions.push(Compare::mod_revision(&self.key).equal(revision));
     }
 
-    /// Only if the key has this value.
+    /// Requires that the key has this value.
     fn if_value(mut self, value: impl Into<Value>) {
         self.conditions.push(Compare::value(&self.key).equal(value));
     }
 
-    /// Ties the key to a lease.
+    /// Attaches the key to a lease.
     fn lease(mut self, id: LeaseId) {
         self.put = self.put.lease(id);
     }
 } }
 
-/// What became of a [`Swap`] or a [`PutIfAbsent`].
+/// The reply to a [`Swap`] or a [`PutIfAbsent`].
 #[derive(Clone, Debug)]
+// Exhaustive: the conditions hold or do not. Programs that fake a client make both variants.
 pub enum Swapped {
-    /// The value is in place; the header has its revision.
+    /// The value was put; the revision of the header is that of the put.
     Done(ResponseHeader),
-    /// The key was not as expected, and nothing was changed.
+    /// A condition did not hold, and nothing was changed.
     Conflict {
-        /// Who answered.
+        /// Member that answered.
         header: ResponseHeader,
-        /// The pair as it is now; `None` when the key does not exist.
+        /// Present pair; `None` when the key does not exist.
         present: Option<KeyValue>,
     },
 }
 
 impl Swapped {
-    /// Whether the value is in place.
+    /// Returns whether the value was put.
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done(_))

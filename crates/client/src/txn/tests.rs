@@ -69,7 +69,7 @@ fn neither_keys_nor_values_are_printed() {
 }
 
 #[test]
-fn only_what_reads_may_be_repeated() {
+fn only_read_only_transactions_are_repeatable() {
     let read = Txn::new()
         .then(Get::new("k"))
         .otherwise(Txn::new().then(Get::new("k")));
@@ -79,7 +79,7 @@ fn only_what_reads_may_be_repeated() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_it_is_sent() {
+fn invalid_transactions_are_refused_before_they_are_sent() {
     let refused = |txn: Txn| match txn.encode(None, 1 << 20) {
         Ok(_) => panic!("it was taken"),
         Err(failure) => {
