@@ -264,7 +264,9 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Bytes {
 /// key that equals the prefix is not part of the namespace: its name inside would be empty, and
 /// etcd has no empty keys.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Namespace {
+// Public for the hidden methods of `Request`.
+#[allow(unnameable_types)]
+pub struct Namespace {
     prefix: Bytes,
 }
 

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use etcdex_proto::v3lockpb;
 
 use crate::Client;
-use crate::call::wire::Wire;
 use crate::call::{Call, Request};
 use crate::error::Error;
 use crate::key::{Key, Namespace};
@@ -160,11 +159,6 @@ impl fmt::Debug for LockResponse {
 
 impl Request for Lock {
     type Reply = LockResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Lock {
-    type Answer = LockResponse;
 
     fn method(&self) -> Method {
         Method::Lock
@@ -248,11 +242,6 @@ pub struct UnlockResponse {
 
 impl Request for Unlock {
     type Reply = UnlockResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Unlock {
-    type Answer = UnlockResponse;
 
     fn method(&self) -> Method {
         Method::Unlock

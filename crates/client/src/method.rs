@@ -16,7 +16,9 @@ pub(crate) enum Lane {
 
 /// A method of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
+// Public for the hidden methods of `Request`.
+#[allow(unnameable_types)]
+pub enum Method {
     Range,
     RangeStream,
     Put,
@@ -336,7 +338,7 @@ impl Method {
     }
 
     /// Whether a member answers without asking its quorum, so that a reply does not show that the
-    /// member serves. `Wire::is_local` decides for requests that can be either.
+    /// member serves. `Request::is_local` decides for requests that can be either.
     ///
     /// A stream of watches is local: creations, progress and history need no quorum. A range in
     /// chunks is local, because it may be serializable.

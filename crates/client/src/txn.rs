@@ -62,7 +62,6 @@ use etcdex_proto::etcdserverpb::{
 pub use self::compare::{Compare, CompareOp, CompareTarget};
 pub use self::operation::IntoOperation;
 pub use self::swap::{PutIfAbsent, Swap, Swapped};
-use crate::call::wire::Wire;
 use crate::call::{Request, options};
 use crate::error::Error;
 use crate::key::Namespace;
@@ -359,11 +358,6 @@ impl TxnResponse {
 
 impl Request for Txn {
     type Reply = TxnResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Txn {
-    type Answer = TxnResponse;
 
     fn method(&self) -> Method {
         Method::Txn

@@ -9,7 +9,6 @@ use etcdex_proto::etcdserverpb as pb;
 
 use super::{AuthResponse, check_role};
 use crate::call::Request;
-use crate::call::wire::Wire;
 use crate::error::Error;
 use crate::key::{Key, KeyRange, Namespace};
 use crate::kv::{Selection, decode, range_options, refuse};
@@ -187,11 +186,6 @@ impl GrantPermission {
 
 impl Request for GrantPermission {
     type Reply = AuthResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for GrantPermission {
-    type Answer = AuthResponse;
 
     fn method(&self) -> Method {
         Method::RoleGrantPermission
@@ -254,11 +248,6 @@ range_options! { RevokePermission }
 
 impl Request for RevokePermission {
     type Reply = AuthResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for RevokePermission {
-    type Answer = AuthResponse;
 
     fn method(&self) -> Method {
         Method::RoleRevokePermission

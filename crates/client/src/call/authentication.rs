@@ -13,7 +13,6 @@ use prost::Message;
 use tokio::sync::watch;
 
 use super::token::{Advice, TokenLife, TokenState};
-use super::wire::Wire;
 use super::{Call, Core, Request, Scope, Stage};
 use crate::credentials::{Credentials, Token};
 use crate::error::{Error, ErrorKind};
@@ -356,11 +355,6 @@ struct Authenticate {
 
 impl Request for Authenticate {
     type Reply = Token;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Authenticate {
-    type Answer = Token;
 
     fn method(&self) -> Method {
         Method::Authenticate

@@ -16,10 +16,10 @@ use pin_project_lite::pin_project;
 
 use self::account::Account;
 use self::clock::Clock;
+use super::Request;
 use super::attempt::{DOUBT, Sent, settle};
 use super::closing::UnderWay;
 use super::retry::patience;
-use super::wire::Wire;
 use super::{Authentication, Entry, Scope, Timeout};
 use crate::error::{Error, Outcome};
 use crate::method::Lane;
@@ -122,7 +122,7 @@ impl Flight {
         self.scope.clone()
     }
 
-    pub(crate) fn poll_reply<W: Wire>(
+    pub(crate) fn poll_reply<W: Request>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         request: &W,
@@ -133,7 +133,7 @@ impl Flight {
 
     /// Polls for the first of many messages, and gives the others. The call has not ended then:
     /// [`end`](Self::end) does that.
-    pub(crate) fn poll_first<W: Wire>(
+    pub(crate) fn poll_first<W: Request>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         request: &W,
@@ -151,7 +151,7 @@ impl Flight {
         }
     }
 
-    fn poll_attempts<W: Wire>(
+    fn poll_attempts<W: Request>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         request: &W,
@@ -180,7 +180,7 @@ impl Flight {
     }
 
     /// Goes as far as it can; `Pending` has registered with what the stage waits for.
-    fn poll_stage<W: Wire>(
+    fn poll_stage<W: Request>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         request: &W,
@@ -218,7 +218,11 @@ impl Flight {
     }
 
     /// The first poll: from here on the clock runs.
-    fn start<W: Wire>(self: Pin<&mut Self>, moment: Instant, request: &W) -> Result<Want, Error> {
+    fn start<W: Request>(
+        self: Pin<&mut Self>,
+        moment: Instant,
+        request: &W,
+    ) -> Result<Want, Error> {
         // Timers and connections need it, and would panic half-way.
         crate::runtime::present()?;
         let this = self.project();
@@ -244,7 +248,7 @@ impl Flight {
     }
 
     /// Takes the client's token along, if calls need one.
-    fn enter<W: Wire>(
+    fn enter<W: Request>(
         mut self: Pin<&mut Self>,
         want: Want,
         moment: Instant,
@@ -268,7 +272,7 @@ impl Flight {
     }
 
     /// Takes a place on a connection, or waits for one.
-    fn go<W: Wire>(
+    fn go<W: Request>(
         mut self: Pin<&mut Self>,
         want: Want,
         moment: Instant,
@@ -297,7 +301,7 @@ impl Flight {
     ///
     /// The request is encoded anew for each: keeping the bytes would cost every call an
     /// allocation and two atomic operations, for the few that are sent twice.
-    fn send<W: Wire>(
+    fn send<W: Request>(
         mut self: Pin<&mut Self>,
         occupancy: Occupancy,
         want: Want,
@@ -356,7 +360,7 @@ impl Flight {
 }
 
 /// Whether the call goes only to a member that sees a leader.
-fn wants_leader<W: Wire>(scope: &Scope, request: &W) -> bool {
+fn wants_leader<W: Request>(scope: &Scope, request: &W) -> bool {
     scope
         .require_leader
         .unwrap_or_else(|| request.wants_leader())

@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
+use super::Request;
 use super::Scope;
 use super::flight::Flight;
-use super::wire::Wire;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::Failure;
 use crate::transport::stream::Incoming;
@@ -29,7 +29,7 @@ enum Stage {
     Over,
 }
 
-impl<W: Wire> Messages<W> {
+impl<W: Request> Messages<W> {
     pub(crate) fn new(scope: Scope, request: W) -> Self {
         Self {
             request,
@@ -52,7 +52,7 @@ impl<W: Wire> Messages<W> {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(crate) async fn next(&mut self) -> Result<Option<W::Answer>, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<W::Reply>, Error> {
         let message = match &mut self.stage {
             Stage::Over => return Ok(None),
             Stage::Asking => {

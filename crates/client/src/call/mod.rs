@@ -33,7 +33,9 @@ use crate::method::Method;
 use crate::transport::{Failure, Pass, Transport};
 
 /// What all handles of a client share.
-pub(crate) struct Core {
+// Public for the hidden methods of `Request`.
+#[allow(unnameable_types, missing_debug_implementations)]
+pub struct Core {
     pub(crate) transport: Transport,
     pub(crate) options: Options,
     pub(crate) budget: RetryBudget,
@@ -196,97 +198,77 @@ impl Scope {
 
 /// A request that a [`Call`] can carry.
 ///
-/// Its values are made by `new` and options (`Put::new(key, value).lease(id)`), or by the
-/// methods of a [`Client`](crate::Client). It cannot be implemented outside of this crate.
-pub trait Request: wire::Wire<Answer = Self::Reply> {
-    /// What the server's answer becomes.
+/// `new` and options make its values (`Put::new(key, value).lease(id)`), and so do the methods of
+/// a [`Client`](crate::Client). The trait cannot be implemented outside of this crate.
+// Sealed: its hidden methods have types that cannot be named outside of the crate.
+pub trait Request: Send + Unpin + 'static {
+    /// The type of the reply.
     type Reply: Send + 'static;
-}
 
-/// What the path of a call has to know of a request; not nameable from outside.
-pub(crate) mod wire {
-    use super::{Bytes, Core, Error, Failure, Method, Namespace};
+    /// Returns the gRPC method of the request.
+    #[doc(hidden)]
+    fn method(&self) -> Method;
 
-    /// A request on the wire.
-    // Sealed: it is public only so far that `Request` can build on it.
-    #[allow(unnameable_types)]
-    pub trait Wire: Send + Unpin + 'static {
-        /// The same as `Request::Reply`.
-        type Answer;
+    /// Whether a second execution changes nothing.
+    #[doc(hidden)]
+    fn is_repeatable(&self) -> bool;
 
-        /// The method that carries it.
-        #[doc(hidden)]
-        #[allow(private_interfaces)]
-        fn method(&self) -> Method;
-
-        /// Whether doing it twice does no more than doing it once.
-        #[doc(hidden)]
-        fn is_repeatable(&self) -> bool;
-
-        /// Whether it changes nothing, so that its errors do not say that it may have been applied.
-        #[doc(hidden)]
-        fn is_read(&self) -> bool {
-            self.is_repeatable()
-        }
-
-        /// Whether it is long by nature, so that the default time-out does not count.
-        #[doc(hidden)]
-        fn is_long(&self) -> bool {
-            false
-        }
-
-        /// Whether it waits for others, and so wants a leader unless told otherwise: without
-        /// one it would wait for nothing.
-        #[doc(hidden)]
-        fn wants_leader(&self) -> bool {
-            false
-        }
-
-        /// Whether the server carries the request out in several steps of its own, and passes on
-        /// the error of any of them by its text alone. Such an error does not say how far the
-        /// server had got; but all steps are over, the clean-up included.
-        #[doc(hidden)]
-        fn is_compound(&self) -> bool {
-            false
-        }
-
-        /// Whether a member answers it without asking its quorum.
-        #[doc(hidden)]
-        fn is_local(&self) -> bool {
-            self.method().is_local()
-        }
-
-        /// The framed message, with the namespace applied.
-        #[doc(hidden)]
-        #[allow(private_interfaces)]
-        fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure>;
-
-        /// The reply, with the namespace taken off.
-        #[doc(hidden)]
-        #[allow(private_interfaces)]
-        fn decode(
-            &self,
-            reply: Bytes,
-            namespace: Option<&Namespace>,
-        ) -> Result<Self::Answer, Error>;
-
-        /// What an error comes to when an attempt before it may have been applied: a
-        /// repeatable request can tell its own traces.
-        #[doc(hidden)]
-        fn settle(&self, error: Error) -> Result<Self::Answer, Error> {
-            Err(error)
-        }
-
-        /// Called before each attempt leaves.
-        #[doc(hidden)]
-        #[allow(private_interfaces)]
-        fn sends(&self, _: &Core) {}
-
-        /// Called with what the caller is going to be told.
-        #[doc(hidden)]
-        #[allow(private_interfaces)]
-        fn ended(&self, _: &Core, _: Result<&Self::Answer, &Error>) {}
+    /// Whether the request changes nothing, so that its errors do not say that it may have been
+    /// applied.
+    #[doc(hidden)]
+    fn is_read(&self) -> bool {
+        self.is_repeatable()
     }
+
+    /// Whether the request takes long by nature, so that the default time-out does not apply.
+    #[doc(hidden)]
+    fn is_long(&self) -> bool {
+        false
+    }
+
+    /// Whether the request needs a leader unless the caller says otherwise, because it waits for
+    /// other clients: without a leader it would wait in vain.
+    #[doc(hidden)]
+    fn wants_leader(&self) -> bool {
+        false
+    }
+
+    /// Whether the server carries out the request in several steps, and returns the error of a step
+    /// as text only. Such an error does not say which steps were carried out; but all steps are
+    /// over, including the clean-up.
+    #[doc(hidden)]
+    fn is_compound(&self) -> bool {
+        false
+    }
+
+    /// Whether a member answers without asking its quorum.
+    #[doc(hidden)]
+    fn is_local(&self) -> bool {
+        self.method().is_local()
+    }
+
+    /// Returns the framed message, with the namespace applied.
+    #[doc(hidden)]
+    fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure>;
+
+    /// Returns the reply, with the namespace removed.
+    #[doc(hidden)]
+    fn decode(&self, reply: Bytes, namespace: Option<&Namespace>) -> Result<Self::Reply, Error>;
+
+    /// Returns the result of a call that ended with `error` after an attempt that may have been
+    /// applied: a repeatable request may recognise the effect of that attempt.
+    #[doc(hidden)]
+    fn settle(&self, error: Error) -> Result<Self::Reply, Error> {
+        Err(error)
+    }
+
+    /// Called before each attempt is sent.
+    #[doc(hidden)]
+    fn sends(&self, _: &Core) {}
+
+    /// Called with the result before the caller gets it.
+    #[doc(hidden)]
+    fn ended(&self, _: &Core, _: Result<&Self::Reply, &Error>) {}
 }
 
 pin_project! {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{CompactionRequest, CompactionResponse};
 
 use super::{ResponseHeader, decode, header, refuse};
-use crate::call::wire::Wire;
 use crate::call::{Request, options};
 use crate::error::Error;
 use crate::key::Namespace;
@@ -52,11 +51,6 @@ pub struct CompactResponse {
 
 impl Request for Compact {
     type Reply = CompactResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Compact {
-    type Answer = CompactResponse;
 
     fn method(&self) -> Method {
         Method::Compact

@@ -8,7 +8,6 @@ use etcdex_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
 use super::{
     KeyValue, ResponseHeader, Selection, count, decode, header, key_values, range_options,
 };
-use crate::call::wire::Wire;
 use crate::call::{Request, options};
 use crate::error::Error;
 use crate::key::{Key, Namespace};
@@ -101,11 +100,6 @@ impl DeleteResponse {
 
 impl Request for Delete {
     type Reply = DeleteResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Delete {
-    type Answer = DeleteResponse;
 
     fn method(&self) -> Method {
         Method::DeleteRange

@@ -10,7 +10,6 @@ use super::{
     GetStream, KeyValue, ResponseHeader, Selection, count, decode, header, key_values,
     range_options, refuse,
 };
-use crate::call::wire::Wire;
 use crate::call::{Call, Request, options};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::{Key, Namespace};
@@ -293,11 +292,6 @@ impl GetResponse {
 
 impl Request for Get {
     type Reply = GetResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Get {
-    type Answer = GetResponse;
 
     fn method(&self) -> Method {
         Method::Range
@@ -341,11 +335,6 @@ impl<T> fmt::Debug for ValueOf<T> {
 
 impl<T: Send + 'static> Request for ValueOf<T> {
     type Reply = Option<T>;
-}
-
-#[allow(private_interfaces)]
-impl<T: Send + 'static> Wire for ValueOf<T> {
-    type Answer = Option<T>;
 
     fn method(&self) -> Method {
         self.get.method()

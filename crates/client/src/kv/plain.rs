@@ -13,11 +13,6 @@ macro_rules! plain_request {
     ) => {
         impl crate::call::Request for $request {
             type Reply = $reply;
-        }
-
-        #[allow(private_interfaces)]
-        impl crate::call::wire::Wire for $request {
-            type Answer = $reply;
 
             fn method(&self) -> crate::method::Method {
                 crate::method::Method::$method

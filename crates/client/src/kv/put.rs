@@ -7,7 +7,6 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{PutRequest, PutResponse as Reply};
 
 use super::{KeyValue, LeaseId, ResponseHeader, decode, header, key_value, refuse};
-use crate::call::wire::Wire;
 use crate::call::{Request, options};
 use crate::error::Error;
 use crate::key::{Key, Namespace, Value};
@@ -124,11 +123,6 @@ impl PutResponse {
 
 impl Request for Put {
     type Reply = PutResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Put {
-    type Answer = PutResponse;
 
     fn method(&self) -> Method {
         Method::Put

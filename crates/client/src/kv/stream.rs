@@ -6,7 +6,7 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::RangeStreamResponse;
 
 use super::{Get, GetResponse, broken, decode};
-use crate::call::wire::Wire;
+use crate::call::Request;
 use crate::call::{Messages, Scope};
 use crate::error::Error;
 use crate::key::Namespace;
@@ -66,9 +66,8 @@ impl GetStream {
     }
 }
 
-#[allow(private_interfaces)]
-impl Wire for Chunks {
-    type Answer = GetResponse;
+impl Request for Chunks {
+    type Reply = GetResponse;
 
     fn method(&self) -> Method {
         Method::RangeStream

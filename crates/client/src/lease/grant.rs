@@ -6,7 +6,6 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
 
 use super::seconds;
-use crate::call::wire::Wire;
 use crate::call::{Core, Request, options};
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
@@ -125,11 +124,6 @@ impl GrantResponse {
 
 impl Request for Grant {
     type Reply = GrantResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Grant {
-    type Answer = GrantResponse;
 
     fn method(&self) -> Method {
         Method::LeaseGrant

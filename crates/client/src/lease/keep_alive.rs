@@ -7,7 +7,6 @@ use etcdex_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse a
 
 use super::seconds;
 use crate::call::Request;
-use crate::call::wire::Wire;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::Namespace;
 use crate::kv::{LeaseId, ResponseHeader, broken, decode, header};
@@ -60,11 +59,6 @@ impl KeepAliveResponse {
 
 impl Request for KeepAlive {
     type Reply = KeepAliveResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for KeepAlive {
-    type Answer = KeepAliveResponse;
 
     fn method(&self) -> Method {
         Method::LeaseKeepAliveOnce

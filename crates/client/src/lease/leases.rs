@@ -4,7 +4,6 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{LeaseLeasesRequest, LeaseLeasesResponse};
 
 use crate::call::Request;
-use crate::call::wire::Wire;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::kv::{LeaseId, ResponseHeader, decode, header};
@@ -38,11 +37,6 @@ pub struct LeasesResponse {
 
 impl Request for Leases {
     type Reply = LeasesResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Leases {
-    type Answer = LeasesResponse;
 
     fn method(&self) -> Method {
         Method::LeaseLeases

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
 
-use crate::call::wire::Wire;
 use crate::call::{Core, Request};
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
@@ -37,11 +36,6 @@ pub struct RevokeResponse {
 
 impl Request for Revoke {
     type Reply = RevokeResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Revoke {
-    type Answer = RevokeResponse;
 
     fn method(&self) -> Method {
         Method::LeaseRevoke

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 
 use super::seconds;
-use crate::call::wire::Wire;
 use crate::call::{Request, options};
 use crate::error::Error;
 use crate::key::Namespace;
@@ -87,11 +86,6 @@ impl fmt::Debug for TtlResponse {
 
 impl Request for Ttl {
     type Reply = TtlResponse;
-}
-
-#[allow(private_interfaces)]
-impl Wire for Ttl {
-    type Answer = TtlResponse;
 
     fn method(&self) -> Method {
         Method::LeaseTimeToLive

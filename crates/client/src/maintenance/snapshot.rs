@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 
-use crate::call::wire::Wire;
+use crate::call::Request;
 use crate::call::{Messages, Scope};
 use crate::error::Error;
 use crate::key::Namespace;
@@ -40,13 +40,13 @@ pub(super) const CHECKSUM_LEN: u64 = 32;
 /// Source: <https://etcd.io/docs/v3.6/op-guide/recovery/#snapshotting-the-keyspace>.
 #[must_use = "a stream reads nothing until it is asked for the next chunk"]
 pub struct Snapshot {
-    messages: Messages<Request>,
+    messages: Messages<Transfer>,
     count: Count,
     version: Option<String>,
 }
 
 /// The request of a [`Snapshot`].
-struct Request;
+struct Transfer;
 
 /// The progress of the transfer: the bytes received, and what the server says is left.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,7 +61,7 @@ struct Count {
 impl Snapshot {
     pub(crate) fn new(scope: Scope) -> Self {
         Self {
-            messages: Messages::new(scope, Request),
+            messages: Messages::new(scope, Transfer),
             count: Count::default(),
             version: None,
         }
@@ -130,9 +130,8 @@ impl Snapshot {
     }
 }
 
-#[allow(private_interfaces)]
-impl Wire for Request {
-    type Answer = SnapshotResponse;
+impl Request for Transfer {
+    type Reply = SnapshotResponse;
 
     fn method(&self) -> Method {
         Method::Snapshot

@@ -6,7 +6,9 @@ use crate::error::{Class, Code, Error, ErrorKind, Outcome, Retry};
 
 /// Why an attempt failed.
 #[derive(Debug)]
-pub(crate) struct Failure {
+// Public for the hidden methods of `Request`.
+#[allow(unnameable_types)]
+pub struct Failure {
     pub(crate) error: Error,
     pub(crate) retry: Retry,
 }

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::{Operation, OperationResponse, Txn};
 use crate::call::Request;
-use crate::call::wire::Wire;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::kv::{Delete, Get, Put};
@@ -62,14 +61,9 @@ macro_rules! operations {
             }
         )*
 
+        // Each method forwards to the request that the operation holds.
         impl Request for Operation {
             type Reply = OperationResponse;
-        }
-
-        // Each method forwards to the request that the operation holds.
-        #[allow(private_interfaces)]
-        impl Wire for Operation {
-            type Answer = OperationResponse;
 
             fn method(&self) -> Method {
                 match self {

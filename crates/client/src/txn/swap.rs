@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::{Compare, OperationResponse, Txn, TxnResponse};
-use crate::call::wire::Wire;
 use crate::call::{Request, options};
 use crate::error::Error;
 use crate::key::{Key, Namespace, Value};
@@ -127,15 +126,6 @@ impl Swapped {
 
 impl Request for PutIfAbsent {
     type Reply = Swapped;
-}
-
-impl Request for Swap {
-    type Reply = Swapped;
-}
-
-#[allow(private_interfaces)]
-impl Wire for PutIfAbsent {
-    type Answer = Swapped;
 
     fn method(&self) -> Method {
         Method::Txn
@@ -154,9 +144,8 @@ impl Wire for PutIfAbsent {
     }
 }
 
-#[allow(private_interfaces)]
-impl Wire for Swap {
-    type Answer = Swapped;
+impl Request for Swap {
+    type Reply = Swapped;
 
     fn method(&self) -> Method {
         Method::Txn

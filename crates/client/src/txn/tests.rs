@@ -2,6 +2,7 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{RequestOp, TxnRequest, request_op::Request};
 
 use super::*;
+use crate::call::Request as _;
 use crate::error::ErrorKind;
 use crate::kv::LeaseId;
 

@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use super::{Flight, Stage, wants_leader};
+use crate::call::Request;
 use crate::call::attempt::{Step, is_servers_deadline};
 use crate::call::retry::{Situation, Verdict, pause, verdict};
-use crate::call::wire::Wire;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, Want, now};
 
@@ -16,7 +16,7 @@ const REFUSED_PASSES: u32 = 2;
 
 impl Flight {
     /// An attempt has failed: give up, or try again.
-    pub(super) fn fail<W: Wire>(
+    pub(super) fn fail<W: Request>(
         mut self: Pin<&mut Self>,
         mut failure: Failure,
         request: &W,

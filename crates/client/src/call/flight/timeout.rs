@@ -3,16 +3,16 @@
 use std::pin::Pin;
 
 use super::{Flight, Stage};
+use crate::call::Request;
 use crate::call::attempt::LOOK;
 use crate::call::authentication::{Authentication, late};
-use crate::call::wire::Wire;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Lane;
 use crate::transport::{Failure, now};
 
 impl Flight {
     /// The timer has fired: what is due?
-    pub(super) fn tick<W: Wire>(mut self: Pin<&mut Self>, request: &W) -> Option<Error> {
+    pub(super) fn tick<W: Request>(mut self: Pin<&mut Self>, request: &W) -> Option<Error> {
         let moment = now();
         let this = self.as_mut().project();
         if this.clock.is_over(moment) {
