@@ -1,4 +1,4 @@
-//! What is never printed.
+//! Secrets and keys that `Debug` must not print.
 
 use crate::auth::{AddUser, ChangePassword};
 

@@ -1,4 +1,4 @@
-//! Snapshots that are not what they should be.
+//! Snapshots from a scripted peer: broken ones, and files that cannot be written.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,7 +43,7 @@ async fn client(parts: Vec<SnapshotResponse>) -> Client {
     peers.client().await
 }
 
-/// The names of what is in the folder.
+/// Names of the entries of the folder.
 fn inside(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("it is there");
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("it can be read");
@@ -52,7 +52,7 @@ fn inside(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_whole_one_is_written_as_it_came() {
+async fn a_complete_snapshot_is_written_byte_for_byte() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("etcd.db");
     std::fs::write(&path, "an older one").expect("it is written");
@@ -83,7 +83,7 @@ async fn a_whole_one_is_written_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_broken_one_leaves_what_was_there() {
+async fn a_broken_snapshot_leaves_the_old_file() {
     let mut flipped = parts();
     flipped[1].blob = vec![9; 1_000].into();
     let mut cut = parts();
@@ -135,10 +135,10 @@ async fn a_file_that_cannot_be_written_is_an_error_with_a_cause() {
     assert_eq!(error.attempts(), 0, "{error}");
 }
 
-/// A target that is no file stays what it is, and nothing is transferred for it.
+/// A target that is not a regular file stays as it is, and no byte is transferred.
 #[cfg(unix)]
 #[tokio::test]
-async fn only_a_file_is_replaced() {
+async fn only_a_regular_file_is_replaced() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
@@ -151,7 +151,7 @@ async fn only_a_file_is_replaced() {
         assert_eq!(inside(folder.path()), ["socket"]);
     }
 
-    // A link gives way to the file; the file that it points to stays.
+    // The new file replaces a link. The file that the link points to stays.
     let (old, link) = (folder.path().join("old"), folder.path().join("link"));
     std::fs::write(&old, "an older one").expect("it is written");
     std::os::unix::fs::symlink(&old, &link).expect("a link");
@@ -162,10 +162,10 @@ async fn only_a_file_is_replaced() {
     assert!(link.symlink_metadata().expect("it is there").is_file());
 }
 
-/// Before the first chunk it is a read like others; after it, another try would be another
-/// database.
+/// Before the first chunk, the request is repeated like a read. After it, another attempt would send
+/// a different copy.
 #[tokio::test]
-async fn it_is_asked_for_again_only_before_the_first_chunk() {
+async fn a_snapshot_is_repeated_only_before_the_first_chunk() {
     for (whole, attempts) in [(false, 2), (true, 1)] {
         let asked_for = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&asked_for);
@@ -206,8 +206,8 @@ async fn it_is_asked_for_again_only_before_the_first_chunk() {
     }
 }
 
-/// A snapshot from two endpoints of which one never gives the first chunk: in each round, which
-/// of them is asked first is a matter of chance.
+/// A snapshot from two endpoints, of which one never sends the first chunk. In each round, the
+/// client chooses at random which endpoint to ask first.
 async fn beside_a_good_one(wrong: fn(Asked)) -> (Client, Arc<AtomicU32>) {
     let count = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&count);
@@ -251,7 +251,7 @@ async fn an_endpoint_that_does_not_serve_is_left_before_the_first_chunk() {
     }
 }
 
-/// The peer takes the request and never answers.
+/// The peer accepts the request and never answers.
 #[tokio::test(start_paused = true)]
 async fn a_silent_endpoint_is_left_within_the_time_of_a_call() {
     for seed in 0..6 {
@@ -263,7 +263,7 @@ async fn a_silent_endpoint_is_left_within_the_time_of_a_call() {
     }
 }
 
-/// Nothing begins anew with an attempt: neither the time nor the number of attempts.
+/// A new attempt resets neither the time-out nor the number of attempts.
 #[tokio::test(start_paused = true)]
 async fn attempts_for_the_first_chunk_end_with_the_time_of_a_call() {
     let wrong: [fn(Asked); 2] = [

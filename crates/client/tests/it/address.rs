@@ -1,4 +1,4 @@
-//! Ways to a server, and to where none is.
+//! Addresses with and without a server.
 
 use std::error::Error as _;
 use std::io;
@@ -10,15 +10,15 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use crate::stage::each;
 
-/// An address at which nobody listens.
-async fn nobody() -> String {
+/// An address without a listener.
+async fn unused_address() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
 #[tokio::test]
-async fn nobody_listens() {
-    let address = nobody().await;
+async fn an_address_without_a_listener() {
+    let address = unused_address().await;
     let begun = Instant::now();
     let error = Client::connect(&address).await.unwrap_err();
     assert!(
@@ -42,7 +42,7 @@ async fn nobody_listens() {
     assert!(error.to_string().contains(&address), "{error}");
 }
 
-/// The port at which members talk to each other. Before 3.6 it serves clients, too.
+/// The port for other members. Before 3.6 it serves clients, too.
 #[tokio::test]
 async fn the_port_of_the_peers() {
     each(|stage| async move {
@@ -67,7 +67,7 @@ async fn the_port_of_the_peers() {
 async fn the_first_of_two_is_down() {
     each(|stage| async move {
         let client = Client::builder()
-            .endpoint(nobody().await)
+            .endpoint(unused_address().await)
             .endpoint(stage.etcd.endpoint())
             .namespace(stage.prefix.as_str())
             .connect()
@@ -88,7 +88,7 @@ async fn forward(
     to: SocketAddr,
 ) {
     let mut server = TcpStream::connect(to).await.unwrap();
-    // How a link ends is no matter here.
+    // The result of a link does not matter.
     let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
 }
 

@@ -43,7 +43,7 @@ async fn users() {
         assert_rejected(revoke, ErrorKind::AuthRefused);
         assert_eq!(auth.get_user("ann").await.unwrap().roles, ["reader"]);
 
-        // A role that goes, goes for all.
+        // Deleting a role revokes it from all users.
         auth.delete_role("reader").await.unwrap();
         assert!(auth.get_user("ann").await.unwrap().roles.is_empty());
 
@@ -91,7 +91,7 @@ async fn nonsense(auth: &Auth) {
     assert_refused(auth.revoke_permission("writer", "").await);
 }
 
-/// What `etcdctl role get` says.
+/// The output of `etcdctl role get`.
 async fn listed(etcd: &Etcd) -> Vec<(u64, String, String)> {
     let told = json(etcd, &["role", "get", "r"]).await;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -127,13 +127,13 @@ async fn permissions(auth: &Auth) -> Vec<Permission> {
     auth.get_role("r").await.unwrap().permissions
 }
 
-/// Each form of a range is kept byte for byte, and can be taken back by the same words.
+/// Each form of a range is stored byte for byte, and the same options revoke it.
 #[tokio::test]
-async fn permissions_of_every_form() {
+async fn permissions_of_each_form() {
     use PermissionType::{Read, ReadWrite, Write};
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
-        // A namespace changes nothing: permissions are about real keys.
+        // A namespace is not applied: permissions are about the keys of the whole store.
         let auth = client.namespace("inside/").auth();
         auth.add_role("r").await.unwrap();
         assert!(permissions(&auth).await.is_empty());
@@ -168,7 +168,7 @@ async fn permissions_of_every_form() {
         assert_eq!(found, expected);
         assert_eq!(told(&all), listed(&etcd).await);
 
-        // Another type for the same range takes the place of the first.
+        // Another type for the same range replaces the first.
         grant(Permission::read_write(b"\0\xff")).await.unwrap();
         assert_eq!(permissions(&auth).await.len(), 6);
         assert_eq!(told(&permissions(&auth).await), listed(&etcd).await);
@@ -180,7 +180,7 @@ async fn permissions_of_every_form() {
 
 async fn revoke(auth: &Auth) {
     let revoke = |key: &'static [u8]| auth.revoke_permission("r", key);
-    // A part of a range is not taken out of it.
+    // A part of a range cannot be revoked.
     assert_rejected(revoke(b"p/").await, ErrorKind::AuthRefused);
     revoke(b"\0\xff").await.unwrap();
     revoke(b"p/").prefix().await.unwrap();
@@ -192,7 +192,7 @@ async fn revoke(auth: &Auth) {
 }
 
 #[tokio::test]
-async fn what_is_granted_by_etcdctl_is_told() {
+async fn permissions_granted_by_etcdctl_are_returned() {
     each_alone(&[], |etcd| async move {
         let auth = connect(&etcd).await.auth();
         for arguments in [
@@ -213,19 +213,19 @@ async fn what_is_granted_by_etcdctl_is_told() {
     .await;
 }
 
-/// Switching it on locks out everybody who has not logged in.
+/// Once authentication is enabled, calls without a token are refused.
 #[tokio::test]
-async fn authentication_goes_on_and_off() {
+async fn authentication_is_enabled_and_disabled() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
         let auth = client.auth();
         let modern = etcd.version().is_at_least(3, 5);
         assert_status(&client, modern, false).await;
-        // Without a user root, nobody could switch it off again.
+        // Without a user root, no user could disable authentication.
         assert_rejected(auth.enable().await, ErrorKind::AuthRefused);
         auth.add_user("root", "hush-old").await.unwrap();
         assert_rejected(auth.enable().await, ErrorKind::AuthRefused);
-        // Whether there is a role of that name at first differs between versions.
+        // Some versions have a role of that name from the start.
         let role = auth.add_role("root").await;
         if let Err(error) = role {
             assert_eq!(error.kind(), ErrorKind::RoleExists);
@@ -262,13 +262,13 @@ async fn authentication_goes_on_and_off() {
         assert_eq!(client.get("k").string().await.unwrap().unwrap(), "v");
         assert_eq!(etcd.etcdctl(["get", "k"]).await.unwrap(), "k\nv\n");
         assert_status(&client, modern, false).await;
-        // It is off already.
+        // Authentication is disabled already.
         auth.disable().await.unwrap();
     })
     .await;
 }
 
-/// What only root may do, and what others may not.
+/// Requests that only root may send, and permissions of other users.
 async fn as_root(etcd: &Etcd, modern: bool) {
     let login = async |name: &str, password: &str| {
         let builder = Client::builder().endpoint(etcd.endpoint());
@@ -281,8 +281,8 @@ async fn as_root(etcd: &Etcd, modern: bool) {
     assert_rejected(ann.auth().list_users().await, ErrorKind::PermissionDenied);
     assert_rejected(ann.auth().disable().await, ErrorKind::PermissionDenied);
     assert_eq!(ann.auth().get_user("ann").await.unwrap().roles, ["r"]);
-    assert_upkeep(&ann, ErrorKind::PermissionDenied).await;
-    assert_upkeep(&connect(etcd).await, ErrorKind::TokenMissing).await;
+    assert_maintenance_refused(&ann, ErrorKind::PermissionDenied).await;
+    assert_maintenance_refused(&connect(etcd).await, ErrorKind::TokenMissing).await;
 
     let root = login("root", "hush-secret").await;
     assert_status(&root, modern, true).await;
@@ -296,9 +296,9 @@ async fn as_root(etcd: &Etcd, modern: bool) {
     root.auth().disable().await.unwrap();
 }
 
-/// That the upkeep of the cluster is refused in this way. Before 3.6, etcd says so of these in
-/// words and with a code of their own.
-async fn assert_upkeep(client: &Client, kind: ErrorKind) {
+/// Checks that maintenance requests are refused with this kind. Before 3.6, etcd answers them with
+/// another text and another code.
+async fn assert_maintenance_refused(client: &Client, kind: ErrorKind) {
     let maintenance = client.maintenance();
     assert_rejected(maintenance.snapshot().try_next().await, kind);
     assert_rejected(maintenance.defragment().await, kind);
@@ -317,7 +317,7 @@ async fn assert_status(client: &Client, modern: bool, enabled: bool) {
     assert_ne!(status.auth_revision, 0);
 }
 
-/// A user logs in with the password that belongs to a hash, on servers that know of hashes.
+/// A user logs in with the password of a hash, on servers that support hashes.
 #[tokio::test]
 async fn a_password_is_changed_by_its_hash() {
     // Made by crypt(3), `$2a$04$`, of "hush-hashed".

@@ -11,7 +11,7 @@ async fn holds(client: &Client, compare: Compare) -> bool {
     client.txn().when(compare).await.unwrap().succeeded
 }
 
-/// All four results against a number that compares with the key's own as `order` says.
+/// Checks all four operators against a number with this order to the key's field.
 async fn check<T: Clone>(
     client: &Client,
     what: &str,
@@ -31,7 +31,7 @@ async fn check<T: Clone>(
     }
 }
 
-/// Greater, equal and less: the key's own against what it is compared with.
+/// The key's field against the given value: greater, equal and less.
 const ORDERS: [(i64, Ordering); 3] = [
     (-1, Ordering::Greater),
     (0, Ordering::Equal),
@@ -39,7 +39,7 @@ const ORDERS: [(i64, Ordering); 3] = [
 ];
 
 #[tokio::test]
-async fn every_target_and_result() {
+async fn each_target_and_result() {
     each(|stage| async move {
         let (inside, lease) = (stage.inside(), grant(stage.etcd).await);
         let create = inside.put("k", "x").await.unwrap().header.revision;
@@ -72,7 +72,7 @@ async fn every_target_and_result() {
     .await;
 }
 
-/// Version, revisions and lease count as 0; no comparison of the value holds.
+/// Version, revisions and lease are 0; no comparison with the value holds.
 #[tokio::test]
 async fn keys_that_do_not_exist() {
     each(|stage| async move {
@@ -122,13 +122,13 @@ async fn ranges() {
         assert!(!holds(&inside, new("b").from_key()).await);
         assert!(!holds(&inside, new("b").prefix()).await);
         assert!(holds(&inside, new("c").from_key()).await);
-        // What is behind the namespace does not count.
+        // Keys after the namespace do not count.
         let behind = stage.prefix.replace('/', "0");
         stage.client.put(&behind, "1").await.unwrap();
         stage.client.put(&behind, "2").await.unwrap();
         assert!(holds(&inside, new("c").from_key()).await);
 
-        // An empty range: nothing is there whose value could be compared.
+        // An empty range has no value to compare.
         assert!(!holds(&inside, is_v("x").prefix()).await);
         let nowhere = || Compare::create_revision("x").equal(0).prefix();
         assert!(holds(&inside, nowhere()).await);

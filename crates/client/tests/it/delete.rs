@@ -26,7 +26,7 @@ async fn one_key_and_none() {
         assert_eq!(inside.delete("b").await.unwrap().deleted, 0);
         assert_eq!(inside.delete("none").prev_kv().await.unwrap().deleted, 0);
 
-        // A key that is made again begins anew.
+        // A key that is created again starts at version 1.
         inside.put("b", "again").await.unwrap();
         let kv = inside.get("b").await.unwrap().into_kv().unwrap();
         assert_eq!(kv.version, 1);

@@ -17,7 +17,7 @@ async fn one_key() {
     each(|stage| async move {
         let key = stage.key("one");
         let put = stage.client.put(&key, "value").await.unwrap();
-        // A key that begins like it is another.
+        // A key with the same beginning is another key.
         stage.client.put(stage.key("one2"), "other").await.unwrap();
         let get = stage.client.get(&key).await.unwrap();
         assert_eq!((get.count, get.more), (1, false));
@@ -65,7 +65,7 @@ async fn ranges() {
     each(|stage| async move {
         let inside = stage.inside();
         letters(&inside).await;
-        // Outside of the prefix, on both sides of it.
+        // Keys before and after the prefix.
         let outside = stage.prefix.trim_end_matches('/');
         for end in [".", "0"] {
             let key = format!("{outside}{end}");
@@ -82,7 +82,7 @@ async fn ranges() {
         let get = inside.get("b").range_end("d").await.unwrap();
         assert_eq!(keys(&get.kvs), ["b", "c"]);
 
-        // The end before the beginning: an empty range and no error.
+        // An end before the start is an empty range, and not an error.
         let get = inside.get("c").range_end("b").await.unwrap();
         assert_eq!((get.kvs.len(), get.count), (0, 0));
 
@@ -90,7 +90,7 @@ async fn ranges() {
         assert_eq!(keys(&get.kvs), ["b", "c", "d"]);
         let get = inside.get("").from_key().await.unwrap();
         assert_eq!(keys(&get.kvs), ["a", "b", "c", "d"]);
-        // Without a namespace it goes on behind the keys of this test.
+        // Without a namespace, the range continues after the keys of this test.
         let get = stage.client.get(stage.key("c")).from_key().await.unwrap();
         let found = values(&get.kvs);
         assert_eq!(found[..3], ["c", "d", "outside"]);
@@ -133,7 +133,7 @@ async fn revisions() {
         assert_eq!(at(second).await.as_deref(), Some("second"));
         assert_eq!(at(deleted).await, None);
         assert_eq!(at(0).await, None);
-        // The header tells the store's revision, not the one that was asked for.
+        // The header has the latest revision, not the revision that was read.
         let old = inside.get("k").revision(first).await.unwrap();
         assert!(old.header.revision >= deleted);
     })
@@ -159,9 +159,9 @@ async fn parts_of_pairs() {
     .await;
 }
 
-/// What the pair tells is what etcdctl tells in JSON.
+/// The fields of a pair are those of etcdctl in JSON.
 #[tokio::test]
-async fn pairs_are_what_etcdctl_says() {
+async fn pairs_agree_with_etcdctl() {
     each(|stage| async move {
         let lease = crate::stage::grant(stage.etcd).await;
         let key = stage.key("kv");
@@ -205,7 +205,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense() {
+async fn invalid_options_are_refused() {
     each(|stage: Stage| async move {
         let client = &stage.client;
         assert_refused(client.get("").await);

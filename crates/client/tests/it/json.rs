@@ -12,7 +12,7 @@ use crate::stage::{assert_refused, each};
 type Ages = BTreeMap<String, u32>;
 
 #[tokio::test]
-async fn there_and_back() {
+async fn a_value_is_written_and_read_as_json() {
     each(|stage| async move {
         let inside = stage.inside();
         let ages: Ages = [("Ada", 36), ("Grace", 85)]
@@ -31,7 +31,7 @@ async fn there_and_back() {
 }
 
 #[tokio::test]
-async fn another_type_is_an_error_that_quotes_nothing() {
+async fn the_error_of_another_type_does_not_quote_the_value() {
     each(|stage| async move {
         let inside = stage.inside();
         inside.put("ages", r#"{"Ada":"hush"}"#).await.unwrap();

@@ -13,7 +13,7 @@ async fn collect(list: &mut List) -> Result<Vec<KeyValue>, Error> {
     Ok(all)
 }
 
-/// Puts so many keys, a hundred a transaction.
+/// Puts `count` keys, a hundred in each transaction.
 async fn fill(client: &Client, count: usize) {
     let numbers: Vec<usize> = (0..count).collect();
     for hundred in numbers.chunks(100) {
@@ -60,7 +60,7 @@ async fn many_keys_in_pages_of_any_size() {
         let whole = inside.get("k").prefix().await.unwrap();
         assert_eq!(whole.kvs.len(), 2_600);
 
-        // Pages that come out even, and pages that do not.
+        // Pages of full size, and a smaller last page.
         for page in [97, 1_000, 1_300, 2_599, 2_600, 2_601] {
             let mut list = inside.list("k").page(page);
             assert!(list.header().is_none());
@@ -116,14 +116,14 @@ async fn short_lists() {
 }
 
 #[tokio::test]
-async fn all_pages_are_of_one_moment() {
+async fn all_pages_are_of_one_revision() {
     each(|stage| async move {
         let inside = stage.inside();
         fill(&inside, 300).await;
         let before = inside.get("k").prefix().await.unwrap();
         let mut list = inside.list("k").page(50);
         let mut found = vec![list.try_next().await.unwrap().unwrap()];
-        // From here on the first page is settled; everything changes between any two others.
+        // The first page has determined the revision. Keys change between all further pages.
         let mut round = 0;
         while let Some(kv) = list.try_next().await.unwrap() {
             if found.len() % 50 == 0 {
@@ -144,7 +144,7 @@ async fn all_pages_are_of_one_moment() {
 }
 
 #[tokio::test]
-async fn of_an_old_revision() {
+async fn a_list_of_an_old_revision() {
     each(|stage| async move {
         let inside = stage.inside();
         for key in ["a", "b", "c"] {
@@ -161,7 +161,7 @@ async fn of_an_old_revision() {
     .await;
 }
 
-/// As [`List::header`] says: a watch that continues it starts at the revision after.
+/// As [`List::header`] says, a watch that continues the list starts at the next revision.
 #[tokio::test]
 async fn the_header_of_an_old_revision() {
     each(|stage| async move {
@@ -198,7 +198,7 @@ async fn a_page_that_is_too_large_is_read_in_smaller_ones() {
             assert_eq!(kv.value[..], [number; 10 << 10]);
         }
 
-        // One pair that is too large by itself ends it.
+        // A single pair that is too large ends the list.
         let huge = vec![0; 70 << 10];
         client.put("k055", huge).await.unwrap();
         let mut list = client.list("k");

@@ -1,4 +1,4 @@
-//! The upkeep of a cluster, by etcd's documentation:
+//! Maintenance requests, by etcd's documentation:
 //! <https://etcd.io/docs/v3.6/op-guide/maintenance/>.
 
 use etcdex::maintenance::{AlarmType, StatusResponse};
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::ctl::{self, wait};
 use crate::stage::{DEADLINE, assert_refused, connect, each_alone};
 
-/// What `etcdctl endpoint status` says, and the same of ours.
+/// The output of `etcdctl endpoint status`, and the same fields of our reply.
 async fn statuses(etcd: &Etcd, client: &Client) -> (Value, Value) {
     let told = ctl::json(etcd, &["endpoint", "status"]).await;
     let told = told[0]["Status"].clone();
     (told, as_json(client.maintenance().status().await.unwrap()))
 }
 
-/// In etcd's words; it leaves out what is 0, false or empty.
+/// The fields in etcd's JSON, which leaves out fields that are 0, false or empty.
 fn as_json(status: StatusResponse) -> Value {
     let header = status.header;
     let mut value = json!({
@@ -56,7 +56,7 @@ fn as_json(status: StatusResponse) -> Value {
 }
 
 async fn assert_same_status(etcd: &Etcd, client: &Client) {
-    // Raft goes on between the two questions.
+    // The raft index may grow between the two requests.
     for _ in 0..20 {
         let (told, ours) = statuses(etcd, client).await;
         if told == ours {
@@ -98,7 +98,7 @@ async fn alarms() {
         assert!(maintenance.list_alarms().await.unwrap().alarms.is_empty());
         assert!(maintenance.disarm_all_alarms().await.unwrap().is_empty());
 
-        // etcd raises this one by itself.
+        // etcd raises this alarm by itself.
         let error = loop {
             if let Err(error) = client.put("k", vec![7; 1 << 20]).await {
                 break error;
@@ -119,7 +119,7 @@ async fn alarms() {
         let told = ctl::json(&etcd, &["alarm", "list"]).await;
         assert_eq!(told["alarms"], json!([{"memberID": id, "alarm": 1}]));
 
-        // That of another member is none that is raised.
+        // The alarm of another member is not raised.
         let other = maintenance.disarm_alarm(id ^ 1, AlarmType::NoSpace).await;
         assert!(other.unwrap().alarms.is_empty());
         assert_eq!(maintenance.list_alarms().await.unwrap().alarms, [alarm]);
@@ -170,7 +170,7 @@ async fn hashes_and_space() {
         let gone = maintenance.hash_kv(revision - 2).await.unwrap_err();
         assert_eq!(gone.kind(), ErrorKind::Compacted, "{gone}");
 
-        // What compaction has freed goes back to the file system.
+        // Defragmenting returns the compacted space to the file system.
         let before = maintenance.status().await.unwrap();
         maintenance.defragment().await.unwrap();
         let after = maintenance.status().await.unwrap();
@@ -216,7 +216,7 @@ async fn downgrades() {
             return;
         }
         let before = format!("3.{}", version.minor - 1);
-        // The cluster's version is agreed on some moments after the start.
+        // The members agree on the cluster's version soon after the start.
         wait!("the version before is allowed", {
             maintenance.validate_downgrade(&before).await.is_ok()
         });
@@ -258,7 +258,7 @@ async fn back_and_forth(etcd: &Etcd, client: &Client, before: &str) {
 
 /// One version after another: fifteen servers at once are too many for two cores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_member_is_asked_by_itself_and_can_lead() {
+async fn each_member_can_be_asked_and_can_lead() {
     for binary in Binaries::for_tests().all() {
         println!("etcd {}", binary.version());
         let cluster = Cluster::start(binary, 3).await.unwrap();
@@ -278,7 +278,7 @@ async fn each_member_is_asked_by_itself_and_can_lead() {
             });
             ids.push(maintenance.status().await.unwrap().header.member_id);
             hashes.push(maintenance.hash_kv(revision).await.unwrap().hash);
-            // Each one is defragmented by itself, too.
+            // Each member is defragmented separately.
             maintenance.defragment().await.unwrap();
         }
         assert_eq!(hashes, [hashes[0]; 3]);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::ctl::{json, texts, wait};
 use crate::stage::{DEADLINE, assert_refused};
 
-/// Without waiting until all members have been connected for five seconds.
+/// Disables the check that all members have been connected for five seconds.
 const AT_ONCE: [&str; 1] = ["--strict-reconfig-check=false"];
 
 async fn start(binary: &Binary) -> (Cluster, Client) {
@@ -29,7 +29,7 @@ async fn start(binary: &Binary) -> (Cluster, Client) {
 /// ID, name, peer URLs, client URLs, and whether it is a learner.
 type Row = (u64, String, Vec<String>, Vec<String>, bool);
 
-/// What `etcdctl member list` says.
+/// The output of `etcdctl member list`.
 async fn listed(etcd: &Etcd) -> Vec<Row> {
     let list = json(etcd, &["member", "list"]).await;
     let member = |member: &Value| {
@@ -60,7 +60,7 @@ fn told(members: &[Member]) -> Vec<Row> {
 
 /// One version after another: twenty servers at once are too many for two cores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_come_and_go() {
+async fn members_are_added_and_removed() {
     for binary in Binaries::for_tests().all() {
         let (cluster, client) = start(binary).await;
         println!("etcd {}", binary.version());
@@ -99,7 +99,7 @@ async fn learn(cluster: &Cluster, client: &Client) -> u64 {
     let again = client.add_member([newcomer.peer_url()]).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::MemberExists, "{again}");
     assert_eq!(again.outcome(), Outcome::Rejected, "{again}");
-    // It has not caught up: it has not even started.
+    // The learner has not caught up, because it has not started.
     let early = client.promote_member(member.id).await.unwrap_err();
     assert_eq!(early.kind(), ErrorKind::MembershipRefused, "{early}");
 
@@ -128,7 +128,7 @@ async fn learn(cluster: &Cluster, client: &Client) -> u64 {
     member.id
 }
 
-/// It moves, which is told to the others before it is done, and is removed.
+/// The member changes its peer URLs, and is then removed.
 async fn leave(cluster: &Cluster, client: &Client, id: u64) {
     let elsewhere = ["http://127.0.0.1:1", "http://[::1]:1"];
     let updated = client.update_member(id, elsewhere).await.unwrap();
@@ -164,7 +164,7 @@ async fn nonsense(client: &Client) {
     assert_refused(client.promote_member(0).await);
 }
 
-/// What a member knows by itself it tells also without the others, if it is asked for that.
+/// A member without a quorum answers a serializable request.
 async fn without_quorum(cluster: &Cluster, client: &Client) {
     let [alone, others @ ..] = cluster.members() else {
         panic!("there are three members");

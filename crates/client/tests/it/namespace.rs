@@ -1,5 +1,5 @@
-//! Whatever is done in a namespace: nothing outside is touched or seen, and inside it is as on
-//! a server of one's own.
+//! Random actions in a namespace: they neither read nor change keys outside, and inside their
+//! results are those of a store with only these keys.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::stage::{connect, newest, seed};
 
-/// Values and versions by key: what the namespace has to look like.
+/// The expected keys of the namespace, with values and versions.
 type Model = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
 
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Keys {
     fn has(&self, key: &[u8]) -> bool {
         match self {
             Self::One(one) => key == one,
-            // An end of one zero byte means that there is none.
+            // An end of one zero byte means "no end".
             Self::To(from, end) => key >= &from[..] && (end == b"\0" || key < &end[..]),
             Self::Prefix(prefix) => key.starts_with(prefix),
             Self::From(from) => key >= &from[..],
@@ -82,7 +82,7 @@ enum Action {
     Get(Keys),
     List(Vec<u8>),
     Delete(Keys),
-    /// If all these have that version: delete, put and get; else get.
+    /// If all these keys have that version: delete, put and get; otherwise get.
     Txn(Keys, i64, Keys, Vec<u8>, Keys),
 }
 
@@ -114,7 +114,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What of the model these keys are.
+/// Returns the part of the model in the range.
 fn selected(model: &Model, keys: &Keys) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
     let all = model.iter().filter(|(key, _)| keys.has(key));
     all.map(|(key, (value, version))| (key.clone(), value.clone(), *version))
@@ -132,7 +132,7 @@ fn put(model: &mut Model, key: &[u8], value: &[u8]) {
     *entry = (value.to_vec(), entry.1 + 1);
 }
 
-/// `endless`: no key is behind those of the namespace.
+/// `endless`: no key is after those of the namespace.
 async fn act(
     client: &Client,
     model: &mut Model,
@@ -183,7 +183,7 @@ async fn act(
                 return Ok(());
             }
             let chosen = selected(model, &on);
-            // Of no key at all, the version is 0.
+            // The version of a missing key is 0.
             let held = match &chosen[..] {
                 [] => version == 0,
                 some => some.iter().all(|one| one.2 == version),
@@ -213,7 +213,7 @@ fn wrong(error: Error) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
-/// Keys of others: on both sides of the prefix, and the one that is the prefix itself.
+/// Keys outside: before and after the prefix, and the key that equals the prefix.
 async fn surround(plain: &Client, prefix: &[u8]) {
     let shorter = &prefix[..prefix.len() - 1];
     let mut others = vec![
@@ -236,7 +236,7 @@ fn is_inside(key: &[u8], prefix: &[u8]) -> bool {
     key.len() > prefix.len() && key.starts_with(prefix)
 }
 
-/// What is outside, to the last revision.
+/// The pairs outside of the namespace, with their revisions.
 async fn outside(plain: &Client, prefix: &[u8]) -> Vec<KeyValue> {
     let mut all = plain.get("").all_keys().await.unwrap().kvs;
     all.retain(|kv| !is_inside(&kv.key, prefix));
@@ -270,7 +270,7 @@ async fn case(
 }
 
 #[test]
-fn nothing_gets_in_or_out() {
+fn actions_in_a_namespace_stay_inside() {
     let Some(binary) = newest() else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let etcd = runtime.block_on(Etcd::start(binary)).unwrap();
@@ -301,7 +301,7 @@ fn nothing_gets_in_or_out() {
 }
 
 #[tokio::test]
-async fn an_empty_one_is_none() {
+async fn an_empty_namespace_changes_nothing() {
     crate::stage::each(|stage| async move {
         let inside = stage.inside();
         inside.namespace("").put("k", "v").await.unwrap();

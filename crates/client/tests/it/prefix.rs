@@ -6,7 +6,7 @@ use etcdex::Key;
 
 use crate::stage::each;
 
-/// Keys around all the edges. No other test puts keys from 0xFE on.
+/// Keys around all special cases. No other test puts keys from 0xFE on.
 const KEYS: &[&[u8]] = &[
     b"\xfe",
     b"\xfe\xfe",
@@ -27,7 +27,7 @@ const KEYS: &[&[u8]] = &[
 ];
 
 #[tokio::test]
-async fn just_the_keys_that_have_it() {
+async fn exactly_the_keys_with_the_prefix() {
     each(|stage| async move {
         let client = &stage.client;
         for &key in KEYS {
@@ -51,7 +51,7 @@ async fn just_the_keys_that_have_it() {
             }
             assert_eq!(found, expected, "{prefix:?}");
 
-            // As a namespace: without the key that is the prefix itself.
+            // A namespace does not contain the key that equals the prefix.
             let inside = client.namespace(prefix).get("").all_keys().await.unwrap();
             let found: Vec<Vec<u8>> = inside
                 .kvs
@@ -60,7 +60,7 @@ async fn just_the_keys_that_have_it() {
                 .collect();
             assert_eq!(found, expected[1..], "{prefix:?}");
         }
-        // Deleting the prefixes from the longest on leaves what has none of them.
+        // Deleting all prefixes leaves the keys that have none of them.
         let mut left: BTreeMap<&[u8], ()> = KEYS.iter().map(|&key| (key, ())).collect();
         for prefix in [&b"\xff\xff\xff"[..], b"\xfe\xff\xff", b"\xff\xff", b"\xff"] {
             let before = left.len();

@@ -26,7 +26,7 @@ async fn each_put_counts_the_version_up() {
         assert_eq!(kv.create_revision, first.header.revision);
         assert_eq!(kv.mod_revision, second.header.revision);
 
-        // Nothing was there before: no previous pair, though it was asked for.
+        // A new key has no previous pair.
         let put = inside.put("new", "").prev_kv().await.unwrap();
         assert_eq!(put.prev_kv, None);
         let kv = read(&inside, "new").await;
@@ -70,7 +70,7 @@ async fn leases() {
         assert_eq!(put.prev_kv.unwrap().lease, Some(lease));
         assert_eq!(read(&inside, "k").await.lease, None);
 
-        // The key goes when its lease does.
+        // The server deletes the key when its lease is revoked.
         inside.put("k", "4").lease(lease).await.unwrap();
         let revoke = ["lease", "revoke", &lease.to_string()];
         stage.etcd.etcdctl(revoke).await.unwrap();
@@ -83,7 +83,7 @@ async fn leases() {
 }
 
 #[tokio::test]
-async fn what_is_there_can_be_kept() {
+async fn value_and_lease_can_be_kept() {
     each(|stage| async move {
         let (inside, lease) = (stage.inside(), grant(stage.etcd).await);
         inside.put("k", "kept").await.unwrap();

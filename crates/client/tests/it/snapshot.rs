@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::ctl::wait;
 use crate::stage::{DEADLINE, connect, each_alone};
 
-/// Runs etcd's offline tool: `etcdutl`, or before 3.5 what was in `etcdctl`.
+/// Runs etcd's offline tool: `etcdutl`, or `etcdctl` before 3.5.
 async fn tool(etcd: &Etcd, arguments: &[&str]) -> String {
     let binary = etcd.binary();
     let path = binary.etcdutl().or_else(|| binary.etcdctl()).unwrap();
@@ -29,14 +29,14 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The names of what is in the folder.
+/// Names of the entries of the folder.
 fn inside(folder: &Path) -> Vec<String> {
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
     let names = std::fs::read_dir(folder).unwrap().map(name);
     names.map(|name| name.into_string().unwrap()).collect()
 }
 
-/// Twenty megabytes: more than can be under way at once.
+/// Twenty megabytes: more than the flow control lets the server send at once.
 async fn fill(client: &Client) {
     for number in 0..20_u8 {
         let value = vec![number; 1 << 20];
@@ -48,7 +48,7 @@ async fn fill(client: &Client) {
 }
 
 #[tokio::test]
-async fn what_was_saved_under_load_is_restored() {
+async fn a_snapshot_saved_under_load_is_restored() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
         fill(&client).await;
@@ -83,7 +83,7 @@ async fn what_was_saved_under_load_is_restored() {
     .await;
 }
 
-/// A new server of the snapshot holds what the old one held.
+/// A new server with the snapshot has the data of the old one.
 async fn restored(old: &Etcd, path: &Path) {
     let new = Etcd::start(old.binary()).await.unwrap();
     new.kill();
@@ -136,7 +136,7 @@ async fn the_stream_is_the_file() {
     .await;
 }
 
-/// What goes wrong in the middle of a transfer.
+/// Failures in the middle of a transfer.
 #[derive(Clone, Copy)]
 enum Fault {
     Cut,
@@ -189,7 +189,7 @@ async fn a_transfer_that_is_dropped_leaves_no_file() {
             saved = save.into_future() => panic!("it is dropped before: {saved:?}"),
         }
         wait!("the draft is removed", inside(folder.path()).is_empty());
-        // The connection is as good as before.
+        // The connection still works.
         let all = client.get("large/").prefix().count_only();
         let all = all.timeout(DEADLINE).await.unwrap();
         assert_eq!(all.count, 20);

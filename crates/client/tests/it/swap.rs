@@ -1,4 +1,4 @@
-//! Writing a key only if it is as expected.
+//! Conditional writes of one key.
 
 use etcdex::KeyValue;
 use etcdex::txn::Swapped;
@@ -56,7 +56,7 @@ async fn swaps() {
         let kv = present(inside.swap("k", "4").if_value("2").await.unwrap()).unwrap();
         assert_eq!((kv.value_str(), kv.version), (Some("3"), 3));
 
-        // Both have to hold.
+        // Both conditions must hold.
         let both = |value: &str, revision| {
             let swap = inside.swap("k", "4").if_value(value);
             swap.if_mod(revision)
@@ -73,7 +73,7 @@ async fn swaps() {
 }
 
 #[tokio::test]
-async fn swaps_of_what_does_not_exist() {
+async fn swaps_of_keys_that_do_not_exist() {
     each(|stage| async move {
         let inside = stage.inside();
         assert_eq!(
@@ -102,9 +102,9 @@ async fn swaps_of_what_does_not_exist() {
     .await;
 }
 
-/// Of many that swap the same pair, one wins each round.
+/// Of many tasks that swap the same pair, one succeeds in each round.
 #[tokio::test]
-async fn a_counter_of_many_hands() {
+async fn a_counter_of_many_tasks() {
     each(|stage| async move {
         let inside = stage.inside();
         inside.put("count", "0").await.unwrap();

@@ -28,7 +28,7 @@ async fn then_and_otherwise() {
         assert_eq!((kv.key_str(), kv.value_str()), (Some("owner"), Some("me")));
         assert_eq!(kv.mod_revision, taken.header.revision);
 
-        // All conditions have to hold; none at all do.
+        // All conditions must hold. A transaction without conditions succeeds.
         let txn = inside.txn().when(Compare::version("owner").equal(1));
         let txn = txn.when(Compare::value("owner").equal("you"));
         assert!(!txn.await.unwrap().succeeded);
@@ -145,7 +145,7 @@ async fn replies_of_all_kinds_come_in_order() {
         let nested = next().into_txn().unwrap();
         assert!(!nested.succeeded);
         let mut inner = nested.responses.into_iter();
-        // It sees what the operations before it did.
+        // An operation sees the changes of the operations before it.
         let get = inner.next().unwrap().into_get().unwrap();
         assert_eq!(keys(&get.kvs), ["a"]);
         assert_eq!(get.kvs[0].value_str(), Some("new"));
@@ -154,7 +154,7 @@ async fn replies_of_all_kinds_come_in_order() {
         assert_eq!(next().into_get().unwrap().count, 0);
         assert!(replies.next().is_none());
 
-        // All of it is of one revision.
+        // All changes are of one revision.
         let all = inside.get("").all_keys().await.unwrap();
         assert_eq!(keys(&all.kvs), ["a", "deep"]);
         let one = |kv: &etcdex::KeyValue| kv.mod_revision == txn.header.revision;
@@ -187,7 +187,7 @@ async fn a_key_is_put_once() {
         ] {
             assert_rejected(txn.await, ErrorKind::DuplicateKey, again);
         }
-        // The branches are checked apart, and deletes may overlap.
+        // The branches are checked separately, and deletes may overlap.
         let apart = inside.txn().then(put()).otherwise(put());
         assert!(apart.await.unwrap().succeeded);
         let deletes = inside.txn().then(Delete::new("k"));
@@ -225,7 +225,7 @@ async fn as_many_operations_as_the_server_allows() {
     .await;
 }
 
-/// One operation that fails takes all of them with it.
+/// If one operation fails, none is carried out.
 #[tokio::test]
 async fn all_or_nothing() {
     each(|stage| async move {
@@ -249,9 +249,9 @@ async fn all_or_nothing() {
     .await;
 }
 
-/// As deep as the client lets transactions nest: the server takes it, and its reply can be read.
+/// The server accepts the deepest nesting that the client allows, and the client reads its reply.
 #[tokio::test]
-async fn the_deepest_nesting_is_taken_and_its_reply_is_read() {
+async fn the_deepest_nesting_is_accepted_and_its_reply_is_read() {
     each(|stage| async move {
         let client = stage.inside();
         client.put("k", "v").await.unwrap();

@@ -1,4 +1,4 @@
-//! Only the value of a key.
+//! Calls that return only the value of a key.
 
 use etcdex::{ErrorKind, Outcome};
 
