@@ -32,7 +32,7 @@ async fn megabytes_of_history_are_not_held() {
     let megabytes: usize = megabytes.parse().expect("ETCDEX_HISTORY is a number");
     let Some(binary) = newest() else { return };
     let etcd = Etcd::builder().binary(binary).start().await.unwrap();
-    hold(&etcd, 10 * megabytes, 100_000).await;
+    hold(&etcd, 20 * megabytes, 50_000).await;
 }
 
 /// Writes values of this size, watches them without reading, and then reads one watch.
