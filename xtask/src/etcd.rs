@@ -20,8 +20,8 @@ Puts real etcd binaries (etcd, etcdctl, etcdutl) under target/etcd/<version>/.
 Usage: cargo xtask etcd [--list] [VERSION..]
 
 Without a VERSION it gets every version with a recipe in xtask/etcd/, and
-succeeds if it has at least one; with VERSIONs it needs all of them. A version
-that is there already is not replaced.
+succeeds if it has at least one. Each VERSION that is given is required. A
+version that is there already is not replaced.
 
 Options:
   --list   list the versions that are there and that are missing; get nothing
