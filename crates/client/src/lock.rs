@@ -79,7 +79,10 @@ impl Client {
     /// attempt is over then. A lock may so wait for longer than its token lives.
     ///
     /// etcd 3.4 and early versions of 3.5 (seen on 3.4.23 and 3.5.1) can lose locks that wait at
-    /// one member, and never answer them, when a token expires meanwhile: give a time-out there.
+    /// one member, and never answer them, when a token expires meanwhile. Give a time-out of a
+    /// second or two there, revoke the lease, and pause for a few seconds before the lock is asked
+    /// for with another lease. The server uses the expired token for as long as any lock waits at
+    /// that member.
     pub fn lock(&self, name: impl Into<Key>, lease: LeaseId) -> Call<Lock> {
         self.run(Lock::new(name, lease))
     }

@@ -34,6 +34,23 @@ impl Version {
             _ => self.is_at_least(3, 6),
         }
     }
+
+    /// Whether the lock service can lose locks that wait at one member when a token expires.
+    ///
+    /// All waiting locks of a member share one stream of watches inside the server, with the token
+    /// of the lock that opened it. Once that token has expired, a refused watch gets the number of
+    /// a watch that is in force, and neither lock is answered.
+    ///
+    /// Source: `crates/client/tests/it/lock_tokens.rs`, and logs of servers under `chaos leases`.
+    /// Seen on 3.4.23 and 3.5.1, and not on 3.5.35 and later. No release between was tried.
+    pub fn loses_waiting_locks(self) -> bool {
+        let fixed = Self {
+            major: 3,
+            minor: 5,
+            patch: 35,
+        };
+        self < fixed
+    }
 }
 
 impl fmt::Display for Version {
@@ -91,6 +108,17 @@ mod tests {
         for mended in ["3.4.25", "3.5.8", "3.5.35", "3.6.0", "3.7.3", "4.0.0"] {
             assert!(in_order(mended), "{mended}");
         }
+    }
+
+    /// The versions that were tried.
+    #[test]
+    fn old_servers_lose_waiting_locks() {
+        let loses = |text: &str| {
+            let version: Version = text.parse().unwrap();
+            version.loses_waiting_locks()
+        };
+        assert!(loses("3.4.23") && loses("3.5.1"));
+        assert!(!loses("3.5.35") && !loses("3.6.16") && !loses("3.7.3"));
     }
 
     #[test]

@@ -147,6 +147,8 @@ fn start(
     let stop = Arc::new(AtomicBool::new(false));
     let present = Present::default();
     let direct = stage.direct().map_err(io::Error::other)?;
+    // Takers then do as the documentation of `Client::lock` says.
+    let may_be_lost = stage.has_users() && stage.version().loses_waiting_locks();
     let mut company = Company {
         keepers: JoinSet::new(),
         takers: JoinSet::new(),
@@ -175,6 +177,7 @@ fn start(
                 let taker = Taker {
                     name: lock.into(),
                     client: client.clone(),
+                    may_be_lost,
                     clock,
                     random: fastrand::Rng::with_seed(seeds.u64(..)),
                     progress,

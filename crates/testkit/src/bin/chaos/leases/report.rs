@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use etcdex_testkit::Version;
 use etcdex_testkit::leases::{Fault, Grants, Promise, State, check_leases, check_locks};
 
 use super::Played;
@@ -20,12 +19,10 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     pub(super) fn of(played: &'a Played) -> Self {
         // A leader that was stopped, and goes on, revokes leases by its old clock: etcd's issue
-        // 15247. It is excused only where it is not mended.
-        let stops = if played.version.is_some_and(revokes_by_an_old_clock) {
-            &played.seen.stops[..]
-        } else {
-            &[]
-        };
+        // 15247. The fix of 3.4.31 and 3.5.13 (`ensureLeadership` in `etcdserver/server.go`, up to
+        // 3.7.3) asks who leads only if the last tick is older than three: the first tick after
+        // the stop is enough to skip the question.
+        let stops = &played.seen.stops[..];
         let periods = &played.seen.periods;
         let leases = &played.leases;
         let mut faults = check_leases(leases, &played.looks, &played.left, periods, stops);
@@ -47,17 +44,6 @@ impl<'a> Report<'a> {
 
     pub(super) fn is_kept(&self) -> bool {
         self.faults.iter().all(|fault| fault.of_server)
-    }
-}
-
-/// Whether etcd's issue 15247 is in this version.
-///
-/// Source: the changelog of 3.5.13 names the fix, which was ported to 3.4.31; 3.6.0 has it.
-fn revokes_by_an_old_clock(version: Version) -> bool {
-    match (version.major, version.minor) {
-        (3, 4) => version.patch < 31,
-        (3, 5) => version.patch < 13,
-        _ => !version.is_at_least(3, 6),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Takers of locks.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,6 +16,12 @@ use crate::clock::Clock;
 const TTL: Duration = Duration::from_secs(5);
 /// How long a taker waits for its lock before it gives up and begins again.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same on servers that can lose locks that wait. A lost lock at the front of the queue holds up
+/// the others for so long.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a taker pauses on such servers, in milliseconds, after it has given up. The server goes
+/// on with the expired token for as long as any lock waits at the member.
+const PAUSE: Range<u64> = 2_000..8_000;
 /// How often a holder asks its keeper whether it still holds.
 const ASK: Duration = Duration::from_millis(5);
 
@@ -36,6 +43,8 @@ pub(super) struct Told {
 pub(super) struct Taker {
     pub(super) name: Arc<str>,
     pub(super) client: Client,
+    /// The servers can lose locks that wait.
+    pub(super) may_be_lost: bool,
     pub(super) clock: Clock,
     pub(super) random: fastrand::Rng,
     pub(super) progress: Progress,
@@ -65,7 +74,8 @@ impl Taker {
         while !self.stop.load(Relaxed) {
             if let Err(failure) = self.turn(&mut told).await {
                 told.failures.push(failure);
-                sleep(Duration::from_millis(self.random.u64(50..200))).await;
+                let pause = if self.may_be_lost { PAUSE } else { 50..200 };
+                sleep(Duration::from_millis(self.random.u64(pause))).await;
             }
         }
         told
@@ -77,7 +87,12 @@ impl Taker {
         let lease = lease.map_err(|error| describe("grant", &error))?;
         let keeper = self.client.keep(lease.id);
         let lock = self.client.lock(&*self.name, lease.id);
-        let outcome = match timeout(PATIENCE, lock).await {
+        let patience = if self.may_be_lost {
+            SHORT_PATIENCE
+        } else {
+            PATIENCE
+        };
+        let outcome = match timeout(patience, lock).await {
             Ok(Ok(reply)) => {
                 let grant = self.hold(&keeper, reply.key.clone()).await;
                 told.grants.push(grant);
