@@ -56,6 +56,10 @@ pub(crate) struct Wire {
 struct Stretch {
     link: u64,
     recording: Recording,
+    /// How many requests for progress the stream had had before this watch was asked for.
+    requests_before: u64,
+    /// The revision of the answer to its creation.
+    created_at: i64,
     /// Up to where all has come by each message that says so.
     grounds: Vec<(i64, Delivery)>,
 }
@@ -67,6 +71,9 @@ struct Stream {
     asked: VecDeque<usize>,
     /// Where each is recorded, and what has come of a revision that is not whole.
     watches: HashMap<i64, (usize, Vec<Event>)>,
+    /// How many requests for progress there were, and how many answers to them.
+    requests: u64,
+    answers: u64,
     /// Those that the client has cancelled before it was told that they are in force.
     cancelled: HashSet<i64>,
 }
@@ -89,6 +96,18 @@ impl Link {
             self.last = Some(at);
             self.pending.pop_front();
         }
+    }
+}
+
+impl Stretch {
+    /// Whether an answer to a request for progress speaks for this watch.
+    ///
+    /// Each request has at most one answer, and answers come in order. So answer number n is to
+    /// request n or a later one. An answer from before the watch was created may come behind the
+    /// answer to its creation, as the two take different ways inside the server. A later revision
+    /// than that of the creation shows that it does not.
+    fn is_answered(&self, answers: u64, revision: i64) -> bool {
+        answers > self.requests_before || revision > self.created_at
     }
 }
 
@@ -182,12 +201,14 @@ impl Wire {
                     query: query(&create),
                     messages: vec![Message { at, body }],
                 };
+                let stream = self.streams.entry(place).or_default();
                 self.stretches.push(Stretch {
                     link: place.0,
                     recording,
+                    requests_before: stream.requests,
+                    created_at: i64::MAX,
                     grounds: Vec::new(),
                 });
-                let stream = self.streams.entry(place).or_default();
                 stream.asked.push_back(number);
             }
             // From here on nothing is promised: what was on its way may come, and etcd leaves
@@ -205,6 +226,7 @@ impl Wire {
             }
             Some(RequestUnion::ProgressRequest(_)) => {
                 let stream = self.streams.entry(place).or_default();
+                stream.requests += 1;
                 for (number, _) in stream.watches.values() {
                     let body = Body::Requested;
                     let messages = &mut self.stretches[*number].recording.messages;
@@ -249,9 +271,10 @@ impl Wire {
             if response.created || response.canceled {
                 return Some(());
             }
-            let binding = self.binding;
+            stream.answers += 1;
             for (number, _) in stream.watches.values() {
                 let stretch = &mut self.stretches[*number];
+                let binding = self.binding && stretch.is_answered(stream.answers, header);
                 let revision = header;
                 let body = Body::Answered { revision, binding };
                 stretch.recording.messages.push(Message { at, body });
@@ -321,12 +344,13 @@ impl Wire {
             stream.watches.insert(response.watch_id, place);
         }
         let name = self.name_of(place, response.watch_id);
+        let header = response.header.map_or(0, |header| header.revision);
+        self.stretches[number].created_at = header;
         let recording = &mut self.stretches[number].recording;
         recording.name = name;
         if recording.query.start_revision == 0 {
             // From now on: what the store was at when it was asked, or later.
-            recording.query.start_revision =
-                response.header.map_or(0, |header| header.revision) + 1;
+            recording.query.start_revision = header + 1;
         }
         let revision = recording.query.start_revision;
         let bodies = [

@@ -1,4 +1,6 @@
-use etcdex_proto::etcdserverpb::{ResponseHeader, WatchCancelRequest, WatchCreateRequest};
+use etcdex_proto::etcdserverpb::{
+    ResponseHeader, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest,
+};
 use etcdex_proto::mvccpb;
 
 use super::*;
@@ -37,6 +39,13 @@ impl Line {
     fn cancel(&mut self, watch_id: i64) {
         let request = WatchRequest {
             request_union: Some(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })),
+        };
+        self.hear(Direction::ToServer, Some(request.encode_to_vec()));
+    }
+
+    fn request_progress(&mut self) {
+        let request = WatchRequest {
+            request_union: Some(RequestUnion::ProgressRequest(WatchProgressRequest {})),
         };
         self.hear(Direction::ToServer, Some(request.encode_to_vec()));
     }
@@ -139,6 +148,35 @@ fn progress_of_a_stream_is_of_all_its_watches_and_a_refusal_of_none() {
     assert_eq!(line.bodies(1), [&asked(3)], "refused");
     assert_eq!(line.bodies(2), [&asked(4), &in_force(4), &answered]);
     assert_eq!(line.0.refusals.len(), 1);
+}
+
+/// The answer to a request from before a watch says nothing about the watch.
+#[test]
+fn an_answer_binds_the_watches_that_were_there_when_it_was_asked_for() {
+    let mut line = Line::new();
+    line.0.binding = true;
+    line.ask(1, 2);
+    line.answer(9, created(1));
+    line.request_progress();
+    line.ask(2, 2);
+    line.answer(9, created(2));
+    line.answer(9, of(-1));
+    line.request_progress();
+    line.answer(9, of(-1));
+    line.ask(3, 2);
+    line.answer(9, created(3));
+    line.answer(10, of(-1));
+    let answers = |number| {
+        let bodies = line.bodies(number).into_iter();
+        let answers = bodies.filter_map(|body| match body {
+            Body::Answered { binding, .. } => Some(*binding),
+            _ => None,
+        });
+        answers.collect::<Vec<_>>()
+    };
+    assert_eq!(answers(0), [true, true, true]);
+    assert_eq!(answers(1), [false, true, true]);
+    assert_eq!(answers(2), [true], "a later revision than at its creation");
 }
 
 #[test]
