@@ -2,7 +2,7 @@
 //!
 //! * `load.rs` writes, `chronicle.rs` keeps the history of the store: the truth;
 //! * `plan.rs` says which watches there are, `audience.rs` reads them, `notes.rs` records what
-//!   they told;
+//!   they told; `quiet.rs` reads one watch more, in the end, when nothing is written;
 //! * `wire.rs` records what servers sent; `keys.rs` serves both recordings;
 //! * `compactions.rs` compacts the history;
 //! * `verdict.rs` compares, `report.rs` prints.
@@ -16,6 +16,7 @@ mod lists;
 mod load;
 mod notes;
 mod plan;
+mod quiet;
 mod report;
 mod verdict;
 mod wire;
@@ -158,7 +159,9 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let history = Arc::new(written.history);
     finale.send_replace(Some(Arc::clone(&history)));
     let tally = Arc::clone(&house.tally);
-    let recorded = close(house).await?;
+    let mut recorded = close(house).await?;
+    let quiet = quiet::ask(&stage, clock, history.revision()).await?;
+    recorded.owners.push(quiet);
 
     if incidents.is_empty() || tally.events.load(Relaxed) == 0 {
         let what = "there was no fault, or no event: this run says nothing";

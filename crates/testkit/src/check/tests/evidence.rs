@@ -267,6 +267,8 @@ fn a_watched_list_is_a_copy_and_tells_each_difference_once() {
         events: vec![late],
     });
     assert_eq!(judge(ended(longer)), [""; 0]);
+    // The list was read only after that.
+    assert_eq!(judge(ended(vec![synced(10)])), [""; 0]);
     let one = |bodies: Vec<Body>, part: &str| {
         let told = judge(bodies);
         assert!(told.len() == 1 && told[0].contains(part), "{told:?}");
@@ -279,6 +281,7 @@ fn a_watched_list_is_a_copy_and_tells_each_difference_once() {
     one(ended(without(3)), "comes next");
     one(ended(without(6)), "never came");
     one(ended(without(0)), "not what the store was");
+    one(ended(vec![synced(9)]), "not what the store was");
     let mut twice = whole();
     twice.push(batch("a", 9));
     one(ended(twice), "nothing is left");

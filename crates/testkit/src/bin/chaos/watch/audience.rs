@@ -131,10 +131,9 @@ impl Audience {
                 batch = next(&mut stream, pace) => match batch {
                     Ok(batch) => notes.batch(0, &batch),
                     Err(end) => {
+                        // At the end of a run, too: a stream that has ended answers nothing.
                         notes.ended(0, end);
-                        if deadline.is_none() {
-                            stream = self.open(&plan.anew(), &mut notes).await;
-                        }
+                        stream = self.open(&plan.anew(), &mut notes).await;
                     }
                 },
                 changed = finale.changed(), if deadline.is_none() => {

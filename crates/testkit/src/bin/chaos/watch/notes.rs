@@ -199,6 +199,8 @@ impl Notes {
         if let Some(place) = self.present.remove(&number) {
             self.accounts[place].ended = true;
         }
+        // The next one begins behind the end of the history, and has nowhere to come.
+        self.aims.remove(&number);
     }
 
     /// A watch could not be had. That it took too long under faults is no wonder; anything

@@ -1,0 +1,57 @@
+//! A watch that begins when nothing is written any more.
+
+use std::io;
+use std::time::Duration;
+
+use etcdex::{Watch, WatchMessage};
+use etcdex_testkit::history::{Body, End, Message, Query, Recording};
+use tokio::time::{Instant, interval, sleep_until};
+
+use crate::clock::Clock;
+use crate::stage::Stage;
+
+/// How long it may take: a little longer than the judge allows.
+const ANSWER: Duration = Duration::from_secs(32);
+
+/// Asks a new client with one new watch for progress, until it is told or the time is over. The
+/// store is at `revision` and stays there.
+pub(super) async fn ask(stage: &Stage, clock: Clock, revision: i64) -> io::Result<Recording> {
+    let mut recording = Recording {
+        name: "quiet/*".to_owned(),
+        query: Query::key("", 0),
+        messages: Vec::new(),
+    };
+    let mut push = |body| {
+        let at = clock.now();
+        recording.messages.push(Message { at, body });
+    };
+    let way = stage.way("quiet", true).await?;
+    let client = stage.client(&way).map_err(io::Error::other)?;
+    let mut watcher = client.watcher();
+    let watch = watcher.add(Watch::new("idle-six/").prefix());
+    watch.await.map_err(io::Error::other)?;
+    let deadline = Instant::now() + ANSWER;
+    let mut again = interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = again.tick() => {
+                push(Body::Requested);
+                watcher.request_progress();
+            }
+            message = watcher.next() => match message {
+                Some(WatchMessage::Progress { revision, .. }) => {
+                    push(Body::Progress { revision });
+                    break;
+                }
+                Some(WatchMessage::Created { .. }) => {}
+                // No fault is left, but a client may still give a connection up and go on.
+                Some(WatchMessage::Disconnected { .. }) => push(Body::Disconnected),
+                Some(WatchMessage::Resumed { .. }) => push(Body::Resumed),
+                other => push(Body::Ended(End::Other(format!("{other:?} came of nothing")))),
+            },
+            () = sleep_until(deadline) => break,
+        }
+    }
+    push(Body::Drained { revision });
+    Ok(recording)
+}
