@@ -195,7 +195,8 @@ impl Proxy {
 
     /// Tells clients on new links that the server takes no more than so many streams at a time
     /// (`SETTINGS_MAX_CONCURRENT_STREAMS`), in a frame of SETTINGS before the server's own.
-    /// Links keep the limit that they began with.
+    /// Links keep the limit that they began with. A server whose own SETTINGS have a limit (etcd
+    /// 3.4.23 and 3.5.1) replaces it at once.
     ///
     /// For links of HTTP/2 in plain text only.
     pub fn limit_streams(&self, streams: u32) {

@@ -249,6 +249,10 @@ async fn a_tap_hears_an_etcd_and_its_go_client() {
 #[tokio::test]
 async fn a_stream_limit_holds_for_new_links_to_etcd() {
     for binary in Binaries::for_tests().all() {
+        if binary.version() < "3.5.35".parse().unwrap() {
+            // Its own SETTINGS, which follow, have a limit (seen on 3.4.23 and 3.5.1).
+            continue;
+        }
         let etcd = Etcd::start(binary).await.unwrap();
         let proxy = Proxy::start(etcd.client_address()).await.unwrap();
         proxy.limit_streams(3);
