@@ -116,6 +116,13 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     played.seen = served.take();
     played.incidents = incidents;
     played.waiting = waiting;
+    if may_lose_locks(&stage) {
+        // The lock service of such a server may still be busy with what it has lost.
+        for member in stage.members() {
+            member.kill();
+            member.launch()?;
+        }
+    }
     played.history = store::read(&client).await?;
     if played.incidents.is_empty() || played.looks.is_empty() || played.grants.is_empty() {
         let what = "there was no fault, or no lock was taken: this run says nothing";
@@ -137,6 +144,11 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     Ok(report.is_kept())
 }
 
+/// Whether a token that expires can make the servers lose locks.
+fn may_lose_locks(stage: &Stage) -> bool {
+    stage.has_users() && stage.version().loses_waiting_locks()
+}
+
 fn start(
     stage: &Stage,
     ways: &[crate::stage::Way],
@@ -148,7 +160,7 @@ fn start(
     let present = Present::default();
     let direct = stage.direct().map_err(io::Error::other)?;
     // Takers then do as the documentation of `Client::lock` says.
-    let may_be_lost = stage.has_users() && stage.version().loses_waiting_locks();
+    let may_be_lost = may_lose_locks(stage);
     let mut company = Company {
         keepers: JoinSet::new(),
         takers: JoinSet::new(),

@@ -249,7 +249,8 @@ impl Scenes {
             Act::Restart => {
                 for member in members {
                     member.terminate().await?;
-                    member.restart().await?;
+                    member.launch()?;
+                    ready(member).await?;
                 }
             }
         }
