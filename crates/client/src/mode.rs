@@ -5,13 +5,13 @@
 /// # When a client leaves an endpoint
 /// In every mode, calls go to endpoints that are connected and serve:
 /// - A connection that is lost, or has not answered a ping for 2 s, is left at once.
-/// - A member that answers pings but no calls, such as one that has lost its peers, is left about 2 s
+/// - A member that answers pings but no calls, such as one that has lost its peers, is left about 1.6 s
 ///   after the first call without an answer. The client probes it with a small read without a token.
 /// - A member that refuses calls because it has no leader, is a learner or stops is left at once.
 ///
 /// A call that a server has certainly not applied is sent again to another endpoint, and a read
 /// always is. A write without an answer is not sent again. It ends with
-/// [`Outcome::Unknown`](crate::Outcome::Unknown): at its time-out, or some 4 s after it was sent if
+/// [`Outcome::Unknown`](crate::Outcome::Unknown): at its time-out, or some 3 s after it was sent if
 /// another endpoint serves by then. Watches, kept leases and waiting locks leave after the same time;
 /// watches and leases go on elsewhere.
 ///

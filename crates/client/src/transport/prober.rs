@@ -20,17 +20,24 @@ use super::unary::Exchange;
 use super::watcher::{Others, Overseer};
 use crate::method::Method;
 
-/// What is under way leaves an endpoint that has not served for this long: writes end, and streams
-/// and waiting calls go elsewhere. With the time until that is found out, it is less than a call may
-/// take by default.
-const LEAVE: Duration = Duration::from_secs(2);
+/// Calls, streams and waiting calls under way leave an endpoint that has not served for this long:
+/// writes end, the others go elsewhere. With the time until that is found out, it is about half of
+/// what a call may take by default.
+const LEAVE: Duration = Duration::from_secs(1);
 
-/// It leaves only when another endpoint has served for this long. After an election, the members
+/// They leave only when another endpoint has served for this long. After an election, the members
 /// answer their waiting reads one after the other: etcd asks its quorum again every 500 ms.
-const OTHER: Duration = Duration::from_secs(1);
+const OTHER: Duration = Duration::from_millis(750);
 
-/// Whether another endpoint serves is asked and looked at so often.
+/// Period of the looks for another endpoint that serves.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// The same while an endpoint has just been found not to serve: the next one is being connected to
+/// and asked.
+const SOON: Duration = Duration::from_millis(50);
+
+/// How long [`SOON`] holds.
+const HURRY: Duration = Duration::from_secs(2);
 
 /// The largest answer that is taken.
 const LIMIT: usize = 64 << 10;
@@ -131,9 +138,11 @@ impl Prober {
         });
         // It is less when a connection was lost with its count.
         since.served_elsewhere = since.served_elsewhere.min(present);
+        let hurries = moment < since.then + HURRY;
+        let look = moment + if hurries { SOON } else { LOOK };
         if alone {
             since.other = None;
-            return Some(moment + LOOK);
+            return Some(look);
         }
         if present > since.served_elsewhere {
             let other = *since.other.get_or_insert(moment);
@@ -145,7 +154,7 @@ impl Prober {
             return None;
         }
         overseer.ask_elsewhere();
-        Some(moment + LOOK)
+        Some(look)
     }
 
     fn send(&mut self, moment: Instant, alone: bool) {

@@ -114,6 +114,13 @@ pub(crate) struct Begun {
     served: u64,
 }
 
+impl Begun {
+    /// Whether the member answers the request without asking its quorum.
+    pub(crate) fn is_local(self) -> bool {
+        self.local
+    }
+}
+
 impl Link {
     /// Marks the begin of an attempt. `local` says that the member answers the request without
     /// asking its quorum.

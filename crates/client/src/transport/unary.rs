@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -18,6 +19,11 @@ use super::stream::Incoming;
 use crate::error::Code;
 use crate::method::Method;
 
+/// Period of the looks whether any reply has come over the connection while a call waits: the
+/// endpoint is asked again after one in which none has. An answered probe is a reply, so a slow call
+/// alone on its connection costs a probe every other period.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A unary call that was handed to a connection.
 ///
 /// Dropping it resets the stream, which harms no other.
@@ -29,6 +35,8 @@ pub(crate) struct Exchange {
     /// What had been written before the request was handed over.
     mark: u64,
     begun: Begun,
+    /// When a further silence has the endpoint asked again, and since when replies outweigh it.
+    doubted: Option<(Instant, Begun)>,
     occupancy: Occupancy,
 }
 
@@ -94,6 +102,7 @@ impl Exchange {
             shape,
             mark,
             begun,
+            doubted: None,
             occupancy,
         })
     }
@@ -107,10 +116,17 @@ impl Exchange {
         !matches!(self.stage, Stage::Head(_))
     }
 
-    /// The answer takes long: the connection is pinged, and the endpoint is asked whether it serves.
-    pub(crate) fn doubt(&self) {
+    /// The answer takes long: the connection is pinged, and the endpoint is asked whether it
+    /// serves, at most once in a [`PATIENCE`]. A reply to another call outweighs the silence until then
+    /// only: the member can have stopped to serve after that.
+    pub(crate) fn doubt(&mut self, moment: Instant) {
         self.link().pulse.doubt();
-        self.link().report(self.begun, End::NoAnswer);
+        let (due, begun) = self.doubted.unwrap_or((moment, self.begun));
+        if due <= moment {
+            self.link().report(begun, End::NoAnswer);
+            let begun = self.link().begun(begun.is_local());
+            self.doubted = Some((moment + PATIENCE, begun));
+        }
     }
 
     /// Makes the rest of the messages readable, once the first one was returned by

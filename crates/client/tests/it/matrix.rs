@@ -14,7 +14,7 @@ mod traffic;
 use std::time::Duration;
 
 use etcdex::Mode;
-use etcdex_testkit::{Binary, Cluster};
+use etcdex_testkit::{Binary, Etcd};
 
 use self::fault::{Fault, Role};
 use self::traffic::{Gaps, Traffic};
@@ -23,12 +23,14 @@ use crate::stage;
 /// No caller waits longer for a good answer, whatever happens: what a call may take by default.
 const BOUND: Duration = Duration::from_secs(5);
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 8] = [
     Fault::Kill(Role::Leader),
     Fault::Kill(Role::Follower),
     Fault::Stop(Role::Leader),
     Fault::Stop(Role::Follower),
     Fault::Cut,
+    Fault::Hang(Role::Leader),
+    Fault::Hang(Role::Follower),
     Fault::RollingRestart,
 ];
 
@@ -57,7 +59,8 @@ fn chosen() -> Vec<Binary> {
 }
 
 async fn go_through_all(binary: &Binary) {
-    let cluster = Cluster::start(binary, 3).await.unwrap();
+    let builder = Etcd::builder().binary(binary).peer_proxies();
+    let cluster = builder.start_cluster(3).await.unwrap();
     let mut all = Vec::new();
     for mode in [Mode::PickFirst, Mode::Random, Mode::ConnectAll] {
         all.push(Traffic::start(&cluster, mode).await);

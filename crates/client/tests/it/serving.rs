@@ -1,15 +1,119 @@
 //! A member that is cut off from its peers: it answers pings, and no call that needs its quorum.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use etcdex::{Client, ErrorKind};
+use etcdex::{Client, ErrorKind, Mode};
 use etcdex_testkit::{Binary, Cluster, Etcd};
+use tokio::task::JoinSet;
 
-use crate::stage::each_binary;
+use crate::stage::{self, each_binary, eventually};
+
+/// What a call may take by default.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the load runs: three calls that have timed out, one after the other.
+const LOAD: Duration = Duration::from_secs(15);
+
+/// A call: when it was made and when it has ended, since the begin of the load.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    made: Duration,
+    ended: Duration,
+    good: bool,
+}
 
 async fn cluster(binary: &Binary) -> Cluster {
     let builder = Etcd::builder().binary(binary).peer_proxies();
     builder.start_cluster(3).await.unwrap()
+}
+
+/// A client whose choice begins with the first member.
+async fn begins_with_first(cluster: &Cluster, mode: Mode) -> Client {
+    let endpoints = cluster.endpoints();
+    let builder = Client::builder().endpoint(&endpoints[0]).mode(mode);
+    let client = builder.timeout(TIMEOUT).connect().await.unwrap();
+    for endpoint in &endpoints[1..] {
+        assert!(client.add_endpoint(endpoint).unwrap());
+    }
+    client
+}
+
+/// Four tasks that make a call every 20 ms.
+async fn load(client: &Client, reads: bool) -> Vec<Call> {
+    let mut tasks = JoinSet::new();
+    let begun = Instant::now();
+    for task in 0..4 {
+        let (client, key) = (client.clone(), format!("hush/{task}"));
+        tasks.spawn(async move {
+            let mut calls = Vec::new();
+            while begun.elapsed() < LOAD {
+                let made = begun.elapsed();
+                let good = if reads {
+                    client.get(&key).await.map(drop)
+                } else {
+                    client.put(&key, "v").await.map(drop)
+                };
+                let ended = begun.elapsed();
+                let good = good.is_ok();
+                calls.push(Call { made, ended, good });
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            calls
+        });
+    }
+    tasks.join_all().await.concat()
+}
+
+fn assert_is_left(what: &str, mut calls: Vec<Call>) {
+    calls.sort_by_key(|call| call.ended);
+    let failed = calls.iter().find(|call| !call.good);
+    if let Some(failed) = failed {
+        let after: Vec<&Call> = calls.iter().filter(|c| c.made >= failed.ended).collect();
+        let good = after.iter().filter(|call| call.good).count();
+        assert!(
+            good * 100 >= after.len() * 95,
+            "{what}: {good} of {}",
+            after.len()
+        );
+    }
+    let good = calls.iter().filter(|call| call.good);
+    let mut before = Duration::ZERO;
+    let gaps = good.map(|call| call.ended - std::mem::replace(&mut before, call.ended));
+    let gap = gaps.max().unwrap_or(LOAD);
+    let bad = calls.iter().filter(|call| !call.good).count();
+    println!(
+        "{what}: {bad} of {} failed, longest gap {gap:?}",
+        calls.len()
+    );
+    assert!(gap < TIMEOUT, "{what}: {gap:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_without_its_peers_is_left_and_found_again() {
+    let Some(binary) = stage::newest() else {
+        return;
+    };
+    let cluster = cluster(binary).await;
+    for mode in [Mode::PickFirst, Mode::Random, Mode::ConnectAll] {
+        for reads in [false, true] {
+            cluster.isolate(0).await.unwrap();
+            // Another member leads when this returns.
+            cluster.leader().await.unwrap();
+            let client = begins_with_first(&cluster, mode).await;
+            let calls = load(&client, reads).await;
+            let what = if reads { "get" } else { "put" };
+            assert_is_left(&format!("{mode:?}, {what}"), calls);
+            cluster.heal(0).unwrap();
+            cluster.members()[0].ready().await.unwrap();
+            if mode != Mode::PickFirst {
+                eventually("it is known to serve again", || async {
+                    let state = client.status().endpoints[0].state.clone();
+                    matches!(state, etcdex::EndpointState::Ready)
+                })
+                .await;
+            }
+        }
+    }
 }
 
 /// The question of a probe: etcd asks its quorum before it refuses it for want of a user.

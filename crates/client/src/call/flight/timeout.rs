@@ -18,7 +18,7 @@ impl Flight {
         if this.clock.is_over(moment) {
             if let Stage::Sent(sent) = this.stage {
                 // Calls with less time than a doubt takes must find a dead connection, too.
-                sent.exchange.doubt();
+                sent.exchange.doubt(moment);
             }
             return Some(self.too_late());
         }
@@ -28,15 +28,15 @@ impl Flight {
                 self.enter(want, moment, request).err()
             }
             Stage::Sent(sent) => {
-                let link = sent.exchange.link();
                 let over = sent.until.is_some_and(|until| until <= moment);
                 sent.is_slow |= sent.doubt.is_some_and(|doubt| doubt <= moment);
                 if over || sent.doubt.is_some_and(|doubt| doubt <= moment) {
-                    sent.exchange.doubt();
+                    sent.exchange.doubt(moment);
                     // A call that waits for others is told when it waits in vain: it need not look.
                     let looks = sent.want.lane != Lane::Wait;
                     sent.doubt = looks.then(|| moment + LOOK);
                 }
+                let link = sent.exchange.link();
                 let waits = request.is_repeatable()
                     && !sent.exchange.is_answering()
                     && *this.retries < this.scope.core.options.retries;

@@ -26,6 +26,9 @@ pub(super) enum Fault {
     Stop(Role),
     /// Nothing gets through between the clients and it any more, either way; it stays a member.
     Cut,
+    /// It is cut off from its peers, and clients still reach it: it answers pings, and no call that
+    /// needs its quorum.
+    Hang(Role),
     /// `SIGTERM` and a start, of each member after the other.
     RollingRestart,
 }
@@ -35,8 +38,12 @@ impl Fault {
     pub(super) async fn prepare(self, cluster: &Cluster, sticky: &Traffic) -> usize {
         let target = sticky.used().await;
         match self {
-            Self::Kill(Role::Leader) | Self::Stop(Role::Leader) => lead(cluster, target).await,
-            Self::Kill(Role::Follower) | Self::Stop(Role::Follower) => {
+            Self::Kill(Role::Leader) | Self::Stop(Role::Leader) | Self::Hang(Role::Leader) => {
+                lead(cluster, target).await;
+            }
+            Self::Kill(Role::Follower)
+            | Self::Stop(Role::Follower)
+            | Self::Hang(Role::Follower) => {
                 if is_leader(&cluster.members()[target]).await {
                     lead(cluster, (target + 1) % cluster.members().len()).await;
                 }
@@ -75,6 +82,12 @@ impl Fault {
                 for client in clients {
                     client.proxies[target].heal();
                 }
+            }
+            Self::Hang(_) => {
+                cluster.isolate(target).await.unwrap();
+                outage(clients).await;
+                cluster.heal(target).unwrap();
+                member.ready().await.unwrap();
             }
             Self::RollingRestart => {
                 for member in cluster.members() {
@@ -132,6 +145,8 @@ impl fmt::Display for Fault {
             Self::Stop(Role::Leader) => "SIGSTOP of the leader",
             Self::Stop(Role::Follower) => "SIGSTOP of a follower",
             Self::Cut => "cut off",
+            Self::Hang(Role::Leader) => "leader without its peers",
+            Self::Hang(Role::Follower) => "follower without its peers",
             Self::RollingRestart => "rolling restart",
         })
     }
