@@ -18,7 +18,7 @@ use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
 use crate::lease::Hub;
 use crate::maintenance::Maintenance;
-use crate::transport::Origin;
+use crate::transport::{Member, Origin};
 use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
 
@@ -127,7 +127,7 @@ impl Client {
                 format!("{endpoint} is none of the client's endpoints"),
             ));
         };
-        Ok(self.with(|scope| scope.member = Some(place)))
+        Ok(self.with(|scope| scope.member = Some(Member::at(place))))
     }
 
     /// A handle whose calls go only to members that see a leader (`true`), or to any (`false`).

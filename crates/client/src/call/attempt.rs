@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::authentication::is_about_token;
 use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
-use crate::transport::{Avoided, Exchange, Failure, LeaderLoss, Want};
+use crate::transport::{Avoided, Exchange, Failure, LeaderLoss, Member, Want};
 
 /// An answer that takes longer than this has the connection pinged and the endpoint asked.
 pub(super) const DOUBT: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl Sent {
     }
 
     /// Where to go after it has failed: not over the same link.
-    pub(super) fn want_after(&self, member: Option<usize>) -> Want {
+    pub(super) fn want_after(&self, member: Option<Member>) -> Want {
         let link = self.exchange.link();
         Want {
             lane: self.want.lane,

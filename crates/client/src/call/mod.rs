@@ -30,7 +30,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::method::Method;
-use crate::transport::{Failure, Pass, Transport};
+use crate::transport::{Failure, Member, Pass, Transport};
 
 /// What all handles of a client share.
 // Public for the hidden methods of `Request`.
@@ -74,7 +74,7 @@ pub(crate) struct Scope {
     pub(crate) core: Arc<Core>,
     pub(crate) timeout: Timeout,
     pub(crate) namespace: Option<Namespace>,
-    pub(crate) member: Option<usize>,
+    pub(crate) member: Option<Member>,
     pub(crate) require_leader: Option<bool>,
     /// A call that brings no token: the login itself.
     pub(crate) anonymous: bool,

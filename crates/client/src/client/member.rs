@@ -8,7 +8,7 @@ use crate::cluster::MembersResponse;
 use crate::discovery::usable;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
-use crate::transport::Origin;
+use crate::transport::{Member, Origin};
 
 /// The members when they were last asked for.
 #[derive(Debug, Default)]
@@ -53,7 +53,11 @@ impl Client {
     /// The client remembers where members are, and asks again for one that it does not know. It is
     /// not added to the client's [`endpoints`](Self::endpoints). A server there that belongs to
     /// another cluster gets no call and no token; calls then fail with
-    /// [`ErrorKind::ClusterMismatch`].
+    /// [`ErrorKind::ClusterMismatch`]. Members can swap their URLs: each connection is asked for its
+    /// member before it is used. When it leads to another one, calls fail with
+    /// [`ErrorKind::MemberNotFound`] and [`Outcome::NotSent`](crate::Outcome::NotSent), and the next
+    /// `member_with_id` asks where the member is now. From etcd 3.6 on, a learner of a cluster with
+    /// users does not tell its ID; it is taken at the word of the member list.
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -76,24 +80,40 @@ impl Client {
     /// Dropping the future changes nothing.
     pub async fn member_with_id(&self, id: u64) -> Result<Self, Error> {
         let known = self.roster.of(id).filter(|(_, urls)| !urls.is_empty());
-        let (cluster, urls) = match known {
-            Some(known) => known,
-            None => {
-                self.roster.note(self.list_members().await?);
-                self.roster.of(id).ok_or_else(|| unknown(id))?
-            }
+        if let Some((cluster, urls)) = known
+            && let Some(member) = self.attach(id, cluster, &urls)?
+        {
+            return Ok(self.with(|scope| scope.member = Some(member)));
+        }
+        self.roster.note(self.list_members().await?);
+        let (cluster, urls) = self.roster.of(id).ok_or_else(|| unknown(id))?;
+        // What was found before the members were asked for says nothing of what they say now.
+        let member = match self.attach(id, cluster, &urls)? {
+            None => self.attach(id, cluster, &urls)?,
+            found => found,
         };
+        let member = member.ok_or_else(|| moving(id))?;
+        Ok(self.with(|scope| scope.member = Some(member)))
+    }
+
+    /// Gives the member a place where it says that clients find it. `None` if another member was
+    /// found there.
+    fn attach(&self, id: u64, cluster: u64, urls: &[String]) -> Result<Option<Member>, Error> {
         let in_use = self.endpoints();
         let secure = in_use.iter().any(Endpoint::is_secure);
-        let usable = usable(&urls, secure);
+        let usable = usable(urls, secure);
         let known = usable.iter().find(|one| in_use.contains(one));
         let Some(endpoint) = known.or(usable.first()) else {
-            return Err(unusable(id, &urls));
+            return Err(unusable(id, urls));
         };
         let transport = &self.scope.core.transport;
-        let place = transport.attach(endpoint, Origin::Cluster(cluster))?;
-        Ok(self.with(|scope| scope.member = Some(place)))
+        transport.attach_member(endpoint, Origin::Cluster(cluster), id)
     }
+}
+
+fn moving(id: u64) -> Error {
+    let message = format!("another member was found where member {id:x} says that clients find it");
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 fn unknown(id: u64) -> Error {

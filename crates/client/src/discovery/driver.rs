@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
-use crate::transport::{Health, Origin, Want};
+use crate::transport::{Health, Member, Origin, Want};
 
 /// After the given endpoints had to be taken back, the members are asked for so soon.
 const SOON: Duration = Duration::from_secs(1);
@@ -183,7 +183,7 @@ async fn sync(core: Arc<Core>, rule: &mut Sync) -> Result<(), Error> {
 async fn connects(core: Arc<Core>, endpoint: Endpoint, origin: Origin) -> Option<Endpoint> {
     let want = Want {
         lane: Lane::Unary,
-        member: Some(core.transport.attach(&endpoint, origin).ok()?),
+        member: Some(Member::at(core.transport.attach(&endpoint, origin).ok()?)),
         avoided: None,
         parting: false,
     };

@@ -24,6 +24,8 @@ struct Script {
     lists: Arc<AtomicUsize>,
     /// URLs at which another cluster listens by now.
     moved: Arc<Mutex<Vec<&'static str>>>,
+    /// The ID of the member at each URL.
+    ids: Arc<Mutex<Vec<(&'static str, u64)>>>,
     /// URLs that do not tell their cluster without a token.
     silent: Arc<Mutex<Vec<&'static str>>>,
     /// Everything else that was asked, by the number of the peer.
@@ -85,8 +87,11 @@ impl Script {
 
     fn answer(&self, url: &'static str, cluster_id: u64, asked: Asked) {
         let has = |urls: &Mutex<Vec<&str>>| urls.lock().expect("no panic").contains(&url);
+        let ids = self.ids.lock().expect("no panic").clone();
+        let id = ids.iter().find(|(known, _)| *known == url);
         let header = pb::ResponseHeader {
             cluster_id: cluster_id + u64::from(has(&self.moved)),
+            member_id: id.map_or(0, |(_, id)| *id),
             ..pb::ResponseHeader::default()
         };
         if asked.path == STATUS {
@@ -349,4 +354,69 @@ async fn an_address_that_tells_no_cluster_is_used_at_the_users_word_only() {
     client.add_endpoint("http://b:1").expect("a URL");
     let b = client.member("http://b:1").expect("an endpoint");
     b.get("k").await.expect("an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_of_a_member_by_its_id_never_reaches_another_member() {
+    let script = Script::default();
+    let urls = ["http://a:1", "http://b:1"];
+    let peers = script.peers(&urls, &[]);
+    let identify = |ids: [u64; 2]| {
+        let ids = urls.into_iter().zip(ids).collect();
+        *script.ids.lock().expect("no panic") = ids;
+    };
+    identify([1, 2]);
+    script.advertise(&urls);
+    let builder = Client::builder().endpoints(urls).connector(peers.clone());
+    let client = builder.connect().await.expect("it connects");
+    let handles = [
+        client.member_with_id(1).await.expect("a member"),
+        client.member_with_id(2).await.expect("a member"),
+    ];
+    for handle in &handles {
+        handle.put("k", "v").await.expect("an answer");
+    }
+    assert_eq!(script.asked(), urls);
+
+    // The members swap their URLs.
+    script.down.lock().expect("no panic").extend(urls);
+    sleep(Duration::from_secs(1)).await;
+    identify([2, 1]);
+    script.advertise(&["http://b:1", "http://a:1"]);
+    script.down.lock().expect("no panic").clear();
+    for (handle, id) in handles.iter().zip([1, 2]) {
+        let error = handle.put("k", "v").await.expect_err("another member");
+        assert_eq!(error.kind(), ErrorKind::MemberNotFound, "{error}");
+        assert_eq!(error.outcome(), crate::Outcome::NotSent, "{error}");
+        assert!(script.asked().is_empty(), "member {id}: {error}");
+    }
+    // Calls that want no member in particular go on.
+    client.put("k", "v").await.expect("an answer");
+    script.asked();
+    for (id, url) in [(1, urls[1]), (2, urls[0])] {
+        let member = client.member_with_id(id).await.expect("a member");
+        member.put("k", "v").await.expect("an answer");
+        assert_eq!(script.asked(), [url], "member {id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_from_before_the_handle_is_asked_for_its_member_too() {
+    let script = Script::default();
+    let urls = ["http://a:1", "http://b:1"];
+    let peers = script.peers(&urls, &[]);
+    // The member list is behind: another member has the second URL by now.
+    *script.ids.lock().expect("no panic") = vec![(urls[0], 1), (urls[1], 3)];
+    script.advertise(&urls);
+    let builder = Client::builder().endpoints(urls).connector(peers.clone());
+    let client = builder.connect().await.expect("it connects");
+    let second = client.member(urls[1]).expect("an endpoint");
+    second.put("k", "v").await.expect("an answer");
+    assert_eq!(script.asked(), [urls[1]]);
+    let handle = client.member_with_id(2).await.expect("a member");
+    let error = handle.put("k", "v").await.expect_err("another member");
+    assert_eq!(error.kind(), ErrorKind::MemberNotFound, "{error}");
+    assert_eq!(script.asked(), [""; 0]);
+    second.put("k", "v").await.expect("an answer");
+    assert_eq!(script.asked(), [urls[1]]);
 }

@@ -448,6 +448,23 @@ async fn a_waiting_lock_leaves_a_member_that_hangs() {
     }
 }
 
+/// Ten thousand waiting locks that looked four times a second would keep a processor busy.
+#[tokio::test(start_paused = true)]
+async fn a_waiting_lock_does_not_look_now_and_then() {
+    let hung = Member::new(Does::Hang);
+    let client = peers(&[(HUNG, &hung)]).client().await;
+    let lock = client.lock("lock", LeaseId::new(7).expect("not 0"));
+    let mut lock = std::pin::pin!(lock.into_future());
+    let mut polls = 0;
+    let counted = std::future::poll_fn(|cx| {
+        polls += 1;
+        lock.as_mut().poll(cx)
+    });
+    let waits = timeout(Duration::from_secs(60), counted).await;
+    assert!(waits.is_err(), "it waits for its turn");
+    assert!(polls < 20, "{polls} polls in a minute");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_kept_elsewhere_when_its_member_hangs() {
     for mode in MODES {

@@ -14,7 +14,7 @@ use super::balance::Health;
 use super::dial::Dialer;
 use super::handshake::{self, Task, Unreachable};
 use super::hub::{Hub, Workshop};
-use super::identity::{Identity, prove};
+use super::identity::{Identity, ask};
 use super::keepalive::KeepAlive;
 use super::link::Link;
 use super::prober::Prober;
@@ -259,7 +259,7 @@ async fn advance(
                 desk.publish(Status::Live(Arc::clone(&link)), Health::Up);
                 // ORDER: whoever says that something else has to be proven does so before it
                 // looks for links.
-                if !link.origin.satisfies(desk.identity.origin()) {
+                if !desk.identity.accepts(link.proof()) {
                     link.pulse.drain();
                 }
             }
@@ -334,7 +334,7 @@ struct Fresh {
 /// Connects, and has the connection prove where it leads.
 async fn reach(desk: &Desk) -> Result<Fresh, Unreachable> {
     let wire = handshake::connect(&desk.endpoint, &desk.dialer, &desk.options).await?;
-    let mut link = Link::new(
+    let link = Link::new(
         NEXT_LINK.fetch_add(1, Ordering::Relaxed),
         desk.endpoint.clone(),
         wire.sender,
@@ -344,17 +344,11 @@ async fn reach(desk: &Desk) -> Result<Fresh, Unreachable> {
         desk.options.timeout,
     )
     .map_err(|error| Unreachable::with("the endpoint's name cannot stand in a request", error))?;
-    link.origin = desk.identity.origin();
     let link = Arc::new(link);
-    let proof = prove(&link, link.origin, desk.is_verified());
-    match tokio::time::timeout(desk.options.connect_timeout, proof).await {
-        Ok(proven) => proven?,
-        Err(_) => {
-            return Err(Unreachable::new(
-                "it does not tell which cluster it belongs to",
-            ));
-        }
-    }
+    let (verified, limit) = (desk.is_verified(), desk.options.connect_timeout);
+    let proof = ask(&link, &desk.identity, verified, limit).await?;
+    // INVARIANT: nothing else sets it.
+    let _ = link.told.set(proof);
     Ok(Fresh {
         link,
         task: wire.task,

@@ -1,4 +1,4 @@
-//! Which cluster an endpoint has to belong to, and how a connection proves it.
+//! Which cluster and which member a connection leads to, and how it is asked for them.
 //!
 //! The user's endpoints are taken at the user's word. Endpoints that a member list names are not: a
 //! member may advertise an address (`localhost`, or one that was given to another machine) at which
@@ -10,6 +10,11 @@
 //! versions. A learner serves no watch: on a cluster with authentication, one of 3.6 or later tells
 //! its cluster to nobody without a token.
 //!
+//! Members can swap their URLs. So once a handle of a member by its ID uses an endpoint, each new
+//! connection there is asked for its member too, in the same way, and calls of the handle are given
+//! no connection that leads to another member. A server that does not tell is taken at the word of
+//! the member list.
+//!
 //! An ID of a cluster is no secret. It guards against accidents, and against a server that makes it
 //! up only as far as TLS shows that the server is the one that the URL names.
 //!
@@ -18,7 +23,9 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{
@@ -38,6 +45,10 @@ use crate::method::Method;
 /// The largest reply that is taken, in bytes.
 const LIMIT: usize = 64 << 10;
 
+/// How long a server at an endpoint of the user may take to tell its member: other calls wait for
+/// the connection meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Who has named an endpoint, and so what its connections have to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -47,21 +58,76 @@ pub(crate) enum Origin {
     Cluster(u64),
 }
 
-/// The origin of an endpoint; all connections to it share it.
-pub(crate) struct Identity(Mutex<Origin>);
+/// What connections to an endpoint have to tell and prove; all of them share it.
+pub(crate) struct Identity {
+    origin: Mutex<Origin>,
+    /// New connections are asked for their member.
+    asks_member: AtomicBool,
+}
+
+/// What a connection has told and proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    origin: Origin,
+    member: Told,
+}
+
+/// The member that a connection leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// The connection was not asked.
+    Unasked,
+    /// The server does not tell it without a token.
+    Nothing,
+    Member(u64),
+}
 
 impl Identity {
     pub(crate) fn new(origin: Origin) -> Self {
-        Self(Mutex::new(origin))
+        Self {
+            origin: Mutex::new(origin),
+            asks_member: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn origin(&self) -> Origin {
         // Nothing panics while it is held.
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.origin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set(&self, origin: Origin) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = origin;
+    pub(crate) fn set_origin(&self, origin: Origin) {
+        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = origin;
+    }
+
+    /// Has new connections asked for their member from now on.
+    pub(crate) fn ask_member(&self) {
+        self.asks_member.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn asks_member(&self) -> bool {
+        self.asks_member.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection with this proof may take calls.
+    pub(crate) fn accepts(&self, proof: Proof) -> bool {
+        proof.origin.satisfies(self.origin())
+            && (proof.member != Told::Unasked || !self.asks_member())
+    }
+}
+
+impl Proof {
+    /// Of a connection that was asked for nothing.
+    pub(crate) const NONE: Self = Self {
+        origin: Origin::User,
+        member: Told::Unasked,
+    };
+
+    /// The ID of the member that the connection leads to, as far as the server tells it.
+    pub(crate) fn member(self) -> Option<u64> {
+        match self.member {
+            Told::Member(id) => Some(id),
+            Told::Unasked | Told::Nothing => None,
+        }
     }
 }
 
@@ -74,19 +140,57 @@ impl Origin {
 
 /// Has a connection prove that it leads where it has to. `verified` says that TLS has shown that
 /// the server is the one that the URL names.
-pub(crate) async fn prove(
+async fn prove(link: &Arc<Link>, origin: Origin, verified: bool) -> Result<Proof, Unreachable> {
+    let header = header(link).await?;
+    let cluster = header.as_ref().map(|header| header.cluster_id);
+    if let Origin::Cluster(wanted) = origin {
+        judge(cluster.filter(|id| *id != 0), wanted, verified).map_err(Unreachable::stranger)?;
+    }
+    let member = header.map_or(0, |header| header.member_id);
+    let member = match member {
+        0 => Told::Nothing,
+        id => Told::Member(id),
+    };
+    Ok(Proof { origin, member })
+}
+
+/// The header of the first reply that the server gives without a token, if any.
+async fn header(link: &Arc<Link>) -> Result<Option<ResponseHeader>, Unreachable> {
+    match asked(by_status(link).await)? {
+        Some(header) => Ok(Some(header)),
+        None => asked(by_watch(link).await),
+    }
+}
+
+/// Has a connection prove and tell what its endpoint asks for, within `limit`.
+///
+/// An endpoint of the user stays usable where the server does not answer: only handles of a member
+/// by its ID have asked.
+pub(crate) async fn ask(
     link: &Arc<Link>,
-    origin: Origin,
+    identity: &Identity,
     verified: bool,
-) -> Result<(), Unreachable> {
-    let Origin::Cluster(wanted) = origin else {
-        return Ok(());
+    limit: Duration,
+) -> Result<Proof, Unreachable> {
+    let origin = identity.origin();
+    if origin == Origin::User && !identity.asks_member() {
+        return Ok(Proof::NONE);
+    }
+    let limit = match origin {
+        Origin::User => limit.min(PATIENCE),
+        Origin::Cluster(_) => limit,
     };
-    let told = match asked(by_status(link).await)? {
-        Some(told) => Some(told),
-        None => asked(by_watch(link).await)?,
-    };
-    judge(told, wanted, verified).map_err(Unreachable::stranger)
+    match tokio::time::timeout(limit, prove(link, origin, verified)).await {
+        Ok(Ok(proof)) => Ok(proof),
+        Ok(Err(_)) | Err(_) if origin == Origin::User => Ok(Proof {
+            origin,
+            member: Told::Nothing,
+        }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Unreachable::new(
+            "it does not tell which cluster it belongs to",
+        )),
+    }
 }
 
 /// The rule.
@@ -105,10 +209,12 @@ fn judge(told: Option<u64>, wanted: u64, verified: bool) -> Result<(), String> {
     }
 }
 
-/// What a server that was asked for its cluster has told, if anything.
-fn asked(outcome: Result<Option<ResponseHeader>, Failure>) -> Result<Option<u64>, Unreachable> {
+/// The header that a server which was asked for its cluster has sent, if it tells one.
+fn asked(
+    outcome: Result<Option<ResponseHeader>, Failure>,
+) -> Result<Option<ResponseHeader>, Unreachable> {
     match outcome {
-        Ok(header) => Ok(header.map(|header| header.cluster_id).filter(|id| *id != 0)),
+        Ok(header) => Ok(header.filter(|header| header.cluster_id != 0)),
         // It is a gRPC server, and does not tell.
         Err(failure) if failure.error.code().is_some() => Ok(None),
         Err(failure) => Err(Unreachable::with(

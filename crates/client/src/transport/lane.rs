@@ -65,12 +65,14 @@ impl Lanes {
         connections.iter().find_map(|one| one.trouble())
     }
 
-    /// A place on a connection that is up and has room, and is not the one to avoid.
-    pub(crate) fn occupy(&self, avoided: Option<u64>) -> Option<Occupancy> {
+    /// A place on a connection that is up and has room, is not the one to avoid, and is not known to
+    /// lead to another member than that with the ID.
+    pub(crate) fn occupy(&self, avoided: Option<u64>, id: Option<u64>) -> Option<Occupancy> {
         self.connections()
             .iter()
             .filter_map(|connection| connection.live())
             .filter(|link| link.pulse.is_fit() && avoided != Some(link.id))
+            .filter(|link| !link.misses(id))
             .find_map(|link| Occupancy::try_of(link, self.reserved))
     }
 

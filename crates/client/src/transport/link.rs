@@ -1,7 +1,7 @@
 //! A live connection, as calls see it.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 use tokio::sync::Notify;
 
 use super::failure::Failure;
-use super::identity::Origin;
+use super::identity::Proof;
 use super::leader::Sentinel;
 use super::pulse::Pulse;
 use super::serving::Serving;
@@ -34,8 +34,10 @@ pub(crate) struct Link {
     pub(crate) pulse: Arc<Pulse>,
     /// What is known of the endpoint, shared by all connections to it.
     pub(crate) serving: Arc<Serving>,
-    /// What the connection has proven.
-    pub(crate) origin: Origin,
+    /// What the connection has told and proven.
+    ///
+    /// ORDER: set before the link is published.
+    pub(super) told: OnceLock<Proof>,
     /// Told when a place becomes free, where calls wait for places.
     freed: Option<Arc<Notify>>,
     sender: SendRequest<Bytes>,
@@ -95,12 +97,23 @@ impl Link {
             place: serving.place(),
             pulse,
             serving,
-            origin: Origin::User,
+            told: OnceLock::new(),
             freed,
             sender,
             heads,
             sentinel: Sentinel::default(),
         })
+    }
+
+    /// What the connection has told and proven.
+    pub(crate) fn proof(&self) -> Proof {
+        self.told.get().copied().unwrap_or(Proof::NONE)
+    }
+
+    /// Whether the connection is known to lead to another member than that with this ID.
+    pub(crate) fn misses(&self, wanted: Option<u64>) -> bool {
+        let told = self.proof().member();
+        wanted.is_some_and(|id| told.is_some_and(|told| told != id))
     }
 
     /// The sender for one more request.

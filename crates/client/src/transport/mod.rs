@@ -77,11 +77,28 @@ pub(crate) struct Transport {
 pub(crate) struct Want {
     pub(crate) lane: Lane,
     /// Only this endpoint.
-    pub(crate) member: Option<usize>,
+    pub(crate) member: Option<Member>,
     /// Not over this link, and if possible not to its endpoint.
     pub(crate) avoided: Option<Avoided>,
     /// Also when the client takes no new calls.
     pub(crate) parting: bool,
+}
+
+/// The only endpoint that a call may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Member {
+    /// The place of the endpoint among the client's.
+    pub(crate) place: usize,
+    /// The ID of the member that the endpoint has to lead to. A connection that is known to lead to
+    /// another one is not used.
+    pub(crate) id: Option<u64>,
+}
+
+impl Member {
+    /// Whichever member is behind the endpoint.
+    pub(crate) fn at(place: usize) -> Self {
+        Self { place, id: None }
+    }
 }
 
 /// A link that a call has failed on.
@@ -173,6 +190,21 @@ impl Transport {
     pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> Result<usize, Error> {
         self.check(endpoint)?;
         Ok(self.hub.attach(endpoint, origin))
+    }
+
+    /// The place of an endpoint for calls that go to the member with this ID and to no other, which
+    /// each connection there has to confirm. `None` if calls for a member by its ID have found
+    /// another one there since the last time.
+    pub(crate) fn attach_member(
+        &self,
+        endpoint: &Endpoint,
+        origin: Origin,
+        id: u64,
+    ) -> Result<Option<Member>, Error> {
+        let place = self.attach(endpoint, origin)?;
+        self.hub.ask_member(place);
+        let id = Some(id);
+        Ok((!self.hub.take_misled(place)).then_some(Member { place, id }))
     }
 
     /// Uses one more endpoint from now on; says whether it is new.

@@ -1,9 +1,12 @@
 //! Endpoints that a cluster tells of itself.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etcdex::{Client, ErrorKind};
-use etcdex_testkit::{Cluster, Etcd};
+use etcdex::{ByteStream, Client, ConnectFuture, Connector, Endpoint, ErrorKind, Outcome};
+use etcdex_testkit::{Cluster, Etcd, Proxy};
 
 use crate::stage::{DEADLINE, ends, eventually};
 
@@ -113,6 +116,89 @@ async fn a_cluster_that_advertises_what_nobody_can_reach_leaves_the_seed() {
         let error = member.get("k").timeout(Duration::from_millis(500)).await;
         let error = error.unwrap_err();
         assert!(error.to_string().contains(nobody), "{error}");
+    })
+    .await;
+}
+
+/// Leads the URL of each of two members to that member, or to the other one.
+struct Crossing {
+    members: [SocketAddr; 2],
+    proxies: [SocketAddr; 2],
+    swapped: Arc<AtomicBool>,
+}
+
+impl Connector for Crossing {
+    fn connect(&self, endpoint: &Endpoint) -> ConnectFuture {
+        let first = format!("http://{}", self.members[0]);
+        let second = endpoint.url() != first;
+        let swapped = self.swapped.load(Ordering::Relaxed);
+        let address = self.proxies[usize::from(second != swapped)];
+        Box::pin(async move {
+            let stream = tokio::net::TcpStream::connect(address).await?;
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
+        })
+    }
+}
+
+/// A member's addresses are given to another one, as with containers that start anew.
+#[tokio::test]
+async fn a_handle_of_a_member_by_its_id_reaches_no_other_member() {
+    ends(|binary| async move {
+        let cluster = Cluster::start(&binary, 3).await.unwrap();
+        let members = [0, 1].map(|place| cluster.members()[place].client_address());
+        let proxies = [
+            Proxy::start(members[0]).await.unwrap(),
+            Proxy::start(members[1]).await.unwrap(),
+        ];
+        let swapped = Arc::new(AtomicBool::new(false));
+        let connector = Crossing {
+            members,
+            proxies: [proxies[0].address(), proxies[1].address()],
+            swapped: Arc::clone(&swapped),
+        };
+        let endpoints = cluster.endpoints();
+        let builder = Client::builder().endpoints(&endpoints[..2]);
+        let client = builder.connector(connector).connect().await.unwrap();
+        let list = client.list_members().await.unwrap().members;
+        let id_of = |url: &String| {
+            let member = list.iter().find(|member| member.client_urls.contains(url));
+            member.unwrap().id
+        };
+        let ids = [id_of(&endpoints[0]), id_of(&endpoints[1])];
+        let mut handles = Vec::new();
+        for id in ids {
+            let handle = client.member_with_id(id).await.unwrap();
+            let header = handle.put("k", "before").await.unwrap().header;
+            assert_eq!(header.member_id, id);
+            handles.push(handle);
+        }
+        let written = client.get("k").await.unwrap().header.revision;
+
+        let swap = |now: bool| {
+            swapped.store(now, Ordering::Relaxed);
+            proxies.iter().for_each(Proxy::reset);
+        };
+        swap(true);
+        for handle in &handles {
+            eventually("the connection has broken", || async {
+                let error = handle.put("k", "after").await.unwrap_err();
+                error.kind() == ErrorKind::MemberNotFound && error.outcome() == Outcome::NotSent
+            })
+            .await;
+        }
+        assert_eq!(client.get("k").await.unwrap().header.revision, written);
+
+        swap(false);
+        for id in ids {
+            eventually("the member is found again", || async {
+                let Ok(handle) = client.member_with_id(id).await else {
+                    return false;
+                };
+                let reply = handle.put("k", "found").await;
+                reply.is_ok_and(|reply| reply.header.member_id == id)
+            })
+            .await;
+        }
     })
     .await;
 }

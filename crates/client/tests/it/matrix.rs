@@ -41,7 +41,8 @@ async fn every_mode_goes_through_every_fault() {
     }
 }
 
-fn chosen() -> Vec<Binary> {
+/// The versions that were wished for.
+pub(crate) fn chosen() -> Vec<Binary> {
     let wish = std::env::var("ETCDEX_MATRIX").unwrap_or_default();
     if wish == "all" {
         return stage::all().to_vec();

@@ -6,7 +6,8 @@ use etcdex::{Client, ErrorKind, Mode};
 use etcdex_testkit::{Binary, Cluster, Etcd};
 use tokio::task::JoinSet;
 
-use crate::stage::{self, each_binary, eventually};
+use crate::matrix::chosen;
+use crate::stage::{each_binary, eventually};
 
 /// What a call may take by default.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,9 +91,13 @@ fn assert_is_left(what: &str, mut calls: Vec<Call>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_without_its_peers_is_left_and_found_again() {
-    let Some(binary) = stage::newest() else {
-        return;
-    };
+    for binary in chosen() {
+        is_left_and_found_again(&binary).await;
+    }
+}
+
+async fn is_left_and_found_again(binary: &Binary) {
+    println!("etcd {}:", binary.version());
     let cluster = cluster(binary).await;
     for mode in [Mode::PickFirst, Mode::Random, Mode::ConnectAll] {
         for reads in [false, true] {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::peer::Peer;
 use super::{Hub, closed};
-use crate::error::{Error, ErrorKind};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::method::Lane;
 use crate::mode::Mode;
 use crate::transport::Want;
@@ -57,7 +58,10 @@ impl Hub {
     fn occupy_at(&self, want: Want, link: Arc<Link>) -> Option<Occupancy> {
         match self.peer(link.place).lanes(want.lane) {
             None => Some(Occupancy::of(link)),
-            Some(lanes) => lanes.occupy(want.avoided.map(|avoided| avoided.link)),
+            Some(lanes) => lanes.occupy(
+                want.avoided.map(|avoided| avoided.link),
+                want.member.and_then(|member| member.id),
+            ),
         }
     }
 
@@ -75,7 +79,7 @@ impl Hub {
         let avoided = want.avoided.map(|avoided| avoided.link);
         let lanes = |place: usize| peers[place].lanes(want.lane);
         let mut order = balance.order(None);
-        order.find_map(|place| lanes(place)?.occupy(avoided))
+        order.find_map(|place| lanes(place)?.occupy(avoided, None))
     }
 
     /// The unary connection of the endpoint for a call. For streams and waiting calls too, it tells
@@ -85,7 +89,7 @@ impl Hub {
             return None;
         }
         if let Some(member) = want.member {
-            let peer = self.peer(member);
+            let peer = self.peer(member.place);
             return peer.link(want).filter(|_| !peer.is_gone());
         }
         if want.avoided.is_some() {
@@ -136,7 +140,7 @@ impl Hub {
     /// Makes what the call wants connect, if it is at rest.
     pub(crate) fn wake(&self, want: Want) {
         let next = match want.member {
-            Some(member) => Some(member),
+            Some(member) => Some(member.place),
             None => {
                 let balance = self.balance();
                 let peers = self.peers();
@@ -154,7 +158,8 @@ impl Hub {
 
     pub(crate) async fn occupy(&self, want: Want) -> Result<Occupancy, Error> {
         let mut changes = self.changes.subscribe();
-        let member = want.member.map(|member| self.peer(member));
+        let member = want.member.map(|member| self.peer(member.place));
+        let id = want.member.and_then(|member| member.id);
         let _waiting = member.as_ref().map(|member| Waiting::on(&member.waiting));
         let mut passes_on = false;
         loop {
@@ -165,6 +170,11 @@ impl Hub {
             if member.as_ref().is_some_and(|member| member.is_gone()) {
                 let message = "the endpoint is none of the client's any more";
                 return Err(Error::new(ErrorKind::Config, message));
+            }
+            if let (Some(peer), Some(id)) = (&member, id)
+                && let Some(other) = peer.misleads(Some(id))
+            {
+                return Err(misled(&peer.endpoint, id, other));
             }
             // INVARIANT: the call waits at the endpoint where it found no place. `pick` may be random:
             // a second pick could give another endpoint, which has a place that is never announced.
@@ -204,6 +214,15 @@ impl Hub {
             }
         }
     }
+}
+
+/// The error of a call for a member whose URL leads to another one.
+fn misled(endpoint: &Endpoint, id: u64, other: u64) -> Error {
+    let message = format!(
+        "member {id:x} is not at its URL any more: {endpoint} leads to member {other:x}; ask for \
+         member_with_id again"
+    );
+    Error::new(ErrorKind::MemberNotFound, message).with_outcome(Outcome::NotSent)
 }
 
 /// Whether a call had better not go to an endpoint: it has failed there, or no connection of its

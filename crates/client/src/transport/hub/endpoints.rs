@@ -89,6 +89,17 @@ impl Hub {
         place
     }
 
+    /// Has each connection to the endpoint tell its member.
+    pub(crate) fn ask_member(&self, place: usize) {
+        self.peer(place).ask_member();
+    }
+
+    /// Whether a call for a member by its ID has found another one at the endpoint since the last
+    /// time.
+    pub(crate) fn take_misled(&self, place: usize) -> bool {
+        self.peer(place).take_misled()
+    }
+
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
         // ORDER: under the lock, so that two at once cannot remove the last two.
         let mut balance = self.balance();

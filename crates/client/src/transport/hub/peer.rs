@@ -30,6 +30,8 @@ pub(super) struct Peer {
     pub(super) retired: AtomicBool,
     /// Calls may go there all the same, if they want this endpoint and no other.
     pub(super) attached: AtomicBool,
+    /// A call for a member by its ID has found another one here.
+    misled: AtomicBool,
 }
 
 impl Peer {
@@ -70,6 +72,7 @@ impl Peer {
             waits: Lanes::new(1, move |freed| for_waits(Lane::Wait, Some(freed))),
             retired: AtomicBool::new(false),
             attached: AtomicBool::new(false),
+            misled: AtomicBool::new(false),
         })
     }
 
@@ -81,13 +84,46 @@ impl Peer {
     /// no more calls.
     pub(super) fn set_origin(&self, origin: Origin) {
         // ORDER: a driver that publishes a connection looks at the origin once more after that.
-        self.identity.set(origin);
-        let lanes = self.streams.links().into_iter().chain(self.waits.links());
-        for link in self.unary.live().into_iter().chain(lanes) {
-            if !link.origin.satisfies(origin) {
+        self.identity.set_origin(origin);
+        self.drain_unproven();
+    }
+
+    /// Has each connection tell its member. Those that were not asked take no more calls.
+    pub(super) fn ask_member(&self) {
+        if !self.identity.asks_member() {
+            // ORDER: as in `set_origin`.
+            self.identity.ask_member();
+            self.drain_unproven();
+        }
+    }
+
+    fn drain_unproven(&self) {
+        for link in self.links() {
+            if !self.identity.accepts(link.proof()) {
                 link.pulse.drain();
             }
         }
+    }
+
+    /// The connections of all lanes that are up.
+    fn links(&self) -> impl Iterator<Item = Arc<Link>> {
+        let lanes = self.streams.links().into_iter().chain(self.waits.links());
+        self.unary.live().into_iter().chain(lanes)
+    }
+
+    /// The ID of another member that the endpoint leads to, if it does. That is remembered until it
+    /// is [taken](Self::take_misled).
+    pub(super) fn misleads(&self, wanted: Option<u64>) -> Option<u64> {
+        let fit = self.links().filter(|link| !link.pulse.is_draining());
+        let mut other = fit.filter(|link| link.misses(wanted));
+        let told = other.next()?.proof().member();
+        self.misled.store(true, Ordering::Relaxed);
+        told
+    }
+
+    /// Whether a call for a member by its ID has found another one here since the last time.
+    pub(super) fn take_misled(&self) -> bool {
+        self.misled.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -119,6 +155,7 @@ impl Peer {
         // would fail at once, for ever.
         let link = self.unary.live().filter(|link| !link.pulse.is_draining())?;
         let refused = want.avoided.is_some_and(|avoided| avoided.link == link.id);
-        (!refused).then_some(link)
+        let misses = want.member.is_some_and(|member| link.misses(member.id));
+        (!refused && !misses).then_some(link)
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Seen {
 impl Hub {
     pub(crate) fn trouble(&self, want: Want) -> Option<(Endpoint, Unreachable)> {
         let places: Vec<usize> = match want.member {
-            Some(member) => vec![member],
+            Some(member) => vec![member.place],
             None => self.balance().order(None).collect(),
         };
         places.into_iter().find_map(|place| {
