@@ -64,6 +64,14 @@ mod tests {
     }
 
     #[test]
+    fn a_difference_of_half_a_second_and_an_eighth_of_the_time_is_no_jump() {
+        assert!(!jumped(0, 500) && !jumped(0, -500));
+        assert!(jumped(0, 501) && jumped(0, -501));
+        assert!(!jumped(8_000, 9_500) && !jumped(8_000, 6_500));
+        assert!(jumped(8_000, 9_501) && jumped(8_000, 6_499));
+    }
+
+    #[test]
     fn a_correction_at_the_rate_of_a_time_daemon_is_no_jump() {
         assert!(!jumped(60_000, 65_000));
         assert!(!jumped(60_000, 55_000));

@@ -5,6 +5,7 @@
 //! keeper.rs   what keeps a lease, as its owner sees it
 //! cause.rs    why a lease is not known to be renewed
 //! state.rs    what to send, open and tell             PURE
+//! streams.rs  which streams there are                 PURE
 //! renewal.rs  one lease: when to renew, what to believe PURE
 //! unanswered.rs one stream: what has no answer yet    PURE
 //! clocks.rs   whether the machine has slept           PURE
@@ -24,6 +25,7 @@ mod leases;
 mod renewal;
 mod revoke;
 mod state;
+mod streams;
 mod ttl;
 mod unanswered;
 

@@ -202,3 +202,33 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When a renewal is overdue, in milliseconds after it was sent. Answers took 2 s, the
+    /// time-to-live is 9 s, and `left` milliseconds of it are left when the renewal is sent.
+    fn overdue(left: u64) -> u128 {
+        let sent = Instant::now();
+        let mut lease = Lease::new(1, Some(Duration::from_secs(9)));
+        lease.expires = Some(sent + Duration::from_millis(left));
+        let mut patience = Patience::default();
+        patience.answered(Duration::from_secs(2));
+        let overdue = lease.overdue(sent, &patience, true, Duration::ZERO);
+        (overdue - sent).as_millis()
+    }
+
+    #[test]
+    fn a_renewal_is_overdue_while_a_sixth_of_the_time_to_live_is_left() {
+        assert_eq!(overdue(6_000), 4_000, "twice the time of an answer");
+        assert_eq!(overdue(5_000), 3_500);
+        assert_eq!(overdue(4_500), 3_000);
+    }
+
+    #[test]
+    fn a_renewal_is_not_overdue_before_a_quarter_more_than_answers_take() {
+        assert_eq!(overdue(4_000), 2_500);
+        assert_eq!(overdue(1_000), 2_500);
+    }
+}

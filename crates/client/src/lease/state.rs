@@ -1,19 +1,15 @@
-//! PURE: when each lease is renewed, what its keepers may believe, and which streams there are.
+//! PURE: when each lease is renewed, and what its keepers may believe.
 //!
-//! The driver tells what came (answers, a stream that opened or failed) and asks
-//! [`next`](Leases::next) what to do; all rules are here.
+//! The driver reports events (an answer, a stream that opened or failed) and asks
+//! [`next`](Leases::next) what to do. All rules are here and in the files that this one uses.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::renewal::{Lease, LeaseEnd, Standing};
-use super::unanswered::{Asked, Stream, StreamNumber};
+use super::streams::{StreamStep, Streams};
+use super::unanswered::StreamNumber;
 use crate::kv::LeaseId;
-use crate::patience::Patience;
-
-/// Pauses between two streams of which the first gave no answer.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the driver has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,19 +28,21 @@ pub(crate) enum Step {
     Rest(Option<Instant>),
 }
 
-/// All leases that a client keeps, and the streams that renew them.
+/// The leases that a client keeps, and what is due for each.
+///
+/// The next renewal of one lease:
 ///
 /// ```text
-///            open               overdue                 opened
-///  no stream ───► one stream ───────────► one and another ───► two streams
-///      ▲              ▲  │                                        │
-///      └──────────────┼──┘ it ends                                │
-///                     └───────────────────────────────────────────┘
-///                       an answer on either, or the end of either
+///        sent                  answered
+///  Due ───────► Unanswered ─────────────► Scheduled
+///   ▲                │                       │
+///   │                │ another stream opened, or this one was dropped
+///   │                ▼                       │
+///   └────────── Scheduled ◄──────────────────┘
+///     its time has come
 /// ```
 ///
-/// A stream whose answers are overdue stays while another one is tried, so that a slow server is
-/// still heard and no time is lost. A second stream that is silent too makes room for a third.
+/// [`Lease`] says what is known of one lease, [`Streams`] which streams there are.
 #[derive(Debug)]
 pub(crate) struct Leases {
     leases: HashMap<LeaseId, Lease>,
@@ -53,49 +51,32 @@ pub(crate) struct Leases {
     /// When what is known of a lease changes by itself.
     turns: BTreeSet<(Instant, LeaseId)>,
     tells: VecDeque<(LeaseId, Standing)>,
-    /// The stream in use, and behind it the one that is tried instead.
-    ///
-    /// INVARIANT: at most two, and the first of two is silent: `next_stream` opens no other.
-    streams: Vec<Stream>,
-    closes: VecDeque<StreamNumber>,
-    streams_opened: u64,
-    /// No stream is opened before that.
-    open_at: Option<Instant>,
-    /// The client was closed.
+    streams: Streams,
+    /// Whether the client was closed.
     closed: bool,
-    patience: Patience,
-    /// Whether any renewal was answered.
-    proven: bool,
-    /// Streams in a row that ended without an answer.
-    failures: u32,
+    /// The generation of the lease that was kept last.
     generation: u64,
     random: fastrand::Rng,
 }
 
 impl Leases {
     pub(crate) fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
         Self {
             leases: HashMap::new(),
             sends: BTreeSet::new(),
             turns: BTreeSet::new(),
             tells: VecDeque::new(),
-            streams: Vec::new(),
-            closes: VecDeque::new(),
-            streams_opened: 0,
-            open_at: None,
+            streams: Streams::new(random.fork()),
             closed: false,
-            patience: Patience::default(),
-            proven: false,
-            failures: 0,
             generation: 0,
-            random: fastrand::Rng::with_seed(seed),
+            random,
         }
     }
 
     /// Whether there is nothing to do until another lease is kept.
     pub(crate) fn is_idle(&self) -> bool {
-        let nothing_to_do = self.tells.is_empty() && self.closes.is_empty();
-        self.leases.is_empty() && self.streams.is_empty() && nothing_to_do
+        self.leases.is_empty() && self.tells.is_empty() && self.streams.is_empty()
     }
 
     /// One keeper more for a lease; the first renewal is due at once. `ttl` is what the reply to
@@ -143,7 +124,7 @@ impl Leases {
     /// The client was closed: nothing is renewed from now on.
     pub(crate) fn close(&mut self) {
         self.closed = true;
-        self.close_streams();
+        self.streams.close();
         let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
         for id in ids {
             self.lose(id, LeaseEnd::ClientClosed);
@@ -152,29 +133,14 @@ impl Leases {
 
     /// The stream is open; `round_trip` is that of its connection.
     pub(crate) fn opened(&mut self, number: StreamNumber, round_trip: Duration, now: Instant) {
-        let Some(stream) = self.streams.iter_mut().find(|one| one.number == number) else {
-            return;
-        };
-        stream.opened(round_trip, now);
-        // What the other stream has not answered is asked here again.
-        let other = self.streams.iter().find(|one| one.number != number);
-        for id in other.map(Stream::waiting).unwrap_or_default() {
-            self.send_again(id, now);
-        }
+        let waiting = self.streams.opened(number, round_trip, now);
+        self.send_again(waiting, now);
     }
 
     /// The stream has ended, or could not be opened.
     pub(crate) fn failed(&mut self, number: StreamNumber, now: Instant) {
-        let Some(place) = self.streams.iter().position(|one| one.number == number) else {
-            return;
-        };
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST_PAUSE)
-            .mul_f64(0.5 + self.random.f64() / 2.0);
-        self.failures = self.failures.saturating_add(1);
-        self.open_at = Some(now + pause);
-        self.remove_stream(place, now);
+        let waiting = self.streams.failed(number, now);
+        self.send_again(waiting, now);
     }
 
     /// The clocks say that time has passed that was not counted: no answer to an earlier renewal
@@ -204,32 +170,16 @@ impl Leases {
         seconds: i64,
         now: Instant,
     ) {
-        let Some(place) = self.streams.iter().position(|one| one.number == number) else {
-            return;
-        };
-        let first = !self.streams[place].is_proven();
-        let Some(asked) = self.streams[place].take(id, now) else {
+        let Some((asked, waiting)) = self.streams.answered(number, id, now) else {
             // Nobody has asked: no reason to believe it.
             return;
         };
-        if first {
-            // The time that another server took says nothing of this one.
-            self.patience = Patience::default();
-        }
-        self.patience
-            .answered(now.saturating_duration_since(asked.sent));
-        self.proven = true;
-        self.failures = 0;
-        if self.streams.len() > 1 {
-            // The first answer decides which stream stays.
-            self.closes.push_back(self.streams[1 - place].number);
-            self.remove_stream(1 - place, now);
-        }
+        self.send_again(waiting, now);
         let Some(lease) = self.leases.get(&id) else {
             return;
         };
         if lease.generation != asked.generation {
-            self.set_limit(id);
+            self.streams.set_limit(id, lease);
             return;
         }
         match u64::try_from(seconds) {
@@ -251,29 +201,33 @@ impl Leases {
             return;
         };
         let due = lease.renew(sent, seconds, self.random.f64());
+        self.streams.set_limit(id, lease);
         self.set_send(id, Some(due));
-        self.set_limit(id);
         self.turn(id, now);
     }
 
     /// What is to be done now. `ready` says whether a renewal could leave on a stream at once.
     pub(crate) fn next(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
-        if let Some(number) = self.closes.pop_front() {
+        if let Some(number) = self.streams.next_close() {
             return Step::Close(number);
         }
         if let Some(step) = self.next_tell(now) {
             return step;
         }
         if self.leases.is_empty() {
-            self.close_streams();
-            return match self.closes.pop_front() {
+            self.streams.close();
+            return match self.streams.next_close() {
                 Some(number) => Step::Close(number),
                 None => Step::Rest(None),
             };
         }
-        let stream = match self.next_stream(now) {
-            Step::Rest(until) => until,
-            step => return step,
+        let stream = match self.streams.next(&self.leases, now) {
+            StreamStep::Open(number) => return Step::Open(number),
+            StreamStep::Silent(number, waiting) => {
+                self.send_again(waiting, now);
+                return Step::Silent(number);
+            }
+            StreamStep::Rest(until) => until,
         };
         let send = match self.next_send(now, ready) {
             Step::Rest(until) => until,
@@ -300,161 +254,49 @@ impl Leases {
         Some(Step::Tell(id, standing))
     }
 
-    /// Opens a stream where one is wanted, and finds those that are silent.
-    fn next_stream(&mut self, now: Instant) -> Step {
-        let limit = self.limit(now);
-        if limit.is_some_and(|limit| limit <= now) {
-            return self.overdue(now);
-        }
-        let wanted = match self.streams.as_slice() {
-            [] => true,
-            [only] => only.is_silent(),
-            _ => false,
-        };
-        match self.open_at.filter(|at| *at > now) {
-            _ if !wanted => Step::Rest(limit),
-            Some(at) => Step::Rest(Some(at)),
-            None => {
-                self.streams_opened += 1;
-                let number = StreamNumber(self.streams_opened);
-                self.streams.push(Stream::new(number, now));
-                Step::Open(number)
-            }
-        }
-    }
-
-    /// A renewal is overdue on the newest stream.
-    fn overdue(&mut self, now: Instant) -> Step {
-        self.patience.silent();
-        let second = self.streams.len() > 1;
-        let lost = self.has_lost_answer();
-        // INVARIANT: it was this stream that had a limit.
-        let Some(stream) = self.streams.last_mut() else {
-            return Step::Rest(None);
-        };
-        let number = stream.number;
-        stream.set_silent();
-        if second || lost {
-            self.closes.push_back(number);
-            self.remove_stream(self.streams.len() - 1, now);
-        }
-        Step::Silent(number)
-    }
-
-    /// Whether the overdue renewal was passed over by the server: waiting for it is no use.
-    fn has_lost_answer(&self) -> bool {
-        let lost = || {
-            let stream = self.streams.last()?;
-            let (_, id) = stream.first_limit()?;
-            let sent = stream.oldest(id, self.leases.get(&id)?.generation)?;
-            Some(stream.has_passed(sent))
-        };
-        lost().unwrap_or(false)
-    }
-
-    /// When a renewal on the newest stream is overdue, unless that was found already.
-    ///
-    /// INVARIANT: a stream is not silent while anything is answered on it: a server that gets on
-    /// with the renewals of ten thousand leases is not asked for all of them again.
-    fn limit(&mut self, now: Instant) -> Option<Instant> {
-        loop {
-            let stream = self.streams.last()?;
-            if !stream.is_open() || stream.is_silent() {
-                return None;
-            }
-            let (limit, id) = stream.first_limit()?;
-            if limit > now {
-                return Some(limit);
-            }
-            let later = self.limit_of(stream, id);
-            if later.is_some_and(|later| later <= now) {
-                return later;
-            }
-            self.streams.last_mut()?.set_limit(id, later);
-        }
-    }
-
-    /// When the oldest renewal of a lease is overdue on a stream.
-    fn limit_of(&self, stream: &Stream, id: LeaseId) -> Option<Instant> {
-        let lease = self.leases.get(&id)?;
-        let sent = stream.oldest(id, lease.generation)?;
-        let overdue = lease.overdue(sent, &self.patience, self.proven, stream.round_trip);
-        if stream.has_passed(sent) {
-            return Some(overdue);
-        }
-        Some(overdue.max(stream.heard() + lease.distance()))
-    }
-
-    /// Notes on each stream when the oldest renewal of a lease is overdue.
-    fn set_limit(&mut self, id: LeaseId) {
-        for place in 0..self.streams.len() {
-            let limit = self.limit_of(&self.streams[place], id);
-            self.streams[place].set_limit(id, limit);
-        }
-    }
-
     fn next_send(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
-        let newest = self.streams.iter().rposition(Stream::is_open);
-        let Some(place) = newest.filter(|place| ready(self.streams[*place].number)) else {
+        let Some(number) = self.streams.newest_open().filter(|number| ready(*number)) else {
             return Step::Rest(None);
         };
         while let Some((at, id)) = self.sends.first().copied() {
             if at > now {
                 return Step::Rest(Some(at));
             }
-            if self.send(place, id, now) {
-                return Step::Send(self.streams[place].number, id);
+            if self.send(id, now) {
+                return Step::Send(number, id);
             }
         }
         Step::Rest(None)
     }
 
-    /// Notes a renewal as sent; says whether it may be sent at all.
-    fn send(&mut self, place: usize, id: LeaseId, now: Instant) -> bool {
-        let stream = &self.streams[place];
+    /// Notes a renewal as sent on the newest open stream; says whether it may be sent at all.
+    fn send(&mut self, id: LeaseId, now: Instant) -> bool {
         let Some(lease) = self.leases.get_mut(&id) else {
             return false;
         };
-        let depth = lease.depth(stream.round_trip);
-        let unanswered = stream.unanswered(id, lease.generation);
-        if unanswered >= depth {
-            self.set_send(id, None);
-            return false;
+        let takes = self.streams.takes(id, lease);
+        let mut next = None;
+        if takes {
+            lease.tries = lease.tries.saturating_add(1);
+            lease.sent = Some(now);
+            self.streams.sent(id, lease, now);
+            let more = self.streams.takes(id, lease);
+            next = more.then(|| now + lease.distance());
         }
-        lease.tries = lease.tries.saturating_add(1);
-        lease.sent = Some(now);
-        let asked = Asked {
-            sent: now,
-            generation: lease.generation,
-        };
-        let next = (unanswered + 1 < depth).then(|| now + lease.distance());
-        let overdue = lease.overdue(now, &self.patience, self.proven, stream.round_trip);
-        self.streams[place].asked(id, asked, overdue);
         self.set_send(id, next);
-        true
+        takes
     }
 
-    /// A renewal of the lease went out on a stream that may not answer it.
-    fn send_again(&mut self, id: LeaseId, now: Instant) {
-        let Some(lease) = self.leases.get(&id) else {
-            return;
-        };
-        let again = lease.sent.map_or(now, |sent| sent + lease.gap()).max(now);
-        let sooner = lease.send.map_or(again, |send| send.min(again));
-        self.set_send(id, Some(sooner));
-    }
-
-    /// Removes a stream; what it has not answered is asked again on the next one.
-    fn remove_stream(&mut self, place: usize, now: Instant) {
-        let stream = self.streams.remove(place);
-        for id in stream.waiting() {
-            self.send_again(id, now);
+    /// Renewals of these leases went out on a stream that may not answer them.
+    fn send_again(&mut self, ids: Vec<LeaseId>, now: Instant) {
+        for id in ids {
+            let Some(lease) = self.leases.get(&id) else {
+                continue;
+            };
+            let again = lease.sent.map_or(now, |sent| sent + lease.gap()).max(now);
+            let sooner = lease.send.map_or(again, |send| send.min(again));
+            self.set_send(id, Some(sooner));
         }
-    }
-
-    fn close_streams(&mut self) {
-        let numbers = self.streams.drain(..).map(|stream| stream.number);
-        self.closes.extend(numbers);
     }
 
     fn lose(&mut self, id: LeaseId, end: LeaseEnd) {
@@ -466,9 +308,7 @@ impl Leases {
 
     fn forget(&mut self, id: LeaseId) {
         self.set_send(id, None);
-        for stream in &mut self.streams {
-            stream.set_limit(id, None);
-        }
+        self.streams.forget(id);
         if let Some(lease) = self.leases.remove(&id) {
             if let Some(turn) = lease.turn {
                 self.turns.remove(&(turn, id));

@@ -11,7 +11,7 @@ use tokio::io::DuplexStream;
 use tokio::time::sleep;
 
 use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read};
-use crate::{ErrorKind, LeaseEnd, LeaseId, LeaseState};
+use crate::{ErrorKind, LeaseEnd, LeaseId, LeaseState, Token, TokenFuture};
 
 const TTL: Duration = Duration::from_secs(6);
 const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
@@ -39,6 +39,18 @@ pub(super) enum Manner {
     Gone,
     Silent,
     NoLeader,
+    /// Refuses the token of each stream.
+    TokenEnded,
+}
+
+/// What a stream of renewals ends with.
+fn status(manner: Manner) -> Option<[(&'static str, &'static str); 2]> {
+    let (code, text) = match manner {
+        Manner::NoLeader => ("14", "etcdserver: no leader"),
+        Manner::TokenEnded => ("16", "etcdserver: invalid auth token"),
+        _ => return None,
+    };
+    Some([("grpc-status", code), ("grpc-message", text)])
 }
 
 /// A server of leases: its manner, the renewals it had, the streams it has and had.
@@ -131,11 +143,7 @@ impl Script {
             self.leader_wanted.fetch_add(1, Ordering::Relaxed);
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
-        if self.manner() == Manner::NoLeader {
-            let status = [
-                ("grpc-status", "14"),
-                ("grpc-message", "etcdserver: no leader"),
-            ];
+        if let Some(status) = status(self.manner()) {
             let mut head = head("application/grpc");
             head.headers_mut().extend(headers(&status));
             let _ = reply.send_response(head, true);
@@ -162,6 +170,12 @@ impl Script {
                         6
                     }
                     Manner::Gone => 0,
+                    Manner::TokenEnded => {
+                        let status = status(Manner::TokenEnded).expect("it has one");
+                        let _ = stream.send_trailers(headers(&status));
+                        self.open.fetch_sub(1, Ordering::Relaxed);
+                        return;
+                    }
                     Manner::Silent | Manner::NoLeader => continue,
                 };
                 let header = header(2);
@@ -520,6 +534,70 @@ async fn a_state_names_the_endpoint_that_refuses_connections() {
     };
     assert_eq!(cause.kind(), ErrorKind::Unavailable, "{cause}");
     assert!(cause.to_string().contains("http://nowhere:1"), "{cause}");
+}
+
+/// The endpoint that refuses connections is not why the other one does not answer.
+#[tokio::test(start_paused = true)]
+async fn a_state_names_the_endpoint_that_is_silent_and_not_one_that_is_down() {
+    let script = Script::new(Manner::Answer);
+    let builder = one(&script).builder().endpoint("http://nowhere:1");
+    let connect = builder.mode(crate::Mode::ConnectAll).connect();
+    let client = connect.await.expect("it connects");
+    let mut keeper = client.keep(id(7));
+    assert!(is_alive(keeper.changed().await));
+    script.become_(Manner::Silent);
+    let LeaseState::AtRisk { cause, .. } = keeper.changed().await else {
+        panic!("{:?}", keeper.state());
+    };
+    assert_eq!(cause.kind(), ErrorKind::Timeout, "{cause}");
+    let endpoint = cause.endpoint().map(ToString::to_string);
+    assert_eq!(endpoint.as_deref(), Some("http://one:1"), "{cause}");
+}
+
+/// A client whose provider has one token; then it fails, or does not answer.
+async fn with_one_token(script: &Script, hangs: bool) -> crate::Client {
+    let asked = AtomicUsize::new(0);
+    let provider = move || -> TokenFuture {
+        match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Box::pin(async { Ok(Token::new("first")) }),
+            _ if hangs => Box::pin(std::future::pending()),
+            _ => Box::pin(async { Err("the vault is closed".into()) }),
+        }
+    };
+    let connect = one(script).builder().token(provider).connect();
+    connect.await.expect("it connects")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_names_the_token_that_is_missing() {
+    for hangs in [false, true] {
+        let script = Script::new(Manner::Answer);
+        let client = with_one_token(&script, hangs).await;
+        let mut keeper = client.keep(id(7));
+        assert!(is_alive(keeper.changed().await));
+        script.become_(Manner::TokenEnded);
+        let LeaseState::AtRisk { cause, .. } = keeper.changed().await else {
+            panic!("{:?}", keeper.state());
+        };
+        // A provider that hangs has not failed yet; the server has said what it misses.
+        let kind = match hangs {
+            false => ErrorKind::AuthenticationFailed,
+            true => ErrorKind::InvalidToken,
+        };
+        assert_eq!(cause.kind(), kind, "{cause}");
+        assert!(cause.message().contains("token"), "{cause}");
+        let LeaseState::Doubtful { cause: Some(cause) } = keeper.changed().await else {
+            panic!("{:?}", keeper.state());
+        };
+        assert!(cause.message().contains("token"), "{cause}");
+        sleep(TTL * 10).await;
+        let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
+            panic!("{:?}", keeper.state());
+        };
+        assert!(cause.message().contains("no token"), "{cause}");
+        let opened = script.opened.load(Ordering::Relaxed);
+        assert!(opened < 10, "{opened} streams without a token");
+    }
 }
 
 async fn until_set(flag: &AtomicUsize) {

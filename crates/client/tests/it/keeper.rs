@@ -1,5 +1,6 @@
 //! Leases that are kept, whatever happens to connections and servers.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use etcdex::{Client, ErrorKind, LeaseEnd, LeaseKeeper, LeaseState};
@@ -117,6 +118,72 @@ async fn a_lease_is_lost_when_somebody_revokes_it() {
         assert_eq!(lost(&unknown).await, LeaseEnd::Expired);
     })
     .await;
+}
+
+/// The next renewals are minutes away, so that only the client itself can tell its keepers.
+#[tokio::test]
+async fn a_revoke_of_the_same_client_is_told_at_once() {
+    each(|stage| async move {
+        let client = stage.inside();
+        let first = kept_for(&client, Duration::from_secs(3_600)).await;
+        let second = stage.client.keep(first.id());
+        client.revoke(first.id()).await.unwrap();
+        assert_eq!(lost(&first).await, LeaseEnd::Revoked);
+        assert_eq!(lost(&second).await, LeaseEnd::Revoked);
+        // The first renewal and the revoke are under way together.
+        for _ in 0..50 {
+            let lease = client.grant(Duration::from_secs(3_600)).await.unwrap();
+            let keeper = client.keep(lease.id);
+            client.revoke(lease.id).await.unwrap();
+            assert_eq!(lost(&keeper).await, LeaseEnd::Revoked);
+        }
+    })
+    .await;
+}
+
+/// A round trip of 800 ms: nearly half of the one time-to-live, and a sixth of the other one.
+#[tokio::test]
+async fn a_slow_network_keeps_a_lease_alive_over_one_stream() {
+    each(|stage| async move {
+        let kept = [2, 5].map(|ttl| kept_over_a_slow_network(stage.etcd, ttl));
+        let [short, long] = kept;
+        tokio::join!(short, long);
+    })
+    .await;
+}
+
+/// Keeps a lease for 15 s. The time is not judged where the machine itself has stood still.
+async fn kept_over_a_slow_network(etcd: &Etcd, ttl: u64) {
+    let proxy = Proxy::start(etcd.client_address()).await.unwrap();
+    let mut tap = proxy.tap("/etcdserverpb.Lease/LeaseKeepAlive");
+    proxy.delay(Duration::from_millis(400));
+    let builder = Client::builder().endpoint(proxy.endpoint());
+    let client = builder.timeout(DEADLINE).connect().await.unwrap();
+    let lease = client.grant(Duration::from_secs(ttl)).await.unwrap();
+    assert_eq!(lease.ttl, Duration::from_secs(ttl));
+    let mut keeper = client.keep(lease.id);
+    assert!(is_alive(keeper.changed().await));
+    let (begun, mut looked, mut stood_still) = (Instant::now(), Instant::now(), Duration::ZERO);
+    let mut doubtful = 0;
+    while begun.elapsed() < Duration::from_secs(15) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stood_still = stood_still.max(looked.elapsed());
+        looked = Instant::now();
+        doubtful += usize::from(matches!(
+            keeper.state(),
+            LeaseState::Doubtful { .. } | LeaseState::Lost(_)
+        ));
+    }
+    let mut streams = HashSet::new();
+    while let Some(passage) = tap.take() {
+        streams.insert((passage.link, passage.stream));
+    }
+    if stood_still < Duration::from_millis(300) {
+        assert_eq!(doubtful, 0, "in doubt with a time-to-live of {ttl} s");
+        assert_eq!(streams.len(), 1, "streams with a time-to-live of {ttl} s");
+    } else {
+        eprintln!("not judged: the machine stood still for {stood_still:?}");
+    }
 }
 
 #[tokio::test]

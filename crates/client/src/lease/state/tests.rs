@@ -299,6 +299,35 @@ fn another_stream_is_tried_after_a_sixth_of_the_time_to_live() {
     assert_eq!(at(Step::Close(ONE)), None);
 }
 
+/// A stream with that round trip, on which lease 7 has 9 s to live.
+fn far(round_trip: Duration) -> (Leases, Instant) {
+    let now = Instant::now();
+    let mut leases = Leases::new(1);
+    leases.keep(id(7), Some(seconds(9)), now);
+    assert_eq!(steps(&mut leases, now).0, [Step::Open(ONE)]);
+    leases.opened(ONE, round_trip, now);
+    (leases, now)
+}
+
+#[test]
+fn three_renewals_are_under_way_where_the_network_takes_over_a_third_of_the_time_to_live() {
+    let (mut leases, now) = far(milliseconds(3_001));
+    let done = unattended(&mut leases, now, now + milliseconds(4_400));
+    assert_eq!(sends(&done), [0, 1_500, 3_000].map(milliseconds));
+    // Each answer makes room for one more.
+    let now = now + milliseconds(4_400);
+    leases.answered(ONE, id(7), 9, now);
+    let done = unattended(&mut leases, now, now + milliseconds(1_000));
+    assert_eq!(sends(&done), [milliseconds(100)]);
+}
+
+#[test]
+fn one_renewal_is_under_way_where_the_network_is_quicker() {
+    let (mut leases, now) = far(seconds(3));
+    let done = unattended(&mut leases, now, now + milliseconds(4_400));
+    assert_eq!(sends(&done), [Duration::ZERO]);
+}
+
 /// Lease 7, asked for on two streams.
 fn asked_twice() -> (Leases, Instant) {
     let (mut leases, now) = alive();
@@ -426,19 +455,85 @@ fn a_slow_stream_that_gets_on_is_not_left() {
     }
 }
 
-/// The renewal of lease 7 waits for longer than any answer has taken, and still the server works.
-#[test]
-fn a_stream_is_not_silent_while_other_renewals_are_answered() {
+/// When a step is done for the first time.
+fn first(done: &[(Duration, Step)], wanted: Step) -> Option<Duration> {
+    let found = done.iter().find(|(_, step)| *step == wanted);
+    found.map(|(at, _)| *at)
+}
+
+/// Lease 7 is alive, and leases 8 and 9 are kept one after the other, of 9 s each.
+fn alive_and_two_asked(pause: Duration) -> (Leases, Instant) {
     let (mut leases, now) = alive();
-    (1..=3).for_each(|number| leases.keep(id(number), None, now));
-    steps(&mut leases, now);
-    let sent = now + seconds(3);
-    steps(&mut leases, sent);
-    leases.answered(ONE, id(1), 60, now + milliseconds(3_000));
-    leases.answered(ONE, id(2), 60, sent + milliseconds(1_000));
-    let done = unattended(&mut leases, sent, sent + milliseconds(2_400));
+    leases.keep(id(8), Some(seconds(9)), now);
+    assert_eq!(steps(&mut leases, now).0, [Step::Send(ONE, id(8))]);
+    leases.keep(id(9), Some(seconds(9)), now + pause);
+    let sent = Step::Send(ONE, id(9));
+    assert_eq!(steps(&mut leases, now + pause).0, [sent]);
+    (leases, now)
+}
+
+/// The answer to lease 8 took 1.4 s, of which twice would be 2.8 s; it came at 1.4 s, and a sixth
+/// of the time-to-live later are 2.9 s.
+#[test]
+fn a_stream_is_not_silent_for_a_sixth_of_the_time_to_live_after_each_answer() {
+    let (mut leases, now) = alive_and_two_asked(Duration::ZERO);
+    let answered = now + milliseconds(1_400);
+    leases.answered(ONE, id(8), 9, answered);
+    let done = unattended(&mut leases, answered, now + milliseconds(3_000));
+    assert_eq!(first(&done, Step::Silent(ONE)), Some(milliseconds(1_500)));
+}
+
+/// The answer to the renewal of lease 8 is not waited for on that stream.
+#[test]
+fn a_stream_that_has_passed_a_renewal_over_is_closed_when_that_renewal_is_overdue() {
+    let (mut leases, now) = alive_and_two_asked(milliseconds(100));
+    let answered = now + milliseconds(200);
+    leases.answered(ONE, id(9), 9, answered);
+    let done = unattended(&mut leases, answered, now + milliseconds(1_600));
+    let overdue = Some(milliseconds(1_300));
+    assert_eq!(first(&done, Step::Silent(ONE)), overdue);
+    assert_eq!(first(&done, Step::Close(ONE)), overdue);
+}
+
+/// The first server took 1.4 s for its answers.
+#[test]
+fn the_next_server_is_not_waited_for_as_long_as_the_last_one_took() {
+    let (mut leases, now) = alive_and_two_asked(Duration::ZERO);
+    let answered = now + milliseconds(1_400);
+    leases.answered(ONE, id(8), 9, answered);
+    leases.answered(ONE, id(9), 9, answered);
+    leases.failed(ONE, answered);
+    leases.release(id(7));
+    leases.keep(id(10), Some(seconds(9)), answered);
+    let done = unattended(&mut leases, answered, answered + milliseconds(100));
+    let sent = first(&done, Step::Send(TWO, id(10))).expect("it is asked for on the next stream");
+    leases.answered(TWO, id(10), 9, answered + sent);
+    let now = answered + sent;
+    leases.keep(id(11), Some(seconds(9)), now);
+    let done = unattended(&mut leases, now, now + milliseconds(1_600));
+    assert_eq!(first(&done, Step::Silent(TWO)), Some(milliseconds(1_500)));
+}
+
+#[test]
+fn an_answer_makes_the_next_pause_short_again() {
+    let (mut leases, mut now) = alive();
+    let mut open = ONE;
+    for _ in 0..10 {
+        leases.failed(open, now);
+        let (_, rest) = steps(&mut leases, now);
+        now = rest.expect("a pause");
+        let (done, _) = steps(&mut leases, now);
+        open = done.iter().find_map(opening).unwrap_or(open);
+    }
+    leases.opened(open, NEAR, now);
+    leases.keep(id(8), None, now);
+    let (done, _) = steps(&mut leases, now);
+    assert!(done.contains(&Step::Send(open, id(8))), "{done:?}");
+    leases.answered(open, id(8), 9, now);
+    leases.failed(open, now);
+    let done = unattended(&mut leases, now, now + milliseconds(20));
     assert!(
-        done.iter().all(|(_, step)| *step != Step::Silent(ONE)),
+        done.iter().any(|(_, step)| opening(step).is_some()),
         "{done:?}"
     );
 }

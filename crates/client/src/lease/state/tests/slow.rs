@@ -150,11 +150,19 @@ impl Pair {
         self.told.iter().position(alive)
     }
 
+    /// The standings from the first answer on.
+    fn later(&self) -> impl Iterator<Item = Standing> {
+        let from = self.first_alive().unwrap_or(self.told.len());
+        self.told[from..].iter().map(|(_, standing)| *standing)
+    }
+
     fn is_ever_doubtful(&self) -> bool {
-        let after = self.first_alive().map_or(&[][..], |at| &self.told[at..]);
-        after
-            .iter()
-            .any(|(_, standing)| *standing == Standing::Doubtful)
+        self.later().any(|standing| standing == Standing::Doubtful)
+    }
+
+    fn is_ever_at_risk(&self) -> bool {
+        let at_risk = |standing| matches!(standing, Standing::AtRisk { .. });
+        self.later().any(at_risk) || self.is_ever_doubtful()
     }
 }
 
@@ -193,6 +201,18 @@ proptest! {
         }
         // Six in a time-to-live are the most.
         prop_assert!(pair.sent <= 62, "{}", pair.sent);
+    }
+
+    /// The time-to-live is that of this client's grant. The share is in thousandths of a sixth of
+    /// the time-to-live, by which the round trip is over a third. The first answer comes within 10 s.
+    #[test]
+    fn a_slow_network_never_puts_a_lease_at_risk(ttl in 2..=20_u64, share in 1..=980_u32) {
+        let ttl = seconds(ttl);
+        let round_trip = ttl / 3 + ttl / 6 * share / 1_000;
+        let mut pair = Pair::new(ttl, round_trip, Slow::Network, NEVER).keep(true);
+        prop_assert_eq!(pair.run(ttl * 10), None);
+        prop_assert!(pair.first_alive().is_some());
+        prop_assert!(!pair.is_ever_at_risk(), "{:?}", pair.told);
     }
 
     /// The share is in thousandths of a third of the time-to-live.

@@ -1,0 +1,286 @@
+//! PURE: which streams of renewals there are, and which of them is used.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::renewal::Lease;
+use super::unanswered::{Asked, Stream, StreamNumber};
+use crate::kv::LeaseId;
+use crate::patience::Patience;
+
+/// Pause after the first stream in a row that ended without an answer; each further one doubles
+/// it, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is to be done about the streams now.
+pub(super) enum StreamStep {
+    /// Open a stream.
+    Open(StreamNumber),
+    /// A renewal is overdue on this stream. If the stream was dropped for it, these leases had
+    /// renewals there without an answer.
+    Silent(StreamNumber, Vec<LeaseId>),
+    /// Nothing until then, unless something comes.
+    Rest(Option<Instant>),
+}
+
+/// The streams that renew the leases of a client.
+///
+/// ```text
+///            open               overdue                 opened
+///  no stream ───► one stream ───────────► one and another ───► two streams
+///      ▲              ▲  │                                        │
+///      └──────────────┼──┘ it ends                                │
+///                     └───────────────────────────────────────────┘
+///                       an answer on either, or the end of either
+/// ```
+///
+/// A stream whose answers are overdue stays while another one is tried, so that a slow server is
+/// still heard and no time is lost. A second stream that is silent too makes room for a third.
+#[derive(Debug)]
+pub(super) struct Streams {
+    /// The stream in use, and behind it the one that is tried instead.
+    ///
+    /// INVARIANT: at most two, and the first of two is silent: `next` opens no other.
+    streams: Vec<Stream>,
+    /// Streams that were dropped and that the driver does not know of yet.
+    closes: VecDeque<StreamNumber>,
+    /// Number of streams so far.
+    count: u64,
+    /// No stream is opened before that.
+    open_at: Option<Instant>,
+    patience: Patience,
+    /// Whether any renewal was answered.
+    proven: bool,
+    /// Streams in a row that ended without an answer.
+    failures: u32,
+    random: fastrand::Rng,
+}
+
+impl Streams {
+    pub(super) fn new(random: fastrand::Rng) -> Self {
+        Self {
+            streams: Vec::new(),
+            closes: VecDeque::new(),
+            count: 0,
+            open_at: None,
+            patience: Patience::default(),
+            proven: false,
+            failures: 0,
+            random,
+        }
+    }
+
+    /// Whether there is no stream, and none to close.
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.closes.is_empty()
+    }
+
+    /// Drops all streams.
+    pub(super) fn close(&mut self) {
+        let numbers = self.streams.drain(..).map(|stream| stream.number);
+        self.closes.extend(numbers);
+    }
+
+    /// Takes a stream that the driver is to close.
+    pub(super) fn next_close(&mut self) -> Option<StreamNumber> {
+        self.closes.pop_front()
+    }
+
+    /// The newest stream that takes renewals.
+    pub(super) fn newest_open(&self) -> Option<StreamNumber> {
+        let newest = self.streams.iter().rfind(|stream| stream.is_open())?;
+        Some(newest.number)
+    }
+
+    /// The stream is open; `round_trip` is that of its connection. Returns the leases with
+    /// renewals that the other stream has not answered, which are sent on this one again.
+    pub(super) fn opened(
+        &mut self,
+        number: StreamNumber,
+        round_trip: Duration,
+        now: Instant,
+    ) -> Vec<LeaseId> {
+        let Some(place) = self.place(number) else {
+            return Vec::new();
+        };
+        self.streams[place].opened(round_trip, now);
+        let other = self.streams.iter().find(|one| one.number != number);
+        other.map(Stream::waiting).unwrap_or_default()
+    }
+
+    /// The stream has ended, or could not be opened. Returns the leases with renewals that it has
+    /// not answered.
+    pub(super) fn failed(&mut self, number: StreamNumber, now: Instant) -> Vec<LeaseId> {
+        let Some(place) = self.place(number) else {
+            return Vec::new();
+        };
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LONGEST_PAUSE)
+            .mul_f64(0.5 + self.random.f64() / 2.0);
+        self.failures = self.failures.saturating_add(1);
+        self.open_at = Some(now + pause);
+        self.streams.remove(place).waiting()
+    }
+
+    /// The server has answered a renewal of this lease. Returns the renewal, and the leases with
+    /// renewals on the stream that is dropped for it; nothing if there was no renewal.
+    pub(super) fn answered(
+        &mut self,
+        number: StreamNumber,
+        id: LeaseId,
+        now: Instant,
+    ) -> Option<(Asked, Vec<LeaseId>)> {
+        let place = self.place(number)?;
+        let first = !self.streams[place].is_proven();
+        let asked = self.streams[place].take(id, now)?;
+        if first {
+            // The time that another server took says nothing of this one.
+            self.patience = Patience::default();
+        }
+        self.patience
+            .answered(now.saturating_duration_since(asked.sent));
+        self.proven = true;
+        self.failures = 0;
+        let mut waiting = Vec::new();
+        if self.streams.len() > 1 {
+            // The first answer decides which stream stays.
+            waiting = self.drop_stream(1 - place);
+        }
+        Some((asked, waiting))
+    }
+
+    /// Opens a stream where one is wanted, and finds those that are silent.
+    pub(super) fn next(&mut self, leases: &HashMap<LeaseId, Lease>, now: Instant) -> StreamStep {
+        let limit = self.limit(leases, now);
+        if limit.is_some_and(|limit| limit <= now) {
+            return self.overdue(leases);
+        }
+        let wanted = match self.streams.as_slice() {
+            [] => true,
+            [only] => only.is_silent(),
+            _ => false,
+        };
+        match self.open_at.filter(|at| *at > now) {
+            _ if !wanted => StreamStep::Rest(limit),
+            Some(at) => StreamStep::Rest(Some(at)),
+            None => {
+                self.count += 1;
+                let number = StreamNumber(self.count);
+                self.streams.push(Stream::new(number, now));
+                StreamStep::Open(number)
+            }
+        }
+    }
+
+    /// Whether a renewal of this lease may be sent on the newest open stream, beside those that
+    /// have no answer there yet.
+    pub(super) fn takes(&self, id: LeaseId, lease: &Lease) -> bool {
+        let newest = self.streams.iter().rfind(|stream| stream.is_open());
+        newest.is_some_and(|stream| {
+            stream.unanswered(id, lease.generation) < lease.depth(stream.round_trip)
+        })
+    }
+
+    /// Notes a renewal of this lease as sent on the newest open stream.
+    pub(super) fn sent(&mut self, id: LeaseId, lease: &Lease, now: Instant) {
+        let newest = self.streams.iter_mut().rfind(|stream| stream.is_open());
+        if let Some(stream) = newest {
+            let asked = Asked {
+                sent: now,
+                generation: lease.generation,
+            };
+            let overdue = lease.overdue(now, &self.patience, self.proven, stream.round_trip);
+            stream.asked(id, asked, overdue);
+        }
+    }
+
+    /// Notes on each stream when the oldest renewal of a lease is overdue.
+    pub(super) fn set_limit(&mut self, id: LeaseId, lease: &Lease) {
+        for place in 0..self.streams.len() {
+            let limit = self.limit_of(&self.streams[place], id, lease);
+            self.streams[place].set_limit(id, limit);
+        }
+    }
+
+    /// The lease is kept no more: its renewals are never overdue.
+    pub(super) fn forget(&mut self, id: LeaseId) {
+        for stream in &mut self.streams {
+            stream.set_limit(id, None);
+        }
+    }
+
+    fn place(&self, number: StreamNumber) -> Option<usize> {
+        self.streams.iter().position(|one| one.number == number)
+    }
+
+    /// Drops a stream that goes on, and returns the leases with renewals that it has not answered.
+    fn drop_stream(&mut self, place: usize) -> Vec<LeaseId> {
+        let stream = self.streams.remove(place);
+        self.closes.push_back(stream.number);
+        stream.waiting()
+    }
+
+    /// A renewal is overdue on the newest stream.
+    fn overdue(&mut self, leases: &HashMap<LeaseId, Lease>) -> StreamStep {
+        self.patience.silent();
+        let second = self.streams.len() > 1;
+        let lost = self.has_lost_answer(leases);
+        // INVARIANT: it was this stream that had a limit.
+        let Some(stream) = self.streams.last_mut() else {
+            return StreamStep::Rest(None);
+        };
+        let number = stream.number;
+        stream.set_silent();
+        let mut waiting = Vec::new();
+        if second || lost {
+            waiting = self.drop_stream(self.streams.len() - 1);
+        }
+        StreamStep::Silent(number, waiting)
+    }
+
+    /// Whether the overdue renewal was passed over by the server: waiting for it is no use.
+    fn has_lost_answer(&self, leases: &HashMap<LeaseId, Lease>) -> bool {
+        let lost = || {
+            let stream = self.streams.last()?;
+            let (_, id) = stream.first_limit()?;
+            let sent = stream.oldest(id, leases.get(&id)?.generation)?;
+            Some(stream.has_passed(sent))
+        };
+        lost().unwrap_or(false)
+    }
+
+    /// When a renewal on the newest stream is overdue, unless that was found already.
+    ///
+    /// INVARIANT: a stream is not silent while anything is answered on it: a server that gets on
+    /// with the renewals of ten thousand leases is not asked for all of them again.
+    fn limit(&mut self, leases: &HashMap<LeaseId, Lease>, now: Instant) -> Option<Instant> {
+        loop {
+            let stream = self.streams.last()?;
+            if !stream.is_open() || stream.is_silent() {
+                return None;
+            }
+            let (limit, id) = stream.first_limit()?;
+            if limit > now {
+                return Some(limit);
+            }
+            let lease = leases.get(&id);
+            let later = lease.and_then(|lease| self.limit_of(stream, id, lease));
+            if later.is_some_and(|later| later <= now) {
+                return later;
+            }
+            self.streams.last_mut()?.set_limit(id, later);
+        }
+    }
+
+    /// When the oldest renewal of a lease is overdue on a stream.
+    fn limit_of(&self, stream: &Stream, id: LeaseId, lease: &Lease) -> Option<Instant> {
+        let sent = stream.oldest(id, lease.generation)?;
+        let overdue = lease.overdue(sent, &self.patience, self.proven, stream.round_trip);
+        if stream.has_passed(sent) {
+            return Some(overdue);
+        }
+        Some(overdue.max(stream.heard() + lease.distance()))
+    }
+}
