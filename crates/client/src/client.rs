@@ -16,7 +16,7 @@ use crate::endpoint::{Endpoint, IntoEndpoints};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
-use crate::lease::Hub;
+use crate::lease::LeaseRegistry;
 use crate::maintenance::Maintenance;
 use crate::transport::{Member, Origin};
 use crate::txn::{PutIfAbsent, Swap, Txn};
@@ -45,7 +45,7 @@ pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 #[derive(Clone)]
 pub struct Client {
     scope: Scope,
-    leases: Arc<Hub>,
+    leases: Arc<LeaseRegistry>,
     roster: Arc<Roster>,
     watches: Arc<watch::Hub>,
 }
@@ -77,7 +77,7 @@ impl Client {
     }
 
     fn new(config: &Config) -> Result<Self, Error> {
-        let leases = Arc::<Hub>::default();
+        let leases = Arc::<LeaseRegistry>::default();
         let core = Arc::new(Core::new(config, Arc::clone(&leases) as _)?);
         warn_of_plain_text(&config.options, &config.endpoints);
         Ok(Self {
@@ -299,8 +299,8 @@ impl Client {
         &self.scope
     }
 
-    /// Where the leases of all handles are kept.
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
+    /// Returns the registry of the leases that all handles keep.
+    pub(crate) fn lease_registry(&self) -> &Arc<LeaseRegistry> {
         &self.leases
     }
 

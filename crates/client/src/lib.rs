@@ -33,7 +33,7 @@
 //!   connection, sending and receiving, and that the server is told. Only what is long by
 //!   nature, a physical compaction say, has none unless you choose one.
 //! - Reads are sent again when a server is unavailable. Writes are sent again only when
-//!   provably no server has seen them; a [`Grant`] is the exception, as it can make no second
+//!   provably no server has seen them; a [`Grant`](lease::Grant) is the exception, as it can make no second
 //!   lease.
 //! - Leases renew themselves as long as a [`LeaseKeeper`] exists.
 //! - Keys and values of a reply are slices of the received bytes; neither they nor secrets are
@@ -63,7 +63,7 @@ mod endpoint;
 mod error;
 mod key;
 pub mod kv;
-mod lease;
+pub mod lease;
 mod lease_id;
 mod lock;
 pub mod maintenance;
@@ -91,10 +91,8 @@ pub use error::{Code, Error, ErrorKind, Outcome};
 pub use key::{Key, Value};
 #[doc(inline)]
 pub use kv::{Delete, Get, KeyValue, Put, ResponseHeader};
-pub use lease::{
-    Grant, GrantResponse, KeepAlive, KeepAliveResponse, LeaseCause, LeaseEnd, LeaseKeeper,
-    LeaseState, Leases, LeasesResponse, Revoke, RevokeResponse, Ttl, TtlResponse,
-};
+#[doc(inline)]
+pub use lease::{LeaseKeeper, LeaseState};
 pub use lease_id::LeaseId;
 pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
 pub use mode::Mode;

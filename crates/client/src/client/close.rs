@@ -49,7 +49,7 @@ impl Client {
     ///    revoked, and their keys with them. If there are any, the last quarter of `grace` is kept
     ///    for this. A lease without a keeper is left alone.
     /// 5. The connections are closed. Calls without an answer end, and keepers of leases that were
-    ///    not revoked end with [`LeaseEnd::ClientClosed`](crate::LeaseEnd::ClientClosed).
+    ///    not revoked end with [`LeaseEnd::ClientClosed`](crate::lease::LeaseEnd::ClientClosed).
     ///
     /// With a grace of zero only the first two steps and the last are taken. To close it again does the
     /// same for what is left, and nothing if all is done.

@@ -1,4 +1,4 @@
-//! Why a lease is not known to be renewed.
+//! The reason why a lease is not known to be renewed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 
-/// Why a lease is not known to be renewed: what went wrong last.
+/// The reason why a lease is not known to be renewed: the error that happened last.
 ///
-/// `Display` gives the text and the endpoint.
+/// `Display` writes the text and the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseCause {
     inner: Arc<Inner>,
@@ -41,22 +41,22 @@ impl LeaseCause {
         Self::new(error.kind(), error.message(), endpoint)
     }
 
-    /// What went wrong: [`Timeout`](ErrorKind::Timeout) when a server does not answer,
+    /// Returns the kind of the error: [`Timeout`](ErrorKind::Timeout) when a server does not answer,
     /// [`Unavailable`](ErrorKind::Unavailable) without a connection,
     /// [`NoLeader`](ErrorKind::NoLeader), [`AuthenticationFailed`](ErrorKind::AuthenticationFailed)
-    /// when no token is to be had, or what else ended the stream.
+    /// without a token, or the kind of the error that ended the stream.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    /// The same in words, those of the server or of the client.
+    /// Returns the text of the server, or that of the client.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message
     }
 
-    /// The endpoint that it is about, if it is about one.
+    /// Returns the endpoint at which the error happened, if the error is about one.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
         self.inner.endpoint.as_ref()

@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, watch};
 
 use self::stream::{Event, Place, Stream};
 use super::cause::LeaseCause;
-use super::hub::{Command, Hub, read_clocks};
-use super::renewal::Standing;
-use super::state::{Leases, Step};
+use super::registry::{Command, LeaseRegistry, read_clocks};
+use super::renewal::LeaseStatus;
+use super::state::{Renewals, Step};
 use super::unanswered::StreamNumber;
 use crate::call::{Core, Scope, Stage};
 use crate::endpoint::Endpoint;
@@ -33,8 +33,8 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The state that outlives the runtime of the task: the next task goes on with it.
 pub(super) struct Parked {
     core: Weak<Core>,
-    leases: Leases,
-    keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<Standing>)>>,
+    renewals: Renewals,
+    keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<LeaseStatus>)>>,
     commands: mpsc::UnboundedReceiver<Command>,
     closing: watch::Receiver<Stage>,
 }
@@ -43,7 +43,7 @@ impl Parked {
     pub(super) fn new(core: &Arc<Core>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
         Self {
             core: Arc::downgrade(core),
-            leases: Leases::new(fastrand::u64(..)),
+            renewals: Renewals::new(fastrand::u64(..)),
             keepers: HashMap::new(),
             commands,
             closing: core.closing.stages(),
@@ -70,15 +70,15 @@ impl Drop for Running {
         };
         driver.interrupted();
         let Driver {
-            hub,
+            registry,
             core,
-            leases,
+            renewals,
             keepers,
             ..
         } = driver;
-        hub.park(Parked {
+        registry.park(Parked {
             core,
-            leases,
+            renewals,
             keepers,
             commands,
             closing,
@@ -88,11 +88,14 @@ impl Drop for Running {
 
 /// Makes the task, which runs until nobody keeps a lease any more. It holds no connection by itself
 /// but the streams': keepers hold the client.
-pub(super) fn task(hub: Arc<Hub>, parked: Parked) -> impl Future<Output = ()> + Send {
+pub(super) fn task(
+    registry: Arc<LeaseRegistry>,
+    parked: Parked,
+) -> impl Future<Output = ()> + Send {
     let driver = Driver {
-        hub,
+        registry,
         core: parked.core,
-        leases: parked.leases,
+        renewals: parked.renewals,
         keepers: parked.keepers,
         streams: Vec::new(),
         avoided: None,
@@ -111,14 +114,14 @@ async fn run(mut running: Running) {
         };
         if !closed && *closing.borrow_and_update() == Stage::Over {
             closed = true;
-            driver.leases.close();
+            driver.renewals.close();
         }
         while let Ok(command) = commands.try_recv() {
             driver.command(command);
         }
         driver.look_at_clocks();
         let rest = driver.act();
-        if driver.leases.is_idle() && driver.hub.ends(commands) {
+        if driver.renewals.is_idle() && driver.registry.ends(commands) {
             running.0 = None;
             return;
         }
@@ -146,11 +149,11 @@ async fn over(closing: &mut watch::Receiver<Stage>) {
 }
 
 struct Driver {
-    hub: Arc<Hub>,
+    registry: Arc<LeaseRegistry>,
     core: Weak<Core>,
-    leases: Leases,
-    keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<Standing>)>>,
-    /// INVARIANT: at most two; `Leases` asks for no more.
+    renewals: Renewals,
+    keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<LeaseStatus>)>>,
+    /// INVARIANT: at most two; `Renewals` asks for no more.
     streams: Vec<Stream>,
     /// The link of the last stream.
     avoided: Option<Avoided>,
@@ -173,8 +176,8 @@ impl Driver {
     fn command(&mut self, command: Command) {
         // ORDER: the loss of a lease is told to those who kept it then, and not to whoever keeps
         // another of the same ID from now on.
-        while let Some((id, standing)) = self.leases.untold() {
-            self.tell(id, standing);
+        while let Some((id, status)) = self.renewals.untold() {
+            self.tell(id, status);
         }
         match command {
             Command::Keep(id, ttl, number, state) => {
@@ -183,11 +186,11 @@ impl Driver {
                     state.send_replace(*other.borrow());
                 }
                 keepers.push((number, state));
-                self.leases.keep(id, ttl, now());
+                self.renewals.keep(id, ttl, now());
             }
             Command::Release(id, number) => self.release(id, number),
-            Command::Revoking(id) => self.leases.revoking(id),
-            Command::Revoked(id) => self.leases.revoked(id),
+            Command::Revoking(id) => self.renewals.revoking(id),
+            Command::Revoked(id) => self.renewals.revoked(id),
             Command::Kept(answer) => {
                 // Whoever has asked may be gone.
                 let _ = answer.send(self.keepers.keys().copied().collect());
@@ -203,7 +206,7 @@ impl Driver {
         let before = keepers.len();
         keepers.retain(|(other, _)| *other != number);
         if keepers.len() < before {
-            self.leases.release(id);
+            self.renewals.release(id);
         }
         if keepers.is_empty() {
             self.keepers.remove(&id);
@@ -216,13 +219,13 @@ impl Driver {
     fn look_at_clocks(&mut self) {
         let reading = read_clocks();
         let mut jumped = false;
-        self.hub.change_health(|health| {
+        self.registry.change_health(|health| {
             let before = health.clocks.replace(reading);
             jumped = before.is_some_and(|before| before.jumped(reading));
         });
         if jumped {
             tracing::info!(target: "etcdex", "the machine slept, or its clock was set: kept leases are in doubt");
-            self.leases.clocks_jumped(now());
+            self.renewals.clocks_jumped(now());
             self.trouble(super::keeper::clocks_jumped());
         }
     }
@@ -243,8 +246,8 @@ impl Driver {
                 let ready = |stream: &Stream| stream.takes() && stream.batch.len() < BATCH;
                 free.contains(&number) && stream.is_some_and(ready)
             };
-            match self.leases.next(now(), ready) {
-                Step::Tell(id, standing) => self.tell(id, standing),
+            match self.renewals.next(now(), ready) {
+                Step::Tell(id, status) => self.tell(id, status),
                 Step::Open(number) => self.open(number),
                 Step::Silent(number) => self.silent(number),
                 Step::Close(number) => self.streams.retain(|stream| stream.number != number),
@@ -262,15 +265,15 @@ impl Driver {
         self.streams.iter_mut().find(|one| one.number == number)
     }
 
-    fn tell(&mut self, id: LeaseId, standing: Standing) {
-        let tell = |state: &watch::Sender<Standing>| {
+    fn tell(&mut self, id: LeaseId, status: LeaseStatus) {
+        let tell = |state: &watch::Sender<LeaseStatus>| {
             state.send_if_modified(|state| {
-                let before = std::mem::replace(state, standing);
-                std::mem::discriminant(&before) != std::mem::discriminant(&standing)
+                let before = std::mem::replace(state, status);
+                std::mem::discriminant(&before) != std::mem::discriminant(&status)
             });
         };
-        if matches!(standing, Standing::Lost(_)) {
-            tracing::debug!(target: "etcdex", lease = %id, ?standing, "a kept lease is gone");
+        if matches!(status, LeaseStatus::Lost(_)) {
+            tracing::debug!(target: "etcdex", lease = %id, ?status, "a kept lease is gone");
             let keepers = self.keepers.remove(&id).unwrap_or_default();
             keepers.iter().for_each(|(_, state)| tell(state));
         } else if let Some(keepers) = self.keepers.get(&id) {
@@ -280,7 +283,7 @@ impl Driver {
 
     fn open(&mut self, number: StreamNumber) {
         let Some(core) = self.core.upgrade() else {
-            self.leases.close();
+            self.renewals.close();
             return;
         };
         let mut scope = Scope::of(core);
@@ -300,12 +303,14 @@ impl Driver {
     /// Notes whether keepers should look at the connections for the cause of their trouble.
     fn note_opening(&self) {
         let opening = !self.streams.iter().any(Stream::takes);
-        self.hub.change_health(|health| health.opening = opening);
+        self.registry
+            .change_health(|health| health.opening = opening);
     }
 
     fn trouble(&mut self, cause: LeaseCause) {
         self.troubled = true;
-        self.hub.change_health(|health| health.cause = Some(cause));
+        self.registry
+            .change_health(|health| health.cause = Some(cause));
     }
 
     fn silent(&mut self, number: StreamNumber) {
@@ -347,7 +352,7 @@ impl Driver {
                     .map(|stream| stream.start(occupancy, pass, limit));
                 match started {
                     Some(Ok(())) => {
-                        self.leases.opened(number, link.pulse.round_trip(), now());
+                        self.renewals.opened(number, link.pulse.round_trip(), now());
                         self.note_opening();
                     }
                     Some(Err(failure)) => self.broke(number, &failure),
@@ -373,10 +378,10 @@ impl Driver {
         match decode::<LeaseKeepAliveResponse>(message) {
             Ok(answer) => {
                 if let Some(id) = LeaseId::new(answer.id) {
-                    self.leases.answered(number, id, answer.ttl, now());
+                    self.renewals.answered(number, id, answer.ttl, now());
                 }
                 if std::mem::take(&mut self.troubled) {
-                    self.hub.change_health(|health| health.cause = None);
+                    self.registry.change_health(|health| health.cause = None);
                 }
             }
             Err(error) => self.fail(number, &error),
@@ -398,7 +403,7 @@ impl Driver {
             .and_then(|stream| stream.incoming())
             .map(|incoming| incoming.link().endpoint.clone());
         self.streams.retain(|stream| stream.number != number);
-        self.leases.failed(number, now());
+        self.renewals.failed(number, now());
         self.trouble(LeaseCause::of(error, endpoint));
         self.note_opening();
     }
@@ -411,7 +416,7 @@ async fn event(stream: Option<&mut Stream>) -> (StreamNumber, Event) {
     }
 }
 
-/// Where the streams go. Leases are renewed until the calls under way are answered.
+/// Where the streams go. Renewals are renewed until the calls under way are answered.
 pub(super) fn want() -> Want {
     Want {
         lane: Method::LeaseKeepAlive.lane(),

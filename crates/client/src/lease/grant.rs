@@ -1,4 +1,4 @@
-//! Making a lease.
+//! The request that grants a lease.
 
 use std::time::Duration;
 
@@ -13,23 +13,21 @@ use crate::kv::{LeaseId, ResponseHeader, broken, decode, header, refuse};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// Makes a lease.
+/// Grants a lease.
 ///
 /// The time-to-live goes in whole seconds, rounded up. The server raises one that is too short
 /// for it (under 2 s at etcd's defaults) and refuses one over 9,000,000,000 s with
 /// [`LeaseTtlTooLarge`](ErrorKind::LeaseTtlTooLarge).
 ///
 /// # The ID
-/// Without [`id`](Self::id) the client chooses a random positive one (63 bits from the operating
-/// system), never the server. That is
-/// what makes a grant repeatable: an attempt that meets
-/// [`LeaseExists`](ErrorKind::LeaseExists) after another that may have been applied has met its
-/// own trace, and the grant has succeeded; no lease is left over that nobody knows. The reply
-/// then has an empty header and the time-to-live that was asked for. A clone of the request
-/// asks for another lease, with an ID of its own.
+/// Without [`id`](Self::id) the client chooses a random positive ID (63 bits from the operating
+/// system), never the server. So the grant can be sent again: when an attempt may have been applied
+/// and the next one fails with [`LeaseExists`](ErrorKind::LeaseExists), the first one has made the
+/// lease, and the grant has succeeded. The reply then has an empty header and the time-to-live of
+/// the request. A clone of the request grants another lease, with another ID.
 ///
-/// An ID of your own could be anybody's lease: such a grant is sent again only when it provably
-/// reached no server.
+/// An ID that the caller chooses could be the ID of another lease: such a grant is sent again only
+/// when it provably reached no server.
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#obtaining-leases>.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Makes a lease that lives so long after each renewal.
+    /// Returns a request for a lease that lives for `ttl` after each renewal.
     pub fn new(ttl: Duration) -> Self {
         Self {
             ttl,
@@ -59,11 +57,10 @@ impl Grant {
 
 /// Returns an ID from the randomness of the system.
 ///
-/// A generator of the process is seeded once. Two machines that are cloned while it runs, or two
-/// processes of which one was forked from the other, would choose the same IDs from then on; the
-/// one would take the other's lease for the trace of its own grant. The system keeps its
-/// randomness apart: Linux seeds it anew in a cloned machine (`vmgenid`), and a fork has no share
-/// in the state.
+/// A generator in the process is seeded once. Clones of a running machine, or a process and its
+/// fork, would choose the same IDs from then on, and each would take the lease of the other for its
+/// own. The system's generator differs: Linux seeds it again in a cloned machine (`vmgenid`), and a
+/// fork does not copy its state.
 fn random_id() -> i64 {
     let mut bytes = [0; 8];
     let random = match getrandom::fill(&mut bytes) {
@@ -102,11 +99,11 @@ options! { Grant {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct GrantResponse {
-    /// Who answered.
+    /// The member that answered, and the revision of its store.
     pub header: ResponseHeader,
-    /// The lease.
+    /// The ID of the lease.
     pub id: LeaseId,
-    /// How long it lives after each renewal, in whole seconds; it may be more than was asked for.
+    /// The time-to-live after each renewal, in whole seconds; the server may have raised it.
     pub ttl: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Renewing a lease once.
+//! The request that renews a lease once.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::kv::{LeaseId, ResponseHeader, broken, decode, header};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// Renews a lease once: it then has its whole time-to-live before it.
+/// Renews a lease once: the lease then has its whole time-to-live to live.
 ///
-/// The call opens a stream, sends one renewal, and ends the stream when the answer is there. To
-/// keep a lease for long, use [`Client::keep`](crate::Client::keep).
+/// The call opens a stream, sends one renewal, and ends the stream after the answer. To keep a lease
+/// for long, use [`Client::keep`](crate::Client::keep).
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#keep-alives>.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// Renews this lease.
+    /// Returns a request that renews this lease.
     pub fn new(id: LeaseId) -> Self {
         Self { id }
     }
@@ -36,12 +36,12 @@ impl KeepAlive {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct KeepAliveResponse {
-    /// Who answered.
+    /// The member that answered, and the revision of its store.
     pub header: ResponseHeader,
-    /// The lease.
+    /// The ID of the lease.
     pub id: LeaseId,
-    /// How long it lives from now on, in whole seconds. The server counted from when it got the
-    /// request: who needs a safe bound counts from when the call was made.
+    /// The time-to-live, in whole seconds, from the moment at which the server received the request.
+    /// For a safe bound, count from the moment at which the call was made.
     pub ttl: Duration,
 }
 
@@ -83,7 +83,7 @@ impl Request for KeepAlive {
             return Err(broken("the answer to a renewal is about another lease"));
         }
         if reply.ttl <= 0 {
-            // The server has no error for it.
+            // A server has no error for a lease that is gone.
             let error = Error::new(ErrorKind::LeaseNotFound, "the lease is gone");
             return Err(error.with_outcome(Outcome::Rejected));
         }

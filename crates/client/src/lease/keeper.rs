@@ -1,4 +1,4 @@
-//! What keeps a lease alive, as its owner sees it.
+//! The keeper of a lease, as a caller sees it.
 
 use std::fmt;
 use std::pin::pin;
@@ -11,15 +11,15 @@ use tokio::sync::watch::error::RecvError;
 use super::cause::LeaseCause;
 use super::clocks::Reading;
 use super::driver::want;
-use super::hub::{Health, Hub, Ticket, read_clocks};
-use super::renewal::{LeaseEnd, Standing};
+use super::registry::{Health, KeepHandle, LeaseRegistry, read_clocks};
+use super::renewal::{LeaseEnd, LeaseStatus};
 use super::{Revoke, RevokeResponse};
 use crate::call::{Call, Scope};
 use crate::error::{Error, ErrorKind};
 use crate::kv::LeaseId;
 use crate::transport::now;
 
-/// What is known of a lease that is kept.
+/// The state of a kept lease, as far as the client knows it.
 ///
 /// ```text
 ///            an answer                   less than a third of its time is left
@@ -34,46 +34,47 @@ use crate::transport::now;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseState {
-    /// The lease lives at least until then, unless somebody revokes it: a renewal sent a
-    /// time-to-live before that moment was answered.
+    /// The lease lives at least until `expires`, unless somebody revokes it: a renewal that was sent
+    /// a time-to-live before that moment was answered.
     #[non_exhaustive]
     Alive {
-        /// When it would run out.
+        /// The moment until which the lease is known to live.
         expires: Instant,
     },
-    /// Less than a third of the time-to-live is left: renewals are not answered. The lease goes
-    /// on being renewed, elsewhere if there is another endpoint.
+    /// Less than a third of the time-to-live is left: renewals are not answered. The client goes on
+    /// renewing the lease, at another endpoint if there is one.
     #[non_exhaustive]
     AtRisk {
-        /// For how long it is still known to live.
+        /// The time for which the lease is still known to live.
         remaining: Duration,
-        /// Why renewals are not answered.
+        /// The reason why renewals are not answered.
         cause: LeaseCause,
     },
-    /// The lease may live or not: its time is over and the server has said neither. That is also
-    /// so before the first answer, and after the machine has slept (for half a second or more).
-    /// The lease goes on being renewed: a new leader gives every lease its whole time-to-live
-    /// again, so it may well come back as [`Alive`](Self::Alive).
+    /// The lease may live or not: before the first answer, after its time-to-live without an answer,
+    /// and after the machine has slept (for half a second or more). The client goes on renewing the
+    /// lease. A new leader gives every lease its whole time-to-live again, so that the state often
+    /// becomes [`Alive`](Self::Alive) again.
     #[non_exhaustive]
     Doubtful {
-        /// Why renewals are not answered; `None` before the first answer while nothing has
-        /// gone wrong.
+        /// The reason why renewals are not answered; `None` before the first answer, as long as
+        /// there was no error.
         cause: Option<LeaseCause>,
     },
-    /// The lease is renewed no more: the server said that it is gone, and its keys with it, or
-    /// the client was closed. Nothing comes after that.
+    /// The client no longer renews the lease: a server said that the lease and its keys are gone,
+    /// this client revoked the lease, or the client was closed. No other state follows.
     Lost(LeaseEnd),
 }
 
-/// Keeps a lease alive, for as long as it exists.
+/// Keeps a lease alive until the keeper is dropped.
 ///
-/// [`Client::keep`](crate::Client::keep) makes it. It renews by itself, over lost connections,
-/// changes of leader and dead members, at about a third of the time-to-live. It is a handle of
-/// the client, as far as connections go. Several keepers of one lease renew it once.
+/// [`Client::keep`](crate::Client::keep) returns a keeper. The client renews the lease at about a
+/// third of the time-to-live, over lost connections, changes of leader and dead members. A keeper
+/// holds the client's connections like a handle of the client. Several keepers of one lease share
+/// its renewals. The page of the module [`lease`](crate::lease) shows how to follow the states.
 ///
-/// # Dropping it
-/// The lease is renewed no more, at once, and runs out by itself. [`revoke`](Self::revoke) ends
-/// it right away.
+/// # Drop
+/// When the last keeper of a lease is dropped, the client stops to renew the lease at once, and the
+/// lease ends after its time-to-live. [`revoke`](Self::revoke) ends the lease right away.
 ///
 /// ```no_run
 /// # async fn work() {}
@@ -90,13 +91,12 @@ pub enum LeaseState {
 /// # }
 /// ```
 ///
-/// # What it promises
-/// A state never claims more than is known: [`Alive`](LeaseState::Alive) counts from when a
-/// renewal was sent, and [`Lost`](LeaseState::Lost) is what the server has said, or what this
-/// client did: revoke the lease, or end. That the two clocks run equally fast is assumed, and that
-/// no administrator restores old data. A time in which the machine sleeps is noticed by comparing
-/// its clocks: [`state`](Self::state) knows of it at once, [`changed`](Self::changed) is told
-/// within 10 s.
+/// # Guarantees
+/// A state never claims more than is known: [`Alive`](LeaseState::Alive) counts from the moment at
+/// which a renewal was sent, and [`Lost`](LeaseState::Lost) follows only from the word of a server, a
+/// revoke of this client, or its end. Two things are assumed: the clocks of client and server run
+/// equally fast, and no administrator restores old data. The client notices that the machine slept
+/// by comparing its clocks: [`state`](Self::state) at once, [`changed`](Self::changed) within 10 s.
 ///
 /// # Runtimes
 /// When the tokio runtime ends in which leases are renewed, they are renewed again in that of the
@@ -113,109 +113,110 @@ pub enum LeaseState {
 #[must_use = "a keeper that is dropped keeps nothing"]
 pub struct LeaseKeeper {
     scope: Scope,
-    hub: Arc<Hub>,
-    ticket: Ticket,
-    state: watch::Receiver<Standing>,
+    registry: Arc<LeaseRegistry>,
+    handle: KeepHandle,
+    state: watch::Receiver<LeaseStatus>,
 }
 
 impl LeaseKeeper {
-    pub(crate) fn new(scope: &Scope, hub: &Arc<Hub>, id: LeaseId) -> Self {
-        let (sender, state) = watch::channel(Standing::Doubtful);
+    pub(crate) fn new(scope: &Scope, registry: &Arc<LeaseRegistry>, id: LeaseId) -> Self {
+        let (sender, state) = watch::channel(LeaseStatus::Doubtful);
         Self {
             scope: scope.clone(),
-            hub: Arc::clone(hub),
-            ticket: hub.keep(&scope.core, id, sender),
+            registry: Arc::clone(registry),
+            handle: registry.keep(&scope.core, id, sender),
             state,
         }
     }
 
-    /// The lease.
+    /// Returns the ID of the lease.
     #[must_use]
     pub fn id(&self) -> LeaseId {
-        self.ticket.id
+        self.handle.id
     }
 
-    /// What is known of the lease at this moment.
+    /// Returns the present state of the lease.
     #[must_use]
     pub fn state(&self) -> LeaseState {
-        self.hub.revive();
+        self.registry.revive();
         self.public(*self.state.borrow())
     }
 
-    /// Waits until the state becomes another one (`Alive` that lasts longer is the same), and
-    /// returns it. After [`Lost`](LeaseState::Lost) it returns that at once.
+    /// Waits for another state and returns that state. `Alive` with a later `expires` is not another
+    /// state. After [`Lost`](LeaseState::Lost) the call returns `Lost` at once.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> LeaseState {
-        let told = news(&self.hub, &mut self.state).await;
+        let told = news(&self.registry, &mut self.state).await;
         if told.is_err() && !matches!(self.state(), LeaseState::Lost(_)) {
             // INVARIANT: the task keeps the other end until the lease is lost, but for a panic.
             std::future::pending::<()>().await;
         }
-        let standing = *self.state.borrow_and_update();
-        self.public(standing)
+        let status = *self.state.borrow_and_update();
+        self.public(status)
     }
 
-    /// Waits until the lease is lost: it has expired or was revoked, or the client was closed. As
-    /// long as the lease lives, this waits.
+    /// Waits until the lease is lost: the lease has expired or was revoked, or the client was
+    /// closed.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn lost(&self) -> LeaseEnd {
         let mut state = self.state.clone();
         loop {
-            if let Standing::Lost(end) = *state.borrow_and_update() {
+            if let LeaseStatus::Lost(end) = *state.borrow_and_update() {
                 return end;
             }
-            if news(&self.hub, &mut state).await.is_err() {
+            if news(&self.registry, &mut state).await.is_err() {
                 // INVARIANT: the task keeps the other end until the lease is lost, but for a panic.
                 return std::future::pending().await;
             }
         }
     }
 
-    /// Revokes the lease: it ends at once, and its keys are deleted.
+    /// Revokes the lease: the lease ends at once, and its keys are deleted.
     ///
     /// # Errors
-    /// Those of [`Client::revoke`](crate::Client::revoke). Whatever comes of it, this keeper
-    /// renews the lease no more.
+    /// The errors of [`Client::revoke`](crate::Client::revoke). After an error, too, this keeper no
+    /// longer renews the lease.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, the lease may have been revoked, and is renewed no more.
+    /// When the future is dropped before it is ready, the lease may have been revoked, and this
+    /// keeper no longer renews the lease.
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// The revoke is sent again only when it provably was not applied.
     pub async fn revoke(self) -> Result<RevokeResponse, Error> {
         Call::new(&self.scope, Revoke::new(self.id())).await
     }
 
-    /// What a standing means at this moment: the clocks go on when the task that tells does not.
-    fn public(&self, standing: Standing) -> LeaseState {
+    /// Converts a status by the present time: the task may not have reported a change yet.
+    fn public(&self, status: LeaseStatus) -> LeaseState {
         let now = now();
-        let health = self.hub.health();
+        let health = self.registry.health();
         let slept = |before: Reading| before.jumped(read_clocks());
-        match standing {
-            Standing::Lost(end) => LeaseState::Lost(end),
+        match status {
+            LeaseStatus::Lost(end) => LeaseState::Lost(end),
             _ if health.clocks.is_some_and(slept) => LeaseState::Doubtful {
                 cause: Some(clocks_jumped()),
             },
-            Standing::Alive { expires } if expires > now => LeaseState::Alive { expires },
-            Standing::AtRisk { expires } if expires > now => LeaseState::AtRisk {
+            LeaseStatus::Alive { expires } if expires > now => LeaseState::Alive { expires },
+            LeaseStatus::AtRisk { expires } if expires > now => LeaseState::AtRisk {
                 remaining: expires - now,
                 cause: self.cause(health).unwrap_or_else(overdue),
             },
-            // Its time is over, and the task is about to say so.
-            Standing::Alive { .. } | Standing::AtRisk { .. } => LeaseState::Doubtful {
+            // The time-to-live is over, and the task is about to report that.
+            LeaseStatus::Alive { .. } | LeaseStatus::AtRisk { .. } => LeaseState::Doubtful {
                 cause: Some(self.cause(health).unwrap_or_else(overdue)),
             },
-            Standing::Doubtful => LeaseState::Doubtful {
+            LeaseStatus::Doubtful => LeaseState::Doubtful {
                 cause: self.cause(health),
             },
         }
     }
 
-    /// Why renewals are not answered: without a stream, what keeps the connections from being up.
+    /// Returns why renewals are not answered: without a stream, the error of the connections.
     fn cause(&self, health: Health) -> Option<LeaseCause> {
         let transport = &self.scope.core.transport;
         let unreachable = match health.opening {
@@ -232,7 +233,7 @@ impl LeaseKeeper {
     }
 }
 
-/// Nothing went wrong, and still there is no answer.
+/// The cause of a renewal without an answer and without an error.
 fn overdue() -> LeaseCause {
     LeaseCause::new(ErrorKind::Timeout, "a renewal has no answer yet", None)
 }
@@ -244,12 +245,15 @@ pub(super) fn clocks_jumped() -> LeaseCause {
 
 /// Waits until the state was changed. When the runtime of the renewals ends, they go on in that of
 /// the caller.
-async fn news(hub: &Arc<Hub>, state: &mut watch::Receiver<Standing>) -> Result<(), RecvError> {
+async fn news(
+    registry: &Arc<LeaseRegistry>,
+    state: &mut watch::Receiver<LeaseStatus>,
+) -> Result<(), RecvError> {
     loop {
-        let mut interrupted = pin!(hub.interrupted.notified());
+        let mut interrupted = pin!(registry.interrupted.notified());
         // ORDER: it listens before it looks.
         interrupted.as_mut().enable();
-        hub.revive();
+        registry.revive();
         tokio::select! {
             biased;
             changed = state.changed() => return changed,

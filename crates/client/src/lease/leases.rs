@@ -1,4 +1,4 @@
-//! All leases.
+//! The request that lists all leases.
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{LeaseLeasesRequest, LeaseLeasesResponse};
@@ -10,7 +10,7 @@ use crate::kv::{LeaseId, ResponseHeader, decode, header};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// Asks for all leases of the cluster, whatever the namespace.
+/// Lists all leases of the cluster, those of other namespaces too.
 ///
 /// Source: <https://etcd.io/docs/v3.6/dev-guide/api_reference_v3/> (`LeaseLeases`).
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ use crate::transport::{Failure, frame};
 pub struct Leases {}
 
 impl Leases {
-    /// Asks for all leases.
+    /// Returns a request for all leases.
     pub fn new() -> Self {
         Self {}
     }
@@ -28,10 +28,10 @@ impl Leases {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LeasesResponse {
-    /// Who answered.
+    /// The member that answered, and the revision of its store.
     pub header: ResponseHeader,
-    /// The leases. The cluster's leader puts the one that expires first in front; other members
-    /// do not renew leases and list them in no useful order.
+    /// The IDs of the leases. The cluster's leader puts the lease that expires first in front;
+    /// other members do not renew leases, and list them in no useful order.
     pub leases: Vec<LeaseId>,
 }
 

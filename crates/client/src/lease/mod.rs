@@ -1,27 +1,110 @@
-//! Leases: made, asked about, ended, and kept alive.
+//! Leases: grant them, keep them alive, learn when they are lost.
 //!
-//! ```text
-//! grant.rs keep_alive.rs ttl.rs leases.rs revoke.rs   one request each
-//! keeper.rs   what keeps a lease, as its owner sees it
-//! cause.rs    why a lease is not known to be renewed
-//! state.rs    what to send, open and tell             PURE
-//! streams.rs  which streams there are                 PURE
-//! renewal.rs  one lease: when to renew, what to believe PURE
-//! unanswered.rs one stream: what has no answer yet    PURE
-//! clocks.rs   whether the machine has slept           PURE
-//! hub.rs      where keepers meet the task that renews
-//! driver.rs   the task that renews all leases of a client
-//! driver/stream.rs one stream of renewals
+//! A lease is a time-to-live on the server. Keys that are put with a lease are deleted when the
+//! lease ends: it is revoked, or no renewal comes for its time-to-live.
+//!
+//! ```no_run
+//! # async fn work() {}
+//! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+//! use std::time::Duration;
+//!
+//! let lease = client.grant(Duration::from_secs(10)).await?;
+//! // The keeper renews the lease until it is dropped.
+//! let keeper = client.keep(lease.id);
+//! client.put("workers/7", "here").lease(lease.id).await?;
+//!
+//! tokio::select! {
+//!     () = work() => {}
+//!     end = keeper.lost() => {
+//!         println!("the key is gone: {end:?}");
+//!         return Ok(());
+//!     }
+//! }
+//! // Deletes `workers/7` at once, and not 10 s later.
+//! keeper.revoke().await?;
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! # States
+//! A program that may only work while its lease lives asks [`LeaseKeeper::state`], or follows
+//! [`LeaseKeeper::changed`]:
+//!
+//! ```no_run
+//! # fn pause() {}
+//! # async fn example(mut keeper: etcdex::LeaseKeeper) {
+//! use etcdex::LeaseState;
+//!
+//! loop {
+//!     match keeper.changed().await {
+//!         LeaseState::Alive { expires, .. } => println!("alive until {expires:?} or longer"),
+//!         // The time to stop: no other holder can have the lease's keys before it is over.
+//!         LeaseState::AtRisk { remaining, cause, .. } => {
+//!             println!("{remaining:?} left: {cause}");
+//!             pause();
+//!         }
+//!         // The lease may live or not, and still be renewed.
+//!         LeaseState::Doubtful { cause, .. } => println!("unknown: {cause:?}"),
+//!         LeaseState::Lost(end) => {
+//!             println!("ended: {end:?}");
+//!             break;
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! | state | what it means | what follows |
+//! |---|---|---|
+//! | [`Alive`](LeaseState::Alive) | The lease lives until `expires`, unless somebody revokes it. | Any state. |
+//! | [`AtRisk`](LeaseState::AtRisk) | Less than a third of the time-to-live is left, and the cause says why no renewal was answered. | `Alive` after an answer, else `Doubtful`. |
+//! | [`Doubtful`](LeaseState::Doubtful) | No server has said whether the lease lives: before the first answer, after `expires`, or after the machine slept. | `Alive` or `Lost`, as soon as a server answers. |
+//! | [`Lost`](LeaseState::Lost) | A server said that the lease is gone, this client revoked it, or the client was closed. | Nothing. |
+//!
+//! # Faults
+//! - **A slow server.** Answers may take up to half of the time-to-live. The lease stays `Alive` as
+//!   long as they take less than a third of it; in between it may be `AtRisk` for a moment before
+//!   each answer.
+//! - **A member that hangs.** A stream whose answer is overdue stays open while another one is
+//!   tried, at another endpoint if there is one. An answer is overdue after a sixth of the
+//!   time-to-live, or twice as long as answers took before.
+//! - **A lost connection, a change of leader.** Another stream is opened within 20 ms, or
+//!   within 1 s where streams fail one after the other. A new leader gives each lease its whole time-to-live.
+//! - **An ended token.** The next stream brings a fresh one. While none is to be had, the cause of
+//!   the state says so.
+//! - **[`Client::close`]** revokes the leases that the client keeps. Keepers end with
+//!   [`LeaseEnd::Revoked`], or with [`LeaseEnd::ClientClosed`] where no server answered the revoke.
+//! - **A tokio runtime that ends** ends the renewals. They go on in the runtime of the next call of
+//!   a keeper's method, of [`Client::keep`] or of [`Client::close`]; see [`LeaseKeeper`].
+//!
+//! # Single requests
+//! [`Client::keep_alive`] renews once, [`Client::ttl`] asks for the time that is left and for the
+//! keys, [`Client::leases`] lists all leases, and [`Client::revoke`] ends one. [`Client::lock`]
+//! takes a lock that is held as long as a lease lives.
+//!
+//! Source: <https://etcd.io/docs/v3.6/learning/api/#lease-api>.
+
+// grant.rs keep_alive.rs ttl.rs leases.rs revoke.rs   one request each
+// keeper.rs        keeps a lease, as its owner sees it
+// cause.rs         why a lease is not known to be renewed
+// state.rs         what to send and tell              PURE
+// streams.rs       which streams there are            PURE
+// renewal.rs       one lease: when to renew, what to believe PURE
+// unanswered.rs    one stream: renewals without an answer PURE
+// clocks.rs        whether the machine has slept      PURE
+// registry.rs      connects keepers with the task that renews
+// driver.rs        the task that renews all leases of a client
+// driver/stream.rs one stream of renewals
 
 mod cause;
 mod clocks;
 mod driver;
 mod grant;
-pub(crate) mod hub;
 mod keep_alive;
 mod keeper;
 mod leases;
+pub(crate) mod registry;
 mod renewal;
 mod revoke;
 mod state;
@@ -33,24 +116,29 @@ use std::time::Duration;
 
 pub use self::cause::LeaseCause;
 pub use self::grant::{Grant, GrantResponse};
-pub(crate) use self::hub::Hub;
 pub use self::keep_alive::{KeepAlive, KeepAliveResponse};
 pub use self::keeper::{LeaseKeeper, LeaseState};
 pub use self::leases::{Leases, LeasesResponse};
+pub(crate) use self::registry::LeaseRegistry;
 pub use self::renewal::LeaseEnd;
 pub use self::revoke::{Revoke, RevokeResponse};
 pub use self::ttl::{Ttl, TtlResponse};
 use crate::Client;
 use crate::call::Call;
-use crate::kv::LeaseId;
+#[doc(no_inline)]
+pub use crate::lease_id::LeaseId;
 
-/// Seconds of the wire.
+/// Converts seconds as the server sends them; negative ones are zero.
 fn seconds(number: i64) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or(0))
 }
 
+/// Leases; [`lease`](crate::lease) explains them by example.
 impl Client {
-    /// Makes a lease that lives so long after each renewal: see [`Grant`].
+    /// Grants a lease that lives for `ttl` after each renewal; see [`Grant`].
+    ///
+    /// The time-to-live is sent in whole seconds, rounded up. The server may raise it: the reply
+    /// says to what.
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -64,63 +152,85 @@ impl Client {
     /// # }
     /// ```
     ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a `ttl` of zero,
+    /// [`LeaseTtlTooLarge`](crate::ErrorKind::LeaseTtlTooLarge) for one over 9,000,000,000 s, and
+    /// [`LeaseExists`](crate::ErrorKind::LeaseExists) for an ID that is in use.
+    ///
+    /// # Cancel safety
+    /// When the call is dropped, the lease may have been granted. It then ends by itself.
+    ///
     /// # Retries
-    /// It is sent again, also when an attempt may have been applied: the client chooses the ID,
-    /// so that no second lease comes of it. With an ID of your own it is sent again only when it
-    /// provably reached no server.
+    /// The grant is sent again, also when an attempt may have been applied: the client chooses the
+    /// ID, so that no second lease comes of it. With an ID of the caller, it is sent again only
+    /// when it provably reached no server.
     pub fn grant(&self, ttl: Duration) -> Call<Grant> {
         self.run(Grant::new(ttl))
     }
 
-    /// Ends a lease and deletes its keys: see [`Revoke`]. Keepers of the lease, on whichever
-    /// handle of this client, then end with [`LeaseEnd::Revoked`].
+    /// Revokes a lease and deletes its keys; see [`Revoke`].
+    ///
+    /// Keepers of the lease, on whichever handle of this client, then end with
+    /// [`LeaseEnd::Revoked`] at once.
     ///
     /// # Errors
     /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease.
     ///
+    /// # Cancel safety
+    /// When the call is dropped, the lease may have been revoked. Its keepers learn of that with
+    /// their next renewal.
+    ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// The revoke is sent again only when it provably was not applied.
     pub fn revoke(&self, id: LeaseId) -> Call<Revoke> {
         self.run(Revoke::new(id))
     }
 
-    /// Renews a lease once: see [`KeepAlive`].
+    /// Renews a lease once; see [`KeepAlive`].
     ///
     /// # Errors
     /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease.
     ///
+    /// # Cancel safety
+    /// When the call is dropped, the lease may have been renewed.
+    ///
     /// # Retries
-    /// It is sent again, at another endpoint if there is one, when a server is unavailable.
+    /// The renewal is sent again, at another endpoint if there is one, when a server is
+    /// unavailable.
     pub fn keep_alive(&self, id: LeaseId) -> Call<KeepAlive> {
         self.run(KeepAlive::new(id))
     }
 
-    /// Asks how long a lease has to live: see [`Ttl`]. One that does not exist is no error.
+    /// Returns how long a lease has to live; see [`Ttl`].
+    ///
+    /// A lease that does not exist is no error: the `ttl` of the reply is `None`.
     ///
     /// # Retries
-    /// It is sent again, at another endpoint if there is one, when a server is unavailable.
+    /// The request is sent again, at another endpoint if there is one, when a server is
+    /// unavailable.
     pub fn ttl(&self, id: LeaseId) -> Call<Ttl> {
         self.run(Ttl::new(id))
     }
 
-    /// Asks for all leases: see [`Leases`].
+    /// Lists all leases of the cluster; see [`Leases`].
     ///
     /// # Retries
-    /// It is sent again, at another endpoint if there is one, when a server is unavailable.
+    /// The request is sent again, at another endpoint if there is one, when a server is
+    /// unavailable.
     pub fn leases(&self) -> Call<Leases> {
         self.run(Leases::new())
     }
 
-    /// Keeps a lease alive, from now until the keeper is dropped: see [`LeaseKeeper`].
+    /// Keeps a lease alive, from now until the keeper is dropped; see [`LeaseKeeper`].
     ///
-    /// The first renewal leaves at once. All leases of a client, whichever handle keeps them,
-    /// share one stream, which goes where it is answered: [`member`](Self::member) and time-outs
-    /// of the handle do not count for it. On a client that is closed, the keeper ends at once with
+    /// The first renewal is sent at once. All leases of a client, whichever handle keeps them, share
+    /// one stream. The client chooses its endpoint: [`member`](Self::member) and time-outs of the
+    /// handle do not count for the stream. On a client that is closed, the keeper ends at once with
     /// [`LeaseEnd::ClientClosed`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn keep(&self, id: LeaseId) -> LeaseKeeper {
-        LeaseKeeper::new(self.scope(), self.hub(), id)
+        LeaseKeeper::new(self.scope(), self.lease_registry(), id)
     }
 }

@@ -34,7 +34,7 @@ const LONGEST_SECONDS: u64 = 9_000_000_000;
 ///  it, or the client was closed. Nothing leaves Lost.
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum LeaseStatus {
     Alive { expires: Instant },
     AtRisk { expires: Instant },
     Doubtful,
@@ -77,9 +77,9 @@ pub(super) struct Lease {
     pub(super) revoking: bool,
     /// When the next renewal is due; `None` while an answer is waited for.
     pub(super) send: Option<Instant>,
-    /// When the standing changes by itself.
-    pub(super) turn: Option<Instant>,
-    pub(super) told: Standing,
+    /// When the status changes by itself.
+    pub(super) changes_at: Option<Instant>,
+    pub(super) told: LeaseStatus,
 }
 
 impl Lease {
@@ -95,8 +95,8 @@ impl Lease {
             tries: 0,
             revoking: false,
             send: None,
-            turn: None,
-            told: Standing::Doubtful,
+            changes_at: None,
+            told: LeaseStatus::Doubtful,
         }
     }
 
@@ -190,15 +190,15 @@ impl Lease {
     }
 
     /// What is known at that moment, and when that changes by itself.
-    pub(super) fn standing(&self, now: Instant) -> (Standing, Option<Instant>) {
+    pub(super) fn status(&self, now: Instant) -> (LeaseStatus, Option<Instant>) {
         let Some(expires) = self.expires.filter(|expires| *expires > now) else {
-            return (Standing::Doubtful, None);
+            return (LeaseStatus::Doubtful, None);
         };
         let risk = expires.checked_sub(self.ttl() / 3).unwrap_or(now);
         if risk <= now {
-            (Standing::AtRisk { expires }, Some(expires))
+            (LeaseStatus::AtRisk { expires }, Some(expires))
         } else {
-            (Standing::Alive { expires }, Some(risk))
+            (LeaseStatus::Alive { expires }, Some(risk))
         }
     }
 }

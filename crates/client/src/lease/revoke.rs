@@ -1,4 +1,4 @@
-//! Ending a lease.
+//! The request that revokes a lease.
 
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
@@ -10,7 +10,7 @@ use crate::kv::{LeaseId, ResponseHeader, decode, header};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// Ends a lease and deletes its keys, all in one revision.
+/// Revokes a lease and deletes its keys, all in one revision.
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#obtaining-leases>.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Revoke {
 }
 
 impl Revoke {
-    /// Ends this lease.
+    /// Returns a request that revokes this lease.
     pub fn new(id: LeaseId) -> Self {
         Self { id }
     }
@@ -30,7 +30,8 @@ impl Revoke {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct RevokeResponse {
-    /// Who answered; its revision is that of the deletion, if there were keys.
+    /// The member that answered, and the revision of its store: that of the deletion, if the lease
+    /// had keys.
     pub header: ResponseHeader,
 }
 
@@ -42,7 +43,7 @@ impl Request for Revoke {
     }
 
     fn is_repeatable(&self) -> bool {
-        // Somebody may have granted the ID anew in between.
+        // Another client may have granted a lease of the same ID in between.
         false
     }
 

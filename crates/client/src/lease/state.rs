@@ -1,12 +1,12 @@
 //! PURE: when each lease is renewed, and what its keepers may believe.
 //!
 //! The driver reports events (an answer, a stream that opened or failed) and asks
-//! [`next`](Leases::next) what to do. All rules are here and in the files that this one uses.
+//! [`next`](Renewals::next) what to do. All rules are here and in the files that this one uses.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::renewal::{Lease, LeaseEnd, Standing};
+use super::renewal::{Lease, LeaseEnd, LeaseStatus};
 use super::streams::{StreamStep, Streams};
 use super::unanswered::StreamNumber;
 use crate::kv::LeaseId;
@@ -15,7 +15,7 @@ use crate::kv::LeaseId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Tell the keepers of the lease.
-    Tell(LeaseId, Standing),
+    Tell(LeaseId, LeaseStatus),
     /// Open a stream, not over the link of the one before, and tell what came of it.
     Open(StreamNumber),
     /// A renewal is overdue on this stream: have its connection looked at.
@@ -44,13 +44,13 @@ pub(crate) enum Step {
 ///
 /// [`Lease`] says what is known of one lease, [`Streams`] which streams there are.
 #[derive(Debug)]
-pub(crate) struct Leases {
+pub(crate) struct Renewals {
     leases: HashMap<LeaseId, Lease>,
     /// When each lease is to be renewed next.
     sends: BTreeSet<(Instant, LeaseId)>,
     /// When what is known of a lease changes by itself.
-    turns: BTreeSet<(Instant, LeaseId)>,
-    tells: VecDeque<(LeaseId, Standing)>,
+    changes: BTreeSet<(Instant, LeaseId)>,
+    tells: VecDeque<(LeaseId, LeaseStatus)>,
     streams: Streams,
     /// Whether the client was closed.
     closed: bool,
@@ -59,13 +59,13 @@ pub(crate) struct Leases {
     random: fastrand::Rng,
 }
 
-impl Leases {
+impl Renewals {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         Self {
             leases: HashMap::new(),
             sends: BTreeSet::new(),
-            turns: BTreeSet::new(),
+            changes: BTreeSet::new(),
             tells: VecDeque::new(),
             streams: Streams::new(random.fork()),
             closed: false,
@@ -74,13 +74,13 @@ impl Leases {
         }
     }
 
-    /// Whether there is nothing to do until another lease is kept.
+    /// Returns whether there is nothing to do until another lease is kept.
     pub(crate) fn is_idle(&self) -> bool {
         self.leases.is_empty() && self.tells.is_empty() && self.streams.is_empty()
     }
 
-    /// One keeper more for a lease; the first renewal is due at once. `ttl` is what the reply to
-    /// the grant said, if this client has granted the lease.
+    /// Adds a keeper of a lease; the first renewal is due at once. `ttl` is that of the reply to the
+    /// grant, if this client has granted the lease.
     pub(crate) fn keep(&mut self, id: LeaseId, ttl: Option<Duration>, now: Instant) {
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.keepers += 1;
@@ -95,7 +95,7 @@ impl Leases {
         }
     }
 
-    /// One keeper less for a lease.
+    /// Removes a keeper of a lease.
     ///
     /// INVARIANT: without keepers a lease is never renewed again.
     pub(crate) fn release(&mut self, id: LeaseId) {
@@ -108,8 +108,8 @@ impl Leases {
         }
     }
 
-    /// The client sends a request that revokes the lease. If the server then says that the lease
-    /// is gone, this is why.
+    /// The client sends a request that revokes the lease. This is the reason, if the server then
+    /// says that the lease is gone.
     pub(crate) fn revoking(&mut self, id: LeaseId) {
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.revoking = true;
@@ -154,7 +154,7 @@ impl Leases {
                 lease.expires = None;
             }
             self.set_send(id, Some(now));
-            self.turn(id, now);
+            self.update(id, now);
         }
     }
 
@@ -171,7 +171,7 @@ impl Leases {
         now: Instant,
     ) {
         let Some((asked, waiting)) = self.streams.answered(number, id, now) else {
-            // Nobody has asked: no reason to believe it.
+            // There was no such renewal: the answer is not believed.
             return;
         };
         self.send_again(waiting, now);
@@ -203,10 +203,10 @@ impl Leases {
         let due = lease.renew(sent, seconds, self.random.f64());
         self.streams.set_limit(id, lease);
         self.set_send(id, Some(due));
-        self.turn(id, now);
+        self.update(id, now);
     }
 
-    /// What is to be done now. `ready` says whether a renewal could leave on a stream at once.
+    /// Returns what the driver has to do now. `ready` says whether a renewal could leave on a stream at once.
     pub(crate) fn next(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
         if let Some(number) = self.streams.next_close() {
             return Step::Close(number);
@@ -233,25 +233,25 @@ impl Leases {
             Step::Rest(until) => until,
             step => return step,
         };
-        let turn = self.turns.first().map(|(at, _)| *at);
-        Step::Rest([turn, stream, send].into_iter().flatten().min())
+        let change = self.changes.first().map(|(at, _)| *at);
+        Step::Rest([change, stream, send].into_iter().flatten().min())
     }
 
-    /// What is still to be told, before anything else happens to the lease.
-    pub(crate) fn untold(&mut self) -> Option<(LeaseId, Standing)> {
+    /// Takes the next status that the keepers do not know of yet.
+    pub(crate) fn untold(&mut self) -> Option<(LeaseId, LeaseStatus)> {
         self.tells.pop_front()
     }
 
     fn next_tell(&mut self, now: Instant) -> Option<Step> {
         while self.tells.is_empty() {
-            let (at, id) = self.turns.first().copied()?;
+            let (at, id) = self.changes.first().copied()?;
             if at > now {
                 return None;
             }
-            self.turn(id, now);
+            self.update(id, now);
         }
-        let (id, standing) = self.tells.pop_front()?;
-        Some(Step::Tell(id, standing))
+        let (id, status) = self.tells.pop_front()?;
+        Some(Step::Tell(id, status))
     }
 
     fn next_send(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
@@ -302,7 +302,7 @@ impl Leases {
     fn lose(&mut self, id: LeaseId, end: LeaseEnd) {
         if self.leases.contains_key(&id) {
             self.forget(id);
-            self.tells.push_back((id, Standing::Lost(end)));
+            self.tells.push_back((id, LeaseStatus::Lost(end)));
         }
     }
 
@@ -310,29 +310,29 @@ impl Leases {
         self.set_send(id, None);
         self.streams.forget(id);
         if let Some(lease) = self.leases.remove(&id) {
-            if let Some(turn) = lease.turn {
-                self.turns.remove(&(turn, id));
+            if let Some(change) = lease.changes_at {
+                self.changes.remove(&(change, id));
             }
             self.tells.retain(|(other, _)| *other != id);
         }
     }
 
-    /// Looks at what is known of a lease, and notes when to look again.
-    fn turn(&mut self, id: LeaseId, now: Instant) {
+    /// Brings the status of a lease up to date, and notes when it changes by itself.
+    fn update(&mut self, id: LeaseId, now: Instant) {
         let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };
-        let (standing, turn) = lease.standing(now);
-        let before = std::mem::replace(&mut lease.turn, turn);
+        let (status, change) = lease.status(now);
+        let before = std::mem::replace(&mut lease.changes_at, change);
         if let Some(before) = before {
-            self.turns.remove(&(before, id));
+            self.changes.remove(&(before, id));
         }
-        if let Some(turn) = turn {
-            self.turns.insert((turn, id));
+        if let Some(change) = change {
+            self.changes.insert((change, id));
         }
-        if standing != lease.told {
-            lease.told = standing;
-            self.tells.push_back((id, standing));
+        if status != lease.told {
+            lease.told = status;
+            self.tells.push_back((id, status));
         }
     }
 

@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::renewal::Lease;
-use super::unanswered::{Asked, Stream, StreamNumber};
+use super::unanswered::{SentRenewal, StreamNumber, StreamState};
 use crate::kv::LeaseId;
 use crate::patience::Patience;
 
-/// Pause after the first stream in a row that ended without an answer; each further one doubles
-/// it, up to [`LONGEST_PAUSE`].
+/// Pause after the first stream in a row that ended without an answer. The pause doubles with each
+/// further stream, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,7 +42,7 @@ pub(super) struct Streams {
     /// The stream in use, and behind it the one that is tried instead.
     ///
     /// INVARIANT: at most two, and the first of two is silent: `next` opens no other.
-    streams: Vec<Stream>,
+    streams: Vec<StreamState>,
     /// Streams that were dropped and that the driver does not know of yet.
     closes: VecDeque<StreamNumber>,
     /// Number of streams so far.
@@ -87,7 +87,7 @@ impl Streams {
         self.closes.pop_front()
     }
 
-    /// The newest stream that takes renewals.
+    /// Returns the newest stream that takes renewals.
     pub(super) fn newest_open(&self) -> Option<StreamNumber> {
         let newest = self.streams.iter().rfind(|stream| stream.is_open())?;
         Some(newest.number)
@@ -106,7 +106,7 @@ impl Streams {
         };
         self.streams[place].opened(round_trip, now);
         let other = self.streams.iter().find(|one| one.number != number);
-        other.map(Stream::waiting).unwrap_or_default()
+        other.map(StreamState::waiting).unwrap_or_default()
     }
 
     /// The stream has ended, or could not be opened. Returns the leases with renewals that it has
@@ -131,12 +131,12 @@ impl Streams {
         number: StreamNumber,
         id: LeaseId,
         now: Instant,
-    ) -> Option<(Asked, Vec<LeaseId>)> {
+    ) -> Option<(SentRenewal, Vec<LeaseId>)> {
         let place = self.place(number)?;
         let first = !self.streams[place].is_proven();
         let asked = self.streams[place].take(id, now)?;
         if first {
-            // The time that another server took says nothing of this one.
+            // The time that another server took says nothing about this server.
             self.patience = Patience::default();
         }
         self.patience
@@ -168,7 +168,7 @@ impl Streams {
             None => {
                 self.count += 1;
                 let number = StreamNumber(self.count);
-                self.streams.push(Stream::new(number, now));
+                self.streams.push(StreamState::new(number, now));
                 StreamStep::Open(number)
             }
         }
@@ -187,7 +187,7 @@ impl Streams {
     pub(super) fn sent(&mut self, id: LeaseId, lease: &Lease, now: Instant) {
         let newest = self.streams.iter_mut().rfind(|stream| stream.is_open());
         if let Some(stream) = newest {
-            let asked = Asked {
+            let asked = SentRenewal {
                 sent: now,
                 generation: lease.generation,
             };
@@ -275,7 +275,7 @@ impl Streams {
     }
 
     /// When the oldest renewal of a lease is overdue on a stream.
-    fn limit_of(&self, stream: &Stream, id: LeaseId, lease: &Lease) -> Option<Instant> {
+    fn limit_of(&self, stream: &StreamState, id: LeaseId, lease: &Lease) -> Option<Instant> {
         let sent = stream.oldest(id, lease.generation)?;
         let overdue = lease.overdue(sent, &self.patience, self.proven, stream.round_trip);
         if stream.has_passed(sent) {

@@ -1,4 +1,4 @@
-//! Asking about a lease.
+//! The request that asks how long a lease has to live.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::kv::{LeaseId, ResponseHeader, decode, header};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// Asks how long a lease has to live, and which keys go with it.
+/// Asks how long a lease has to live, and which keys it has.
 ///
 /// Source: <https://etcd.io/docs/v3.6/dev-guide/api_reference_v3/> (`LeaseTimeToLive`).
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Ttl {
 }
 
 impl Ttl {
-    /// Asks about this lease.
+    /// Returns a request about this lease.
     pub fn new(id: LeaseId) -> Self {
         Self {
             wire: LeaseTimeToLiveRequest {
@@ -36,7 +36,7 @@ impl Ttl {
 }
 
 options! { Ttl {
-    /// Asks for the keys of the lease, too.
+    /// Asks for the keys of the lease as well.
     fn keys(mut self) {
         self.wire.keys = true;
     }
@@ -46,15 +46,16 @@ options! { Ttl {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct TtlResponse {
-    /// Who answered.
+    /// The member that answered, and the revision of its store.
     pub header: ResponseHeader,
-    /// The lease.
+    /// The ID of the lease.
     pub id: LeaseId,
-    /// How long it has to live, in whole seconds; `None` when there is no such lease (any more).
+    /// The time that the lease has to live, in whole seconds; `None` when there is no such lease.
     pub ttl: Option<Duration>,
-    /// How long it lives after each renewal; zero when there is no such lease.
+    /// The time-to-live after each renewal, in whole seconds; zero when there is no such lease.
     pub granted_ttl: Duration,
-    /// Its keys, if they were asked for; in a namespace those in it, without the prefix.
+    /// The keys of the lease, if the request asked for them. In a namespace: the keys inside,
+    /// without the prefix.
     pub keys: Vec<Bytes>,
 }
 
@@ -105,7 +106,7 @@ impl Request for Ttl {
             .ok_or_else(|| crate::kv::broken("a lease without an ID was asked for"))?;
         let keys = match namespace {
             None => reply.keys,
-            // A lease belongs to no namespace; what others have put on it is not ours to see.
+            // A lease belongs to no namespace, and may have keys of others.
             Some(namespace) => reply
                 .keys
                 .iter()

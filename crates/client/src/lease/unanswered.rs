@@ -14,7 +14,7 @@ pub(crate) struct StreamNumber(pub(super) u64);
 
 /// A renewal without an answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct SentRenewal {
     pub(super) sent: Instant,
     /// That of the lease when the renewal was sent.
     pub(super) generation: u64,
@@ -32,7 +32,7 @@ pub(super) struct Asked {
 /// A silent stream is not ended: another one is opened beside it, and the first answer on either
 /// decides which of the two stays.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct StreamState {
     pub(super) number: StreamNumber,
     phase: Phase,
     /// When an answer last came, or else when the stream was opened.
@@ -41,7 +41,7 @@ pub(super) struct Stream {
     pub(super) round_trip: Duration,
     /// When the latest of the answered renewals was sent.
     answered: Option<Instant>,
-    asked: HashMap<LeaseId, VecDeque<Asked>>,
+    asked: HashMap<LeaseId, VecDeque<SentRenewal>>,
     /// When a renewal of each lease is overdue; every lease in `asked` that is kept is in here.
     limits: BTreeSet<(Instant, LeaseId)>,
     limit_of: HashMap<LeaseId, Instant>,
@@ -54,7 +54,7 @@ enum Phase {
     Silent,
 }
 
-impl Stream {
+impl StreamState {
     pub(super) fn new(number: StreamNumber, now: Instant) -> Self {
         Self {
             number,
@@ -91,7 +91,7 @@ impl Stream {
     }
 
     /// Notes a renewal, which is overdue at `limit`.
-    pub(super) fn asked(&mut self, id: LeaseId, asked: Asked, limit: Instant) {
+    pub(super) fn asked(&mut self, id: LeaseId, asked: SentRenewal, limit: Instant) {
         let queue = self.asked.entry(id).or_default();
         // A renewal that is not noted can only be believed less.
         if queue.len() < MOST_ASKED {
@@ -103,7 +103,7 @@ impl Stream {
     }
 
     /// Takes the oldest renewal of a lease, as the server has answered it.
-    pub(super) fn take(&mut self, id: LeaseId, now: Instant) -> Option<Asked> {
+    pub(super) fn take(&mut self, id: LeaseId, now: Instant) -> Option<SentRenewal> {
         let queue = self.asked.get_mut(&id)?;
         let asked = queue.pop_front();
         if queue.is_empty() {

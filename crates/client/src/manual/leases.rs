@@ -1,4 +1,4 @@
-//! Leases and locks.
+//! Leases and locks; [`lease`](crate::lease) shows leases by example.
 //!
 //! # Renewal
 //! [`keep`](crate::Client::keep) renews a lease at about a third of its time-to-live, over one

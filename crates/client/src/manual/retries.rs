@@ -28,7 +28,7 @@
 //! | unknown | at another endpoint if there is one | never |
 //! | refused for itself (a key that does not exist, no permission) | never | never |
 //!
-//! A [`Grant`](crate::Grant) whose ID the client has chosen counts as a read: twice is once. So do
+//! A [`Grant`](crate::lease::Grant) whose ID the client has chosen counts as a read: twice is once. So do
 //! transactions that only read. A [`Lock`](crate::Lock) is never sent again while an attempt may
 //! still be under way: etcd's clean-up of the first attempt would delete the key of the second.
 //!

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::leases::{Manner, Script, one};
 use super::peer::{Asked, Peers};
-use crate::{ErrorKind, LeaseEnd, LeaseId, LeaseState, Outcome};
+use crate::lease::LeaseEnd;
+use crate::{ErrorKind, LeaseId, LeaseState, Outcome};
 
 const GRACE: Duration = Duration::from_secs(20);
 

@@ -11,7 +11,8 @@ use tokio::io::DuplexStream;
 use tokio::time::sleep;
 
 use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read};
-use crate::{ErrorKind, LeaseEnd, LeaseId, LeaseState, Token, TokenFuture};
+use crate::lease::LeaseEnd;
+use crate::{ErrorKind, LeaseId, LeaseState, Token, TokenFuture};
 
 const TTL: Duration = Duration::from_secs(6);
 const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
@@ -260,7 +261,7 @@ async fn a_lease_that_is_gone_is_told_and_forgotten() {
     assert!(is_alive(client.keep(id(7)).changed().await));
 }
 
-/// The loss of one lease is not told to whoever keeps another of the same ID.
+/// The loss of a lease is not reported to a later keeper of the same ID.
 #[tokio::test(start_paused = true)]
 async fn a_lease_of_the_same_id_is_kept_at_once() {
     let script = Script::new(Manner::Answer);
@@ -405,7 +406,7 @@ async fn a_grant_that_is_sent_again_makes_one_lease() {
 }
 
 #[test]
-fn what_is_awaited_can_be_spawned() {
+fn futures_of_a_keeper_can_be_spawned() {
     fn is_send<T: Send>(_: &T) {}
     fn check(mut keeper: crate::LeaseKeeper) {
         is_send(&keeper.changed());
@@ -632,7 +633,7 @@ async fn a_revoke_of_the_same_client_is_told_at_once() {
     let keeper = client.keep(id(7));
     sleep(TTL / 10).await;
     client
-        .run(crate::Revoke::new(id(7)))
+        .run(crate::lease::Revoke::new(id(7)))
         .await
         .expect("an answer");
     assert_eq!(lost(&keeper).await, LeaseEnd::Revoked);
@@ -673,7 +674,7 @@ async fn a_lease_that_is_revoked_before_its_first_answer_has_not_expired() {
 /// The clock of the machine goes on while the machine sleeps, and that of the leases does not.
 #[tokio::test(start_paused = true)]
 async fn after_a_sleep_of_the_machine_a_lease_is_in_doubt_until_the_next_answer() {
-    use crate::lease::hub::tests::SLEPT;
+    use crate::lease::registry::tests::SLEPT;
 
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;

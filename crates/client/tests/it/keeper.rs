@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use etcdex::{Client, ErrorKind, LeaseEnd, LeaseKeeper, LeaseState};
+use etcdex::lease::LeaseEnd;
+use etcdex::{Client, ErrorKind, LeaseKeeper, LeaseState};
 use etcdex_testkit::{Cluster, Etcd, Proxy, until};
 
 use crate::stage::{DEADLINE, connect, each, each_alone, ends, newest};
@@ -232,7 +233,7 @@ async fn a_lease_survives_a_server_that_stands_still() {
 }
 
 #[tokio::test]
-async fn what_is_known_of_a_lease_when_the_server_is_away() {
+async fn a_lease_is_at_risk_and_then_doubtful_without_a_server() {
     each_alone(&[], |etcd| async move {
         let (proxy, client) = behind_proxy(&etcd).await;
         let mut keeper = kept(&client).await;

@@ -1,10 +1,11 @@
 //! Leases: made, asked about, renewed once, ended.
 //!
-//! What is expected: <https://etcd.io/docs/v3.6/learning/api/#lease-api>.
+//! Expected values: <https://etcd.io/docs/v3.6/learning/api/#lease-api>.
 
 use std::time::Duration;
 
-use etcdex::{Client, ErrorKind, Grant, LeaseId, Outcome};
+use etcdex::lease::Grant;
+use etcdex::{Client, ErrorKind, LeaseId, Outcome};
 use etcdex_testkit::GrpcProxy;
 
 use crate::stage::{DEADLINE, connect, each, each_alone};
@@ -107,7 +108,7 @@ async fn an_id_of_ones_own() {
 }
 
 #[tokio::test]
-async fn what_a_time_to_live_can_be() {
+async fn a_time_to_live_has_a_least_and_a_largest_value() {
     each(|stage| async move {
         let client = &stage.client;
         // The server raises it to what its elections take.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{LeaseEnd, Leases, Standing, Step, StreamNumber};
+use super::{LeaseEnd, LeaseStatus, Renewals, Step, StreamNumber};
 use crate::kv::LeaseId;
 use crate::lease::renewal::ASSUMED;
 
@@ -24,10 +24,10 @@ fn milliseconds(milliseconds: u64) -> Duration {
 }
 
 /// The steps until it rests, and until when.
-fn steps(leases: &mut Leases, now: Instant) -> (Vec<Step>, Option<Instant>) {
+fn steps(renewals: &mut Renewals, now: Instant) -> (Vec<Step>, Option<Instant>) {
     let mut steps = Vec::new();
     loop {
-        match leases.next(now, |_| true) {
+        match renewals.next(now, |_| true) {
             Step::Rest(until) => {
                 assert!(until.is_none_or(|until| until > now), "it spins");
                 return (steps, until);
@@ -46,36 +46,36 @@ const TWO: StreamNumber = StreamNumber(2);
 const NEAR: Duration = Duration::ZERO;
 
 /// Lease 7, just asked for on an open stream.
-fn asked() -> (Leases, Instant) {
+fn asked() -> (Renewals, Instant) {
     let now = Instant::now();
-    let mut leases = Leases::new(1);
-    leases.keep(id(7), None, now);
-    assert_eq!(steps(&mut leases, now).0, [Step::Open(ONE)]);
-    leases.opened(ONE, NEAR, now);
-    assert_eq!(steps(&mut leases, now).0, [Step::Send(ONE, id(7))]);
-    (leases, now)
+    let mut renewals = Renewals::new(1);
+    renewals.keep(id(7), None, now);
+    assert_eq!(steps(&mut renewals, now).0, [Step::Open(ONE)]);
+    renewals.opened(ONE, NEAR, now);
+    assert_eq!(steps(&mut renewals, now).0, [Step::Send(ONE, id(7))]);
+    (renewals, now)
 }
 
 /// Lease 7 with 9 s to live from the moment given.
-fn alive() -> (Leases, Instant) {
-    let (mut leases, now) = asked();
-    leases.answered(ONE, id(7), 9, now);
+fn alive() -> (Renewals, Instant) {
+    let (mut renewals, now) = asked();
+    renewals.answered(ONE, id(7), 9, now);
     let expires = now + seconds(9);
-    let told = Step::Tell(id(7), Standing::Alive { expires });
-    assert_eq!(steps(&mut leases, now).0, [told]);
-    (leases, now)
+    let told = Step::Tell(id(7), LeaseStatus::Alive { expires });
+    assert_eq!(steps(&mut renewals, now).0, [told]);
+    (renewals, now)
 }
 
 /// Goes on through its rests, answering nothing, and gives what it does and when.
-fn unattended(leases: &mut Leases, from: Instant, until: Instant) -> Vec<(Duration, Step)> {
+fn unattended(renewals: &mut Renewals, from: Instant, until: Instant) -> Vec<(Duration, Step)> {
     let mut done = Vec::new();
     let mut now = from;
     loop {
-        let (steps, rest) = steps(leases, now);
+        let (steps, rest) = steps(renewals, now);
         let opened = steps.iter().find_map(opening);
         done.extend(steps.into_iter().map(|step| (now - from, step)));
         if let Some(number) = opened {
-            leases.opened(number, NEAR, now);
+            renewals.opened(number, NEAR, now);
             continue;
         }
         match rest {
@@ -111,18 +111,18 @@ fn sends(done: &[(Duration, Step)]) -> Vec<Duration> {
 /// Go: the deadline counts from when the answer came.
 #[test]
 fn the_deadline_counts_from_when_the_renewal_was_sent() {
-    let (mut leases, sent) = asked();
-    leases.answered(ONE, id(7), 9, sent + milliseconds(400));
+    let (mut renewals, sent) = asked();
+    renewals.answered(ONE, id(7), 9, sent + milliseconds(400));
     let expires = sent + seconds(9);
-    let told = Step::Tell(id(7), Standing::Alive { expires });
-    assert_eq!(steps(&mut leases, sent + milliseconds(400)).0, [told]);
+    let told = Step::Tell(id(7), LeaseStatus::Alive { expires });
+    assert_eq!(steps(&mut renewals, sent + milliseconds(400)).0, [told]);
 }
 
 /// Go: an unanswered renewal is sent again every 500 ms.
 #[test]
 fn an_unanswered_renewal_is_not_repeated_faster_than_if_all_was_well() {
-    let (mut leases, now) = alive();
-    let done = unattended(&mut leases, now, now + seconds(90));
+    let (mut renewals, now) = alive();
+    let done = unattended(&mut renewals, now, now + seconds(90));
     let sends = sends(&done);
     assert!(sends[0] > milliseconds(1_500) && sends[0] <= seconds(3));
     assert!(sends[1] - sends[0] >= milliseconds(1_500));
@@ -136,18 +136,18 @@ fn an_unanswered_renewal_is_not_repeated_faster_than_if_all_was_well() {
 #[test]
 fn ten_thousand_leases_drift_apart() {
     let mut now = Instant::now();
-    let mut leases = Leases::new(1);
-    (1..=10_000).for_each(|number| leases.keep(id(number), None, now));
+    let mut renewals = Renewals::new(1);
+    (1..=10_000).for_each(|number| renewals.keep(id(number), None, now));
     let start = now;
     let mut per_slot = HashMap::<u128, usize>::new();
     loop {
-        let (steps, rest) = steps(&mut leases, now);
+        let (steps, rest) = steps(&mut renewals, now);
         for step in steps {
             match step {
-                Step::Open(number) => leases.opened(number, NEAR, now),
+                Step::Open(number) => renewals.opened(number, NEAR, now),
                 Step::Send(number, id) => {
                     *per_slot.entry((now - start).as_millis() / 100).or_default() += 1;
-                    leases.answered(number, id, 10, now);
+                    renewals.answered(number, id, 10, now);
                 }
                 _ => {}
             }
@@ -167,91 +167,94 @@ fn ten_thousand_leases_drift_apart() {
 
 /// Go: a lease without listeners is renewed at 2 Hz for ever.
 #[test]
-fn a_lease_that_nobody_keeps_is_renewed_no_more() {
-    let (mut leases, now) = alive();
-    leases.keep(id(8), None, now);
-    leases.keep(id(7), None, now);
-    leases.release(id(7));
-    leases.failed(ONE, now);
-    leases.release(id(7));
-    let done = unattended(&mut leases, now, now + seconds(30));
+fn a_lease_without_keepers_is_not_renewed() {
+    let (mut renewals, now) = alive();
+    renewals.keep(id(8), None, now);
+    renewals.keep(id(7), None, now);
+    renewals.release(id(7));
+    renewals.failed(ONE, now);
+    renewals.release(id(7));
+    let done = unattended(&mut renewals, now, now + seconds(30));
     let of = |step: &Step| match step {
         Step::Send(_, id) => Some(*id),
         _ => None,
     };
     assert!(done.iter().all(|(_, step)| of(step) != Some(id(7))));
     assert!(sends(&done).len() > 5);
-    leases.release(id(8));
-    let (last, rest) = steps(&mut leases, now + seconds(30));
+    renewals.release(id(8));
+    let (last, rest) = steps(&mut renewals, now + seconds(30));
     let is_close = |step: &Step| matches!(step, Step::Close(_));
     assert!(last.iter().all(is_close), "{last:?}");
     assert_eq!(rest, None);
-    assert!(leases.is_idle());
+    assert!(renewals.is_idle());
 }
 
 /// Go: one error for expired, revoked, no leader, closed.
 #[test]
 fn the_end_of_a_lease_has_its_reason() {
-    let end = |leases: &mut Leases, now| {
-        let (steps, _) = steps(leases, now);
+    let end = |renewals: &mut Renewals, now| {
+        let (steps, _) = steps(renewals, now);
         let end = steps.iter().find_map(|step| match step {
-            Step::Tell(_, Standing::Lost(end)) => Some(*end),
+            Step::Tell(_, LeaseStatus::Lost(end)) => Some(*end),
             _ => None,
         });
         end.expect("it is lost")
     };
-    let (mut leases, now) = alive();
-    leases.revoked(id(7));
-    assert_eq!(end(&mut leases, now), LeaseEnd::Revoked);
+    let (mut renewals, now) = alive();
+    renewals.revoked(id(7));
+    assert_eq!(end(&mut renewals, now), LeaseEnd::Revoked);
 
     // Gone although it had time left: it was revoked elsewhere.
-    let (mut leases, now) = alive();
+    let (mut renewals, now) = alive();
     let sent = now + seconds(3);
     let renewal = Step::Send(ONE, id(7));
-    assert!(steps(&mut leases, sent).0.contains(&renewal));
-    leases.answered(ONE, id(7), 0, sent + milliseconds(10));
-    assert_eq!(end(&mut leases, sent + milliseconds(10)), LeaseEnd::Revoked);
+    assert!(steps(&mut renewals, sent).0.contains(&renewal));
+    renewals.answered(ONE, id(7), 0, sent + milliseconds(10));
+    assert_eq!(
+        end(&mut renewals, sent + milliseconds(10)),
+        LeaseEnd::Revoked
+    );
 
-    let (mut leases, now) = alive();
-    let done = unattended(&mut leases, now, now + seconds(20));
-    assert!(done.contains(&(seconds(9), Step::Tell(id(7), Standing::Doubtful))));
+    let (mut renewals, now) = alive();
+    let done = unattended(&mut renewals, now, now + seconds(20));
+    assert!(done.contains(&(seconds(9), Step::Tell(id(7), LeaseStatus::Doubtful))));
     let late = now + seconds(20);
-    leases.answered(newest(&done), id(7), 0, late);
-    assert_eq!(end(&mut leases, late), LeaseEnd::Expired);
+    renewals.answered(newest(&done), id(7), 0, late);
+    assert_eq!(end(&mut renewals, late), LeaseEnd::Expired);
 
-    let (mut leases, now) = asked();
-    leases.answered(ONE, id(7), -1, now);
-    assert_eq!(end(&mut leases, now), LeaseEnd::Expired);
+    let (mut renewals, now) = asked();
+    renewals.answered(ONE, id(7), -1, now);
+    assert_eq!(end(&mut renewals, now), LeaseEnd::Expired);
 }
 
 /// Go: `closeRequireLeader` ends what a new leader would go on with.
 #[test]
 fn the_loss_of_a_leader_ends_no_lease() {
-    let (mut leases, now) = alive();
-    leases.failed(ONE, now);
-    let done = unattended(&mut leases, now, now + seconds(10));
+    let (mut renewals, now) = alive();
+    renewals.failed(ONE, now);
+    let done = unattended(&mut renewals, now, now + seconds(10));
     assert!(
         done.iter()
             .any(|(at, step)| *step == Step::Open(TWO) && *at < milliseconds(30))
     );
     assert!(
         done.iter()
-            .all(|(_, step)| !matches!(step, Step::Tell(_, Standing::Lost(_))))
+            .all(|(_, step)| !matches!(step, Step::Tell(_, LeaseStatus::Lost(_))))
     );
 }
 
 /// Go: answers that were buffered are delivered after the lease was revoked.
 #[test]
-fn nothing_revives_a_lease_that_is_lost() {
-    let (mut leases, now) = alive();
+fn a_late_answer_does_not_revive_a_lost_lease() {
+    let (mut renewals, now) = alive();
     let sent = now + seconds(3);
-    steps(&mut leases, sent);
-    leases.revoked(id(7));
-    leases.answered(ONE, id(7), 9, sent);
-    let (done, _) = steps(&mut leases, sent);
+    steps(&mut renewals, sent);
+    renewals.revoked(id(7));
+    renewals.answered(ONE, id(7), 9, sent);
+    let (done, _) = steps(&mut renewals, sent);
     assert_eq!(
         done[0],
-        Step::Tell(id(7), Standing::Lost(LeaseEnd::Revoked))
+        Step::Tell(id(7), LeaseStatus::Lost(LeaseEnd::Revoked))
     );
     assert_eq!(done[1..], [Step::Close(ONE)]);
 }
@@ -259,33 +262,33 @@ fn nothing_revives_a_lease_that_is_lost() {
 /// Go: the deadline is looked at once a second.
 #[test]
 fn risk_and_doubt_are_told_when_they_begin_and_recovery_too() {
-    let (mut leases, now) = alive();
-    leases.failed(ONE, now);
-    let done = unattended(&mut leases, now, now + seconds(9));
+    let (mut renewals, now) = alive();
+    renewals.failed(ONE, now);
+    let done = unattended(&mut renewals, now, now + seconds(9));
     let told: Vec<_> = done
         .iter()
         .filter(|(_, step)| matches!(step, Step::Tell(..)))
         .collect();
-    let risk = Standing::AtRisk {
+    let risk = LeaseStatus::AtRisk {
         expires: now + seconds(9),
     };
     assert_eq!(*told[0], (seconds(6), Step::Tell(id(7), risk)));
     assert_eq!(
         *told[1],
-        (seconds(9), Step::Tell(id(7), Standing::Doubtful))
+        (seconds(9), Step::Tell(id(7), LeaseStatus::Doubtful))
     );
     // A new leader gave it its whole time again.
-    let later = unattended(&mut leases, now + seconds(9), now + seconds(13));
-    leases.answered(newest(&later), id(7), 9, now + seconds(13));
-    let (done, _) = steps(&mut leases, now + seconds(13));
-    let is_alive = |step: &Step| matches!(step, Step::Tell(_, Standing::Alive { .. }));
+    let later = unattended(&mut renewals, now + seconds(9), now + seconds(13));
+    renewals.answered(newest(&later), id(7), 9, now + seconds(13));
+    let (done, _) = steps(&mut renewals, now + seconds(13));
+    let is_alive = |step: &Step| matches!(step, Step::Tell(_, LeaseStatus::Alive { .. }));
     assert!(done.iter().any(is_alive), "{done:?}");
 }
 
 #[test]
 fn another_stream_is_tried_after_a_sixth_of_the_time_to_live() {
-    let (mut leases, now) = alive();
-    let done = unattended(&mut leases, now, now + seconds(6));
+    let (mut renewals, now) = alive();
+    let done = unattended(&mut renewals, now, now + seconds(6));
     let sent = sends(&done)[0];
     let at = |wanted: Step| {
         done.iter()
@@ -300,52 +303,52 @@ fn another_stream_is_tried_after_a_sixth_of_the_time_to_live() {
 }
 
 /// A stream with that round trip, on which lease 7 has 9 s to live.
-fn far(round_trip: Duration) -> (Leases, Instant) {
+fn far(round_trip: Duration) -> (Renewals, Instant) {
     let now = Instant::now();
-    let mut leases = Leases::new(1);
-    leases.keep(id(7), Some(seconds(9)), now);
-    assert_eq!(steps(&mut leases, now).0, [Step::Open(ONE)]);
-    leases.opened(ONE, round_trip, now);
-    (leases, now)
+    let mut renewals = Renewals::new(1);
+    renewals.keep(id(7), Some(seconds(9)), now);
+    assert_eq!(steps(&mut renewals, now).0, [Step::Open(ONE)]);
+    renewals.opened(ONE, round_trip, now);
+    (renewals, now)
 }
 
 #[test]
 fn three_renewals_are_under_way_where_the_network_takes_over_a_third_of_the_time_to_live() {
-    let (mut leases, now) = far(milliseconds(3_001));
-    let done = unattended(&mut leases, now, now + milliseconds(4_400));
+    let (mut renewals, now) = far(milliseconds(3_001));
+    let done = unattended(&mut renewals, now, now + milliseconds(4_400));
     assert_eq!(sends(&done), [0, 1_500, 3_000].map(milliseconds));
     // Each answer makes room for one more.
     let now = now + milliseconds(4_400);
-    leases.answered(ONE, id(7), 9, now);
-    let done = unattended(&mut leases, now, now + milliseconds(1_000));
+    renewals.answered(ONE, id(7), 9, now);
+    let done = unattended(&mut renewals, now, now + milliseconds(1_000));
     assert_eq!(sends(&done), [milliseconds(100)]);
 }
 
 #[test]
 fn one_renewal_is_under_way_where_the_network_is_quicker() {
-    let (mut leases, now) = far(seconds(3));
-    let done = unattended(&mut leases, now, now + milliseconds(4_400));
+    let (mut renewals, now) = far(seconds(3));
+    let done = unattended(&mut renewals, now, now + milliseconds(4_400));
     assert_eq!(sends(&done), [Duration::ZERO]);
 }
 
 /// Lease 7, asked for on two streams.
-fn asked_twice() -> (Leases, Instant) {
-    let (mut leases, now) = alive();
-    let done = unattended(&mut leases, now, now + milliseconds(4_550));
+fn asked_twice() -> (Renewals, Instant) {
+    let (mut renewals, now) = alive();
+    let done = unattended(&mut renewals, now, now + milliseconds(4_550));
     assert_eq!(newest(&done), TWO);
-    (leases, now + milliseconds(4_550))
+    (renewals, now + milliseconds(4_550))
 }
 
 #[test]
 fn the_first_answer_decides_which_stream_stays() {
     let answered = |number| {
-        let (mut leases, now) = asked_twice();
-        leases.answered(number, id(7), 9, now);
-        let (done, _) = steps(&mut leases, now);
-        assert!(matches!(done[1], Step::Tell(_, Standing::Alive { .. })));
+        let (mut renewals, now) = asked_twice();
+        renewals.answered(number, id(7), 9, now);
+        let (done, _) = steps(&mut renewals, now);
+        assert!(matches!(done[1], Step::Tell(_, LeaseStatus::Alive { .. })));
         let other = done[0];
         // The next renewal goes out on the stream that has answered.
-        let done = unattended(&mut leases, now, now + seconds(3));
+        let done = unattended(&mut renewals, now, now + seconds(3));
         assert!(
             sends(&done).len() == 1 && done.contains(&(sends(&done)[0], Step::Send(number, id(7))))
         );
@@ -357,33 +360,36 @@ fn the_first_answer_decides_which_stream_stays() {
 
 #[test]
 fn the_end_of_either_stream_leaves_the_other() {
-    let (mut leases, now) = asked_twice();
-    leases.failed(ONE, now);
-    leases.answered(TWO, id(7), 9, now);
-    let (done, _) = steps(&mut leases, now);
-    assert!(matches!(done[..], [Step::Tell(_, Standing::Alive { .. })]));
+    let (mut renewals, now) = asked_twice();
+    renewals.failed(ONE, now);
+    renewals.answered(TWO, id(7), 9, now);
+    let (done, _) = steps(&mut renewals, now);
+    assert!(matches!(
+        done[..],
+        [Step::Tell(_, LeaseStatus::Alive { .. })]
+    ));
 
-    let (mut leases, now) = asked_twice();
-    leases.failed(TWO, now);
+    let (mut renewals, now) = asked_twice();
+    renewals.failed(TWO, now);
     let third = StreamNumber(3);
-    let done = unattended(&mut leases, now, now + seconds(1));
+    let done = unattended(&mut renewals, now, now + seconds(1));
     assert!(
         done.iter().any(|(_, step)| *step == Step::Open(third)),
         "{done:?}"
     );
-    leases.answered(ONE, id(7), 9, now + seconds(1));
-    let (done, _) = steps(&mut leases, now + seconds(1));
+    renewals.answered(ONE, id(7), 9, now + seconds(1));
+    let (done, _) = steps(&mut renewals, now + seconds(1));
     assert_eq!(done[0], Step::Close(third));
 }
 
 /// A renewal that was sent only on the stream that is dropped is sent on the one that stays.
 #[test]
 fn a_renewal_on_a_dropped_stream_is_sent_again() {
-    let (mut leases, now) = asked_twice();
-    leases.keep(id(8), None, now);
-    assert_eq!(steps(&mut leases, now).0, [Step::Send(TWO, id(8))]);
-    leases.answered(ONE, id(7), 9, now);
-    let done = unattended(&mut leases, now, now + milliseconds(600));
+    let (mut renewals, now) = asked_twice();
+    renewals.keep(id(8), None, now);
+    assert_eq!(steps(&mut renewals, now).0, [Step::Send(TWO, id(8))]);
+    renewals.answered(ONE, id(7), 9, now);
+    let done = unattended(&mut renewals, now, now + milliseconds(600));
     let sent = Step::Send(ONE, id(8));
     assert!(done.iter().any(|(_, step)| *step == sent), "{done:?}");
 }
@@ -391,19 +397,19 @@ fn a_renewal_on_a_dropped_stream_is_sent_again() {
 /// The answers to other leases keep the stream from being silent.
 #[test]
 fn a_stream_on_which_an_answer_is_lost_is_replaced() {
-    let (mut leases, mut now) = alive();
+    let (mut renewals, mut now) = alive();
     let start = now;
-    leases.keep(id(8), None, now);
+    renewals.keep(id(8), None, now);
     while now < start + seconds(20) {
-        for step in steps(&mut leases, now).0 {
+        for step in steps(&mut renewals, now).0 {
             match step {
                 Step::Send(ONE, lease) if lease == id(7) => {}
                 Step::Send(number, lease) if lease == id(7) => {
-                    leases.answered(number, lease, 9, now);
+                    renewals.answered(number, lease, 9, now);
                 }
-                Step::Send(number, lease) => leases.answered(number, lease, 3, now),
-                Step::Open(number) => leases.opened(number, NEAR, now),
-                Step::Tell(_, Standing::Doubtful) => panic!("the lease was not renewed"),
+                Step::Send(number, lease) => renewals.answered(number, lease, 3, now),
+                Step::Open(number) => renewals.opened(number, NEAR, now),
+                Step::Tell(_, LeaseStatus::Doubtful) => panic!("the lease was not renewed"),
                 Step::Close(number) => assert_eq!(number, ONE),
                 _ => {}
             }
@@ -414,43 +420,43 @@ fn a_stream_on_which_an_answer_is_lost_is_replaced() {
 
 #[test]
 fn a_revoke_of_this_client_is_the_reason_for_the_end_of_a_lease() {
-    let (mut leases, now) = asked();
-    leases.revoking(id(7));
-    leases.answered(ONE, id(7), 0, now);
-    let lost = Step::Tell(id(7), Standing::Lost(LeaseEnd::Revoked));
-    assert_eq!(steps(&mut leases, now).0[0], lost);
+    let (mut renewals, now) = asked();
+    renewals.revoking(id(7));
+    renewals.answered(ONE, id(7), 0, now);
+    let lost = Step::Tell(id(7), LeaseStatus::Lost(LeaseEnd::Revoked));
+    assert_eq!(steps(&mut renewals, now).0[0], lost);
 }
 
 #[test]
 fn after_a_jump_of_the_clocks_nothing_is_known_before_the_next_answer() {
-    let (mut leases, now) = alive();
+    let (mut renewals, now) = alive();
     let sent = now + seconds(3);
     let renewal = Step::Send(ONE, id(7));
-    assert!(steps(&mut leases, sent).0.contains(&renewal));
-    leases.clocks_jumped(sent);
-    let doubtful = Step::Tell(id(7), Standing::Doubtful);
-    assert_eq!(steps(&mut leases, sent).0, [doubtful, renewal]);
+    assert!(steps(&mut renewals, sent).0.contains(&renewal));
+    renewals.clocks_jumped(sent);
+    let doubtful = Step::Tell(id(7), LeaseStatus::Doubtful);
+    assert_eq!(steps(&mut renewals, sent).0, [doubtful, renewal]);
     // The answer to the renewal from before the jump comes first.
-    leases.answered(ONE, id(7), 9, sent);
-    assert_eq!(steps(&mut leases, sent).0, []);
-    leases.answered(ONE, id(7), 9, sent);
+    renewals.answered(ONE, id(7), 9, sent);
+    assert_eq!(steps(&mut renewals, sent).0, []);
+    renewals.answered(ONE, id(7), 9, sent);
     let expires = sent + seconds(9);
-    let alive = Step::Tell(id(7), Standing::Alive { expires });
-    assert_eq!(steps(&mut leases, sent).0, [alive]);
+    let alive = Step::Tell(id(7), LeaseStatus::Alive { expires });
+    assert_eq!(steps(&mut renewals, sent).0, [alive]);
 }
 
 #[test]
 fn a_slow_stream_that_gets_on_is_not_left() {
     let now = Instant::now();
-    let mut leases = Leases::new(1);
-    (1..=100).for_each(|number| leases.keep(id(number), None, now));
-    steps(&mut leases, now);
-    leases.opened(ONE, NEAR, now);
-    steps(&mut leases, now);
+    let mut renewals = Renewals::new(1);
+    (1..=100).for_each(|number| renewals.keep(id(number), None, now));
+    steps(&mut renewals, now);
+    renewals.opened(ONE, NEAR, now);
+    steps(&mut renewals, now);
     for number in 1..=100 {
         let now = now + milliseconds(100) * u32::try_from(number).expect("small");
-        leases.answered(ONE, id(number), 60, now);
-        let (done, _) = steps(&mut leases, now);
+        renewals.answered(ONE, id(number), 60, now);
+        let (done, _) = steps(&mut renewals, now);
         assert!(!done.contains(&Step::Silent(ONE)), "left at {number}");
     }
 }
@@ -462,34 +468,34 @@ fn first(done: &[(Duration, Step)], wanted: Step) -> Option<Duration> {
 }
 
 /// Lease 7 is alive, and leases 8 and 9 are kept one after the other, of 9 s each.
-fn alive_and_two_asked(pause: Duration) -> (Leases, Instant) {
-    let (mut leases, now) = alive();
-    leases.keep(id(8), Some(seconds(9)), now);
-    assert_eq!(steps(&mut leases, now).0, [Step::Send(ONE, id(8))]);
-    leases.keep(id(9), Some(seconds(9)), now + pause);
+fn alive_and_two_asked(pause: Duration) -> (Renewals, Instant) {
+    let (mut renewals, now) = alive();
+    renewals.keep(id(8), Some(seconds(9)), now);
+    assert_eq!(steps(&mut renewals, now).0, [Step::Send(ONE, id(8))]);
+    renewals.keep(id(9), Some(seconds(9)), now + pause);
     let sent = Step::Send(ONE, id(9));
-    assert_eq!(steps(&mut leases, now + pause).0, [sent]);
-    (leases, now)
+    assert_eq!(steps(&mut renewals, now + pause).0, [sent]);
+    (renewals, now)
 }
 
 /// The answer to lease 8 took 1.4 s, of which twice would be 2.8 s; it came at 1.4 s, and a sixth
 /// of the time-to-live later are 2.9 s.
 #[test]
 fn a_stream_is_not_silent_for_a_sixth_of_the_time_to_live_after_each_answer() {
-    let (mut leases, now) = alive_and_two_asked(Duration::ZERO);
+    let (mut renewals, now) = alive_and_two_asked(Duration::ZERO);
     let answered = now + milliseconds(1_400);
-    leases.answered(ONE, id(8), 9, answered);
-    let done = unattended(&mut leases, answered, now + milliseconds(3_000));
+    renewals.answered(ONE, id(8), 9, answered);
+    let done = unattended(&mut renewals, answered, now + milliseconds(3_000));
     assert_eq!(first(&done, Step::Silent(ONE)), Some(milliseconds(1_500)));
 }
 
 /// The answer to the renewal of lease 8 is not waited for on that stream.
 #[test]
 fn a_stream_that_has_passed_a_renewal_over_is_closed_when_that_renewal_is_overdue() {
-    let (mut leases, now) = alive_and_two_asked(milliseconds(100));
+    let (mut renewals, now) = alive_and_two_asked(milliseconds(100));
     let answered = now + milliseconds(200);
-    leases.answered(ONE, id(9), 9, answered);
-    let done = unattended(&mut leases, answered, now + milliseconds(1_600));
+    renewals.answered(ONE, id(9), 9, answered);
+    let done = unattended(&mut renewals, answered, now + milliseconds(1_600));
     let overdue = Some(milliseconds(1_300));
     assert_eq!(first(&done, Step::Silent(ONE)), overdue);
     assert_eq!(first(&done, Step::Close(ONE)), overdue);
@@ -498,40 +504,40 @@ fn a_stream_that_has_passed_a_renewal_over_is_closed_when_that_renewal_is_overdu
 /// The first server took 1.4 s for its answers.
 #[test]
 fn the_next_server_is_not_waited_for_as_long_as_the_last_one_took() {
-    let (mut leases, now) = alive_and_two_asked(Duration::ZERO);
+    let (mut renewals, now) = alive_and_two_asked(Duration::ZERO);
     let answered = now + milliseconds(1_400);
-    leases.answered(ONE, id(8), 9, answered);
-    leases.answered(ONE, id(9), 9, answered);
-    leases.failed(ONE, answered);
-    leases.release(id(7));
-    leases.keep(id(10), Some(seconds(9)), answered);
-    let done = unattended(&mut leases, answered, answered + milliseconds(100));
+    renewals.answered(ONE, id(8), 9, answered);
+    renewals.answered(ONE, id(9), 9, answered);
+    renewals.failed(ONE, answered);
+    renewals.release(id(7));
+    renewals.keep(id(10), Some(seconds(9)), answered);
+    let done = unattended(&mut renewals, answered, answered + milliseconds(100));
     let sent = first(&done, Step::Send(TWO, id(10))).expect("it is asked for on the next stream");
-    leases.answered(TWO, id(10), 9, answered + sent);
+    renewals.answered(TWO, id(10), 9, answered + sent);
     let now = answered + sent;
-    leases.keep(id(11), Some(seconds(9)), now);
-    let done = unattended(&mut leases, now, now + milliseconds(1_600));
+    renewals.keep(id(11), Some(seconds(9)), now);
+    let done = unattended(&mut renewals, now, now + milliseconds(1_600));
     assert_eq!(first(&done, Step::Silent(TWO)), Some(milliseconds(1_500)));
 }
 
 #[test]
 fn an_answer_makes_the_next_pause_short_again() {
-    let (mut leases, mut now) = alive();
+    let (mut renewals, mut now) = alive();
     let mut open = ONE;
     for _ in 0..10 {
-        leases.failed(open, now);
-        let (_, rest) = steps(&mut leases, now);
+        renewals.failed(open, now);
+        let (_, rest) = steps(&mut renewals, now);
         now = rest.expect("a pause");
-        let (done, _) = steps(&mut leases, now);
+        let (done, _) = steps(&mut renewals, now);
         open = done.iter().find_map(opening).unwrap_or(open);
     }
-    leases.opened(open, NEAR, now);
-    leases.keep(id(8), None, now);
-    let (done, _) = steps(&mut leases, now);
+    renewals.opened(open, NEAR, now);
+    renewals.keep(id(8), None, now);
+    let (done, _) = steps(&mut renewals, now);
     assert!(done.contains(&Step::Send(open, id(8))), "{done:?}");
-    leases.answered(open, id(8), 9, now);
-    leases.failed(open, now);
-    let done = unattended(&mut leases, now, now + milliseconds(20));
+    renewals.answered(open, id(8), 9, now);
+    renewals.failed(open, now);
+    let done = unattended(&mut renewals, now, now + milliseconds(20));
     assert!(
         done.iter().any(|(_, step)| opening(step).is_some()),
         "{done:?}"
@@ -542,14 +548,14 @@ fn an_answer_makes_the_next_pause_short_again() {
 fn a_server_that_ends_every_stream_is_not_hammered() {
     let mut now = Instant::now();
     let start = now;
-    let mut leases = Leases::new(1);
-    leases.keep(id(7), None, now);
+    let mut renewals = Renewals::new(1);
+    renewals.keep(id(7), None, now);
     let mut opened = 0;
     while now < start + seconds(60) {
-        let (done, rest) = steps(&mut leases, now);
+        let (done, rest) = steps(&mut renewals, now);
         if let Some(number) = done.iter().find_map(opening) {
             opened += 1;
-            leases.failed(number, now);
+            renewals.failed(number, now);
         } else {
             now = rest.expect("it goes on");
         }
@@ -559,44 +565,44 @@ fn a_server_that_ends_every_stream_is_not_hammered() {
 
 #[test]
 fn a_closed_client_ends_its_keepers_and_opens_nothing_more() {
-    let (mut leases, now) = alive();
-    leases.close();
-    let lost = |number| Step::Tell(id(number), Standing::Lost(LeaseEnd::ClientClosed));
-    assert_eq!(steps(&mut leases, now).0, [Step::Close(ONE), lost(7)]);
-    leases.keep(id(8), None, now);
-    assert_eq!(steps(&mut leases, now), (vec![lost(8)], None));
-    assert!(leases.is_idle());
+    let (mut renewals, now) = alive();
+    renewals.close();
+    let lost = |number| Step::Tell(id(number), LeaseStatus::Lost(LeaseEnd::ClientClosed));
+    assert_eq!(steps(&mut renewals, now).0, [Step::Close(ONE), lost(7)]);
+    renewals.keep(id(8), None, now);
+    assert_eq!(steps(&mut renewals, now), (vec![lost(8)], None));
+    assert!(renewals.is_idle());
 }
 
 #[test]
-fn what_a_server_makes_up_is_not_believed() {
-    let (mut leases, now) = alive();
-    leases.answered(ONE, id(7), 99, now);
-    leases.answered(ONE, id(9), 0, now);
-    leases.answered(ONE, id(7), 0, now);
-    assert_eq!(steps(&mut leases, now).0, []);
-    steps(&mut leases, now + seconds(3));
-    leases.answered(ONE, id(7), i64::MAX, now + seconds(3));
+fn an_answer_without_a_renewal_is_not_believed() {
+    let (mut renewals, now) = alive();
+    renewals.answered(ONE, id(7), 99, now);
+    renewals.answered(ONE, id(9), 0, now);
+    renewals.answered(ONE, id(7), 0, now);
+    assert_eq!(steps(&mut renewals, now).0, []);
+    steps(&mut renewals, now + seconds(3));
+    renewals.answered(ONE, id(7), i64::MAX, now + seconds(3));
     assert!(matches!(
-        steps(&mut leases, now + seconds(3)).0[0],
-        Step::Tell(_, Standing::Alive { .. })
+        steps(&mut renewals, now + seconds(3)).0[0],
+        Step::Tell(_, LeaseStatus::Alive { .. })
     ));
-    leases.answered(ONE, id(7), i64::MIN, now + seconds(3));
+    renewals.answered(ONE, id(7), i64::MIN, now + seconds(3));
 }
 
 /// An answer to what an earlier keeper asked says nothing of a lease of the same ID.
 #[test]
 fn a_lease_that_is_kept_anew_starts_anew() {
-    let (mut leases, now) = asked();
-    leases.release(id(7));
-    leases.keep(id(7), None, now);
-    assert_eq!(steps(&mut leases, now).0, [Step::Send(ONE, id(7))]);
-    leases.answered(ONE, id(7), 0, now);
-    assert_eq!(steps(&mut leases, now).0, []);
-    leases.answered(ONE, id(7), 9, now);
+    let (mut renewals, now) = asked();
+    renewals.release(id(7));
+    renewals.keep(id(7), None, now);
+    assert_eq!(steps(&mut renewals, now).0, [Step::Send(ONE, id(7))]);
+    renewals.answered(ONE, id(7), 0, now);
+    assert_eq!(steps(&mut renewals, now).0, []);
+    renewals.answered(ONE, id(7), 9, now);
     assert!(matches!(
-        steps(&mut leases, now).0[0],
-        Step::Tell(_, Standing::Alive { .. })
+        steps(&mut renewals, now).0[0],
+        Step::Tell(_, LeaseStatus::Alive { .. })
     ));
 }
 
@@ -637,7 +643,7 @@ enum Event {
 /// A server, a network and a client that uses the machine.
 struct World {
     now: Instant,
-    leases: Leases,
+    renewals: Renewals,
     events: BTreeMap<(Instant, u64), Event>,
     number: u64,
     /// Open streams, with the last moment that something reaches each side: streams keep order.
@@ -650,7 +656,7 @@ struct World {
     keepers: HashMap<LeaseId, usize>,
     gone: HashSet<LeaseId>,
     last: HashMap<LeaseId, Instant>,
-    told: HashMap<LeaseId, Standing>,
+    told: HashMap<LeaseId, LeaseStatus>,
 }
 
 fn ttl(lease: LeaseId) -> Duration {
@@ -662,7 +668,7 @@ impl World {
         let now = Instant::now();
         Self {
             now,
-            leases: Leases::new(seed),
+            renewals: Renewals::new(seed),
             events: BTreeMap::new(),
             number: 0,
             open: HashMap::new(),
@@ -703,7 +709,7 @@ impl World {
                 if seconds == 0 {
                     self.gone.insert(lease);
                 }
-                self.leases.answered(stream, lease, seconds, self.now);
+                self.renewals.answered(stream, lease, seconds, self.now);
             }
             Event::Answer(..) => {}
         }
@@ -711,11 +717,11 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Open(stream) if self.refuses => self.leases.failed(stream, self.now),
+            Step::Open(stream) if self.refuses => self.renewals.failed(stream, self.now),
             Step::Open(stream) => {
                 self.open.insert(stream, self.now);
                 assert!(self.open.len() <= 2, "three streams");
-                self.leases.opened(stream, NEAR, self.now);
+                self.renewals.opened(stream, NEAR, self.now);
             }
             Step::Silent(stream) => assert!(self.open.contains_key(&stream)),
             Step::Close(stream) => {
@@ -733,16 +739,16 @@ impl World {
                 );
                 self.schedule(stream, Event::Reach(stream, lease));
             }
-            Step::Tell(lease, standing) => self.tell(lease, standing),
+            Step::Tell(lease, status) => self.tell(lease, status),
             Step::Rest(_) => {}
         }
     }
 
-    fn tell(&mut self, lease: LeaseId, standing: Standing) {
-        assert!(self.keepers.contains_key(&lease) || matches!(standing, Standing::Lost(_)));
-        self.told.insert(lease, standing);
-        match standing {
-            Standing::Alive { expires } | Standing::AtRisk { expires } => {
+    fn tell(&mut self, lease: LeaseId, status: LeaseStatus) {
+        assert!(self.keepers.contains_key(&lease) || matches!(status, LeaseStatus::Lost(_)));
+        self.told.insert(lease, status);
+        match status {
+            LeaseStatus::Alive { expires } | LeaseStatus::AtRisk { expires } => {
                 let lives = self.lives[&lease];
                 // Gone early is only what was revoked.
                 assert!(
@@ -751,17 +757,17 @@ impl World {
                 );
                 assert!(expires > self.now);
             }
-            Standing::Lost(_) => {
+            LeaseStatus::Lost(_) => {
                 assert!(self.gone.contains(&lease), "the server has not said so");
                 self.keepers.remove(&lease);
             }
-            Standing::Doubtful => {}
+            LeaseStatus::Doubtful => {}
         }
     }
 
     fn pass(&mut self, until: Instant) {
         loop {
-            let (steps, rest) = match self.leases.next(self.now, |_| true) {
+            let (steps, rest) = match self.renewals.next(self.now, |_| true) {
                 Step::Rest(rest) => (None, rest),
                 step => (Some(step), None),
             };
@@ -795,7 +801,7 @@ impl World {
             self.told.remove(&lease);
         }
         *self.keepers.entry(lease).or_default() += 1;
-        self.leases.keep(lease, None, self.now);
+        self.renewals.keep(lease, None, self.now);
     }
 
     fn turn(&mut self, turn: &Turn) {
@@ -809,7 +815,7 @@ impl World {
             Turn::Refuse(refuses) => self.refuses = refuses,
             Turn::Cut => {
                 for (stream, _) in std::mem::take(&mut self.open) {
-                    self.leases.failed(stream, self.now);
+                    self.renewals.failed(stream, self.now);
                 }
             }
             Turn::Keep(lease) => self.keep(id(lease)),
@@ -819,13 +825,13 @@ impl World {
                     if *count == 0 {
                         self.keepers.remove(&id(lease));
                     }
-                    self.leases.release(id(lease));
+                    self.renewals.release(id(lease));
                 }
             }
             Turn::RevokeHere(lease) => {
                 self.lives.insert(id(lease), None);
                 self.gone.insert(id(lease));
-                self.leases.revoked(id(lease));
+                self.renewals.revoked(id(lease));
             }
             Turn::RevokeElsewhere(lease) => {
                 self.lives.insert(id(lease), None);
@@ -851,9 +857,9 @@ proptest! {
         world.loses = false;
         world.delay = milliseconds(10);
         world.pass(world.now + seconds(30));
-        for (lease, standing) in &world.told {
+        for (lease, status) in &world.told {
             if world.keepers.contains_key(lease) {
-                prop_assert!(matches!(standing, Standing::Alive { .. }), "{lease}: {standing:?}");
+                prop_assert!(matches!(status, LeaseStatus::Alive { .. }), "{lease}: {status:?}");
             }
         }
     }
@@ -867,8 +873,8 @@ proptest! {
         for delay in delays {
             world.turn(&Turn::Delay(delay));
             world.turn(&Turn::Pass(1_000));
-            for standing in world.told.values() {
-                prop_assert!(matches!(standing, Standing::Alive { .. }), "{standing:?}");
+            for status in world.told.values() {
+                prop_assert!(matches!(status, LeaseStatus::Alive { .. }), "{status:?}");
             }
         }
     }

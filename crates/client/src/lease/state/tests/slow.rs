@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{NEAR, Standing, Step, StreamNumber, id, milliseconds, seconds};
-use crate::lease::state::Leases;
+use super::{LeaseStatus, NEAR, Step, StreamNumber, id, milliseconds, seconds};
+use crate::lease::state::Renewals;
 
 /// Where the time between a renewal and its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +26,7 @@ struct Pair {
     stops: Duration,
     start: Instant,
     now: Instant,
-    leases: Leases,
+    renewals: Renewals,
     /// Answers on their way; a renewal counts as carried out at half of the way, or at its end
     /// where the server is slow.
     answers: BTreeMap<(Instant, u64), StreamNumber>,
@@ -34,12 +34,12 @@ struct Pair {
     busy: Instant,
     /// Until when the lease lives.
     lives: Instant,
-    renewals: BTreeMap<Instant, ()>,
+    arrivals: BTreeMap<Instant, ()>,
     number: u64,
     open: Vec<StreamNumber>,
     streams: usize,
     sent: usize,
-    told: Vec<(Duration, Standing)>,
+    told: Vec<(Duration, LeaseStatus)>,
 }
 
 impl Pair {
@@ -52,11 +52,11 @@ impl Pair {
             stops,
             start: now,
             now,
-            leases: Leases::new(7),
+            renewals: Renewals::new(7),
             answers: BTreeMap::new(),
             busy: now,
             lives: now + ttl,
-            renewals: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
             number: 0,
             open: Vec::new(),
             streams: 0,
@@ -67,7 +67,7 @@ impl Pair {
 
     fn keep(mut self, known: bool) -> Self {
         let ttl = known.then_some(self.ttl);
-        self.leases.keep(id(7), ttl, self.now);
+        self.renewals.keep(id(7), ttl, self.now);
         self
     }
 
@@ -89,7 +89,7 @@ impl Pair {
         if first && done >= stops {
             return;
         }
-        self.renewals.insert(done, ());
+        self.arrivals.insert(done, ());
         if !first || answer < stops {
             self.number += 1;
             self.answers.insert((answer, self.number), stream);
@@ -104,11 +104,11 @@ impl Pair {
                 assert!(self.open.len() <= 2, "three streams");
                 let far = self.slow == Slow::Network && stream == StreamNumber(1);
                 let round_trip = if far { self.round_trip } else { NEAR };
-                self.leases.opened(stream, round_trip, self.now);
+                self.renewals.opened(stream, round_trip, self.now);
             }
             Step::Close(stream) => self.open.retain(|open| *open != stream),
             Step::Send(stream, _) => self.send(stream),
-            Step::Tell(_, standing) => self.told.push((self.now - self.start, standing)),
+            Step::Tell(_, status) => self.told.push((self.now - self.start, status)),
             Step::Silent(_) | Step::Rest(_) => {}
         }
     }
@@ -118,17 +118,17 @@ impl Pair {
         let end = self.now + time;
         while self.now < end {
             let rest = loop {
-                match self.leases.next(self.now, |_| true) {
+                match self.renewals.next(self.now, |_| true) {
                     Step::Rest(rest) => break rest,
                     step => self.step(step),
                 }
             };
             let answer = self.answers.keys().next().map(|(at, _)| *at);
-            let renewal = self.renewals.keys().next().copied();
+            let renewal = self.arrivals.keys().next().copied();
             let next = [rest, answer, renewal].into_iter().flatten().min();
             self.now = next.unwrap_or(end).min(end);
             if renewal == Some(self.now) {
-                self.renewals.pop_first();
+                self.arrivals.pop_first();
                 if self.lives <= self.now {
                     return Some(self.lives - self.start);
                 }
@@ -138,7 +138,7 @@ impl Pair {
                 let (_, stream) = self.answers.pop_first().expect("it was seen");
                 let seconds = self.ttl.as_secs().cast_signed();
                 if self.open.contains(&stream) {
-                    self.leases.answered(stream, id(7), seconds, self.now);
+                    self.renewals.answered(stream, id(7), seconds, self.now);
                 }
             }
         }
@@ -146,22 +146,22 @@ impl Pair {
     }
 
     fn first_alive(&self) -> Option<usize> {
-        let alive = |(_, standing): &(_, Standing)| matches!(standing, Standing::Alive { .. });
+        let alive = |(_, status): &(_, LeaseStatus)| matches!(status, LeaseStatus::Alive { .. });
         self.told.iter().position(alive)
     }
 
-    /// The standings from the first answer on.
-    fn later(&self) -> impl Iterator<Item = Standing> {
+    /// The statuses from the first answer on.
+    fn later(&self) -> impl Iterator<Item = LeaseStatus> {
         let from = self.first_alive().unwrap_or(self.told.len());
-        self.told[from..].iter().map(|(_, standing)| *standing)
+        self.told[from..].iter().map(|(_, status)| *status)
     }
 
     fn is_ever_doubtful(&self) -> bool {
-        self.later().any(|standing| standing == Standing::Doubtful)
+        self.later().any(|status| status == LeaseStatus::Doubtful)
     }
 
     fn is_ever_at_risk(&self) -> bool {
-        let at_risk = |standing| matches!(standing, Standing::AtRisk { .. });
+        let at_risk = |status| matches!(status, LeaseStatus::AtRisk { .. });
         self.later().any(at_risk) || self.is_ever_doubtful()
     }
 }
@@ -227,8 +227,8 @@ proptest! {
         let mut pair = Pair::new(ttl, round_trip, slow, stops).keep(known);
         let ended = pair.run(ttl * 10);
         prop_assert_eq!(ended, None, "{:?}", pair.told);
-        let last = pair.told.last().map(|(_, standing)| *standing);
-        prop_assert!(matches!(last, Some(Standing::Alive { .. })), "{:?}", pair.told);
+        let last = pair.told.last().map(|(_, status)| *status);
+        prop_assert!(matches!(last, Some(LeaseStatus::Alive { .. })), "{:?}", pair.told);
         prop_assert!(pair.streams <= 4, "{}", pair.streams);
     }
 }

@@ -1,4 +1,4 @@
-//! Where keepers meet the task that renews their leases, and what they ask of it.
+//! The registry of kept leases: it connects keepers with the task that renews.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,20 +10,21 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::cause::LeaseCause;
 use super::clocks::Reading;
 use super::driver::{self, Parked};
-use super::renewal::Standing;
+use super::renewal::LeaseStatus;
 use crate::call::{Core, LeaseObserver};
 use crate::kv::LeaseId;
 use crate::runtime;
 
-/// How many leases' times-to-live are remembered until somebody keeps them.
+/// Number of granted leases of which the client remembers the time-to-live for a later `keep`.
 const MOST_GRANTED: usize = 1_024;
 
-/// Where keepers and the task that renews their leases meet: one for a client.
+/// Connects the keepers of a client with the task that renews their leases.
 #[derive(Default)]
-pub(crate) struct Hub {
-    /// To the task, while there is one.
+pub(crate) struct LeaseRegistry {
+    /// The channel to the task; `None` while there is no task.
     commands: Mutex<Option<mpsc::UnboundedSender<Command>>>,
-    tickets: AtomicU64,
+    /// The number of the next handle.
+    next_handle: AtomicU64,
     granted: Mutex<Granted>,
     health: Mutex<Health>,
     /// The state of a task whose runtime has ended.
@@ -32,10 +33,10 @@ pub(crate) struct Hub {
     pub(super) interrupted: Notify,
 }
 
-/// What keepers ask of the task.
+/// A command of a keeper, or of a request of the same client, to the task.
 pub(super) enum Command {
     /// Keeps a lease, with its time-to-live if this client has granted it.
-    Keep(LeaseId, Option<Duration>, u64, watch::Sender<Standing>),
+    Keep(LeaseId, Option<Duration>, u64, watch::Sender<LeaseStatus>),
     Release(LeaseId, u64),
     /// The client sends a request that revokes the lease.
     Revoking(LeaseId),
@@ -44,14 +45,14 @@ pub(super) enum Command {
     Kept(oneshot::Sender<Vec<LeaseId>>),
 }
 
-/// How the renewals of a client are going, for the states of its keepers.
+/// The condition of the renewals, which the states of the keepers tell.
 #[derive(Clone, Default)]
 pub(super) struct Health {
     /// Whether the task waits for a connection or a token.
     pub(super) opening: bool,
-    /// What went wrong since the last answer.
+    /// The last error since the last answer.
     pub(super) cause: Option<LeaseCause>,
-    /// What the clocks said when the task last looked.
+    /// The clocks when the task last read them.
     pub(super) clocks: Option<Reading>,
 }
 
@@ -75,29 +76,29 @@ impl Granted {
     }
 }
 
-/// One keeper's hold on a lease; dropping it lets go.
-pub(crate) struct Ticket {
+/// The handle by which one keeper keeps a lease; dropping the handle releases the lease.
+pub(crate) struct KeepHandle {
     pub(crate) id: LeaseId,
     number: u64,
     commands: mpsc::UnboundedSender<Command>,
 }
 
-impl Drop for Ticket {
+impl Drop for KeepHandle {
     fn drop(&mut self) {
         // The task is gone when its runtime is; then nothing is renewed either.
         let _ = self.commands.send(Command::Release(self.id, self.number));
     }
 }
 
-impl Hub {
-    /// Has a lease kept, by a new task if there is none.
+impl LeaseRegistry {
+    /// Keeps a lease; starts the task if there is none.
     pub(crate) fn keep(
         self: &Arc<Self>,
         core: &Arc<Core>,
         id: LeaseId,
-        state: watch::Sender<Standing>,
-    ) -> Ticket {
-        let number = self.tickets.fetch_add(1, Ordering::Relaxed);
+        state: watch::Sender<LeaseStatus>,
+    ) -> KeepHandle {
+        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let ttl = self.granted().ttls.get(&id.as_i64()).copied();
         let mut command = Command::Keep(id, ttl, number, state);
         let mut slot = self.commands();
@@ -107,7 +108,7 @@ impl Hub {
                 Ok(()) => {
                     drop(slot);
                     self.revive();
-                    return Ticket {
+                    return KeepHandle {
                         id,
                         number,
                         commands,
@@ -123,7 +124,7 @@ impl Hub {
         drop(slot);
         *self.parked() = Some(Parked::new(core, receiver));
         self.revive();
-        Ticket {
+        KeepHandle {
             id,
             number,
             commands,
@@ -153,7 +154,7 @@ impl Hub {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The leases that somebody keeps.
+    /// Returns the leases that have keepers.
     pub(crate) async fn kept(self: &Arc<Self>) -> Vec<LeaseId> {
         self.revive();
         let (answer, kept) = oneshot::channel();
@@ -163,7 +164,7 @@ impl Hub {
         }
     }
 
-    /// Tells the task, if there is one; without the task, nobody keeps a lease.
+    /// Sends a command to the task, if there is one. Without the task, no lease is kept.
     fn tell(&self, command: Command) -> bool {
         let commands = self.commands();
         commands
@@ -171,7 +172,7 @@ impl Hub {
             .is_some_and(|commands| commands.send(command).is_ok())
     }
 
-    /// Whether the task may end: nobody has asked for anything meanwhile.
+    /// Returns whether the task may end: no command is left.
     // ORDER: commands that keep are sent under the same lock, so none is lost.
     pub(super) fn ends(&self, commands: &mpsc::UnboundedReceiver<Command>) -> bool {
         let mut slot = self.commands();
@@ -207,9 +208,9 @@ impl Hub {
     }
 }
 
-impl LeaseObserver for Hub {
+impl LeaseObserver for LeaseRegistry {
     fn granted(&self, id: i64, ttl: Duration) {
-        Hub::granted(self).note(id, ttl);
+        LeaseRegistry::granted(self).note(id, ttl);
     }
 
     fn revoking(&self, id: i64) {
@@ -225,7 +226,7 @@ impl LeaseObserver for Hub {
     }
 }
 
-/// Reads both clocks, those of the system: tests may stop that of the runtime.
+/// Reads both clocks of the system; tests may stop the clock of the runtime.
 pub(super) fn read_clocks() -> Reading {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);
     let wall = wall.unwrap_or_default();
