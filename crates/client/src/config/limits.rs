@@ -22,7 +22,7 @@ pub struct WatchLimits {
     /// Bytes of all watches of a client together. Default: 256 MiB.
     ///
     /// When it is reached, watches are paused; each goes on when its consumer has read
-    /// everything and waits for more. Such a watch gets a part of the last sixteenth of the
+    /// everything and waits for more. Such a watch gets half of what is left of the last sixteenth of the
     /// limit, and one revision at least, so that readers go on whatever others hold. So the
     /// bound is this limit, plus one revision for each watch whose consumer was waiting, plus
     /// one for each stream. Watches that are never read do not go beyond it.

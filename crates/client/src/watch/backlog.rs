@@ -33,7 +33,6 @@ impl Backlog {
 
     /// The backlog of a watch with this number.
     pub(super) fn of(number: u64, limit: Amount, meter: Arc<Meter>, demand: Arc<Demand>) -> Self {
-        meter.enter();
         // With no room at all, nothing would ever come.
         let limit = Amount {
             bytes: limit.bytes.max(1),
@@ -137,12 +136,6 @@ impl Backlog {
             bytes: held.bytes,
             paused: self.paused.load(SeqCst),
         }
-    }
-}
-
-impl Drop for Backlog {
-    fn drop(&mut self) {
-        self.meter.leave();
     }
 }
 
@@ -294,14 +287,23 @@ mod tests {
         assert_eq!(one.room(), None, "it holds something");
     }
 
-    /// The number of watches is that of those that are there.
+    /// Readers take half of what is left of the reserve, one after the other, and never more.
     #[test]
-    fn the_reserve_is_shared_by_the_watches_that_are_left() {
-        let [one, two] = two();
-        one.meter.add(some(30));
-        assert_eq!(one.meter.share(), some(1));
-        drop(two);
-        assert_eq!(one.meter.share(), some(2));
+    fn a_reader_takes_half_of_what_is_left_of_the_reserve() {
+        let limits = WatchLimits {
+            client_bytes: 16_000,
+            client_events: 1_600,
+            ..WatchLimits::default()
+        };
+        let meter = Meter::new(limits);
+        meter.add(some(1_500));
+        let mut shares = Vec::new();
+        for _ in 0..8 {
+            let share = meter.share();
+            meter.add(share);
+            shares.push(share.events);
+        }
+        assert_eq!(shares, [50, 25, 12, 6, 3, 2, 1, 0]);
     }
 
     /// Whichever comes first, the pause or the wait, the watch goes on.

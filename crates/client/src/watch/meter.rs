@@ -1,6 +1,6 @@
 //! Events that all watches of a client hold together, and the limit of that.
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
 use super::amount::{Amount, Count};
 use crate::config::WatchLimits;
@@ -13,13 +13,11 @@ const RESERVE: usize = 16;
 /// INVARIANT: the counts stay within the limits of the client, plus one revision for each watch
 /// whose consumer was waiting, plus one for each stream. A watch takes more only while the
 /// limits are not reached ([`room`](Self::room)). When they are, a watch that holds nothing and
-/// whose consumer waits takes its part of the reserve, or one revision: so the limits stop no
-/// consumer that reads.
+/// whose consumer waits takes half of what is left of the reserve, or one revision: so the limits
+/// stop no consumer that reads.
 #[derive(Debug)]
 pub(crate) struct Meter {
     held: Count,
-    /// The number of backlogs.
-    watches: AtomicUsize,
     newest: AtomicI64,
     limits: WatchLimits,
 }
@@ -28,7 +26,6 @@ impl Meter {
     pub(crate) fn new(limits: WatchLimits) -> Self {
         Self {
             held: Count::default(),
-            watches: AtomicUsize::new(0),
             newest: AtomicI64::new(0),
             limits,
         }
@@ -68,18 +65,13 @@ impl Meter {
         (!held.reaches(limit)).then(|| limit.minus(held))
     }
 
-    /// The part of the reserve that a watch may take.
+    /// Returns how much of the reserve a watch may take whose consumer waits.
+    ///
+    /// Half of what is left, so that one reader among many watches that nobody reads is not held to
+    /// a small part, and the next one finds something, too. A server sends the rest of a history
+    /// anew each time that a watch goes on: small parts would cost the square of its length.
     pub(super) fn share(&self) -> Amount {
-        self.reserve().part(self.watches.load(SeqCst))
-    }
-
-    /// Counts one more backlog.
-    pub(super) fn enter(&self) {
-        self.watches.fetch_add(1, SeqCst);
-    }
-
-    pub(super) fn leave(&self) {
-        self.watches.fetch_sub(1, SeqCst);
+        self.limit().minus(self.held.amount()).half()
     }
 
     pub(super) fn add(&self, amount: Amount) {
