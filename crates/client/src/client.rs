@@ -1,6 +1,8 @@
 //! The client: a handle to everything, cheap to clone.
 
 mod close;
+mod credentials;
+mod endpoints;
 mod member;
 mod status;
 
@@ -11,14 +13,15 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::call::{Call, Core, Scope, Timeout};
 use crate::cluster::{AddMember, ListMembers, PromoteMember, RemoveMember, UpdateMember};
-use crate::config::{Builder, Config, Options};
+use crate::config::{Builder, Config};
+use crate::discovery::Discovery;
 use crate::endpoint::{Endpoint, IntoEndpoints};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
 use crate::lease::LeaseRegistry;
 use crate::maintenance::Maintenance;
-use crate::transport::{Member, Origin};
+use crate::transport::Member;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
 
@@ -34,6 +37,23 @@ pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 /// [`member`](Client::member) and [`require_leader`](Client::require_leader) make handles whose
 /// calls differ in that.
 ///
+/// # Runtimes
+/// A client works in the tokio runtime of its callers, with I/O and time enabled. It may be made
+/// outside of a runtime, as a `static` say, and outlives runtimes:
+/// - Each connection, login and renewal runs as a task in the runtime of the caller that needed it
+///   first. When that runtime ends, the next caller starts the task again in its own. A call that
+///   waits in another runtime meanwhile is sent again as after a lost connection: see
+///   [`Call`](crate::Call).
+/// - A kept lease is renewed again as soon as its [`LeaseKeeper`](crate::LeaseKeeper) is used in
+///   another runtime. Between the two nobody renews it, and it may expire.
+/// - A watch ends with [`WatchEnd::RuntimeEnded`](crate::WatchEnd::RuntimeEnded);
+///   [`watch_list`](Self::watch_list) reads its list again and goes on.
+/// - A runtime of one thread that is driven only now and then (by `block_on`) answers no pings and
+///   renews no leases meanwhile. Connections and leases are lost then, and are made anew.
+/// - A call is bound to the runtime of its first poll. Outside of a runtime, the first poll ends
+///   with [`ErrorKind::Config`]. Polling a call on after its runtime has ended may panic in tokio,
+///   as its timer has ended too.
+///
 /// ```no_run
 /// # async fn example() -> Result<(), etcdex::Error> {
 /// let client = etcdex::Client::connect("http://127.0.0.1:2379").await?;
@@ -48,6 +68,7 @@ pub struct Client {
     leases: Arc<LeaseRegistry>,
     roster: Arc<Roster>,
     watches: Arc<watch::Hub>,
+    discovery: Arc<Discovery>,
 }
 
 impl Client {
@@ -79,12 +100,15 @@ impl Client {
     fn new(config: &Config) -> Result<Self, Error> {
         let leases = Arc::<LeaseRegistry>::default();
         let core = Arc::new(Core::new(config, Arc::clone(&leases) as _)?);
-        warn_of_plain_text(&config.options, &config.endpoints);
+        if config.options.credentials.is_some() {
+            warn_of_plain_text(&config.endpoints);
+        }
         Ok(Self {
             scope: Scope::of(core),
             leases,
             roster: Arc::default(),
             watches: Arc::new(watch::Hub::new(config.options.watch_limits)),
+            discovery: Discovery::new(&config.endpoints),
         })
     }
 
@@ -145,35 +169,6 @@ impl Client {
     #[must_use]
     pub fn require_leader(&self, require: bool) -> Self {
         self.with(|scope| scope.require_leader = Some(require))
-    }
-
-    /// The endpoints that are in use, in the order in which they were given.
-    #[must_use]
-    pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.scope.core.transport.endpoints()
-    }
-
-    /// Uses one more endpoint from now on. Says whether it is new.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] when the URL is none, or is https and the client was made without
-    /// an https endpoint.
-    pub fn add_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
-        let endpoint: Endpoint = url.as_ref().parse()?;
-        crate::config::check(&endpoint)?;
-        let core = &self.scope.core;
-        let new = core.transport.add(&endpoint, Origin::User)?;
-        warn_of_plain_text(&core.options, std::slice::from_ref(&endpoint));
-        Ok(new)
-    }
-
-    /// Uses an endpoint no more; calls that are under way there go on. Says whether it was in
-    /// use; the last one stays.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] when the URL is none.
-    pub fn remove_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
-        Ok(self.scope.core.transport.remove(&url.as_ref().parse()?))
     }
 
     /// Gets a key, or with options a range: see [`Get`].
@@ -322,15 +317,13 @@ impl Client {
             leases: Arc::clone(&self.leases),
             roster: Arc::clone(&self.roster),
             watches: Arc::clone(&self.watches),
+            discovery: Arc::clone(&self.discovery),
         }
     }
 }
 
 /// Credentials that go over a network without TLS can be read by everybody on the way.
-fn warn_of_plain_text(options: &Options, endpoints: &[Endpoint]) {
-    if options.credentials.is_none() {
-        return;
-    }
+fn warn_of_plain_text(endpoints: &[Endpoint]) {
     if let Some(endpoint) = endpoints.iter().find(|one| one.is_exposed()) {
         tracing::warn!(target: "etcdex", %endpoint, "credentials go over the network in plain text: use https");
     }
@@ -379,7 +372,7 @@ impl Builder {
     fn make(self) -> Result<Client, Error> {
         let config = self.into_config()?;
         let client = Client::new(&config)?;
-        crate::discovery::start(&client.scope.core, &config)?;
+        client.discovery.start(&client.scope.core);
         Ok(client)
     }
 }

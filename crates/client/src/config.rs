@@ -23,7 +23,7 @@ mod refusal;
 
 pub use self::limits::WatchLimits;
 pub(crate) use self::options::{Config, Options};
-pub(crate) use self::refusal::check;
+pub(crate) use self::refusal::{check, check_all};
 
 /// etcd answers pings that come faster than this with GOAWAY (`too_many_pings`).
 ///
@@ -233,9 +233,11 @@ impl Builder {
     /// cluster's own network, say), nothing is changed. When no endpoint in use can be reached,
     /// those that the client was given are back at once. A client with an https endpoint learns
     /// only https URLs, and others only http ones. What
-    /// [`add_endpoint`](crate::Client::add_endpoint) has added is left alone.
+    /// [`add_endpoint`](crate::Client::add_endpoint) has added is left alone. A sync on demand is
+    /// [`sync_endpoints`](crate::Client::sync_endpoints).
     ///
-    /// The client has to be made within a tokio runtime.
+    /// An endpoint at which another cluster answers is not used, and no secret goes there: its
+    /// attempts to connect fail with [`ErrorKind::ClusterMismatch`](crate::ErrorKind).
     pub fn auto_sync_interval(mut self, interval: Duration) -> Self {
         self.options.auto_sync_interval = Some(interval);
         self

@@ -48,16 +48,25 @@ const LOST_LOGINS: u32 = 3;
 
 /// The client's credentials and its token, kept across connections.
 pub(crate) struct Authentication {
-    credentials: Credentials,
-    life: Mutex<TokenLife<Arc<Pass>>>,
+    state: Mutex<State>,
     /// The login that is under way; its sender is gone when its task is.
     login: Mutex<Option<watch::Receiver<Login>>>,
     patience: Mutex<Patience>,
 }
 
+struct State {
+    credentials: Credentials,
+    /// Number of times that the credentials were replaced.
+    version: u64,
+    /// The token that was got with these credentials and no others.
+    life: TokenLife<Arc<Pass>>,
+}
+
 /// How a login fares.
 #[derive(Clone, Default)]
 struct Login {
+    /// The version of the credentials.
+    version: u64,
     /// Why the last attempt has failed.
     trouble: Option<Arc<Error>>,
     is_over: bool,
@@ -73,16 +82,33 @@ pub(crate) enum Entry {
 impl Authentication {
     pub(crate) fn new(credentials: Credentials) -> Self {
         Self {
-            credentials,
-            life: Mutex::new(TokenLife::new()),
+            state: Mutex::new(State {
+                credentials,
+                version: 0,
+                life: TokenLife::new(),
+            }),
             login: Mutex::default(),
             patience: Mutex::default(),
         }
     }
 
-    fn life(&self) -> MutexGuard<'_, TokenLife<Arc<Pass>>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn credentials(&self) -> (u64, Credentials) {
+        let state = self.lock();
+        (state.version, state.credentials.clone())
+    }
+
+    /// Uses other credentials from now on. The token of the old ones is dropped, and so is what
+    /// still comes of a login with them.
+    pub(crate) fn replace(&self, credentials: Credentials) {
+        let mut state = self.lock();
+        state.credentials = credentials;
+        state.version += 1;
+        state.life.replaced();
     }
 
     fn patience(&self) -> MutexGuard<'_, Patience> {
@@ -92,7 +118,7 @@ impl Authentication {
 
     /// What is known right now.
     pub(crate) fn entry(&self, core: &Arc<Core>) -> Result<Entry, Error> {
-        match self.life().advice(now()) {
+        match self.lock().life.advice(now()) {
             Advice::Send { token, .. } => Ok(Entry::With(token)),
             Advice::Renew { token, .. } => {
                 // A renewal that cannot begin is no reason to hold a call up.
@@ -107,12 +133,12 @@ impl Authentication {
 
     /// What is known of the token, without it.
     pub(crate) fn state(&self) -> TokenState {
-        self.life().state()
+        self.lock().life.state()
     }
 
     /// A call was refused for the token that it had, or for having none.
     pub(crate) fn invalid(&self, pass: Option<&Pass>) {
-        self.life().invalid(pass.map(|pass| pass.generation));
+        self.lock().life.invalid(pass.map(|pass| pass.generation));
     }
 
     /// Why the login that is under way has brought no token yet, as far as that is known.
@@ -125,7 +151,11 @@ impl Authentication {
     fn login(&self, core: &Arc<Core>) -> Result<watch::Receiver<Login>, Error> {
         // Nothing that panics leaves it half done.
         let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(present) = login.as_ref().filter(|one| one.has_changed().is_ok()) {
+        let is_under_way = |one: &&watch::Receiver<Login>| {
+            let is_over = one.borrow().is_over;
+            !is_over && one.has_changed().is_ok()
+        };
+        if let Some(present) = login.as_ref().filter(is_under_way) {
             return Ok(present.clone());
         }
         let runtime = runtime::present()?;
@@ -166,20 +196,17 @@ impl Authentication {
         match tokio::time::timeout(limit, Self::fetch(scope)).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let trouble = core.authentication.as_ref().and_then(Self::trouble);
+                let trouble = core.authentication.get().and_then(Self::trouble);
                 Err(late(limit, trouble))
             }
         }
     }
 
     /// One attempt to get a token.
-    async fn attempt(&self, core: &Arc<Core>) -> Result<Token, Error> {
-        match &self.credentials {
+    async fn attempt(&self, core: &Arc<Core>, credentials: Credentials) -> Result<Token, Error> {
+        match credentials {
             Credentials::Password { user, password } => {
-                let request = Authenticate {
-                    user: Arc::clone(user),
-                    password: password.clone(),
-                };
+                let request = Authenticate { user, password };
                 let only = core.transport.endpoints().len() == 1;
                 let first = if only { ONLY_LIMIT } else { FIRST_LIMIT };
                 let limit = self.patience().limit(first, LAST_LIMIT);
@@ -208,9 +235,17 @@ impl Authentication {
         }
     }
 
-    /// Notes what came of a login.
-    fn settle(&self, outcome: Result<Token, Error>) -> Result<(), Error> {
-        let mut life = self.life();
+    /// Notes what came of a login with credentials of this version. Returns `None` if the
+    /// credentials were replaced meanwhile; then nothing is noted.
+    fn settle(&self, version: u64, outcome: Result<Token, Error>) -> Option<Result<(), Error>> {
+        let mut state = self.lock();
+        (state.version == version).then(|| state.settle(outcome))
+    }
+}
+
+impl State {
+    fn settle(&mut self, outcome: Result<Token, Error>) -> Result<(), Error> {
+        let life = &mut self.life;
         match outcome {
             Ok(token) => {
                 let generation = life.next_generation();
@@ -249,6 +284,8 @@ async fn wait(scope: &Scope) -> Result<Option<Arc<Pass>>, Error> {
         }
         let mut login = authentication.login(&scope.core)?;
         let failed = match login.wait_for(|login| login.is_over).await {
+            // The login was made with credentials that were replaced: the caller waits on.
+            Ok(login) if login.version != authentication.lock().version => None,
             Ok(login) => login.trouble.clone(),
             Err(_) => {
                 // Its runtime has ended, or a provider has panicked: another one is started here.
@@ -270,14 +307,22 @@ async fn wait(scope: &Scope) -> Result<Option<Arc<Pass>>, Error> {
 async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
     let mut pause = FIRST_PAUSE;
     while let Some(present) = core.upgrade() {
-        let Some(authentication) = &present.authentication else {
+        let Some(authentication) = present.authentication.get() else {
             return;
         };
         let mut closing = present.closing.stages();
+        // ORDER: the task listens for other credentials before it reads those of now.
+        let mut replaced = present.replaced.subscribe();
+        let (version, credentials) = authentication.credentials();
         let outcome = tokio::select! {
             biased;
             _ = closing.wait_for(|stage| *stage == Stage::Over) => return,
-            outcome = authentication.attempt(&present) => outcome,
+            _ = replaced.changed() => {
+                login.send_replace(Login::default());
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            outcome = authentication.attempt(&present, credentials) => outcome,
         };
         // The slot of the login has a receiver, too.
         let waited_for = login.receiver_count() > 1;
@@ -285,12 +330,16 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
         let trouble = match outcome {
             Err(error) if again => Some(error),
             // ORDER: what came of it is noted before those who wait look for it.
-            outcome => authentication.settle(outcome).err(),
+            outcome => match authentication.settle(version, outcome) {
+                Some(settled) => settled.err(),
+                None => continue,
+            },
         };
         if let Some(error) = &trouble {
             tracing::debug!(target: "etcdex", %error, again, "a login has failed");
         }
         login.send_replace(Login {
+            version,
             trouble: trouble.map(Arc::new),
             is_over: !again,
         });
@@ -299,8 +348,13 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
         }
         // ORDER: the client is not held while nothing is done for it.
         drop(present);
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        pause = pause.saturating_mul(2).min(LAST_PAUSE);
+        tokio::select! {
+            // An error is the end of the client.
+            _ = replaced.changed() => pause = FIRST_PAUSE,
+            () = tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {
+                pause = pause.saturating_mul(2).min(LAST_PAUSE);
+            }
+        }
     }
 }
 
@@ -381,5 +435,30 @@ impl Request for Authenticate {
         let reply = AuthenticateResponse::decode(reply)
             .map_err(|_| Error::new(ErrorKind::Protocol, "the reply to a login cannot be read"))?;
         Ok(Token::new(reply.token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_with_replaced_credentials_leaves_no_trace() {
+        let password = |text: &str| Credentials::Password {
+            user: "root".into(),
+            password: crate::credentials::Secret::new(text),
+        };
+        let authentication = Authentication::new(password("old"));
+        let (version, _) = authentication.credentials();
+        authentication.replace(password("new"));
+        let refused = Error::new(ErrorKind::AuthenticationFailed, "no");
+        for outcome in [Ok(Token::new("old")), Err(refused)] {
+            assert!(authentication.settle(version, outcome).is_none());
+            assert_eq!(authentication.state(), TokenState::Missing);
+        }
+        let (version, _) = authentication.credentials();
+        let settled = authentication.settle(version, Ok(Token::new("new")));
+        assert!(matches!(settled, Some(Ok(()))));
+        assert_eq!(authentication.state(), TokenState::Held);
     }
 }

@@ -161,7 +161,7 @@ impl Flight {
                 return Poll::Ready(outcome);
             }
             // Whatever the stage waits for, it waits no longer than this.
-            ready!(self.as_mut().project().clock.poll(cx));
+            ready!(self.as_mut().project().clock.poll(cx))?;
             if let Some(error) = self.as_mut().tick(request) {
                 return Poll::Ready(Err(error));
             }

@@ -12,12 +12,13 @@ mod token;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pin_project_lite::pin_project;
+use tokio::sync::watch;
 
 pub(crate) use self::authentication::{Authentication, Entry};
 pub(crate) use self::budget::RetryBudget;
@@ -26,6 +27,7 @@ use self::flight::Flight;
 pub(crate) use self::messages::Messages;
 pub use self::token::TokenState;
 use crate::config::{Config, Options};
+use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::key::Namespace;
@@ -39,7 +41,10 @@ pub struct Core {
     pub(crate) transport: Transport,
     pub(crate) options: Options,
     pub(crate) budget: RetryBudget,
-    pub(crate) authentication: Option<Authentication>,
+    /// Empty while the client has no credentials.
+    pub(crate) authentication: OnceLock<Authentication>,
+    /// Counts how often the client was given other credentials.
+    pub(crate) replaced: watch::Sender<u64>,
     pub(crate) closing: Arc<Closing>,
     pub(crate) leases: Arc<dyn LeaseObserver>,
 }
@@ -62,9 +67,25 @@ impl Core {
             transport: Transport::new(config)?,
             options: config.options.clone(),
             budget: RetryBudget::new(),
-            authentication: config.options.credentials.clone().map(Authentication::new),
+            authentication: match config.options.credentials.clone() {
+                Some(credentials) => OnceLock::from(Authentication::new(credentials)),
+                None => OnceLock::new(),
+            },
+            replaced: watch::Sender::new(0),
             closing: Closing::new(),
         })
+    }
+
+    /// Logs in with other credentials from now on.
+    pub(crate) fn set_credentials(&self, credentials: Credentials) {
+        let first = Authentication::new(credentials.clone());
+        if self.authentication.set(first).is_err() {
+            if let Some(present) = self.authentication.get() {
+                present.replace(credentials);
+            }
+        }
+        // ORDER: the login that hears it finds the other credentials.
+        self.replaced.send_modify(|count| *count += 1);
     }
 }
 
@@ -128,10 +149,7 @@ impl Scope {
 
     /// What a call in this scope shows of its token, if it needs one.
     pub(crate) fn authentication(&self) -> Option<&Authentication> {
-        self.core
-            .authentication
-            .as_ref()
-            .filter(|_| !self.anonymous)
+        self.core.authentication.get().filter(|_| !self.anonymous)
     }
 
     /// Whether a call failed because its token is of no use any more; if so, the next call

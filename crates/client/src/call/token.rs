@@ -124,6 +124,15 @@ impl<T: Clone> TokenLife<T> {
         };
     }
 
+    /// The credentials were replaced: nothing that is known of the token holds any more.
+    ///
+    /// INVARIANT: the count of tokens goes on, so that a late refusal of the old one does not drop
+    /// its successor.
+    pub(crate) fn replaced(&mut self) {
+        self.failures = 0;
+        self.state = State::Missing;
+    }
+
     /// The server has authentication switched off.
     pub(crate) fn needless(&mut self) {
         self.failures = 0;

@@ -99,7 +99,7 @@ impl Client {
     #[must_use]
     pub fn status(&self) -> ClientStatus {
         let core = &self.scope.core;
-        let authentication = core.authentication.as_ref();
+        let authentication = core.authentication.get();
         ClientStatus {
             endpoints: core.transport.seen().into_iter().map(told).collect(),
             token: authentication.map_or(

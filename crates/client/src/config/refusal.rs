@@ -1,6 +1,6 @@
 //! Which options of a client make no sense, each by itself and together.
 
-use super::{Builder, Config};
+use super::{Builder, Config, Options};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 
@@ -19,27 +19,15 @@ impl Builder {
             self.endpoints
                 .push(format!("{scheme}://127.0.0.1:2379").parse()?);
         }
-        let secure = self.endpoints.iter().find(|endpoint| endpoint.is_secure());
-        let refusal = match secure {
-            Some(endpoint) if !cfg!(feature = "_tls") => format!("{endpoint}: {NO_TLS}"),
-            None if self.has_tls() => "TLS is configured and no endpoint is https".to_owned(),
-            _ => return Ok(self.accepted()),
-        };
-        Err(Error::new(ErrorKind::Config, refusal))
-    }
-
-    fn accepted(self) -> Config {
-        Config {
+        check_all(&self.options, &self.endpoints)?;
+        Ok(Config {
             endpoints: self.endpoints,
             options: self.options,
-        }
+        })
     }
 
     pub(super) fn has_tls(&self) -> bool {
-        #[cfg(feature = "_tls")]
-        return self.options.tls.is_some();
-        #[cfg(not(feature = "_tls"))]
-        false
+        has_tls(&self.options)
     }
 
     pub(super) fn check_window(&mut self, option: &str, bytes: u32) {
@@ -52,6 +40,28 @@ impl Builder {
         self.refusal
             .get_or_insert_with(|| (ErrorKind::Config, message.to_owned()));
     }
+}
+
+fn has_tls(options: &Options) -> bool {
+    #[cfg(feature = "_tls")]
+    return options.tls.is_some();
+    #[cfg(not(feature = "_tls"))]
+    {
+        let _ = options;
+        false
+    }
+}
+
+/// Checks whether a client with these options can use these endpoints.
+pub(crate) fn check_all(options: &Options, endpoints: &[Endpoint]) -> Result<(), Error> {
+    let secure = endpoints.iter().find(|endpoint| endpoint.is_secure());
+    let refusal = match secure {
+        _ if endpoints.is_empty() => "there is no endpoint".to_owned(),
+        Some(endpoint) => return check(endpoint),
+        None if has_tls(options) => "TLS is configured and no endpoint is https".to_owned(),
+        None => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Config, refusal))
 }
 
 /// Whether the client can connect to such an endpoint at all.

@@ -1,6 +1,7 @@
 //! Asks for the members now and then, and does what the rule says. It has no rules.
 
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,10 +10,9 @@ use tokio::task::JoinSet;
 use super::sync::{Changes, Sync};
 use crate::call::{Call, Core, Scope, Stage};
 use crate::cluster::ListMembers;
-use crate::config::Config;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind};
-use crate::method::Lane;
+use crate::error::Error;
+use crate::method::{Lane, Method};
 use crate::transport::{Health, Member, Origin, Want};
 
 /// After the given endpoints had to be taken back, the members are asked for so soon.
@@ -33,46 +33,161 @@ type Source = Option<crate::srv::Srv>;
 #[cfg(not(feature = "srv"))]
 type Source = ();
 
-/// Starts to learn the client's endpoints, until the client is gone or closed; if it is to.
-pub(crate) fn start(core: &Arc<Core>, config: &Config) -> Result<(), Error> {
-    let interval = config.options.auto_sync_interval;
-    #[cfg(feature = "srv")]
-    let (source, wanted) = {
-        let source = config.options.srv.clone();
-        let wanted = source.is_some();
-        (source, wanted)
-    };
-    #[cfg(not(feature = "srv"))]
-    let (source, wanted) = ((), false);
-    if interval.is_none() && !wanted {
-        return Ok(());
+/// The endpoints that a client was given and has learned, and the task that learns them.
+///
+/// ORDER: the rule and the transport's endpoints are changed under the same lock, so that the two
+/// always agree.
+pub(crate) struct Discovery {
+    rule: Mutex<Sync>,
+    /// Held during a sync: of two member lists, the older must not be settled last.
+    turn: tokio::sync::Mutex<()>,
+    /// Whether the task was made.
+    is_learning: AtomicBool,
+}
+
+impl Discovery {
+    pub(crate) fn new(seeds: &[Endpoint]) -> Arc<Self> {
+        Arc::new(Self {
+            rule: Mutex::new(Sync::new(seeds)),
+            turn: tokio::sync::Mutex::default(),
+            is_learning: AtomicBool::new(false),
+        })
     }
-    let runtime = tokio::runtime::Handle::try_current().map_err(|cause| {
-        let message = "auto_sync_interval: the client is made outside of a tokio runtime";
-        Error::new(ErrorKind::Config, message).with_source(cause)
-    })?;
-    let mut closing = core.closing.stages();
-    let learner = Learner {
-        core: Arc::downgrade(core),
-        changes: core.transport.changes(),
-        rule: Sync::new(&config.endpoints),
-        interval,
-        source,
-    };
-    runtime.spawn(async move {
-        tokio::select! {
-            // An error is the end of the client, too.
-            _ = closing.wait_for(|stage| *stage > Stage::Open) => {}
-            _ = learner.run() => {}
+
+    fn rule(&self) -> MutexGuard<'_, Sync> {
+        // Nothing that panics leaves it half done.
+        self.rule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns the client's endpoints from its first connection on, if the options ask for that.
+    pub(crate) fn start(self: &Arc<Self>, core: &Arc<Core>) {
+        #[cfg(feature = "srv")]
+        let asks_dns = core.options.srv.is_some();
+        #[cfg(not(feature = "srv"))]
+        let asks_dns = false;
+        if asks_dns || core.options.auto_sync_interval.is_some() {
+            self.learn(core);
         }
-    });
-    Ok(())
+    }
+
+    /// Makes the task, if there is none. It runs until the client is gone or closed, in whatever
+    /// runtime a connection of the client lives.
+    fn learn(self: &Arc<Self>, core: &Arc<Core>) {
+        if !self.is_learning.swap(true, Ordering::Relaxed) {
+            let learner = Learner {
+                core: Arc::downgrade(core),
+                discovery: Arc::clone(self),
+                changes: core.transport.changes(),
+                closing: core.closing.stages(),
+                interval: core.options.auto_sync_interval,
+                #[cfg(feature = "srv")]
+                source: core.options.srv.clone(),
+                #[cfg(not(feature = "srv"))]
+                source: (),
+            };
+            park(core, Running(Some(learner)));
+        }
+    }
+
+    /// Asks the cluster for its members, tries what they advertise, and settles the endpoints.
+    /// The given endpoints are back when none of the learned ones can be reached any more.
+    ///
+    /// # Errors
+    /// The errors of the call that asks for the members.
+    pub(crate) async fn sync_now(
+        self: &Arc<Self>,
+        scope: &Scope,
+        members: Call<ListMembers>,
+    ) -> Result<Vec<Endpoint>, Error> {
+        let runtime = crate::runtime::present();
+        runtime.map_err(|error| scope.describe(error, Method::MemberList, None, 0))?;
+        self.learn(&scope.core);
+        self.sync(&scope.core, members).await?;
+        Ok(scope.core.transport.endpoints())
+    }
+
+    async fn sync(&self, core: &Arc<Core>, members: Call<ListMembers>) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let (version, seeds) = {
+            let rule = self.rule();
+            (rule.version(), rule.clone())
+        };
+        let members = members.await?;
+        let origin = Origin::Cluster(members.header.cluster_id);
+        let advertised = seeds.advertised(&members.members);
+        let mut proven = Vec::new();
+        let mut trials = JoinSet::new();
+        for endpoint in &advertised {
+            trials.spawn(connects(Arc::clone(core), endpoint.clone(), origin));
+        }
+        while let Some(trial) = trials.join_next().await {
+            // None of them panics; one that its runtime has ended proves nothing.
+            proven.extend(trial.ok().flatten());
+        }
+        let mut rule = self.rule();
+        // The user has chosen others meanwhile, of another cluster perhaps.
+        if rule.version() == version {
+            let changes = rule.settle(&advertised, &proven, &core.transport.endpoints());
+            apply(core, changes, origin);
+        }
+        Ok(())
+    }
+
+    /// Uses these endpoints and no others: those that the client is given from now on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an endpoint that can never be reached;
+    /// then nothing has changed.
+    pub(crate) fn replace(&self, core: &Core, endpoints: Vec<Endpoint>) -> Result<(), Error> {
+        let mut rule = self.rule();
+        core.transport.replace(&endpoints)?;
+        rule.replace(endpoints);
+        Ok(())
+    }
+}
+
+/// Leaves the task to the next runtime in which a connection lives.
+fn park(core: &Core, running: Running) {
+    core.transport
+        .park(Box::new(move || Box::pin(running.run())));
+}
+
+/// The task, or what is left of it when its runtime ends.
+///
+/// INVARIANT: it is dropped with the task, also before the first poll, and parks what the next
+/// task needs unless the client is closed or gone.
+struct Running(Option<Learner>);
+
+impl Running {
+    async fn run(mut self) {
+        if let Some(learner) = &mut self.0 {
+            let mut closing = learner.closing.clone();
+            tokio::select! {
+                // An error is the end of the client, too.
+                _ = closing.wait_for(|stage| *stage > Stage::Open) => {}
+                _ = learner.run() => {}
+            }
+        }
+        self.0 = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After a panic nothing is known of it.
+        let learner = self.0.take().filter(|_| !std::thread::panicking());
+        let core = learner.as_ref().and_then(|learner| learner.core.upgrade());
+        if let Some(core) = core {
+            park(&core, Self(learner));
+        }
+    }
 }
 
 struct Learner {
     core: Weak<Core>,
+    discovery: Arc<Discovery>,
     changes: watch::Receiver<u64>,
-    rule: Sync,
+    closing: watch::Receiver<Stage>,
     /// `None`: the members are never asked for.
     interval: Option<Duration>,
     source: Source,
@@ -80,7 +195,7 @@ struct Learner {
 
 impl Learner {
     /// `None` when the client is gone.
-    async fn run(mut self) -> Option<()> {
+    async fn run(&mut self) -> Option<()> {
         // It makes no connection by itself: the first look comes when there is one.
         let is_up = |health: &[Health]| health.contains(&Health::Up);
         wait(&self.core, &mut self.changes, is_up).await?;
@@ -104,9 +219,14 @@ impl Learner {
             let Some(interval) = self.interval else {
                 continue;
             };
-            if let Err(error) = sync(self.core.upgrade()?, &mut self.rule).await {
+            let core = self.core.upgrade()?;
+            let scope = Scope::of(Arc::clone(&core));
+            // The client lives as long as this call.
+            let members = Call::new(&scope, ListMembers::new()).timeout(PATIENCE);
+            if let Err(error) = self.discovery.sync(&core, members).await {
                 tracing::debug!(target: "etcdex", %error, "the members could not be asked for");
             }
+            drop((core, scope));
             pause = interval.mul_f64(0.9 + fastrand::f64() / 5.0);
         }
     }
@@ -116,15 +236,23 @@ impl Learner {
     async fn fall_back(&mut self) -> Option<bool> {
         #[cfg(feature = "srv")]
         if let Some(srv) = &self.source {
-            match super::lookup(srv, self.rule.is_secure()).await {
-                Ok(seeds) => self.rule.reseed(seeds),
-                Err(error) => tracing::debug!(target: "etcdex", %error, "DNS has no endpoints"),
+            let (is_secure, version) = {
+                let rule = self.discovery.rule();
+                (rule.is_secure(), rule.version())
+            };
+            // Endpoints that the user has chosen since are not those of DNS.
+            if version == 0 {
+                match super::lookup(srv, is_secure).await {
+                    Ok(seeds) => self.discovery.rule().reseed(seeds),
+                    Err(error) => tracing::debug!(target: "etcdex", %error, "DNS has no endpoints"),
+                }
             }
         }
         #[cfg(not(feature = "srv"))]
         let () = self.source;
         let core = self.core.upgrade()?;
-        let back = self.rule.fall_back(&core.transport.endpoints());
+        let rule = self.discovery.rule();
+        let back = rule.fall_back(&core.transport.endpoints());
         let helps = !back.add.is_empty();
         // They are the user's, also those that DNS has where the user has named a domain.
         apply(&core, back, Origin::User);
@@ -153,29 +281,6 @@ async fn wait(
         drop(present);
         changes.changed().await.ok()?;
     }
-}
-
-/// Asks the cluster for its members, tries what they advertise, and settles the endpoints.
-async fn sync(core: Arc<Core>, rule: &mut Sync) -> Result<(), Error> {
-    let scope = Scope::of(Arc::clone(&core));
-    // The client lives as long as this call.
-    let members = Call::new(&scope, ListMembers::new())
-        .timeout(PATIENCE)
-        .await?;
-    let origin = Origin::Cluster(members.header.cluster_id);
-    let advertised = rule.advertised(&members.members);
-    let mut proven = Vec::new();
-    let mut trials = JoinSet::new();
-    for endpoint in &advertised {
-        trials.spawn(connects(Arc::clone(&core), endpoint.clone(), origin));
-    }
-    while let Some(trial) = trials.join_next().await {
-        // None of them panics, and nobody but us ends them.
-        proven.extend(trial.ok().flatten());
-    }
-    let changes = rule.settle(&advertised, &proven, &core.transport.endpoints());
-    apply(&core, changes, origin);
-    Ok(())
 }
 
 /// Returns the endpoint if it can be reached and is one of the cluster. A connection is published

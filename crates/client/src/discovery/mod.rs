@@ -16,5 +16,5 @@ mod sync;
 
 #[cfg(feature = "srv")]
 pub(crate) use self::dns::lookup;
-pub(crate) use self::driver::start;
+pub(crate) use self::driver::Discovery;
 pub(crate) use self::sync::usable;

@@ -12,10 +12,12 @@ pub(crate) fn usable(urls: &[String], secure: bool) -> Vec<Endpoint> {
 }
 
 /// The endpoints that a client was given, and those that it has learned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sync {
     seeds: Vec<Endpoint>,
     learned: Vec<Endpoint>,
+    /// Number of times that the user has chosen other endpoints.
+    version: u64,
 }
 
 /// What is to be changed about the endpoints in use: first added, then removed.
@@ -30,7 +32,20 @@ impl Sync {
         Self {
             seeds: seeds.to_vec(),
             learned: Vec::new(),
+            version: 0,
         }
+    }
+
+    /// Changes whenever the user chooses other endpoints. A sync that began before is void then.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The user has chosen these endpoints instead of all others, learned ones included.
+    pub(crate) fn replace(&mut self, seeds: Vec<Endpoint>) {
+        self.seeds = seeds;
+        self.learned.clear();
+        self.version += 1;
     }
 
     /// Where the members with a vote say that clients find them.
@@ -79,9 +94,12 @@ impl Sync {
         Changes { add, remove }
     }
 
-    /// The client was given other endpoints.
+    /// DNS has other endpoints now. They are void if the user has chosen some meanwhile.
     #[cfg(feature = "srv")]
     pub(crate) fn reseed(&mut self, seeds: Vec<Endpoint>) {
+        if self.version > 0 {
+            return;
+        }
         for old in std::mem::replace(&mut self.seeds, seeds) {
             if !self.seeds.contains(&old) && !self.learned.contains(&old) {
                 self.learned.push(old);

@@ -29,7 +29,8 @@
 //! after it has proven that it belongs to the same cluster: each connection to it is asked for the
 //! cluster's ID before anything else is sent, without a token. Passwords and tokens never go to an
 //! endpoint that has not proven it. The endpoints that were given come back when the learned ones
-//! fail. Https is never left for http.
+//! fail. Https is never left for http. [`sync_endpoints`](crate::Client::sync_endpoints) does it on
+//! demand, and [`set_endpoints`](crate::Client::set_endpoints) replaces all endpoints.
 //!
 //! # One member
 //! [`member`](crate::Client::member) and [`member_with_id`](crate::Client::member_with_id) make
@@ -40,3 +41,4 @@
 //! serves, there is one at a time, and calls wait for its result within their own time-outs. A token
 //! of known life is renewed in the background while the old one is still good. A refused password is
 //! not tried again before its pause is over.
+//! [`set_credentials`](crate::Client::set_credentials) replaces the user at run time.

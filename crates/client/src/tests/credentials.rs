@@ -404,3 +404,54 @@ async fn a_renewal_that_fails_leaves_the_token_in_use() {
     }
     assert!(made.load(Ordering::Relaxed) > 2, "it was not tried again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_password_can_be_replaced_at_run_time() {
+    let server = Guarded::default();
+    let builder = server.peers().builder().credentials("root", "guess");
+    let client = builder.connect_lazy().expect("the options are fine");
+    client.get("k").await.expect_err("it is wrong");
+    client.set_credentials("root", PASSWORD);
+    client.get("k").await.expect("an answer at once");
+    assert_eq!(client.status().token, crate::TokenState::Held);
+    // The old token is dropped, although no server has refused it.
+    let logins = server.logins();
+    client.set_credentials("root", PASSWORD);
+    client.get("k").await.expect("an answer");
+    assert_eq!(server.logins(), logins + 1);
+    client.set_token(Token::new("token-99"));
+    client.get("k").await.expect("an answer");
+    assert_eq!(server.logins(), logins + 1);
+    let printed = format!("{client:?} {:?}", client.status());
+    assert!(
+        !printed.contains(PASSWORD) && !printed.contains("token-"),
+        "{printed}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_a_login_get_that_of_the_new_credentials() {
+    let server = Guarded::default();
+    let silent = || -> TokenFuture { Box::pin(std::future::pending()) };
+    let builder = server.peers().builder().token(silent);
+    let client = builder.connect_lazy().expect("the options are fine");
+    let calls: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(client.put("k", "v")))
+        .collect();
+    sleep(Duration::from_secs(1)).await;
+    client.set_credentials("root", PASSWORD);
+    for call in calls {
+        call.await.expect("no panic").expect("an answer");
+    }
+    assert_eq!(server.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_credentials_can_be_given_some() {
+    let server = Guarded::default();
+    let client = server.peers().client().await;
+    let error = client.get("k").await.expect_err("it has no token");
+    assert_eq!(error.kind(), ErrorKind::TokenMissing);
+    client.set_credentials("root", PASSWORD);
+    client.get("k").await.expect("an answer");
+}

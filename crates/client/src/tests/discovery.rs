@@ -18,7 +18,7 @@ const LOGIN: &str = "/etcdserverpb.Auth/Authenticate";
 
 /// What the members of a cluster say of it, and the URLs at which nobody is just now.
 #[derive(Clone, Default)]
-struct Script {
+pub(super) struct Script {
     members: Arc<Mutex<Vec<pb::Member>>>,
     down: Arc<Mutex<Vec<&'static str>>>,
     lists: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ struct Script {
 }
 
 impl Script {
-    fn advertise(&self, urls: &[&str]) {
+    pub(super) fn advertise(&self, urls: &[&str]) {
         let members = urls.iter().enumerate().map(|(number, url)| pb::Member {
             id: number as u64 + 1,
             client_ur_ls: match *url {
@@ -55,7 +55,7 @@ impl Script {
     }
 
     /// Peers of one cluster; those of another, too.
-    fn peers(&self, urls: &[&'static str], foreign: &[&'static str]) -> Peers {
+    pub(super) fn peers(&self, urls: &[&'static str], foreign: &[&'static str]) -> Peers {
         let all = urls.iter().map(|url| (*url, 7));
         let all = all.chain(foreign.iter().map(|url| (*url, 8)));
         all.fold(Peers::default(), |peers, (url, cluster)| {
@@ -231,13 +231,6 @@ async fn a_lazy_client_connects_for_nobody() {
     let before = script.lists.load(Ordering::Relaxed);
     sleep(INTERVAL * 20).await;
     assert_eq!(script.lists.load(Ordering::Relaxed), before);
-}
-
-#[test]
-fn it_needs_a_runtime() {
-    let builder = Client::builder().auto_sync_interval(INTERVAL);
-    let error = builder.connect_lazy().expect_err("there is none");
-    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -419,4 +412,61 @@ async fn a_connection_from_before_the_handle_is_asked_for_its_member_too() {
     assert_eq!(script.asked(), [""; 0]);
     second.put("k", "v").await.expect("an answer");
     assert_eq!(script.asked(), [urls[1]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_are_learned_on_demand() {
+    let script = Script::default();
+    let peers = script.peers(&["http://a:1", "http://b:1"], &["http://alien:1"]);
+    let builder = Client::builder().endpoint("http://a:1").connector(peers);
+    let client = builder.connect().await.expect("it connects");
+    script.advertise(&["http://a:1", "http://b:1", "http://alien:1"]);
+    let synced = client.sync_endpoints().await.expect("an answer");
+    assert_eq!(synced, client.endpoints());
+    assert_eq!(endpoints(&client), ["http://a:1", "http://b:1"]);
+    script.advertise(&["http://b:1"]);
+    client.sync_endpoints().await.expect("an answer");
+    assert_eq!(endpoints(&client), ["http://b:1"]);
+    // The client comes back to the given endpoint when it has no other.
+    script.kill("http://b:1");
+    client
+        .get("k")
+        .await
+        .expect("an answer of the given endpoint");
+    client.close(Duration::from_secs(1)).await;
+    let error = client.sync_endpoints().await.expect_err("it is closed");
+    assert_eq!(error.kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_that_is_under_way_does_not_undo_what_the_user_chooses() {
+    let script = Script::default();
+    let urls = ["http://a:1", "http://b:1", "http://c:1"];
+    script.advertise(&urls[..2]);
+    let builder = Client::builder().endpoint(urls[0]);
+    let builder = builder.connector(script.peers(&urls, &[]));
+    let client = builder.connect().await.expect("it connects");
+    let mut sync = Box::pin(client.sync_endpoints());
+    assert!(super::peer::poll_once(&mut sync).is_pending());
+    client.set_endpoints("http://c:1").expect("a URL");
+    assert_eq!(sync.await.expect("an answer").len(), 1);
+    assert_eq!(endpoints(&client), ["http://c:1"]);
+    client.get("k").await.expect("an answer");
+    assert_eq!(script.asked(), ["http://c:1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn chosen_endpoints_are_those_that_a_client_comes_back_to() {
+    let script = Script::default();
+    let peers = script.peers(&["http://a:1", "http://b:1", "http://c:1"], &[]);
+    script.advertise(&["http://a:1"]);
+    let client = client(&peers, &["http://a:1"]).await;
+    script.advertise(&["http://b:1"]);
+    client.set_endpoints("http://c:1").expect("a URL");
+    client.get("k").await.expect("an answer");
+    sleep(INTERVAL * 2).await;
+    assert_eq!(endpoints(&client), ["http://b:1"]);
+    script.kill("http://b:1");
+    sleep(INTERVAL).await;
+    assert_eq!(endpoints(&client), ["http://b:1", "http://c:1"]);
 }

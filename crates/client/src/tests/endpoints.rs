@@ -289,3 +289,49 @@ async fn a_handle_of_an_endpoint_that_is_gone_says_so() {
     let error = member.get("k").await.expect_err("it is gone");
     assert_eq!(error.kind(), crate::ErrorKind::Config, "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn all_endpoints_can_be_replaced_and_connections_stay() {
+    let (peers, counts) = three();
+    let builder = crate::Client::builder().endpoints(&URLS[..2]);
+    let builder = builder.mode(Mode::ConnectAll).connector(peers.clone());
+    let client = builder.connect().await.expect("it connects");
+    client.add_endpoint(URLS[0]).expect("a URL");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let handle = client.member(URLS[0]).expect("it is one of them");
+    client.set_endpoints(&URLS[1..]).expect("they are URLs");
+    let urls: Vec<_> = client
+        .endpoints()
+        .iter()
+        .map(|one| one.url().to_owned())
+        .collect();
+    assert_eq!(urls, URLS[1..]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = asked(&counts)[0];
+    for _ in 0..20 {
+        client.get("k").await.expect("an answer");
+    }
+    assert_eq!(asked(&counts)[0], before, "it is not used any more");
+    assert!(asked(&counts)[2] > 0, "it is used from now on");
+    assert_eq!(peers.connections(URLS[1]), 1, "its connection stays");
+    handle.get("k").await.expect_err("it was removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_make_no_sense_change_nothing() {
+    let (peers, _) = three();
+    let client = peers.client().await;
+    let before = client.endpoints();
+    let none: [&str; 0] = [];
+    let refused = [
+        client.set_endpoints(none),
+        client.set_endpoints(""),
+        client.set_endpoints(["http://c:1", "ftp://c:1"]),
+        client.set_endpoints(["http://c:1", "https://d:1"]),
+    ];
+    for refusal in refused {
+        let error = refusal.expect_err("it makes no sense");
+        assert_eq!(error.kind(), crate::ErrorKind::Config, "{error}");
+    }
+    assert_eq!(client.endpoints(), before);
+}

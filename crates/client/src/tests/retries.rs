@@ -434,3 +434,29 @@ mod futures {
         Box::pin(async move { call.await.map(drop) })
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_time_is_not_sent() {
+    let (peers, count) = counting(0, |asked| async move { asked.answer_well() });
+    let client = peers.client().await;
+    let started = Instant::now();
+    let handle = client.with_timeout(Duration::ZERO);
+    let put = client.put("k", "v").timeout(Duration::ZERO).await;
+    let (put, get) = (put.map(drop), handle.get("k").await.map(drop));
+    for outcome in [put, get] {
+        let error = outcome.expect_err("it has no time");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert_eq!(error.outcome(), Outcome::NotSent);
+    }
+    let lazy = peers
+        .builder()
+        .connect_lazy()
+        .expect("the options are fine");
+    let error = lazy.put("k", "v").timeout(Duration::ZERO).await;
+    assert_eq!(
+        error.expect_err("it has no time").outcome(),
+        Outcome::NotSent
+    );
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    assert_eq!(count.load(Ordering::Relaxed), 0);
+}

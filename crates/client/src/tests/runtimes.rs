@@ -1,13 +1,19 @@
 //! A client whose runtime ends: it goes on in that of the next caller.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
 use super::leases::{Manner, Script, one};
-use super::peer::{Peers, poll_once, serve_well};
+use super::peer::{Peers, handshake, head, headers, poll_once, read, serve_well};
 use super::watches::server::Server;
-use crate::{Client, ErrorKind, LeaseId, LeaseState, Outcome, WatchEnd};
+use crate::method::Lane;
+use crate::transport::{Want, leader_loss};
+use crate::{
+    Client, ConnectFuture, Connector, Endpoint, ErrorKind, LeaseId, LeaseState, Outcome, WatchEnd,
+};
 
 fn runtime() -> Runtime {
     let mut builder = Builder::new_current_thread();
@@ -162,4 +168,132 @@ fn a_login_is_begun_again_in_the_next_runtime() {
         assert!(poll_once(&mut call).is_pending());
     });
     runtime().block_on(client.put("k", "v")).expect("an answer");
+}
+
+#[test]
+fn endpoints_are_learned_in_the_next_runtime() {
+    let urls = ["http://a:1", "http://b:1", "http://c:1"];
+    let script = super::discovery::Script::default();
+    let builder = Client::builder().endpoint(urls[0]);
+    let builder = builder.connector(script.peers(&urls, &[]));
+    let builder = builder.auto_sync_interval(Duration::from_millis(10));
+    // It is made outside of any runtime.
+    let client = builder.connect_lazy().expect("the options are fine");
+    for count in [2, 3] {
+        script.advertise(&urls[..count]);
+        runtime().block_on(async {
+            client.get("k").await.expect("an answer");
+            while client.endpoints().len() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn a_learner_whose_runtime_has_ended_goes_on_where_a_connection_lives() {
+    let (_, client) = client();
+    runtime().block_on(async {
+        client.get("k").await.expect("an answer");
+        let (sender, started) = tokio::sync::oneshot::channel::<()>();
+        // As the end of the learner's runtime does, in a thread that has none.
+        let parks = || {
+            client.core().transport.park(Box::new(move || {
+                Box::pin(async move {
+                    let _told = sender.send(());
+                })
+            }));
+        };
+        std::thread::scope(|scope| scope.spawn(parks).join().expect("no panic"));
+        started
+            .await
+            .expect("the watcher of the connection starts it");
+    });
+}
+
+#[test]
+fn a_lost_leader_is_told_after_the_runtime_of_the_monitor_has_ended() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&opened);
+    let peers = Peers::one(move |_, stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            let mut kept = Vec::new();
+            let mut connection = handshake(stream).await;
+            while let Some(Ok((request, mut reply))) = connection.accept().await {
+                if request.method() == "POST" && request.uri().path().contains("LeaseKeepAlive") {
+                    if counted.fetch_add(1, Ordering::Relaxed) == 0 {
+                        kept.push((request, reply));
+                        continue;
+                    }
+                    let mut refusal = head("application/grpc");
+                    let no_leader = [
+                        ("grpc-status", "14"),
+                        ("grpc-message", "etcdserver: no leader"),
+                    ];
+                    refusal.headers_mut().extend(headers(&no_leader));
+                    let _ = reply.send_response(refusal, true);
+                } else if let Some(asked) = read(request, reply).await {
+                    asked.answer_well();
+                }
+            }
+        }
+    });
+    let client = peers.builder().connect_lazy();
+    let client = client.expect("the options are fine");
+    let mut first = Builder::new_multi_thread();
+    let first = first.worker_threads(1).enable_all().build();
+    let first = first.expect("a runtime");
+    runtime().block_on(async {
+        client.get("k").await.expect("an answer");
+        let want = Want {
+            lane: Lane::Unary,
+            member: None,
+            avoided: None,
+            parting: false,
+        };
+        let place = client.core().transport.occupy_now(want);
+        let link = Arc::clone(place.expect("it is up").link());
+        first.spawn(leader_loss(&link, None));
+        while opened.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut loss = leader_loss(&link, None);
+        // It is told by the stream of the first runtime.
+        tokio::time::timeout(Duration::from_millis(1_500), &mut loss)
+            .await
+            .expect_err("there is a leader");
+        first.shutdown_background();
+        loss.await;
+    });
+}
+
+#[test]
+fn a_connector_that_panics_is_the_cause_that_is_told() {
+    struct Panics(Peers, AtomicUsize);
+    impl Connector for Panics {
+        fn connect(&self, endpoint: &Endpoint) -> ConnectFuture {
+            if self.1.fetch_add(1, Ordering::Relaxed) == 0 {
+                panic!("a fault of the connector");
+            }
+            self.0.connect(endpoint)
+        }
+    }
+    let peers = Peers::one(|_, stream| serve_well(stream));
+    let builder = peers.builder();
+    let builder = builder.connector(Panics(peers.clone(), AtomicUsize::new(0)));
+    runtime().block_on(async {
+        let error = builder.connect().await.expect_err("it panics");
+        assert!(
+            error.to_string().contains("a fault of the connector"),
+            "{error}"
+        );
+    });
+    let builder = peers
+        .builder()
+        .connector(Panics(peers.clone(), AtomicUsize::new(0)));
+    let client = builder.connect_lazy().expect("the options are fine");
+    runtime()
+        .block_on(client.get("k"))
+        .expect("an answer of the second attempt");
 }

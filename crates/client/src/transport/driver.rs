@@ -349,6 +349,8 @@ async fn reach(desk: &Desk) -> Result<Fresh, Unreachable> {
     let proof = ask(&link, &desk.identity, verified, limit).await?;
     // INVARIANT: nothing else sets it.
     let _ = link.told.set(proof);
+    // A server that proves its cluster and drops each call must not be connected to without pauses.
+    link.pulse.unprove();
     Ok(Fresh {
         link,
         task: wire.task,

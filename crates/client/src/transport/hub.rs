@@ -5,6 +5,7 @@ mod endpoints;
 mod peer;
 mod trouble;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
@@ -24,6 +25,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
 use crate::mode::Mode;
+use crate::runtime;
 use crate::telemetry;
 
 /// The endpoints of a client and the choice among them.
@@ -43,7 +45,13 @@ pub(crate) struct Hub {
     closed: AtomicBool,
     /// Connections end, with the calls on them.
     cut: watch::Sender<bool>,
+    /// A task of the client that no runtime runs just now.
+    parked: Mutex<Option<Background>>,
 }
+
+/// Makes the future of a task that works for the client in the background. No timer in it may be
+/// older than the call: a timer belongs to the runtime in which it was made.
+pub(crate) type Background = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// What connections are made with.
 #[derive(Clone)]
@@ -78,6 +86,7 @@ impl Hub {
             closing,
             closed: AtomicBool::new(false),
             cut: watch::Sender::new(false),
+            parked: Mutex::default(),
         })
     }
 
@@ -114,8 +123,35 @@ impl Hub {
         }
     }
 
+    /// Keeps a task until a driver or a watcher of a connection runs, and gives it to the runtime
+    /// of that one.
+    pub(crate) fn park(&self, task: Background) {
+        *self.parked() = Some(task);
+        // A connection that is up in another runtime may have nothing to tell for a long time.
+        self.peers().iter().for_each(|peer| peer.serving.wake());
+    }
+
+    /// Starts the parked task on the runtime of the caller, if there are both.
+    fn revive(&self) {
+        let Ok(runtime) = runtime::present() else {
+            return;
+        };
+        // ORDER: the lock is released before: a runtime that is ending drops the task at once,
+        // which parks it again.
+        let parked = self.parked().take();
+        if let Some(task) = parked {
+            runtime.spawn(task());
+        }
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Option<Background>> {
+        // Nothing panics while it is held.
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes what a driver tells.
     pub(crate) fn note(&self, place: usize, lane: Lane, health: Health) {
+        self.revive();
         if lane == Lane::Unary {
             let to_wake = {
                 let mut balance = self.balance();
@@ -186,6 +222,7 @@ impl Hub {
 
     /// Connects to an endpoint that should have a connection and has never tried.
     pub(super) fn connect_idle(&self) {
+        self.revive();
         let idle = self.balance().to_wake(|_| false);
         if let Some(idle) = idle {
             self.peer(idle).unary.want(self.closing.clone());

@@ -20,6 +20,7 @@ use super::pulse::now;
 use super::stream::open;
 use crate::error::ErrorKind;
 use crate::method::Method;
+use crate::runtime;
 
 /// A call that has waited for so long wants to know. What is granted at once opens no stream, and
 /// what is refused for want of a leader hears that first.
@@ -51,31 +52,50 @@ impl Sentinel {
     }
 }
 
+/// How often a call has the stream opened again whose task has ended with its runtime.
+const LOST_TASKS: u32 = 3;
+
 /// Looks from now on whether the member behind the link sees a leader.
 pub(crate) fn leader_loss(link: &Arc<Link>, pass: Option<&Arc<Pass>>) -> LeaderLoss {
-    let (link, pass) = (Arc::clone(link), pass.cloned());
+    // A call that waits for the end of the link does not keep it.
+    let (link, pass) = (Arc::downgrade(link), pass.cloned());
     Box::pin(async move {
-        tokio::time::sleep(PATIENCE).await;
-        let mut lost = subscribe(&link, pass);
-        // The link is not kept by those who wait for its end.
-        drop(link);
-        if lost.wait_for(|lost| *lost).await.is_err() {
-            // The connection is gone, and the call will hear of that by itself.
-            std::future::pending::<()>().await;
+        if runtime::present().is_err() {
+            // There is no timer: the call waits without being told of the leader.
+            return std::future::pending().await;
         }
+        tokio::time::sleep(PATIENCE).await;
+        for _ in 0..LOST_TASKS {
+            let lost = link.upgrade().filter(|link| !link.pulse.is_draining());
+            let Some(mut lost) = lost.and_then(|link| subscribe(&link, pass.clone())) else {
+                break;
+            };
+            if lost.wait_for(|lost| *lost).await.is_ok() {
+                return;
+            }
+            // The runtime of the task has ended: the next task belongs to that of the call.
+        }
+        // The connection is gone, and the call will hear of that by itself.
+        std::future::pending::<()>().await;
     })
 }
 
-fn subscribe(link: &Arc<Link>, pass: Option<Arc<Pass>>) -> watch::Receiver<bool> {
-    let mut slot = link.sentinel.lost();
-    if let Some(sender) = slot.upgrade() {
-        return sender.subscribe();
-    }
-    let (sender, receiver) = watch::channel(false);
-    let sender = Arc::new(sender);
-    *slot = Arc::downgrade(&sender);
-    tokio::spawn(stand(Arc::clone(link), sender, pass));
-    receiver
+/// Returns `None` outside of a tokio runtime.
+fn subscribe(link: &Arc<Link>, pass: Option<Arc<Pass>>) -> Option<watch::Receiver<bool>> {
+    let runtime = runtime::present().ok()?;
+    let (sender, receiver) = {
+        let mut slot = link.sentinel.lost();
+        if let Some(sender) = slot.upgrade() {
+            return Some(sender.subscribe());
+        }
+        let (sender, receiver) = watch::channel(false);
+        let sender = Arc::new(sender);
+        *slot = Arc::downgrade(&sender);
+        (sender, receiver)
+    };
+    // ORDER: the lock is released before, as a runtime that is ending drops the task at once.
+    runtime.spawn(stand(Arc::clone(link), sender, pass));
+    Some(receiver)
 }
 
 /// Keeps the stream open until the leader is lost or nobody wants to know any more.

@@ -49,7 +49,7 @@ use tokio::sync::watch;
 pub(crate) use balance::Health;
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
-pub(crate) use hub::{Seen, closed};
+pub(crate) use hub::{Background, Seen, closed};
 pub(crate) use identity::Origin;
 pub(crate) use leader::{LeaderLoss, leader_loss};
 pub(crate) use link::{Head, Occupancy, Pass};
@@ -179,6 +179,12 @@ impl Transport {
         self.hub.endpoints()
     }
 
+    /// Runs a task in the background, in a runtime in which a connection lives: now or as soon as
+    /// there is one.
+    pub(crate) fn park(&self, task: Background) {
+        self.hub.park(task);
+    }
+
     /// Counts up whenever a connection or the list of endpoints changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.hub.changes()
@@ -211,6 +217,13 @@ impl Transport {
     pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> Result<bool, Error> {
         self.check(endpoint)?;
         Ok(self.hub.add(endpoint, origin))
+    }
+
+    /// Uses these endpoints from now on and no others. Calls that are under way elsewhere go on.
+    pub(crate) fn replace(&self, endpoints: &[Endpoint]) -> Result<(), Error> {
+        endpoints.iter().try_for_each(|one| self.check(one))?;
+        self.hub.replace(endpoints);
+        Ok(())
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {

@@ -94,6 +94,11 @@ impl Pulse {
         }
     }
 
+    /// The good replies so far were those of a proof, and say nothing of calls.
+    pub(crate) fn unprove(&self) {
+        self.flags.fetch_and(!PROVEN, Ordering::Relaxed);
+    }
+
     /// Whether a good reply came over it since the last pong.
     pub(crate) fn is_answered(&self) -> bool {
         self.has(ANSWERED)

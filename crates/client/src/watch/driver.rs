@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use etcdex_proto::etcdserverpb::{WatchRequest, WatchResponse};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::line::{Place, Stream};
 use super::backlog::Backlog;
@@ -63,6 +63,8 @@ pub(super) async fn run(
     route: Route,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
+    // ORDER: the task listens for other credentials before it opens a stream with those of now.
+    let mut replaced = core.upgrade().map(|core| core.replaced.subscribe());
     let mut driver = Driver::new(&hub, core, route);
     loop {
         while let Ok(command) = commands.try_recv() {
@@ -79,9 +81,21 @@ pub(super) async fn run(
         tokio::select! {
             Some(command) = commands.recv() => driver.command(command),
             event = driver.event() => driver.take(event),
+            () = changed(&mut replaced) => driver.credentials_replaced(),
             () = tokio::time::sleep_until(rest.into()) => driver.look(),
         }
     }
+}
+
+/// Ready when the client was given other credentials.
+async fn changed(replaced: &mut Option<watch::Receiver<u64>>) {
+    if let Some(replaced) = replaced {
+        if replaced.changed().await.is_ok() {
+            return;
+        }
+    }
+    // The client is gone, and gets none any more.
+    pending::<()>().await;
 }
 
 struct Driver {
@@ -118,7 +132,7 @@ impl Driver {
     fn new(hub: &Arc<Hub>, core: Weak<Core>, route: Route) -> Self {
         let has_credentials = core
             .upgrade()
-            .is_some_and(|core| core.authentication.is_some());
+            .is_some_and(|core| core.authentication.get().is_some());
         Self {
             hub: Arc::clone(hub),
             core,
@@ -309,6 +323,17 @@ impl Driver {
         match decode::<WatchResponse>(message) {
             Ok(message) => self.watches.received(message, now()),
             Err(error) => self.fail(error),
+        }
+    }
+
+    /// A server checks the watches of a stream with the token that the stream was opened with.
+    fn credentials_replaced(&mut self) {
+        self.watches.has_credentials();
+        if !matches!(self.stream, Stream::None) {
+            let message = "the credentials were replaced";
+            self.fail(Error::new(ErrorKind::Unavailable, message));
+            // The connection has done nothing wrong.
+            self.avoided = None;
         }
     }
 

@@ -123,6 +123,11 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
+    /// The client has been given credentials.
+    pub(crate) fn has_credentials(&mut self) {
+        self.has_credentials = true;
+    }
+
     pub(crate) fn new(meter: Arc<Meter>, has_credentials: bool, seed: u64) -> Self {
         Self {
             entries: HashMap::new(),

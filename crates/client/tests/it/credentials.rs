@@ -142,3 +142,38 @@ async fn load_with_short_tokens(binary: Binary) {
         assert_eq!(kv.version, puts, "a put was applied twice");
     }
 }
+
+#[tokio::test]
+async fn the_user_can_be_changed_at_run_time() {
+    each_alone(&[], |etcd| async move {
+        enable(&etcd).await;
+        let client = builder(&etcd).credentials("root", PASSWORD);
+        let client = client.connect().await.unwrap();
+        let auth = client.auth();
+        auth.add_user("reader", "hush-reader").await.unwrap();
+        auth.add_role("reads").await.unwrap();
+        let permission = etcdex::auth::Permission::read("open/").prefix();
+        auth.grant_permission("reads", permission).await.unwrap();
+        auth.grant_role("reader", "reads").await.unwrap();
+        let mut open = client.watch("open/").prefix().await.unwrap();
+        let mut closed = client.watch("closed").await.unwrap();
+
+        client.set_credentials("reader", "hush-reader");
+        client.get("open/k").await.unwrap();
+        let error = client.get("closed").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+        // The watches belong to the new user, too.
+        let end = closed.next().await.unwrap_err();
+        assert_eq!(end, etcdex::WatchEnd::PermissionDenied);
+        let root = builder(&etcd).credentials("root", PASSWORD);
+        root.connect()
+            .await
+            .unwrap()
+            .put("open/k", "1")
+            .await
+            .unwrap();
+        let batch = open.next().await.unwrap().unwrap();
+        assert_eq!(&batch.events[0].kv.value[..], b"1");
+    })
+    .await;
+}

@@ -202,3 +202,19 @@ async fn a_handle_of_a_member_by_its_id_reaches_no_other_member() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn endpoints_are_synced_on_demand_and_replaced() {
+    ends(|binary| async move {
+        let cluster = start(&binary, &[]).await;
+        let all = cluster.endpoints();
+        let client = Client::builder().endpoint(&all[0]).timeout(DEADLINE);
+        let client = client.connect().await.unwrap();
+        client.sync_endpoints().await.unwrap();
+        has(&client, all.clone()).await;
+        client.set_endpoints(&all[1..2]).unwrap();
+        assert_eq!(endpoints(&client), all[1..2]);
+        client.put("k", "v").await.unwrap();
+    })
+    .await;
+}

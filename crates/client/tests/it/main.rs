@@ -35,6 +35,7 @@ mod put;
 mod quorum;
 mod refusal;
 mod restart;
+mod runtimes;
 mod secrecy;
 mod serving;
 #[cfg(feature = "snapshot")]

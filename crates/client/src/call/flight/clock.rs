@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
+use crate::error::Error;
+use crate::runtime;
+
 pin_project! {
     /// It stands still until the first poll of the call.
     #[derive(Default)]
@@ -64,7 +67,11 @@ impl Clock {
     }
 
     /// Ready when it is time to look at the call.
-    pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when a timer is to be made outside of a
+    /// tokio runtime. A timer that was made belongs to its runtime, and panics when that has ended.
+    pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut this = self.project();
         let Some(wake) = *this.wake else {
             return Poll::Pending;
@@ -73,10 +80,13 @@ impl Clock {
         match this.timer.as_mut().as_pin_mut() {
             Some(timer) if timer.deadline() == wake => {}
             Some(timer) => timer.reset(wake),
-            None => this.timer.set(Some(tokio::time::sleep_until(wake))),
+            None => {
+                runtime::present()?;
+                this.timer.set(Some(tokio::time::sleep_until(wake)));
+            }
         }
         match this.timer.as_pin_mut() {
-            Some(timer) => timer.poll(cx),
+            Some(timer) => timer.poll(cx).map(Ok),
             None => Poll::Pending,
         }
     }

@@ -101,7 +101,7 @@ impl Flight {
             }
             Stage::Entering(..) => {
                 // Whatever became of the login, the request itself was not sent.
-                let authentication = this.scope.core.authentication.as_ref();
+                let authentication = this.scope.core.authentication.get();
                 late(timeout, authentication.and_then(Authentication::trouble))
             }
             stage => {

@@ -1,10 +1,10 @@
 //! Which endpoints a client has: added, removed, or attached for calls that want one of them.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::peer::Peer;
-use super::{Health, Hub};
+use super::{Balance, Health, Hub};
 use crate::endpoint::Endpoint;
 use crate::transport::identity::Origin;
 
@@ -36,33 +36,60 @@ impl Hub {
     pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> bool {
         let mut balance = self.balance();
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
-        let new = match known {
-            Some(place) => {
-                peers[place].set_origin(origin);
-                balance.reinstate(place);
-                // Its driver has told of the connection when nobody listened, and has no reason
-                // to tell again.
-                let live = peers[place].unary.live();
-                if live.is_some_and(|link| !link.pulse.is_draining()) {
-                    balance.note(place, Health::Up);
-                }
-                peers[place].attached.store(false, Ordering::Relaxed);
-                peers[place].retired.swap(false, Ordering::Relaxed)
-            }
-            None => {
-                let place = peers.len();
-                let peer = Peer::new(place, endpoint, origin, &self.workshop, &self.this);
-                peers.push(peer);
-                balance.add();
-                true
-            }
-        };
+        let new = self.enlist(&mut balance, &mut peers, endpoint, origin);
         self.publish(balance.chosen());
         // The watcher of a connection that is up connects to the new endpoint, where the mode wants
         // that: the caller need not be within a runtime.
         peers.iter().for_each(|peer| peer.serving.wake());
         new
+    }
+
+    /// Uses these endpoints, which must not be none, and no others.
+    pub(crate) fn replace(&self, endpoints: &[Endpoint]) {
+        // ORDER: under the lock, so that two at once do not mix their endpoints.
+        let mut balance = self.balance();
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        for endpoint in endpoints {
+            self.enlist(&mut balance, &mut peers, endpoint, Origin::User);
+        }
+        for (place, peer) in peers.iter().enumerate() {
+            if !peer.is_retired() && !endpoints.contains(&peer.endpoint) {
+                peer.attached.store(false, Ordering::Relaxed);
+                peer.retired.store(true, Ordering::Relaxed);
+                balance.retire(place);
+            }
+        }
+        self.publish(balance.chosen());
+        peers.iter().for_each(|peer| peer.serving.wake());
+    }
+
+    /// Puts an endpoint among those in use; says whether it is new there.
+    fn enlist(
+        &self,
+        balance: &mut Balance,
+        peers: &mut Vec<Arc<Peer>>,
+        endpoint: &Endpoint,
+        origin: Origin,
+    ) -> bool {
+        let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
+        let Some(place) = known else {
+            let place = peers.len();
+            let peer = Peer::new(place, endpoint, origin, &self.workshop, &self.this);
+            peers.push(peer);
+            balance.add();
+            return true;
+        };
+        peers[place].set_origin(origin);
+        balance.reinstate(place);
+        // Its driver has told of the connection when nobody listened, and has no reason to tell
+        // again.
+        let live = peers[place].unary.live();
+        let was_retired = peers[place].is_retired();
+        if was_retired && live.is_some_and(|link| !link.pulse.is_draining()) {
+            balance.note(place, Health::Up);
+        }
+        peers[place].attached.store(false, Ordering::Relaxed);
+        peers[place].retired.swap(false, Ordering::Relaxed)
     }
 
     /// Gives an endpoint a place without using it for calls that could go elsewhere.
