@@ -14,7 +14,7 @@ mod watch_check;
 
 use std::time::{Duration, Instant};
 
-use etcdex::{Builder, Client};
+use etcdex::{Client, ClientBuilder};
 
 use self::connector::CuttableConnector;
 use self::printer::{Printer, milliseconds};
@@ -33,7 +33,7 @@ const DELETE_PAUSE: Duration = Duration::from_millis(20);
 /// deletes its keys, stops its etcd and removes the etcd's folder.
 pub(crate) async fn run(
     endpoints: Vec<String>,
-    builder: impl Fn(&[String]) -> Builder,
+    builder: impl Fn(&[String]) -> ClientBuilder,
 ) -> Result<(), Failure> {
     let mut cleanup = Cleanup::default();
     let mut printer = Printer::default();
@@ -51,7 +51,7 @@ pub(crate) async fn run(
 
 async fn steps(
     endpoints: Vec<String>,
-    builder: impl Fn(&[String]) -> Builder,
+    builder: impl Fn(&[String]) -> ClientBuilder,
     cleanup: &mut Cleanup,
     printer: &mut Printer,
 ) -> Result<(), Failure> {

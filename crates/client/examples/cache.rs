@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use etcdex::{Client, ListMessage};
+use etcdex::{Client, WatchListMessage};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,8 +21,8 @@ pub(crate) async fn run(endpoints: &str) -> Result<(), Box<dyn std::error::Error
     let mut settings = BTreeMap::new();
     let mut changes = client.watch_list("settings/");
     let mut written = false;
-    while let Some(message) = changes.next().await? {
-        if let ListMessage::Synced { revision, .. } = &message {
+    while let Some(message) = changes.try_next().await? {
+        if let WatchListMessage::Synced { revision, .. } = &message {
             println!("the copy is the store of revision {revision}");
             if !written {
                 written = true;

@@ -33,10 +33,10 @@ pub(crate) async fn run(endpoints: &str) -> Result<(), etcdex::Error> {
                 }
                 break;
             }
-            WatchMessage::Canceled { watch, end, .. } => println!("{watch} has ended: {end}"),
+            WatchMessage::Cancelled { watch, end, .. } => println!("{watch} has ended: {end}"),
             WatchMessage::Disconnected { error, .. } => println!("interrupted: {error}"),
             WatchMessage::Resumed { .. } => println!("all watches are in force again"),
-            WatchMessage::Error(error) => return Err(error),
+            WatchMessage::Closed(error) => return Err(error),
             _ => {}
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::call::{Call, Core, Scope, Timeout};
 use crate::cluster::{AddMember, ListMembers, PromoteMember, RemoveMember, UpdateMember};
-use crate::config::{Builder, Config};
+use crate::config::{ClientBuilder, Config};
 use crate::discovery::Discovery;
 use crate::endpoint::{Endpoint, IntoEndpoints};
 use crate::error::{Error, ErrorKind};
@@ -25,7 +25,7 @@ use crate::transport::Member;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
 
-pub use self::close::Closed;
+pub use self::close::CloseReport;
 use self::member::Roster;
 pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 
@@ -73,8 +73,8 @@ pub struct Client {
 
 impl Client {
     /// A builder with the defaults.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
     }
 
     /// Connects to a cluster by one or several endpoints, with the defaults.
@@ -91,7 +91,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Builder::connect`].
+    /// Those of [`ClientBuilder::connect`].
     pub async fn connect(endpoints: impl IntoEndpoints) -> Result<Self, Error> {
         let endpoints = endpoints.into_endpoints();
         Self::builder().endpoints(endpoints).connect().await
@@ -120,7 +120,7 @@ impl Client {
 
     /// A handle whose calls wait as long as it takes.
     #[must_use]
-    pub fn without_timeout(&self) -> Self {
+    pub fn no_timeout(&self) -> Self {
         self.with(|scope| scope.timeout = Timeout::Chosen(None))
     }
 
@@ -329,7 +329,7 @@ fn warn_of_plain_text(endpoints: &[Endpoint]) {
     }
 }
 
-impl Builder {
+impl ClientBuilder {
     /// Connects, and waits until a connection is up or every endpoint has been tried once.
     ///
     /// # Errors

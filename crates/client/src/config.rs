@@ -52,14 +52,14 @@ pub(crate) const MIN_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone, Default)]
 #[must_use]
-pub struct Builder {
+pub struct ClientBuilder {
     endpoints: Vec<Endpoint>,
     // The first thing that was wrong; told by `connect`, so that the chain needs no `?`.
     refusal: Option<(ErrorKind, String)>,
     options: Options,
 }
 
-impl Builder {
+impl ClientBuilder {
     /// Adds an endpoint. Default, when none is added: `http://127.0.0.1:2379`.
     ///
     /// A URL that is none makes [`connect`](Self::connect) fail.
@@ -324,9 +324,9 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("ClientBuilder")
             .field("endpoints", &self.endpoints)
             .field("name", &self.options.name)
             .field("timeout", &self.options.timeout)

@@ -46,7 +46,7 @@
 //! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
 //! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
 //! - `serde`: `.json::<T>()` on a get, and `Value::json`.
-//! - `srv`: `Builder::srv`, endpoints by DNS SRV records.
+//! - `srv`: `ClientBuilder::srv`, endpoints by DNS SRV records.
 //! - `snapshot`: `client.maintenance().snapshot_to(path)`, which checks what it writes.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -82,8 +82,8 @@ pub mod txn;
 mod watch;
 
 pub use call::{Call, Request};
-pub use client::{Client, ClientStatus, Closed, EndpointState, EndpointStatus, TokenState};
-pub use config::{Builder, WatchLimits};
+pub use client::{Client, ClientStatus, CloseReport, EndpointState, EndpointStatus, TokenState};
+pub use config::{ClientBuilder, WatchLimits};
 pub use connector::{ByteStream, ConnectFuture, Connector};
 pub use credentials::{Token, TokenFuture, TokenProvider};
 pub use endpoint::{Address, DEFAULT_PORT, Endpoint, IntoEndpoints};
@@ -103,8 +103,8 @@ pub use tls::TlsConfig;
 #[doc(inline)]
 pub use txn::{Compare, Txn};
 pub use watch::{
-    AddWatch, Batch, Event, EventKind, Lag, ListMessage, OpenWatch, Watch, WatchEnd, WatchList,
-    WatchMessage, WatchRef, WatchStream, Watcher,
+    AddWatch, Batch, Event, EventKind, Lag, OpenWatch, Watch, WatchEnd, WatchList,
+    WatchListMessage, WatchMessage, WatchRef, WatchStream, Watcher,
 };
 
 #[cfg(test)]

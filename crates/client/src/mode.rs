@@ -25,7 +25,7 @@
 pub enum Mode {
     /// Sends all calls to one endpoint. The client chooses it at random, so that many clients
     /// spread, and keeps it until the endpoint fails or its connection reaches
-    /// [`max_connection_age`](crate::Builder::max_connection_age).
+    /// [`max_connection_age`](crate::ClientBuilder::max_connection_age).
     #[default]
     PickFirst,
     /// Connects to each endpoint, and sends each call to a healthy endpoint at random.

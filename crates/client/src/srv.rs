@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// Finds endpoints by DNS SRV records; an argument of [`Builder::srv`](crate::Builder::srv).
+/// Finds endpoints by DNS SRV records; an argument of [`ClientBuilder::srv`](crate::ClientBuilder::srv).
 ///
 /// The records are those of `etcdctl --discovery-srv`: `_etcd-client-ssl._tcp.<domain>` for https
 /// and `_etcd-client._tcp.<domain>` for http. If there are https records, or if the client uses

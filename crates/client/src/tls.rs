@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// How `https` endpoints are spoken to; given to [`Builder::tls`](crate::Builder::tls).
+/// How `https` endpoints are spoken to; given to [`ClientBuilder::tls`](crate::ClientBuilder::tls).
 ///
 /// Without any of it, an `https` endpoint has to show a certificate for its host that one of
 /// the authorities of this system has signed, and the client shows none. TLS is 1.3 or 1.2.

@@ -75,7 +75,7 @@ async fn count(
     seen: Arc<AtomicUsize>,
 ) -> anyhow::Result<()> {
     while seen.load(Relaxed) < events {
-        let batch = watch.next().await?.context("the watch was cancelled")?;
+        let batch = watch.try_next().await?.context("the watch was cancelled")?;
         seen.fetch_add(batch.events.len(), Relaxed);
     }
     Ok(())
@@ -85,7 +85,7 @@ async fn count(
 async fn count_all(watch: &mut WatchStream, events: usize) -> anyhow::Result<()> {
     let (mut seen, mut last) = (0, 0);
     while seen < events {
-        let batch = watch.next().await?.context("the watch was cancelled")?;
+        let batch = watch.try_next().await?.context("the watch was cancelled")?;
         for event in &batch.events {
             anyhow::ensure!(event.kv.mod_revision >= last, "revisions go back");
             last = event.kv.mod_revision;

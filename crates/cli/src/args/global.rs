@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use etcdex::{Builder, Client};
+use etcdex::{Client, ClientBuilder};
 
 use super::number;
 use super::security::Security;
@@ -94,7 +94,10 @@ impl Global {
     }
 
     /// Returns a builder for a client of these endpoints, configured by the flags.
-    pub(crate) fn builder<U: AsRef<str>>(&self, endpoints: impl IntoIterator<Item = U>) -> Builder {
+    pub(crate) fn builder<U: AsRef<str>>(
+        &self,
+        endpoints: impl IntoIterator<Item = U>,
+    ) -> ClientBuilder {
         let endpoints: Vec<U> = endpoints.into_iter().collect();
         let secure = endpoints
             .iter()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use etcdex::{Builder, TlsConfig};
+use etcdex::{ClientBuilder, TlsConfig};
 
 use super::number;
 
@@ -90,7 +90,7 @@ impl Security {
     }
 
     /// Configures a client's builder. `secure` is whether an endpoint is https.
-    pub(crate) fn apply(&self, mut builder: Builder, secure: bool) -> Builder {
+    pub(crate) fn apply(&self, mut builder: ClientBuilder, secure: bool) -> ClientBuilder {
         // Without an https endpoint the TLS flags have no effect, as in etcdctl.
         if let Some(tls) = self.tls().filter(|_| secure) {
             builder = builder.tls(tls);

@@ -28,7 +28,7 @@ impl WatchCheck {
     ) -> Result<(), Failure> {
         let (mut reported, mut revision) = (Vec::new(), 0);
         while revision < stored.last_revision {
-            let next = timeout(DEADLINE, self.watch.next()).await;
+            let next = timeout(DEADLINE, self.watch.try_next()).await;
             let Ok(Ok(Some(batch))) = next else {
                 return Err(Failure::Other(format!("the watch ended: {next:?}")));
             };

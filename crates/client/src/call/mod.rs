@@ -332,7 +332,7 @@ pin_project! {
     ///   there is no other, the error says so.
     ///
     /// A request that may have been applied is sent again only if it is a read. The number of
-    /// retries is limited by [`retries`](crate::Builder::retries), and by a budget of the client.
+    /// retries is limited by [`retries`](crate::ClientBuilder::retries), and by a budget of the client.
     #[must_use = "a call does nothing until it is awaited"]
     pub struct Call<R> {
         request: R,

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 64;
 /// What was left when a client was [closed](Client::close).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Closed {
+pub struct CloseReport {
     /// Calls that had no answer yet. They end with [`ErrorKind::Closed`]; their outcome is unknown
     /// if they had been sent.
     pub calls: usize,
@@ -27,7 +27,7 @@ pub struct Closed {
     pub leases: Vec<LeaseId>,
 }
 
-impl Closed {
+impl CloseReport {
     /// Whether nothing was left.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -70,7 +70,7 @@ impl Client {
     /// those under way go on, and leases go on being renewed, those apart that were revoked by
     /// then. The connections then close when the last handle and the last call are gone; closing it
     /// again takes up where this one was left.
-    pub async fn close(&self, grace: Duration) -> Closed {
+    pub async fn close(&self, grace: Duration) -> CloseReport {
         let core = &self.scope.core;
         core.closing.advance(Stage::Draining);
         core.transport.close();
@@ -95,7 +95,7 @@ impl Client {
         let calls = core.closing.under_way();
         core.closing.advance(Stage::Over);
         core.transport.shut(calls > 0);
-        Closed { calls, leases }
+        CloseReport { calls, leases }
     }
 
     /// Revokes the leases that are kept; gives those that may still be there.

@@ -40,9 +40,9 @@ impl Client {
     /// Endpoints that were added or learned and are not among these are removed. Calls, watches
     /// and renewals that are under way at a removed endpoint go on until their connection ends.
     ///
-    /// With [`auto_sync_interval`](crate::Builder::auto_sync_interval), these are the endpoints that
+    /// With [`auto_sync_interval`](crate::ClientBuilder::auto_sync_interval), these are the endpoints that
     /// the client was given: it learns from them on, and comes back to them. A sync that is under
-    /// way changes nothing any more. [`Builder::srv`](crate::Builder) is not asked again.
+    /// way changes nothing any more. [`ClientBuilder::srv`](crate::ClientBuilder) is not asked again.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there is no endpoint, when a URL is none, or when one is https and
@@ -71,7 +71,7 @@ impl Client {
     /// Asks the cluster for its members now, and uses what they advertise. Returns the endpoints
     /// that are then in use.
     ///
-    /// The rule is that of [`auto_sync_interval`](crate::Builder::auto_sync_interval), which need not
+    /// The rule is that of [`auto_sync_interval`](crate::ClientBuilder::auto_sync_interval), which need not
     /// be set: an advertised URL is used once a member of the same cluster has answered there, and
     /// an endpoint that no member advertises is given up only if one that is advertised has
     /// answered. So an unchanged list is no error. From then on, the endpoints that the client was
@@ -79,7 +79,7 @@ impl Client {
     ///
     /// Of several syncs at once, each waits for the one before. The members are asked for within the
     /// handle's time-out, and what they advertise is tried for up to twice
-    /// [`connect_timeout`](crate::Builder::connect_timeout).
+    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout).
     ///
     /// # Errors
     /// The errors of [`list_members`](Self::list_members). Then nothing has changed.

@@ -68,7 +68,7 @@ impl ClientStatus {
     /// login was not refused, and the client is not closed.
     ///
     /// A client that nobody has used for half a minute keeps the connection for calls, so it stays
-    /// ready. One made by [`connect_lazy`](crate::Builder::connect_lazy) is not ready before its
+    /// ready. One made by [`connect_lazy`](crate::ClientBuilder::connect_lazy) is not ready before its
     /// first call. It says nothing of the cluster behind the connection: ask it, with a get, to
     /// know whether it has a leader.
     #[must_use]

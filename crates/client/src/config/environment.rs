@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Builder, MIN_KEEP_ALIVE_INTERVAL};
+use super::{ClientBuilder, MIN_KEEP_ALIVE_INTERVAL};
 #[cfg(feature = "_tls")]
 use crate::endpoint::Endpoint;
 
 /// What makes `etcdctl` speak TLS to an endpoint whose URL has no scheme.
 const TLS_VARIABLES: [&str; 3] = ["ETCDCTL_CACERT", "ETCDCTL_CERT", "ETCDCTL_KEY"];
 
-impl Builder {
+impl ClientBuilder {
     /// Takes endpoints and time-outs from the variables that `etcdctl` reads:
     /// `ETCDCTL_ENDPOINTS` (comma-separated), `ETCDCTL_DIAL_TIMEOUT`,
     /// `ETCDCTL_COMMAND_TIMEOUT`, `ETCDCTL_KEEPALIVE_TIME` and `ETCDCTL_KEEPALIVE_TIMEOUT`
@@ -36,7 +36,7 @@ impl Builder {
             }));
         }
         self = self.tls_variables(&variable);
-        type Apply = fn(Builder, Duration) -> Builder;
+        type Apply = fn(ClientBuilder, Duration) -> ClientBuilder;
         let durations: [(&str, Apply); 4] = [
             ("ETCDCTL_DIAL_TIMEOUT", Self::connect_timeout),
             ("ETCDCTL_COMMAND_TIMEOUT", Self::timeout),
@@ -140,7 +140,7 @@ mod tests {
             let found = set.iter().find(|(other, _)| *other == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Builder::default().variables(&variable).into_config()
+        ClientBuilder::default().variables(&variable).into_config()
     }
 
     fn refused(set: &[(&str, &str)]) -> String {

@@ -32,7 +32,7 @@ pub struct WatchLimits {
     /// Bytes of a single revision (a transaction, or a delete of many keys), which is never
     /// split: a larger one ends the watch. Default: 256 MiB. It may come in several messages;
     /// the limit of each is
-    /// [`max_receive_size`](crate::Builder::max_receive_size).
+    /// [`max_receive_size`](crate::ClientBuilder::max_receive_size).
     pub revision_bytes: usize,
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Config {
     pub(crate) options: Options,
 }
 
-/// Every option of a client; what each means stands at its method of [`Builder`](super::Builder).
+/// Every option of a client; what each means stands at its method of [`ClientBuilder`](super::ClientBuilder).
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) name: Option<Arc<str>>,

@@ -1,13 +1,13 @@
 //! Which options of a client make no sense, each by itself and together.
 
-use super::{Builder, Config, Options};
+use super::{ClientBuilder, Config, Options};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 
 /// Ends a sentence about https where it cannot be spoken.
 pub(super) const NO_TLS: &str = "this program was built without TLS (the feature `tls` of etcdex)";
 
-impl Builder {
+impl ClientBuilder {
     pub(crate) fn into_config(mut self) -> Result<Config, Error> {
         if let Some((kind, message)) = self.refusal {
             return Err(Error::new(kind, message));
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    fn refusal(builder: Builder) -> String {
+    fn refusal(builder: ClientBuilder) -> String {
         match builder.into_config() {
             Ok(_) => panic!("it was taken"),
             Err(error) => {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused_with_its_name() {
-        let new = Builder::default;
+        let new = ClientBuilder::default;
         assert!(refusal(new().endpoint("ftp://x")).contains("ftp://x"));
         #[cfg(not(feature = "_tls"))]
         assert!(refusal(new().endpoint("https://x")).contains("feature `tls`"));
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_kept_in_order_and_once() {
-        let config = Builder::default()
+        let config = ClientBuilder::default()
             .endpoints(["b:1", "a:1", "http://b:1"])
             .into_config()
             .unwrap_or_else(|error| panic!("{error}"));

@@ -102,7 +102,7 @@ impl List {
     }
 
     /// Sets the number of pairs in a page, at least 1. Default: 1,000. If a page is larger than
-    /// [`max_receive_size`](crate::Builder::max_receive_size), the list continues with smaller
+    /// [`max_receive_size`](crate::ClientBuilder::max_receive_size), the list continues with smaller
     /// pages.
     pub fn page(mut self, pairs: u64) -> Self {
         self.page = pairs.clamp(1, i64::MAX as u64);

@@ -19,12 +19,12 @@
 //!
 //! # Pings
 //! A connection on which nothing comes for 10 s while calls are under way is pinged
-//! ([`keep_alive_interval`](crate::Builder::keep_alive_interval)). After 2 s without an answer new
+//! ([`keep_alive_interval`](crate::ClientBuilder::keep_alive_interval)). After 2 s without an answer new
 //! calls go elsewhere, after 3 s the connection is ended, and its calls are told. etcd closes
 //! connections that ping more often than every 5 s.
 //!
 //! # Learning endpoints
-//! [`auto_sync_interval`](crate::Builder::auto_sync_interval) asks the cluster for its members now
+//! [`auto_sync_interval`](crate::ClientBuilder::auto_sync_interval) asks the cluster for its members now
 //! and then, and uses what they advertise. It is off by default. A learned endpoint is used only
 //! after it has proven that it belongs to the same cluster: each connection to it is asked for the
 //! cluster's ID before anything else is sent, without a token. Passwords and tokens never go to an

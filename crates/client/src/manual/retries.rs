@@ -33,7 +33,7 @@
 //! still be under way: etcd's clean-up of the first attempt would delete the key of the second.
 //!
 //! # How often
-//! A call is sent again up to [`retries`](crate::Builder::retries) times (10), with pauses that
+//! A call is sent again up to [`retries`](crate::ClientBuilder::retries) times (10), with pauses that
 //! double from 10 ms to 1 s and are jittered, within the time-out of the call. The first move away
 //! from a lost connection is free. All others take from a budget of the whole client: a thousand
 //! retries, of which ten good replies give one back. When servers are overloaded, retries dry up

@@ -41,6 +41,6 @@
 //!
 //! # Large messages
 //! Messages are asked for as a whole. Where one is larger than
-//! [`max_receive_size`](crate::Builder::max_receive_size), the watches that were behind ask for
+//! [`max_receive_size`](crate::ClientBuilder::max_receive_size), the watches that were behind ask for
 //! pieces until they have caught up. `fragment(true)` asks for pieces from the beginning; etcd makes
 //! pieces of many small events slowly.

@@ -83,7 +83,7 @@ async fn a_thousand_waiting_calls_starve_nobody() {
     let release = Arc::new(Notify::new());
     let released = Arc::clone(&release);
     let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&released)));
-    let client = peers.client().await.without_timeout();
+    let client = peers.client().await.no_timeout();
     let waiting: Vec<_> = (0..WAITING)
         .map(|_| tokio::spawn(client.lock("l", LeaseId::new(7).expect("not 0"))))
         .collect();
@@ -127,7 +127,7 @@ async fn a_thousand_waiting_calls_starve_nobody() {
 async fn more_calls_than_streams_are_all_answered() {
     let release = Arc::new(Notify::new());
     let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&release)));
-    let client = peers.client().await.without_timeout();
+    let client = peers.client().await.no_timeout();
     let calls: Vec<_> = (0..5_000).map(|_| tokio::spawn(client.get("k"))).collect();
     for call in calls {
         call.await.expect("no panic").expect("an answer");
@@ -248,7 +248,7 @@ async fn a_freed_place_is_taken_at_once() {
             }
         }
     });
-    let client = peers.client().await.without_timeout();
+    let client = peers.client().await.no_timeout();
     let lease = LeaseId::new(7).expect("not 0");
     let locks: Vec<_> = (0..LOCKS + 20)
         .map(|_| tokio::spawn(client.lock("l", lease)))

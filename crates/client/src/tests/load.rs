@@ -21,7 +21,7 @@ const URL: &str = "http://one:1";
 
 /// A client that waits: how long ten thousand calls take is the machine's business.
 async fn patient(peers: &Peers) -> Client {
-    peers.client().await.without_timeout()
+    peers.client().await.no_timeout()
 }
 
 /// A server that gets no turn for a while makes its connection suspect. To look for another one
@@ -46,7 +46,7 @@ async fn a_server_that_is_slow_for_a_while_fails_no_read() {
     });
     let builder = peers.builder().no_keep_alive_timeout();
     let client = builder.connect().await.expect("it connects");
-    let client = client.without_timeout();
+    let client = client.no_timeout();
     let calls: Vec<_> = (0..6_000)
         .map(|_| tokio::spawn(client.get("k").into_future()))
         .collect();
@@ -143,7 +143,7 @@ async fn a_reply_of_100_mb_arrives_whole() {
             async move { asked.answer(reply) }
         })
     });
-    let client = peers.client().await.without_timeout();
+    let client = peers.client().await.no_timeout();
     let value = client.get("k").bytes().await.expect("an answer");
     assert!(value.is_some_and(|value| value == large));
 }

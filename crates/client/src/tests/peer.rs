@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use prost::Message;
 use tokio::io::DuplexStream;
 
-use crate::{Builder, ByteStream, Client, ConnectFuture, Connector, Endpoint};
+use crate::{ByteStream, Client, ClientBuilder, ConnectFuture, Connector, Endpoint};
 
 /// What a test does with a new connection to one endpoint: its number, from 0, and the stream.
 type Script =
@@ -57,7 +57,7 @@ impl Peers {
         self.lock()[url].1
     }
 
-    pub(crate) fn builder(&self) -> Builder {
+    pub(crate) fn builder(&self) -> ClientBuilder {
         let mut urls: Vec<_> = self.lock().keys().cloned().collect();
         urls.sort();
         Client::builder().endpoints(urls).connector(self.clone())

@@ -146,9 +146,9 @@ fn a_watch_ends_with_its_runtime_and_says_so() {
     let open = async || client.watch("k").await.expect("it is in force");
     let mut watch = runtime().block_on(open());
     runtime().block_on(async {
-        let end = watch.next().await.expect_err("nobody watches");
+        let end = watch.try_next().await.expect_err("nobody watches");
         assert_eq!(end, WatchEnd::RuntimeEnded);
-        assert!(matches!(watch.next().await, Ok(None)));
+        assert!(matches!(watch.try_next().await, Ok(None)));
         drop(open().await);
     });
     let mut outside = Box::pin(client.watch("k").into_future());

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::leases::{Manner, Script};
 use super::peer::{Asked, Peers, framed, header, serve};
-use crate::{Builder, Client, ErrorKind, LeaseId, LeaseState, Mode, Outcome};
+use crate::{Client, ClientBuilder, ErrorKind, LeaseId, LeaseState, Mode, Outcome};
 
 const HUNG: &str = "http://hung:1";
 const WELL: &str = "http://well:1";
@@ -101,7 +101,7 @@ async fn client(peers: &Peers, mode: Mode) -> Client {
     with_other(builder, mode).await
 }
 
-async fn with_other(builder: Builder, mode: Mode) -> Client {
+async fn with_other(builder: ClientBuilder, mode: Mode) -> Client {
     let client = builder.mode(mode).connect().await.expect("it connects");
     client.add_endpoint(WELL).expect("a URL");
     client

@@ -23,7 +23,7 @@ use crate::{Batch, WatchMessage, WatchStream, Watcher};
 const MOMENT: Duration = Duration::from_millis(300);
 
 async fn next(watch: &mut WatchStream) -> Batch {
-    let batch = timeout(Duration::from_secs(60), watch.next()).await;
+    let batch = timeout(Duration::from_secs(60), watch.try_next()).await;
     let batch = batch.expect("in time").expect("no end");
     batch.expect("a batch")
 }

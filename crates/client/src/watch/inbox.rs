@@ -66,7 +66,7 @@ impl Inbox {
             message,
             WatchMessage::Notify { .. }
                 | WatchMessage::Progress { .. }
-                | WatchMessage::Canceled { .. }
+                | WatchMessage::Cancelled { .. }
         );
         if self.quiet && !told {
             return;
@@ -110,7 +110,7 @@ impl Inbox {
         }
         if !std::mem::replace(&mut state.over, true) && !self.quiet {
             let error = error();
-            let message = WatchMessage::Error(error);
+            let message = WatchMessage::Closed(error);
             let held = None;
             state.queue.push_back(Item { message, held });
         }
@@ -188,7 +188,7 @@ impl State {
                 self.progress.remove(&None);
             }
             // What is told later of all watches is not about this one.
-            WatchMessage::Canceled { .. } => {
+            WatchMessage::Cancelled { .. } => {
                 self.progress.remove(&None);
             }
             // Who has not yet heard that it is over is disconnected still.
@@ -383,7 +383,7 @@ mod tests {
         };
         let (watch, end) = (WatchRef(3), WatchEnd::Compacted { revision: 15 });
         inbox.push(progress(10), None);
-        inbox.push(WatchMessage::Canceled { watch, end }, None);
+        inbox.push(WatchMessage::Cancelled { watch, end }, None);
         inbox.push(progress(20), None);
         let mut told = Vec::new();
         while let Poll::Ready(Some(item)) = inbox.poll_take(&mut Context::from_waker(Waker::noop()))

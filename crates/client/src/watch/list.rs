@@ -38,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// What a [`WatchList`] tells. Who applies all changes in order has a copy of the prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ListMessage {
+pub enum WatchListMessage {
     /// Keys that have changed. After [`Synced`](Self::Synced) these are whole revisions. Before
     /// it, and after [`Resync`](Self::Resync), they come from a listing, and are the differences
     /// from what was told before.
@@ -68,11 +68,11 @@ pub enum ListMessage {
     },
 }
 
-impl ListMessage {
+impl WatchListMessage {
     /// Does to a copy what the message tells.
     ///
     /// ```
-    /// # fn example(message: etcdex::ListMessage) {
+    /// # fn example(message: etcdex::WatchListMessage) {
     /// let mut copy = std::collections::BTreeMap::new();
     /// message.apply(&mut copy);
     /// # }
@@ -102,13 +102,13 @@ impl ListMessage {
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
-/// use etcdex::ListMessage;
+/// use etcdex::WatchListMessage;
 ///
 /// let mut list = client.watch_list("jobs/");
 /// let mut copy = std::collections::BTreeMap::new();
-/// while let Some(message) = list.next().await? {
+/// while let Some(message) = list.try_next().await? {
 ///     match message {
-///         ListMessage::Synced { .. } => println!("{} jobs", copy.len()),
+///         WatchListMessage::Synced { .. } => println!("{} jobs", copy.len()),
 ///         message => message.apply(&mut copy),
 ///     }
 /// }
@@ -123,7 +123,7 @@ pub struct WatchList {
     page: u64,
     difference: Difference,
     stage: Stage,
-    ready: VecDeque<ListMessage>,
+    ready: VecDeque<WatchListMessage>,
     /// A listing has begun to come.
     is_known: bool,
     failures: u32,
@@ -182,7 +182,7 @@ impl WatchList {
     /// refused token, a restore of the store, or when another cluster answers. Members without a
     /// leader are not used, unless the handle says
     /// [`require_leader(false)`](crate::Client::require_leader).
-    pub async fn next(&mut self) -> Result<Option<ListMessage>, Error> {
+    pub async fn try_next(&mut self) -> Result<Option<WatchListMessage>, Error> {
         poll_fn(|cx| self.poll_message(cx)).await.transpose()
     }
 
@@ -192,7 +192,10 @@ impl WatchList {
         self.stage = Stage::Listing(Box::new(list));
     }
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ListMessage, Error>>> {
+    fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<WatchListMessage, Error>>> {
         loop {
             if let Some(message) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(message)));
@@ -246,7 +249,7 @@ impl WatchList {
             if let Some(header) = list.header() {
                 self.is_known = true;
                 let cause = self.difference.listed_at(position(&header));
-                let resync = cause.map(|cause| ListMessage::Resync { cause });
+                let resync = cause.map(|cause| WatchListMessage::Resync { cause });
                 self.ready.extend(resync);
             }
             match pair {
@@ -269,12 +272,12 @@ impl WatchList {
         }
         if !events.is_empty() {
             self.ready
-                .push_back(ListMessage::Changes { revision, events });
+                .push_back(WatchListMessage::Changes { revision, events });
         }
         Poll::Ready(match ended {
             None => Ok(()),
             Some(Ok(())) => {
-                self.ready.push_back(ListMessage::Synced { revision });
+                self.ready.push_back(WatchListMessage::Synced { revision });
                 self.watch(at);
                 Ok(())
             }
@@ -302,7 +305,7 @@ impl WatchList {
         }
         if !events.is_empty() {
             self.ready
-                .push_back(ListMessage::Changes { revision, events });
+                .push_back(WatchListMessage::Changes { revision, events });
         }
     }
 
@@ -325,7 +328,7 @@ impl WatchList {
     }
 
     fn resync(&mut self, cause: WatchEnd) -> Result<(), Error> {
-        self.ready.push_back(ListMessage::Resync { cause });
+        self.ready.push_back(WatchListMessage::Resync { cause });
         // A server that cancels again and again is not asked without pause.
         self.pause();
         Ok(())
@@ -376,7 +379,7 @@ fn mended_by_listing(error: &Error) -> Option<WatchEnd> {
 }
 
 impl Stream for WatchList {
-    type Item = Result<ListMessage, Error>;
+    type Item = Result<WatchListMessage, Error>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().poll_message(cx)

@@ -60,14 +60,14 @@ pub enum WatchMessage {
     /// [`cancel`](crate::Watcher::cancel) or [`cancel_all`](crate::Watcher::cancel_all) brings no
     /// such message: when the method returns, nothing more comes of the watch.
     #[non_exhaustive]
-    Canceled {
+    Cancelled {
         /// Which.
         watch: WatchRef,
         /// Why.
         end: WatchEnd,
     },
     /// The client is gone for good, and with it all watches: nothing comes after this.
-    Error(Error),
+    Closed(Error),
     /// The stream of the watches was lost; they go on by themselves, without a gap.
     #[non_exhaustive]
     Disconnected {
@@ -91,9 +91,9 @@ impl WatchMessage {
         match self {
             Self::Created { watch, .. }
             | Self::Notify { watch, .. }
-            | Self::Canceled { watch, .. } => Some(*watch),
+            | Self::Cancelled { watch, .. } => Some(*watch),
             Self::Progress { watch, .. } => *watch,
-            Self::Error(_) | Self::Disconnected { .. } | Self::Resumed { .. } => None,
+            Self::Closed(_) | Self::Disconnected { .. } | Self::Resumed { .. } => None,
         }
     }
 }

@@ -39,7 +39,7 @@ pub use self::backlog::Lag;
 pub use self::end::WatchEnd;
 pub use self::event::{Batch, Event, EventKind};
 pub(crate) use self::hub::Hub;
-pub use self::list::{ListMessage, WatchList};
+pub use self::list::{WatchList, WatchListMessage};
 pub use self::message::{WatchMessage, WatchRef};
 pub use self::request::Watch;
 pub use self::stream::{OpenWatch, WatchStream};
@@ -54,7 +54,7 @@ impl Client {
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// let mut changes = client.watch("jobs/").prefix().prev_kv().await?;
-    /// if let Some(batch) = changes.next().await? {
+    /// if let Some(batch) = changes.try_next().await? {
     ///     println!("{} changes, up to revision {}", batch.events.len(), batch.revision);
     /// }
     /// # Ok(())
@@ -89,7 +89,7 @@ impl Client {
     /// The present state of a prefix and then every change, as one stream: see [`WatchList`].
     ///
     /// # Errors
-    /// Nothing is asked before the first poll; [`WatchList::next`] tells.
+    /// Nothing is asked before the first poll; [`WatchList::try_next`] tells.
     ///
     /// # Retries
     /// Whatever waiting mends is tried again for as long as it takes.

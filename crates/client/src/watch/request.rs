@@ -182,7 +182,7 @@ macro_rules! watch_options {
             /// case. Default: false.
             ///
             /// Without it, pieces are asked for only after a message was larger than the client
-            /// receives ([`max_receive_size`](crate::Builder::max_receive_size)). With it,
+            /// receives ([`max_receive_size`](crate::ClientBuilder::max_receive_size)). With it,
             /// a long history of large values takes less memory while it is received. For a
             /// history of many small events it is slow: the time that etcd takes for a piece
             /// grows with the square of the number of events in it, and all watches of the

@@ -32,7 +32,7 @@ use crate::error::Error;
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut changes = client.watch("jobs/").prefix().await?;
-/// while let Some(batch) = changes.next().await? {
+/// while let Some(batch) = changes.try_next().await? {
 ///     for event in batch.events {
 ///         println!("{:?} at {}", event.kind, event.kv.mod_revision);
 ///     }
@@ -62,7 +62,7 @@ impl WatchStream {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Option<Batch>, WatchEnd> {
+    pub async fn try_next(&mut self) -> Result<Option<Batch>, WatchEnd> {
         poll_fn(|cx| self.poll_batch(cx)).await.transpose()
     }
 
@@ -129,12 +129,12 @@ impl WatchStream {
                     };
                     return Poll::Ready(Some(Ok(batch)));
                 }
-                WatchMessage::Canceled { end, .. } => {
+                WatchMessage::Cancelled { end, .. } => {
                     self.over = true;
                     return Poll::Ready(Some(Err(end)));
                 }
                 WatchMessage::Created { .. }
-                | WatchMessage::Error(_)
+                | WatchMessage::Closed(_)
                 | WatchMessage::Disconnected { .. }
                 | WatchMessage::Resumed { .. } => {}
             }

@@ -45,7 +45,7 @@ type Present = Arc<Mutex<HashMap<WatchRef, (Watch, Arc<Backlog>)>>>;
 ///             println!("{} jobs have changed", batch.events.len());
 ///         }
 ///         WatchMessage::Notify { watch, .. } if watch == leader => println!("another leader"),
-///         WatchMessage::Canceled { watch, end, .. } => println!("{watch}: {end}"),
+///         WatchMessage::Cancelled { watch, end, .. } => println!("{watch}: {end}"),
 ///         _ => {}
 ///     }
 /// }
@@ -95,7 +95,7 @@ impl Watcher {
     }
 
     /// The next message; it waits for as long as it takes. `None` when the client is gone, after
-    /// [`WatchMessage::Error`].
+    /// [`WatchMessage::Closed`].
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -208,7 +208,7 @@ impl Watcher {
                     backlog.reached(*revision);
                 }
             }
-            WatchMessage::Canceled { watch, .. } => {
+            WatchMessage::Cancelled { watch, .. } => {
                 self.present().remove(watch);
             }
             _ => {}

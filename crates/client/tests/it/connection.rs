@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use etcdex::{Builder, Client, ErrorKind, Outcome};
+use etcdex::{Client, ClientBuilder, ErrorKind, Outcome};
 use etcdex_testkit::{Direction, Proxy, until};
 
 use crate::stage::{DEADLINE, Stage, each, eventually};
 
 /// A client behind a proxy, with more options than that.
-async fn behind_proxy(stage: &Stage, options: fn(Builder) -> Builder) -> (Proxy, Client) {
+async fn behind_proxy(
+    stage: &Stage,
+    options: fn(ClientBuilder) -> ClientBuilder,
+) -> (Proxy, Client) {
     let proxy = Proxy::start(stage.etcd.client_address()).await.unwrap();
     let builder = Client::builder().endpoint(proxy.endpoint());
     let builder = builder.namespace(stage.prefix.as_str()).timeout(DEADLINE);
@@ -32,7 +35,7 @@ async fn errors_have_the_name_of_the_client() {
 #[tokio::test]
 async fn a_large_reply_comes_through_small_windows() {
     each(|stage| async move {
-        let small = |builder: Builder| {
+        let small = |builder: ClientBuilder| {
             let builder = builder.stream_window(64 * 1024);
             builder.connection_window(64 * 1024).nodelay(false)
         };
@@ -89,11 +92,11 @@ async fn without_retries_a_read_fails_with_its_link() {
 #[tokio::test]
 async fn who_is_given_more_time_waits_for_longer() {
     each(|stage| async move {
-        let short = |builder: Builder| builder.timeout(Duration::from_millis(300));
+        let short = |builder: ClientBuilder| builder.timeout(Duration::from_millis(300));
         let (proxy, client) = behind_proxy(&stage, short).await;
         client.put("k", "v").no_timeout().await.unwrap();
         proxy.stall();
-        let endless = client.without_timeout();
+        let endless = client.no_timeout();
         let long = client.with_timeout(DEADLINE);
         let patient = [
             client.get("k").no_timeout(),
@@ -124,7 +127,7 @@ async fn who_is_given_more_time_waits_for_longer() {
 #[tokio::test]
 async fn pings_find_the_server_patient() {
     each(|stage| async move {
-        let often = |builder: Builder| builder.keep_alive_interval(Duration::from_secs(5));
+        let often = |builder: ClientBuilder| builder.keep_alive_interval(Duration::from_secs(5));
         let (proxy, client) = behind_proxy(&stage, often).await;
         let lease = async || client.grant(Duration::from_secs(60)).await.unwrap().id;
         let held = client.lock("hush", lease().await).await.unwrap();
@@ -152,7 +155,7 @@ async fn pings_find_the_server_patient() {
 #[tokio::test]
 async fn a_call_that_waits_hears_of_a_dead_connection() {
     each(|stage| async move {
-        let quick = |builder: Builder| {
+        let quick = |builder: ClientBuilder| {
             let builder = builder.keep_alive_interval(Duration::from_secs(5));
             builder.keep_alive_timeout(Duration::from_secs(1))
         };

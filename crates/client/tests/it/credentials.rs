@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use etcdex::{Builder, Client, ErrorKind, Outcome};
+use etcdex::{Client, ClientBuilder, ErrorKind, Outcome};
 use etcdex_testkit::{Binary, Etcd};
 
 use crate::stage::{DEADLINE, each_alone, ends};
@@ -20,7 +20,7 @@ pub(crate) async fn enable(etcd: &Etcd) {
     etcd.etcdctl(["auth", "enable"]).await.unwrap();
 }
 
-pub(crate) fn builder(etcd: &Etcd) -> Builder {
+pub(crate) fn builder(etcd: &Etcd) -> ClientBuilder {
     Client::builder()
         .endpoint(etcd.endpoint())
         .timeout(DEADLINE)
@@ -163,7 +163,7 @@ async fn the_user_can_be_changed_at_run_time() {
         let error = client.get("closed").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
         // The watches belong to the new user, too.
-        let end = closed.next().await.unwrap_err();
+        let end = closed.try_next().await.unwrap_err();
         assert_eq!(end, etcdex::WatchEnd::PermissionDenied);
         let root = builder(&etcd).credentials("root", PASSWORD);
         root.connect()
@@ -172,7 +172,7 @@ async fn the_user_can_be_changed_at_run_time() {
             .put("open/k", "1")
             .await
             .unwrap();
-        let batch = open.next().await.unwrap().unwrap();
+        let batch = open.try_next().await.unwrap().unwrap();
         assert_eq!(&batch.events[0].kv.value[..], b"1");
     })
     .await;

@@ -17,7 +17,7 @@ const fn is_future<T: Future<Output = Result<O, Error>> + IntoFuture + Send + 's
 
 const _: () = {
     is_shareable::<Client>();
-    is_shareable::<etcdex::Builder>();
+    is_shareable::<etcdex::ClientBuilder>();
     is_shareable::<Endpoint>();
     is_shareable::<Key>();
     is_shareable::<Value>();
@@ -102,7 +102,7 @@ async fn handles() {
     each(|stage| async move {
         let inside = stage.inside();
         let slow = inside.with_timeout(Duration::from_secs(60));
-        let patient = slow.without_timeout();
+        let patient = slow.no_timeout();
         let leader = patient.require_leader(true);
         let member = leader.member(stage.etcd.endpoint()).unwrap();
         for (number, client) in [&slow, &patient, &leader, &member].into_iter().enumerate() {

@@ -33,11 +33,11 @@ fn a_static_client_outlives_runtimes() {
                 keeper.changed().await;
             }
             if let Some(mut watch) = last.take() {
-                assert_eq!(watch.next().await.unwrap_err(), WatchEnd::RuntimeEnded);
+                assert_eq!(watch.try_next().await.unwrap_err(), WatchEnd::RuntimeEnded);
             }
             let mut watch = client.watch("k").await.unwrap();
             client.put("k", "told").await.unwrap();
-            let batch = watch.next().await.unwrap().unwrap();
+            let batch = watch.try_next().await.unwrap().unwrap();
             assert_eq!(&batch.events[0].kv.value[..], b"told");
             last = Some(watch);
         });

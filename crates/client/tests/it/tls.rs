@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use etcdex::{Builder, Client, Error, TlsConfig};
+use etcdex::{Client, ClientBuilder, Error, TlsConfig};
 use etcdex_testkit::{Binaries, Binary, Etcd};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -111,7 +111,7 @@ where
     }
 }
 
-fn builder(url: &str, tls: TlsConfig) -> Builder {
+fn builder(url: &str, tls: TlsConfig) -> ClientBuilder {
     Client::builder().endpoint(url).timeout(DEADLINE).tls(tls)
 }
 

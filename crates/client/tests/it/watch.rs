@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::stage::{DEADLINE, Stage, each, each_alone};
 
 async fn next(watch: &mut WatchStream) -> Batch {
-    let batch = timeout(DEADLINE, watch.next()).await.expect("in time");
+    let batch = timeout(DEADLINE, watch.try_next()).await.expect("in time");
     batch.expect("no end").expect("a batch")
 }
 
@@ -31,7 +31,7 @@ async fn message(watcher: &mut Watcher) -> WatchMessage {
 /// The next end, or whatever a watch of one tells until then.
 async fn end(watch: &mut WatchStream) -> WatchEnd {
     loop {
-        match timeout(DEADLINE, watch.next()).await.expect("in time") {
+        match timeout(DEADLINE, watch.try_next()).await.expect("in time") {
             Ok(batch) => assert!(batch.is_some(), "it was told before"),
             Err(end) => return end,
         }
@@ -126,12 +126,12 @@ async fn a_watch_of_what_was_compacted_says_so() {
         }
         client.compact(4).await.unwrap();
         let mut watch = client.watch("k").start_revision(2).await.unwrap();
-        let end = timeout(DEADLINE, watch.next()).await.unwrap();
+        let end = timeout(DEADLINE, watch.try_next()).await.unwrap();
         assert!(
             matches!(end, Err(WatchEnd::Compacted { revision: 4, .. })),
             "{end:?}"
         );
-        assert!(matches!(watch.next().await, Ok(None)));
+        assert!(matches!(watch.try_next().await, Ok(None)));
         let mut watch = client.watch("k").start_revision(4).await.unwrap();
         let batch = next(&mut watch).await;
         assert_eq!(batch.events[0].kv.value, "2");
@@ -161,7 +161,7 @@ async fn a_slow_consumer_is_paused_and_loses_nothing() {
         let expected: Vec<String> = (0..200).map(|round| format!("s{round}")).collect();
         assert_eq!(keys, expected);
         assert!(
-            timeout(Duration::from_millis(1), slow.next())
+            timeout(Duration::from_millis(1), slow.try_next())
                 .await
                 .is_err()
         );

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use etcdex::{Client, EventKind, KeyValue, ListMessage, WatchEnd, WatchList};
+use etcdex::{Client, EventKind, KeyValue, WatchEnd, WatchList, WatchListMessage};
 use etcdex_testkit::Proxy;
 use tokio::time::timeout;
 
@@ -16,10 +16,10 @@ type Copy = BTreeMap<Bytes, KeyValue>;
 async fn follow(list: &mut WatchList, copy: &mut Copy, revision: i64) -> Vec<WatchEnd> {
     let mut causes = Vec::new();
     loop {
-        let message = timeout(DEADLINE, list.next()).await.expect("in time");
+        let message = timeout(DEADLINE, list.try_next()).await.expect("in time");
         match message.expect("no error").expect("a message") {
-            ListMessage::Synced { revision: at, .. } if at >= revision => return causes,
-            ListMessage::Changes {
+            WatchListMessage::Synced { revision: at, .. } if at >= revision => return causes,
+            WatchListMessage::Changes {
                 revision: at,
                 events,
                 ..
@@ -39,7 +39,7 @@ async fn follow(list: &mut WatchList, copy: &mut Copy, revision: i64) -> Vec<Wat
                     return causes;
                 }
             }
-            ListMessage::Resync { cause, .. } => causes.push(cause),
+            WatchListMessage::Resync { cause, .. } => causes.push(cause),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use etcdex::{Builder, ErrorKind};
+use etcdex::{ClientBuilder, ErrorKind};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -40,7 +40,7 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
 /// Checks one endpoint with its own client, so that no other endpoint can answer.
 // etcdctl also reports a member with an alarm (NOSPACE, CORRUPT) as unhealthy; this command does
 // not ask for alarms yet.
-async fn check(endpoint: String, builder: Builder) -> Health {
+async fn check(endpoint: String, builder: ClientBuilder) -> Health {
     let began = Instant::now();
     let answer = match builder.connect().await {
         Ok(client) => client.get(KEY).await,

@@ -73,7 +73,7 @@ async fn who_may_not_is_told_after_one_more_try() {
     // The other was refused as well, by the script: then it is denied for good.
     loop {
         match message(&mut watcher).await {
-            WatchMessage::Canceled { watch, end } => {
+            WatchMessage::Cancelled { watch, end } => {
                 assert_eq!((watch, end), (other, crate::WatchEnd::PermissionDenied));
                 break;
             }

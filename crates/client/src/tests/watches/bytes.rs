@@ -235,7 +235,7 @@ async fn one_client(seed: u64, counts: Arc<Counts>) {
         client.close(Duration::ZERO).await;
         loop {
             match timeout(LONG, watcher.next()).await.expect("at once") {
-                Some(WatchMessage::Error(error)) => assert_eq!(error.kind(), ErrorKind::Closed),
+                Some(WatchMessage::Closed(error)) => assert_eq!(error.kind(), ErrorKind::Closed),
                 Some(_) => {}
                 None => break,
             }
@@ -338,7 +338,7 @@ impl Stage {
         assert!(told.contains(&fresh));
         for stream in &mut self.streams {
             loop {
-                match timeout(LONG, stream.next())
+                match timeout(LONG, stream.try_next())
                     .await
                     .expect("an event or the end")
                 {
@@ -363,11 +363,11 @@ fn check_message(message: &WatchMessage, counts: &Counts) {
             let revisions = batch.events.iter().map(|event| event.kv.mod_revision);
             assert!(revisions.is_sorted(), "{batch:?}");
         }
-        WatchMessage::Canceled { end, .. } => {
+        WatchMessage::Cancelled { end, .. } => {
             counts.ends.fetch_add(1, Relaxed);
             assert_ne!(*end, WatchEnd::ClientClosed);
         }
-        WatchMessage::Error(error) => panic!("{error}"),
+        WatchMessage::Closed(error) => panic!("{error}"),
         _ => {}
     }
 }

@@ -33,7 +33,7 @@ async fn dropping_cancels_on_the_server() {
     server.put("a", "1");
     assert_eq!(values(&next(&mut stream).await), ["1"]);
     stream.cancel();
-    assert!(matches!(stream.next().await, Ok(None)));
+    assert!(matches!(stream.try_next().await, Ok(None)));
     nothing_left(&server).await;
     assert_eq!(client.watches().tasks(), 0);
 }
@@ -101,7 +101,7 @@ async fn a_watcher_without_watches_is_not_at_its_end() {
                 ..pb::WatchResponse::default()
             });
             match message(&mut watcher).await {
-                WatchMessage::Canceled {
+                WatchMessage::Cancelled {
                     watch: of,
                     end: WatchEnd::Cancelled { reason },
                 } => {
@@ -119,7 +119,7 @@ async fn a_watcher_without_watches_is_not_at_its_end() {
     client.close(Duration::ZERO).await;
     assert!(matches!(
         message(&mut watcher).await,
-        WatchMessage::Error(_)
+        WatchMessage::Closed(_)
     ));
     assert!(watcher.next().await.is_none());
 }
@@ -143,14 +143,14 @@ async fn what_came_before_a_cancel_of_the_server_is_delivered() {
     sleep(MOMENT).await;
     assert_eq!(values(&next(&mut stream).await), ["1"]);
     assert_eq!(values(&next(&mut stream).await), ["2"]);
-    let end = stream.next().await.expect_err("it was cancelled");
+    let end = stream.try_next().await.expect_err("it was cancelled");
     assert_eq!(
         end,
         WatchEnd::Cancelled {
             reason: String::new()
         }
     );
-    assert!(matches!(stream.next().await, Ok(None)));
+    assert!(matches!(stream.try_next().await, Ok(None)));
     nothing_left(&server).await;
 }
 
@@ -178,7 +178,7 @@ async fn closing_the_client_ends_all_watches() {
     ));
     for name in names {
         match message(&mut watcher).await {
-            WatchMessage::Canceled { watch, end } => {
+            WatchMessage::Cancelled { watch, end } => {
                 assert_eq!((watch, end), (name, WatchEnd::ClientClosed));
             }
             other => panic!("{other:?}"),
@@ -186,7 +186,7 @@ async fn closing_the_client_ends_all_watches() {
     }
     for watcher in [&mut watcher, &mut idle] {
         match message(watcher).await {
-            WatchMessage::Error(error) => assert_eq!(error.kind(), ErrorKind::Closed),
+            WatchMessage::Closed(error) => assert_eq!(error.kind(), ErrorKind::Closed),
             other => panic!("{other:?}"),
         }
         for _ in 0..2 {
@@ -200,8 +200,8 @@ async fn closing_the_client_ends_all_watches() {
         assert!(watcher.list().is_empty());
     }
     assert_eq!(values(&next(&mut stream).await), ["1"]);
-    assert_eq!(stream.next().await, Err(WatchEnd::ClientClosed));
-    assert_eq!(stream.next().await, Ok(None));
+    assert_eq!(stream.try_next().await, Err(WatchEnd::ClientClosed));
+    assert_eq!(stream.try_next().await, Ok(None));
 
     // What is asked for later is refused, and says no second time that all is over.
     let error = watcher.watch("k").await.expect_err("closed");
@@ -213,7 +213,7 @@ async fn closing_the_client_ends_all_watches() {
             .is_none()
     );
     let mut late = client.watcher();
-    assert!(matches!(message(&mut late).await, WatchMessage::Error(_)));
+    assert!(matches!(message(&mut late).await, WatchMessage::Closed(_)));
     assert!(late.next().await.is_none());
     nothing_left(&server).await;
     assert_eq!(client.watches().tasks(), 0);
@@ -239,14 +239,14 @@ fn a_runtime_that_ends_leaves_nobody_waiting() {
     let second = runtime().expect("a runtime");
     second.block_on(async {
         let minute = Duration::from_secs(20);
-        let end = timeout(minute, stream.next()).await.expect("at once");
+        let end = timeout(minute, stream.try_next()).await.expect("at once");
         assert_eq!(end, Err(WatchEnd::RuntimeEnded));
         let mut all = Vec::new();
         while let Some(message) = timeout(minute, watcher.next()).await.expect("at once") {
             all.push(message);
         }
         assert!(
-            matches!(all.last(), Some(WatchMessage::Error(_))),
+            matches!(all.last(), Some(WatchMessage::Closed(_))),
             "{all:?}"
         );
         drop((client, stream, watcher));

@@ -35,7 +35,7 @@ async fn who_is_behind_is_paused_and_nobody_else() {
         );
     }
     assert_eq!(seen, expected);
-    assert!(timeout(MOMENT, slow.next()).await.is_err());
+    assert!(timeout(MOMENT, slow.try_next()).await.is_err());
     assert_eq!(slow.lag(), Lag::default());
     assert_eq!(server.opened(), 1);
 }

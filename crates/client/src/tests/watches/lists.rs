@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use self::store::{Compaction, Store, pairs};
 use super::super::peer::Peers;
 use super::MOMENT;
-use crate::{Client, ErrorKind, EventKind, KeyValue, ListMessage, WatchEnd, WatchList};
+use crate::{Client, ErrorKind, EventKind, KeyValue, WatchEnd, WatchList, WatchListMessage};
 
 /// A copy of a prefix, as a consumer keeps it, with what it was told.
 struct Consumer {
@@ -34,16 +34,16 @@ impl Consumer {
     }
 
     /// Reads and applies one message, if one comes in time.
-    async fn step(&mut self, patience: Duration) -> Option<ListMessage> {
-        let message = timeout(patience, self.list.next()).await.ok()?;
+    async fn step(&mut self, patience: Duration) -> Option<WatchListMessage> {
+        let message = timeout(patience, self.list.try_next()).await.ok()?;
         let message = message.expect("no error").expect("it goes on");
         match &message {
-            ListMessage::Resync { cause } => self.causes.push(cause.clone()),
-            ListMessage::Changes { events, .. } => {
+            WatchListMessage::Resync { cause } => self.causes.push(cause.clone()),
+            WatchListMessage::Changes { events, .. } => {
                 self.told
                     .extend(events.iter().map(|event| event.kv.key.clone()));
             }
-            ListMessage::Synced { .. } => {}
+            WatchListMessage::Synced { .. } => {}
         }
         message.clone().apply(&mut self.copy);
         Some(message)
@@ -53,7 +53,7 @@ impl Consumer {
     async fn synced(&mut self) -> i64 {
         loop {
             let message = self.step(Duration::from_secs(60)).await;
-            if let ListMessage::Synced { revision } = message.expect("in time") {
+            if let WatchListMessage::Synced { revision } = message.expect("in time") {
                 return revision;
             }
         }
@@ -288,10 +288,10 @@ async fn what_time_does_not_mend_is_told() {
     ] {
         store.state().range_refusals = vec![refusal; 20];
         let mut list = client.watch_list("k");
-        let error = timeout(Duration::from_secs(60), list.next()).await;
+        let error = timeout(Duration::from_secs(60), list.try_next()).await;
         let error = error.expect("in time").expect_err("it is refused");
         assert_eq!(error.kind(), kind);
-        assert!(list.next().await.expect("no error").is_none());
+        assert!(list.try_next().await.expect("no error").is_none());
         store.state().range_refusals.clear();
     }
 }
@@ -311,8 +311,8 @@ async fn changes_behind_a_listing_are_told_once() {
     assert_eq!(consumer.told[..7], expected);
     assert_eq!(consumer.told[7..], ["k003", "k004"]);
     assert_eq!(pairs(&consumer.copy), store.pairs());
-    let deletes = |message: &ListMessage| match message {
-        ListMessage::Changes { events, .. } => events
+    let deletes = |message: &WatchListMessage| match message {
+        WatchListMessage::Changes { events, .. } => events
             .iter()
             .filter(|event| event.kind == EventKind::Delete)
             .count(),

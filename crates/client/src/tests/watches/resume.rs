@@ -136,7 +136,7 @@ async fn a_server_that_ends_all_streams_at_once_is_not_asked_all_the_time() {
         let seen = loop {
             match message(&mut watcher).await {
                 WatchMessage::Notify { batch, .. } => break batch.events.len(),
-                WatchMessage::Canceled { end, .. } => panic!("{end}"),
+                WatchMessage::Cancelled { end, .. } => panic!("{end}"),
                 _ => {}
             }
         };
@@ -216,7 +216,10 @@ async fn another_cluster_ends_the_watches() {
             ..header
         });
     server.send(&foreign);
-    assert_eq!(stream.next().await, Err(crate::WatchEnd::ClusterChanged));
+    assert_eq!(
+        stream.try_next().await,
+        Err(crate::WatchEnd::ClusterChanged)
+    );
     super::nothing_left(&server).await;
 }
 
@@ -231,7 +234,7 @@ async fn a_store_that_has_gone_back_ends_the_watches() {
     }
     server.state().revision = 12;
     server.end_streams("14", "gone");
-    let end = timeout(Duration::from_secs(9), stream.next())
+    let end = timeout(Duration::from_secs(9), stream.try_next())
         .await
         .expect("soon");
     assert_eq!(
@@ -265,7 +268,7 @@ async fn one_revision_over_the_limit_ends_its_watch() {
     server.put("two", "v");
     assert_eq!(values(&next(&mut one).await), ["before"]);
     assert_eq!(
-        one.next().await,
+        one.try_next().await,
         Err(crate::WatchEnd::TooLarge { revision: large })
     );
     assert_eq!(values(&next(&mut two).await), ["v"]);
@@ -288,7 +291,7 @@ async fn a_message_over_the_transports_limit_ends_in_a_reason() {
     let client = builder.connect().await.expect("it connects");
     let mut stream = client.watch("k").fragment(false).await.expect("in force");
     server.put("k", &"x".repeat(20_000));
-    let end = timeout(Duration::from_secs(60), stream.next())
+    let end = timeout(Duration::from_secs(60), stream.try_next())
         .await
         .expect("soon");
     assert!(
@@ -318,7 +321,7 @@ async fn messages_and_revisions_have_limits_of_their_own() {
     }
     assert_eq!(values(&next(&mut stream).await), [value.as_str(); 3]);
     server.put("k", &"x".repeat(20_000));
-    let end = timeout(Duration::from_secs(60), stream.next()).await;
+    let end = timeout(Duration::from_secs(60), stream.try_next()).await;
     let end = end.expect("soon").expect_err("the message is too large");
     assert!(
         end.to_string().contains("max_receive_size"),

@@ -49,7 +49,7 @@ impl Driver {
                     return;
                 }
                 let watch = WatchRef(watch);
-                (WatchMessage::Canceled { watch, end }, None)
+                (WatchMessage::Cancelled { watch, end }, None)
             }
             Note::Refused { watch, error } => {
                 if let Some(start) = self.starts.remove(&watch) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use etcdex::{Builder, Client, ErrorKind, TlsConfig};
+use etcdex::{Client, ClientBuilder, ErrorKind, TlsConfig};
 
 use super::authority::Pair;
 use super::{builder, each, works, world};
@@ -11,7 +11,7 @@ use super::{builder, each, works, world};
 const URL: &str = "https://127.0.0.1:1";
 
 #[track_caller]
-fn refused(builder: Builder, parts: &[&str]) {
+fn refused(builder: ClientBuilder, parts: &[&str]) {
     let error = builder.connect_lazy().expect_err("it is refused");
     let text = format!("{error} {error:?}");
     assert_eq!(error.kind(), ErrorKind::Config, "{text}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcdex::auth::Permission;
-use etcdex::{Builder, Client, ErrorKind};
+use etcdex::{Client, ClientBuilder, ErrorKind};
 use etcdex_testkit::{Etcd, Proxy};
 
 use super::{end, next};
@@ -26,7 +26,7 @@ async fn enable(etcd: &Etcd) {
     auth.enable().await.unwrap();
 }
 
-fn builder(endpoint: String, user: &'static str) -> Builder {
+fn builder(endpoint: String, user: &'static str) -> ClientBuilder {
     let builder = Client::builder().endpoint(endpoint).timeout(DEADLINE);
     builder.credentials(user, PASSWORD)
 }

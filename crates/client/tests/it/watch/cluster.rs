@@ -49,7 +49,7 @@ async fn told_up_to(watcher: &mut Watcher, from: i64, to: i64) {
                     next += 1;
                 }
             }
-            WatchMessage::Canceled { end, .. } => panic!("{end}"),
+            WatchMessage::Cancelled { end, .. } => panic!("{end}"),
             _ => {}
         }
     }

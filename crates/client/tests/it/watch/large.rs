@@ -98,7 +98,9 @@ async fn delete_many(client: &Client, count: usize, fragment: bool) {
     let mut watch = watch.await.unwrap();
     let gone = client.delete("k/").prefix().await.unwrap();
     assert_eq!(gone.deleted, count as u64);
-    let batch = timeout(DEADLINE * 4, watch.next()).await.expect("in time");
+    let batch = timeout(DEADLINE * 4, watch.try_next())
+        .await
+        .expect("in time");
     let batch = batch.expect("no end").expect("a batch");
     assert_eq!(
         (batch.events.len(), batch.revision),

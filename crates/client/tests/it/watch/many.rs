@@ -65,7 +65,7 @@ async fn each_tells_exactly_the_history_of_its_key() {
                     told[names[&watch]].extend(revisions);
                     count += batch.events.len();
                 }
-                WatchMessage::Canceled { end, .. } => panic!("{end}"),
+                WatchMessage::Cancelled { end, .. } => panic!("{end}"),
                 WatchMessage::Resumed { .. } => resumed += 1,
                 _ => {}
             }

@@ -162,13 +162,13 @@ async fn nothing_is_left_after_cancel() {
         let mut watch = client.watch("k").await.unwrap();
         client.put("k", "1").await.unwrap();
         watch.cancel();
-        assert!(matches!(watch.next().await, Ok(None)));
+        assert!(matches!(watch.try_next().await, Ok(None)));
         let mut again = client.watch("k").await.unwrap();
         client.put("k", "2").await.unwrap();
         assert_eq!(pairs(&next(&mut again).await)[0].1, "2");
         client.close(std::time::Duration::ZERO).await;
         assert_eq!(end(&mut again).await, etcdex::WatchEnd::ClientClosed);
-        let over = timeout(DEADLINE, again.next()).await.unwrap();
+        let over = timeout(DEADLINE, again.try_next()).await.unwrap();
         assert_eq!(over, Ok(None));
     })
     .await;

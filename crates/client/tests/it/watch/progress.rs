@@ -78,7 +78,7 @@ async fn an_idle_watch_survives_a_compaction_and_a_reconnect() {
         while seen.len() < 2 {
             match message(&mut watcher).await {
                 WatchMessage::Notify { watch, .. } => seen.push(watch),
-                WatchMessage::Canceled { end, .. } => panic!("{end}"),
+                WatchMessage::Cancelled { end, .. } => panic!("{end}"),
                 _ => {}
             }
         }
@@ -312,7 +312,7 @@ async fn progress_is_told_after_another_watch_was_compacted() {
         client.compact(4).await.unwrap();
         let old = watcher.watch("k").start_revision(2).await.unwrap();
         loop {
-            if let WatchMessage::Canceled { watch, .. } = message(&mut watcher).await {
+            if let WatchMessage::Cancelled { watch, .. } = message(&mut watcher).await {
                 assert_eq!(watch, old);
                 break;
             }

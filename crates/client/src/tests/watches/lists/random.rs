@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use super::store::{Store, pairs};
 use super::{Consumer, with_credentials};
-use crate::{Event, EventKind, ListMessage, WatchEnd};
+use crate::{Event, EventKind, WatchEnd, WatchListMessage};
 
 /// Rounds, where no time is given.
 const ROUNDS: usize = 150;
@@ -202,12 +202,12 @@ impl Check {
         store: &Store,
         patience: Duration,
         counts: &mut Counts,
-    ) -> Option<ListMessage> {
+    ) -> Option<WatchListMessage> {
         let before = pairs(&self.consumer.copy);
         let message = self.consumer.step(patience).await?;
         self.trace.push(told(&message));
         match &message {
-            ListMessage::Changes {
+            WatchListMessage::Changes {
                 revision, events, ..
             } => {
                 assert!(!events.is_empty());
@@ -231,12 +231,12 @@ impl Check {
                 let is_whole = !self.is_synced || store.was(*revision, &copy);
                 assert!(is_whole, "never the state at {revision}: {copy:?}");
             }
-            ListMessage::Synced { revision } => {
+            WatchListMessage::Synced { revision } => {
                 let copy = pairs(&self.consumer.copy);
                 assert!(store.was(*revision, &copy), "never so at {revision}");
                 (self.is_synced, self.is_new_history) = (true, false);
             }
-            ListMessage::Resync { cause } => {
+            WatchListMessage::Resync { cause } => {
                 self.is_synced = false;
                 match cause {
                     WatchEnd::Compacted { .. } => counts.compacted += 1,
@@ -255,9 +255,9 @@ impl Check {
     }
 }
 
-fn told(message: &ListMessage) -> String {
+fn told(message: &WatchListMessage) -> String {
     match message {
-        ListMessage::Changes { revision, events } => {
+        WatchListMessage::Changes { revision, events } => {
             let event = |event: &Event| {
                 let sign = if event.kind == EventKind::Put {
                     '+'
@@ -269,7 +269,7 @@ fn told(message: &ListMessage) -> String {
             let events: Vec<_> = events.iter().map(event).collect();
             format!("    {revision}: {}", events.join(" "))
         }
-        ListMessage::Synced { revision } => format!("    {revision}: synced"),
-        ListMessage::Resync { cause } => format!("    {cause:?}"),
+        WatchListMessage::Synced { revision } => format!("    {revision}: synced"),
+        WatchListMessage::Resync { cause } => format!("    {cause:?}"),
     }
 }

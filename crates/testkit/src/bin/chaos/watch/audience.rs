@@ -170,8 +170,8 @@ impl Audience {
 async fn next(stream: &mut WatchStream, pace: Pace) -> Result<Batch, WatchEnd> {
     loop {
         let batch = match pace {
-            Pace::Keen => stream.next().await?,
-            Pace::Bursts(pause) => match timeout(BURST, stream.next()).await {
+            Pace::Keen => stream.try_next().await?,
+            Pace::Bursts(pause) => match timeout(BURST, stream.try_next()).await {
                 Ok(batch) => batch?,
                 Err(_) => {
                     sleep(pause).await;
@@ -373,7 +373,7 @@ impl Together {
             }
             WatchMessage::Notify { batch, .. } => self.notes.batch(number, &batch),
             WatchMessage::Progress { revision, .. } => self.notes.progress(number, revision),
-            WatchMessage::Canceled { end, .. } => {
+            WatchMessage::Cancelled { end, .. } => {
                 self.notes.ended(number, end);
                 let churn = self.churn.as_mut();
                 if churn.is_some_and(|churn| churn.ended(watch)) {

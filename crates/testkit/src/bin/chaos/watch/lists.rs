@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcdex::{Client, Event, EventKind, ListMessage, WatchEnd, WatchList};
+use etcdex::{Client, Event, EventKind, WatchEnd, WatchList, WatchListMessage};
 use etcdex_testkit::history::{self, Body, End, Message, Query, Recording};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -78,15 +78,15 @@ async fn read(
             }
         }
         tokio::select! {
-            message = list.next() => match message {
+            message = list.try_next() => match message {
                 Ok(Some(message)) => {
                     deadline = aim.map(|_| Instant::now() + CATCH_UP);
                     match &message {
-                        ListMessage::Changes { revision, .. } if is_synced => reached = *revision,
-                        ListMessage::Synced { revision, .. } => {
+                        WatchListMessage::Changes { revision, .. } if is_synced => reached = *revision,
+                        WatchListMessage::Synced { revision, .. } => {
                             (is_synced, reached) = (true, *revision);
                         }
-                        ListMessage::Resync { .. } => is_synced = false,
+                        WatchListMessage::Resync { .. } => is_synced = false,
                         _ => {}
                     }
                     push(body(message, &mut keys));
@@ -125,17 +125,17 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn body(message: ListMessage, keys: &mut Keys) -> Body {
+fn body(message: WatchListMessage, keys: &mut Keys) -> Body {
     match message {
-        ListMessage::Changes {
+        WatchListMessage::Changes {
             revision, events, ..
         } => Body::Batch {
             header: 0,
             revision,
             events: events.iter().map(|one| event(one, keys)).collect(),
         },
-        ListMessage::Synced { revision, .. } => Body::Synced { revision },
-        ListMessage::Resync { cause, .. } => Body::Resync(match cause {
+        WatchListMessage::Synced { revision, .. } => Body::Synced { revision },
+        WatchListMessage::Resync { cause, .. } => Body::Resync(match cause {
             WatchEnd::Compacted { revision, .. } => End::Compacted { revision },
             other => End::Other(other.to_string()),
         }),

@@ -232,7 +232,7 @@ impl Notes {
             WatchMessage::Progress { revision, .. } => Body::Progress {
                 revision: *revision,
             },
-            WatchMessage::Error(error) => Body::Ended(End::Other(error.to_string())),
+            WatchMessage::Closed(error) => Body::Ended(End::Other(error.to_string())),
             _ => return,
         };
         match body {
