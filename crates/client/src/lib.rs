@@ -104,7 +104,7 @@ pub use tls::TlsConfig;
 pub use txn::{Compare, Txn};
 pub use watch::{
     AddWatch, Batch, Event, EventKind, Lag, OpenWatch, Watch, WatchEnd, WatchList,
-    WatchListMessage, WatchMessage, WatchRef, WatchStream, Watcher,
+    WatchListMessage, WatchMessage, WatchRef, WatchStream, Watcher, WatcherHandle,
 };
 
 #[cfg(test)]

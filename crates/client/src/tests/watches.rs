@@ -3,6 +3,7 @@
 mod auth;
 mod bytes;
 mod end;
+mod handle;
 mod inbox;
 mod lists;
 mod memory;

@@ -31,10 +31,29 @@ struct State {
     /// The numbers of those that tell progress, as long as no event and no end came after them.
     progress: BTreeMap<Option<WatchRef>, u64>,
     waker: Option<Waker>,
-    /// Nothing comes any more.
-    over: bool,
-    /// That is because the runtime of the watches has ended.
-    interrupted: bool,
+    /// The reason why nothing comes any more.
+    over: Option<Over>,
+}
+
+/// The reason why nothing comes any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// The client was closed.
+    Closed,
+    /// The runtime of the watches has ended.
+    Interrupted,
+    /// The consumer is gone.
+    Abandoned,
+}
+
+impl Over {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Closed => "the client was closed",
+            Self::Interrupted => "the tokio runtime of the watches has ended",
+            Self::Abandoned => "the watcher was dropped",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -72,7 +91,7 @@ impl Inbox {
             return;
         }
         let mut state = self.state();
-        if !state.over {
+        if state.over.is_none() {
             if held.is_some() {
                 self.demand.end();
             }
@@ -83,33 +102,37 @@ impl Inbox {
 
     /// Says that all is over; after that nothing comes.
     pub(super) fn close(&self) {
-        self.end(
-            || Error::new(ErrorKind::Closed, "the client was closed"),
-            false,
-        );
+        self.end(Over::Closed);
     }
 
     /// Says that all is over, as the runtime of the watches has ended.
     pub(super) fn interrupt(&self) {
-        let message = "the tokio runtime of the watches has ended";
-        self.end(|| Error::new(ErrorKind::Unavailable, message), true);
+        self.end(Over::Interrupted);
     }
 
     /// Why nothing comes any more.
     pub(super) fn ending(&self) -> WatchEnd {
-        match self.state().interrupted {
-            true => WatchEnd::RuntimeEnded,
-            false => WatchEnd::ClientClosed,
+        match self.state().over {
+            Some(Over::Interrupted) => WatchEnd::RuntimeEnded,
+            _ => WatchEnd::ClientClosed,
         }
     }
 
-    fn end(&self, error: impl FnOnce() -> Error, interrupted: bool) {
+    /// The text that says why nothing comes any more, if that is so.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        self.state().over.map(Over::text)
+    }
+
+    fn end(&self, over: Over) {
         let mut state = self.state();
-        if !state.over {
-            state.interrupted = interrupted;
-        }
-        if !std::mem::replace(&mut state.over, true) && !self.quiet {
-            let error = error();
+        let is_first = state.over.is_none();
+        state.over.get_or_insert(over);
+        if is_first && !self.quiet {
+            let kind = match over {
+                Over::Interrupted => ErrorKind::Unavailable,
+                Over::Closed | Over::Abandoned => ErrorKind::Closed,
+            };
+            let error = Error::new(kind, over.text());
             let message = WatchMessage::Closed(error);
             let held = None;
             state.queue.push_back(Item { message, held });
@@ -120,14 +143,14 @@ impl Inbox {
     /// Nobody reads it any more.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
-        state.over = true;
+        state.over.get_or_insert(Over::Abandoned);
         let left = std::mem::take(&mut state.queue);
         drop(state);
         drop(left);
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.state().over
+        self.state().over.is_some()
     }
 
     /// Throws away what has come of some watches.
@@ -156,7 +179,7 @@ impl Inbox {
                 }
                 Poll::Ready(Some(item))
             }
-            None if state.over => Poll::Ready(None),
+            None if state.over.is_some() => Poll::Ready(None),
             None => {
                 self.demand.begin();
                 state.waker = Some(cx.waker().clone());

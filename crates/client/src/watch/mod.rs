@@ -43,7 +43,7 @@ pub use self::list::{WatchList, WatchListMessage};
 pub use self::message::{WatchMessage, WatchRef};
 pub use self::request::Watch;
 pub use self::stream::{OpenWatch, WatchStream};
-pub use self::watcher::{AddWatch, Watcher};
+pub use self::watcher::{AddWatch, Watcher, WatcherHandle};
 use crate::Client;
 use crate::key::Key;
 

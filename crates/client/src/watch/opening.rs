@@ -1,6 +1,7 @@
 //! A watch on its way to be in force.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,17 +24,28 @@ use crate::error::{Error, ErrorKind};
 use crate::method::Method;
 use crate::transport::{Failure, Want, frame};
 
-/// Why a watch that is being opened will never be in force: nobody is left to open it, or to be
-/// told.
-const GONE: &str = "the watch was cancelled, or its watcher or runtime is gone";
+/// Why a watch that is being opened will never be in force, where its inbox is open.
+const GONE: &str = "the watch was cancelled, or the runtime that watches has ended";
 
-/// Where the owner of watches takes what comes of them.
-pub(super) struct Desk {
+/// An owner of watches, and where it takes what comes of them. Clones are the same owner.
+#[derive(Clone)]
+pub(super) struct Owner {
     scope: Scope,
     hub: Arc<Hub>,
     route: Route,
-    pub(super) owner: u64,
+    number: u64,
     pub(super) inbox: Arc<Inbox>,
+}
+
+/// The consumer of an owner's inbox: when it is dropped, the owner's watches are cancelled.
+pub(super) struct Desk(Owner);
+
+impl Deref for Desk {
+    type Target = Owner;
+
+    fn deref(&self) -> &Owner {
+        &self.0
+    }
 }
 
 impl Desk {
@@ -46,18 +58,29 @@ impl Desk {
     /// there are none.
     pub(super) fn of_many(scope: &Scope, hub: &Arc<Hub>) -> Self {
         let desk = Self::new(scope, hub, Inbox::default());
-        hub.enter(desk.owner, desk.route, &desk.inbox);
+        hub.enter(desk.number, desk.route, &desk.inbox);
         desk
     }
 
     fn new(scope: &Scope, hub: &Arc<Hub>, inbox: Inbox) -> Self {
-        Self {
+        Self(Owner {
             route: Route::of(scope),
             scope: scope.clone(),
-            owner: hub.number(),
+            number: hub.number(),
             hub: Arc::clone(hub),
             inbox: Arc::new(inbox),
-        }
+        })
+    }
+
+    /// The owner, for those who add and cancel watches and do not read the inbox.
+    pub(super) fn owner(&self) -> Owner {
+        self.0.clone()
+    }
+}
+
+impl Owner {
+    pub(super) fn request_progress(&self) {
+        self.tell(Command::RequestProgress(self.number));
     }
 
     pub(super) fn tell(&self, command: Command) {
@@ -71,7 +94,7 @@ impl Desk {
             scope: self.scope.clone(),
             hub: Arc::clone(&self.hub),
             route: self.route,
-            owner: self.owner,
+            owner: self.number,
             inbox: Arc::clone(&self.inbox),
             watch,
             begun: None,
@@ -81,10 +104,10 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        self.hub.leave(self.owner);
+        self.hub.leave(self.number);
         // ORDER: before the task forgets its owner, so that it takes no watch for that after.
         self.inbox.abandon();
-        self.tell(Command::Forget(self.owner));
+        self.tell(Command::Forget(self.number));
     }
 }
 
@@ -180,9 +203,8 @@ impl Opening {
 
     fn poll_begun(&self, begun: &mut Begun, cx: &mut Context<'_>) -> Poll<Result<i64, Error>> {
         if begun.asked.is_none() {
-            if self.inbox.is_over() {
-                let message = "the client was closed, or the watcher is gone";
-                return Poll::Ready(Err(Error::new(ErrorKind::Closed, message)));
+            if let Some(reason) = self.inbox.reason() {
+                return Poll::Ready(Err(Error::new(ErrorKind::Closed, reason)));
             }
             let spec = match self.spec() {
                 Ok(spec) => spec,
@@ -210,7 +232,8 @@ impl Opening {
         }
         if let Some(asked) = &mut begun.asked {
             if let Poll::Ready(told) = Pin::new(asked).poll(cx) {
-                let gone = || Error::new(ErrorKind::Closed, GONE);
+                let reason = || self.inbox.reason().unwrap_or(GONE);
+                let gone = || Error::new(ErrorKind::Closed, reason());
                 return Poll::Ready(told.unwrap_or_else(|_| Err(gone())));
             }
         }

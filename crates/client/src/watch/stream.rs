@@ -82,7 +82,7 @@ impl WatchStream {
     /// Asks the server how far it has come: see
     /// [`Watcher::request_progress`](crate::Watcher::request_progress).
     pub fn request_progress(&self) {
-        self.desk.tell(Command::RequestProgress(self.desk.owner));
+        self.desk.request_progress();
     }
 
     /// Cancels the watch, on the server too; nothing comes any more.

@@ -1,5 +1,7 @@
 //! Many watches with one inbox.
 
+mod handle;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -9,6 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
+pub use self::handle::WatcherHandle;
 use super::backlog::{Backlog, Lag};
 use super::driver::Command;
 use super::hub::Hub;
@@ -30,7 +33,7 @@ type Present = Arc<Mutex<HashMap<WatchRef, (Watch, Arc<Backlog>)>>>;
 /// if need be: nothing is left out, nothing comes twice, nothing in the wrong order.
 ///
 /// # Dropping it
-/// Its watches are cancelled, on the server too.
+/// Its watches are cancelled, on the server too, and calls of its handles fail.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -53,19 +56,29 @@ type Present = Arc<Mutex<HashMap<WatchRef, (Watch, Arc<Backlog>)>>>;
 /// # }
 /// ```
 ///
-/// It is a [`Stream`] of its messages, and [`next`](Watcher::next) needs no other crate.
+/// It is a [`Stream`] of its messages, and [`next`](Watcher::next) needs no other crate. Other
+/// tasks add and cancel its watches by a [`handle`](Watcher::handle).
 #[must_use = "a watcher that is dropped watches nothing"]
 pub struct Watcher {
     desk: Desk,
+    handle: WatcherHandle,
     present: Present,
 }
 
 impl Watcher {
     pub(super) fn new(scope: &Scope, hub: &Arc<Hub>) -> Self {
+        let desk = Desk::of_many(scope, hub);
+        let present = Present::default();
         Self {
-            desk: Desk::of_many(scope, hub),
-            present: Present::default(),
+            handle: WatcherHandle::new(desk.owner(), Arc::clone(&present)),
+            desk,
+            present,
         }
+    }
+
+    /// A handle by which other tasks add and cancel watches while this is read.
+    pub fn handle(&self) -> WatcherHandle {
+        self.handle.clone()
     }
 
     /// Watches a key, or with options a range: see [`Watch`]. Awaiting it waits until the watch
@@ -87,11 +100,7 @@ impl Watcher {
 
     /// The same for a request value.
     pub fn add(&self, watch: Watch) -> AddWatch {
-        AddWatch {
-            opening: self.desk.open(watch),
-            present: Arc::clone(&self.present),
-            named: None,
-        }
+        self.handle.add(watch)
     }
 
     /// The next message; it waits for as long as it takes. `None` when the client is gone, after
@@ -106,34 +115,18 @@ impl Watcher {
     /// The watches that have not ended, with what was asked for.
     #[must_use]
     pub fn list(&self) -> Vec<(WatchRef, Watch)> {
-        let present = self.present();
-        let mut all: Vec<_> = present
-            .iter()
-            .map(|(name, (watch, _))| (*name, watch.clone()))
-            .collect();
-        all.sort_unstable_by_key(|(name, _)| *name);
-        all
+        self.handle.list()
     }
 
     /// Cancels a watch; from now on nothing comes of it, also not what has come already. Says
     /// whether there was one.
     pub fn cancel(&mut self, watch: WatchRef) -> bool {
-        let was = self.present().remove(&watch).is_some();
-        if was {
-            self.desk.tell(Command::Cancel(watch.0));
-            self.desk.inbox.purge(|other| other == watch);
-        }
-        was
+        self.handle.cancel(watch)
     }
 
     /// Cancels all watches; says how many there were.
     pub fn cancel_all(&mut self) -> usize {
-        let all = std::mem::take(&mut *self.present());
-        for watch in all.keys() {
-            self.desk.tell(Command::Cancel(watch.0));
-        }
-        self.desk.inbox.purge(|watch| all.contains_key(&watch));
-        all.len()
+        self.handle.cancel_all()
     }
 
     /// Asks how far the watches of this watcher have come. The answer is a
@@ -149,13 +142,13 @@ impl Watcher {
     /// told again when more have come within ten seconds. `etcd grpc-proxy` never answers. Behind
     /// it the answer comes when events have come so far, or at once where nothing is missing.
     pub fn request_progress(&self) {
-        self.desk.tell(Command::RequestProgress(self.desk.owner));
+        self.desk.request_progress();
     }
 
     /// How far a watch is behind; `None` if there is no such watch.
     #[must_use]
     pub fn lag(&self, watch: WatchRef) -> Option<Lag> {
-        Some(self.present().get(&watch)?.1.lag())
+        self.handle.lag(watch)
     }
 
     /// The consumer waits: watches that were paused go on, also when the client is full.
@@ -218,6 +211,15 @@ impl Watcher {
 
     fn present(&self) -> MutexGuard<'_, HashMap<WatchRef, (Watch, Arc<Backlog>)>> {
         lock(&self.present)
+    }
+}
+
+impl Drop for Watcher {
+    // ORDER: the inbox is over before the list is cleared: a handle that adds a watch after that
+    // sees it, and takes the watch off the list again.
+    fn drop(&mut self) {
+        self.desk.inbox.abandon();
+        self.present().clear();
     }
 }
 

@@ -1,0 +1,156 @@
+//! What other tasks do with the watches of a watcher.
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::server::{Manner, Server};
+use super::{MOMENT, nothing_left, values};
+use crate::{ErrorKind, WatchMessage, Watcher};
+
+/// What comes to a watcher that a task of its own reads.
+fn read(mut watcher: Watcher) -> mpsc::UnboundedReceiver<WatchMessage> {
+    let (sender, messages) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(message) = watcher.next().await {
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    messages
+}
+
+async fn next(messages: &mut mpsc::UnboundedReceiver<WatchMessage>) -> WatchMessage {
+    let message = timeout(MOMENT * 100, messages.recv()).await;
+    message.expect("in time").expect("the watcher is read")
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_task_adds_and_cancels_while_the_watcher_is_read() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let watcher = client.watcher();
+    let handle = watcher.handle();
+    let mut messages = read(watcher);
+    sleep(MOMENT).await;
+    let one = handle.watch("one").await.expect("in force");
+    let other = tokio::spawn(handle.clone().watch("two").into_future());
+    let two = other.await.expect("no panic").expect("in force");
+    let names = |list: Vec<(_, _)>| list.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(handle.list()), [one, two]);
+    for (key, expected) in [("one", one), ("two", two)] {
+        server.put(key, "v");
+        let message = loop {
+            match next(&mut messages).await {
+                WatchMessage::Created { .. } => {}
+                message => break message,
+            }
+        };
+        let WatchMessage::Notify { watch, batch, .. } = message else {
+            panic!("{message:?}");
+        };
+        assert_eq!((watch, values(&batch)), (expected, vec!["v"]));
+    }
+    handle.request_progress().expect("the watcher is there");
+    let message = next(&mut messages).await;
+    assert!(
+        matches!(
+            message,
+            WatchMessage::Progress {
+                watch: None,
+                revision: 12,
+                ..
+            }
+        ),
+        "{message:?}"
+    );
+
+    assert!(handle.cancel(one));
+    assert!(!handle.cancel(one), "once is enough");
+    assert!(handle.lag(one).is_none() && handle.lag(two).is_some());
+    sleep(MOMENT).await;
+    assert_eq!(server.live(), 1);
+    server.put("one", "unwanted");
+    server.put("two", "wanted");
+    let message = next(&mut messages).await;
+    assert!(
+        matches!(message, WatchMessage::Notify { watch, .. } if watch == two),
+        "{message:?}"
+    );
+    assert_eq!(handle.cancel_all(), 1);
+    sleep(MOMENT).await;
+    assert_eq!(server.live(), 0);
+}
+
+/// Nothing that has come already is told after a cancel.
+#[tokio::test(start_paused = true)]
+async fn what_a_handle_cancels_is_not_told() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let mut watcher = client.watcher();
+    let handle = watcher.handle();
+    let one = handle.watch("one").await.expect("in force");
+    let two = handle.watch("two").await.expect("in force");
+    server.put("one", "unwanted");
+    server.put("two", "wanted");
+    sleep(MOMENT).await;
+    assert!(handle.cancel(one));
+    let told = loop {
+        match super::message(&mut watcher).await {
+            WatchMessage::Notify { watch, .. } => break watch,
+            message => assert_ne!(message.watch(), Some(one), "{message:?}"),
+        }
+    };
+    assert_eq!(told, two);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_a_handle_fail_when_its_watcher_is_gone() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let watcher = client.watcher();
+    let handle = watcher.handle();
+    let kept = handle.watch("kept").await.expect("in force");
+    server.become_(Manner::Silent);
+    let pending = tokio::spawn(handle.watch("k").no_timeout().into_future());
+    sleep(MOMENT).await;
+    assert_eq!(handle.list().len(), 2);
+
+    drop(watcher);
+    assert!(handle.list().is_empty());
+    let outcome = timeout(MOMENT, pending).await.expect("it ends");
+    let pending = outcome.expect("no panic").expect_err("it is gone");
+    let later = handle.watch("k").await.expect_err("it is gone");
+    let progress = handle.request_progress().expect_err("it is gone");
+    for error in [pending, later, progress] {
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        assert!(
+            error.to_string().contains("the watcher was dropped"),
+            "{error}"
+        );
+    }
+    assert!(!handle.cancel(kept) && handle.cancel_all() == 0);
+    assert!(handle.list().is_empty() && handle.lag(kept).is_none());
+    nothing_left(&server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_a_handle_fail_when_the_client_is_closed() {
+    let server = Server::new();
+    let client = server.peers().client().await;
+    let watcher = client.watcher();
+    let handle = watcher.handle();
+    let mut messages = read(watcher);
+    client.close(MOMENT).await;
+    let message = next(&mut messages).await;
+    assert!(matches!(message, WatchMessage::Closed(_)), "{message:?}");
+    let watch = handle.watch("k").await.expect_err("it is closed");
+    let progress = handle.request_progress().expect_err("it is closed");
+    for error in [watch, progress] {
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        assert!(
+            error.to_string().contains("the client was closed"),
+            "{error}"
+        );
+    }
+}
