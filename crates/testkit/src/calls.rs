@@ -1,6 +1,6 @@
 //! What callers were told, and whether it fits the history of the store.
 //!
-//! [`check`] judges the calls of a run against a [`History`] that was read from the store itself.
+//! [`check`] judges the calls of a run against the history that was read from the store itself.
 //!
 //! # Linearizability
 //!
