@@ -71,7 +71,7 @@ fn leader_lost() -> Failure {
     )
 }
 
-/// What the answer to a request of several steps says, beyond its text.
+/// The meaning of the answer to a request of several steps, beyond its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The error is that of the request as a whole, or of none of its steps.

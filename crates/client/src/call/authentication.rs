@@ -168,13 +168,13 @@ impl Authentication {
     /// Waits for a token. The caller has the clock.
     ///
     /// # Errors
-    /// What the login ended with, or that the client was closed.
+    /// The result of the login, or that the client was closed.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the login to others.
     pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
         let mut closing = scope.core.closing.stages();
-        // What belongs to the end of a client goes on until all is over.
+        // A call that belongs to the end of a client goes on until all is over.
         let last = if scope.parting {
             Stage::Over
         } else {

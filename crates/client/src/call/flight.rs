@@ -315,7 +315,7 @@ impl Flight {
             .map_err(|failure| failure.error)?;
         request.sends(&this.scope.core);
         if this.clock.is_over(moment) {
-            // Nobody would wait for the answer, and so far no server has seen the request.
+            // No caller would wait for the answer, and so far no server has seen the request.
             return Err(self.too_late());
         }
         let left = this.clock.left(moment);

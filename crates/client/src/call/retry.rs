@@ -246,7 +246,7 @@ mod tests {
             prop_assert_eq!(verdict(situation), Verdict::GiveUp);
         }
 
-        /// What is sent again is either counted, and so limited, or waits for a new connection.
+        /// A request that is sent again is counted, and so limited, or waits for a new connection.
         #[test]
         fn no_request_is_sent_again_without_a_bound(
             repeatable: bool, outcome in 0..3usize, retry in 0..5usize,

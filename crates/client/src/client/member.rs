@@ -20,7 +20,7 @@ pub(crate) struct Roster {
 struct Known {
     /// The cluster that has told them.
     cluster: u64,
-    /// What each advertises, by its ID.
+    /// The URLs that each member advertises, by its ID.
     urls: HashMap<u64, Vec<String>>,
 }
 
@@ -30,7 +30,7 @@ impl Roster {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the member advertises, if it is known, and which cluster has told that.
+    /// Returns the URLs that the member advertises, if known, and the cluster that told them.
     fn of(&self, id: u64) -> Option<(u64, Vec<String>)> {
         let known = self.known();
         Some((known.cluster, known.urls.get(&id)?.clone()))
@@ -87,7 +87,7 @@ impl Client {
         }
         self.roster.note(self.list_members().await?);
         let (cluster, urls) = self.roster.of(id).ok_or_else(|| unknown(id))?;
-        // What was found before the members were asked for says nothing of what they say now.
+        // A mismatch that was found before the members were asked for says nothing of the new list.
         let member = match self.attach(id, cluster, &urls)? {
             None => self.attach(id, cluster, &urls)?,
             found => found,

@@ -45,7 +45,7 @@ impl Reading {
 mod tests {
     use super::*;
 
-    /// What two readings say that are so many milliseconds apart on each clock.
+    /// The verdict on two readings that are so many milliseconds apart on each clock.
     fn jumped(monotonic: u64, wall: i64) -> bool {
         let start = Duration::from_secs(1_700_000_000);
         let step = Duration::from_millis(wall.unsigned_abs());

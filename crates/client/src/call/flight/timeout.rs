@@ -48,7 +48,7 @@ impl Flight {
                     *this.paid = *this.paid || free || this.scope.core.budget.take();
                     *this.paid
                 };
-                // What may not be sent twice ends before its time where waiting on is in vain.
+                // A request that may not be sent twice ends early where waiting on is in vain.
                 let ends =
                     this.scope.member.is_none() && !request.is_local() && link.serving.is_left();
                 if moves || ends {
