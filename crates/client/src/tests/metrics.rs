@@ -51,7 +51,11 @@ impl Recorder for Names {
 /// Refuses a get, and breaks its first connection under the third request.
 async fn peer(number: usize, stream: tokio::io::DuplexStream) {
     let answer = |asked: super::peer::Asked| match asked.path.ends_with("/Range") {
-        true => asked.fail("9", "etcdserver: not capable"),
+        // It says nothing about the endpoint, so no probe is among the requests that are counted.
+        true => asked.fail(
+            "11",
+            "etcdserver: mvcc: required revision has been compacted",
+        ),
         false => asked.answer_well(),
     };
     if number > 0 {
