@@ -80,10 +80,10 @@ impl Client {
     /// Dropping the future changes nothing.
     pub async fn member_with_id(&self, id: u64) -> Result<Self, Error> {
         let known = self.roster.of(id).filter(|(_, urls)| !urls.is_empty());
-        if let Some((cluster, urls)) = known
-            && let Some(member) = self.attach(id, cluster, &urls)?
-        {
-            return Ok(self.with(|scope| scope.member = Some(member)));
+        if let Some((cluster, urls)) = known {
+            if let Some(member) = self.attach(id, cluster, &urls)? {
+                return Ok(self.with(|scope| scope.member = Some(member)));
+            }
         }
         self.roster.note(self.list_members().await?);
         let (cluster, urls) = self.roster.of(id).ok_or_else(|| unknown(id))?;

@@ -183,10 +183,10 @@ impl Exchange {
                     match frame {
                         Some(frame) => {
                             self.take(frame)?;
-                            if !matches!(self.shape, Shape::Unary)
-                                && let Some(reply) = self.reply.take()
-                            {
-                                return Poll::Ready(Ok(reply));
+                            if !matches!(self.shape, Shape::Unary) {
+                                if let Some(reply) = self.reply.take() {
+                                    return Poll::Ready(Ok(reply));
+                                }
                             }
                         }
                         None => {

@@ -171,10 +171,10 @@ impl Hub {
                 let message = "the endpoint is none of the client's any more";
                 return Err(Error::new(ErrorKind::Config, message));
             }
-            if let (Some(peer), Some(id)) = (&member, id)
-                && let Some(other) = peer.misleads(Some(id))
-            {
-                return Err(misled(&peer.endpoint, id, other));
+            if let (Some(peer), Some(id)) = (&member, id) {
+                if let Some(other) = peer.misleads(Some(id)) {
+                    return Err(misled(&peer.endpoint, id, other));
+                }
             }
             // INVARIANT: the call waits at the endpoint where it found no place. `pick` may be random:
             // a second pick could give another endpoint, which has a place that is never announced.
