@@ -101,7 +101,8 @@ impl Client {
 ///
 /// It is long by nature: the client's default time-out does not count. The lock is held until
 /// it is [unlocked](Unlock) or its lease ends. A lease takes a lock once: who asks again with
-/// the same lease has it at once.
+/// the same lease has it at once. [`with_server_lease`](Self::with_server_lease) has the server
+/// grant a lease of its own.
 ///
 /// # What it promises
 /// That nobody *else* was given the lock while the key of the reply exists; the holder may learn
@@ -115,18 +116,63 @@ impl Client {
 #[must_use = "a request does nothing until it is sent"]
 pub struct Lock {
     name: Bytes,
-    lease: LeaseId,
+    /// `None` has the server grant a lease.
+    lease: Option<LeaseId>,
 }
 
 impl Lock {
     /// Takes the lock of this name for this lease.
-    ///
-    /// The lease is not optional: the one that a server makes without lives for 60 seconds and
-    /// nobody renews it.
     pub fn new(name: impl Into<Key>, lease: LeaseId) -> Self {
         Self {
             name: name.into().into_bytes(),
-            lease,
+            lease: Some(lease),
+        }
+    }
+
+    /// Takes the lock of this name for a lease that the server grants for this request. The reply
+    /// [names it](LockResponse::lease).
+    ///
+    /// The lease lives for 60 seconds, and neither the server nor the client renews it. So the lock
+    /// ends 60 seconds after the server has begun with the request, whatever its holder does. Time
+    /// spent waiting for the lock counts: a request that has waited for longer fails when its turn
+    /// comes, with [`Server`](crate::ErrorKind::Server) from etcd 3.5 on. To hold a lock for longer,
+    /// [grant](Client::grant) a lease, [keep](Client::keep) it, and take the lock for it with
+    /// [`new`](Self::new); or keep the lease of the reply.
+    ///
+    /// [`Unlock`] deletes the key and lets the next request have the lock. The lease itself lives on
+    /// until its 60 seconds are over, or until it is [revoked](Client::revoke), which gives the lock
+    /// back, too.
+    ///
+    /// ```no_run
+    /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+    /// let lock = client.run(etcdex::Lock::with_server_lease("locks/printer")).await?;
+    /// // A few seconds of work, written in transactions that compare `lock.key`.
+    /// client.unlock(lock.key).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::lock`], except for a missing lease. When the outcome is
+    /// [`Unknown`](crate::Outcome::Unknown), the server may have granted a lease, and a key with it may
+    /// hold the lock or stand in the queue. The client does not know the ID of that lease; both are
+    /// gone after 60 seconds.
+    ///
+    /// # Cancel safety
+    /// As for [`Client::lock`]. A key that stays is gone after 60 seconds.
+    ///
+    /// # Retries
+    /// Each execution grants another lease and makes another key, which would wait for the key before
+    /// it. So the request is sent again only when the server has not begun with it. It is not sent
+    /// again when a step of the lock service fails, also not for an expired token. The next call
+    /// brings another token.
+    ///
+    /// Source: etcd, `server/etcdserver/api/v3lock/lock.go` and `client/v3/concurrency/session.go`
+    /// (`NewSession`, `defaultSessionTTL`).
+    pub fn with_server_lease(name: impl Into<Key>) -> Self {
+        Self {
+            name: name.into().into_bytes(),
+            lease: None,
         }
     }
 }
@@ -149,6 +195,20 @@ pub struct LockResponse {
     /// The key that exists for as long as the lock is held: the name, `/`, and the lease in
     /// hexadecimal.
     pub key: Bytes,
+}
+
+impl LockResponse {
+    /// Returns the lease that holds the lock, as the end of the key tells it. It is the lease of the
+    /// request, or the one that the server has granted for
+    /// [`Lock::with_server_lease`]. `None` if the key does not end in `/` and a lease in hexadecimal,
+    /// as the keys of an etcd do.
+    #[must_use]
+    pub fn lease(&self) -> Option<LeaseId> {
+        let start = self.key.iter().rposition(|byte| *byte == b'/')? + 1;
+        let digits = std::str::from_utf8(self.key.get(start..)?).ok()?;
+        // etcd writes an ID with a sign here, and not as two's complement.
+        i64::from_str_radix(digits, 16).ok().and_then(LeaseId::new)
+    }
 }
 
 impl fmt::Debug for LockResponse {
@@ -181,8 +241,14 @@ impl Request for Lock {
     }
 
     fn is_compound(&self) -> bool {
-        // A transaction, a read, a watch and another read, and after a failure a deletion.
+        // A transaction, a read, a watch and another read, and after a failure a deletion. Without
+        // a lease, its grant and a renewal come before.
         true
+    }
+
+    fn is_resumable(&self) -> bool {
+        // The same lease finds its key again. Another lease would wait for the key of the first.
+        self.lease.is_some()
     }
 
     fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
@@ -190,7 +256,8 @@ impl Request for Lock {
             None => self.name.clone(),
             Some(namespace) => namespace.key(&self.name),
         };
-        let lease = self.lease.as_i64();
+        // 0 is no lease: the server grants one.
+        let lease = self.lease.map_or(0, LeaseId::as_i64);
         frame(&v3lockpb::LockRequest { name, lease }, limit)
     }
 
@@ -270,5 +337,54 @@ impl Request for Unlock {
         Ok(UnlockResponse {
             header: header(reply.header),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn the_lease_is_read_from_the_key() {
+        let lease = |key: &'static [u8]| {
+            let key = Bytes::from_static(key);
+            let response = LockResponse {
+                key,
+                ..LockResponse::default()
+            };
+            response.lease().map(LeaseId::as_i64)
+        };
+        assert_eq!(lease(b"lock/7b"), Some(0x7b));
+        assert_eq!(lease(b"a/b/694d77aa9e38260f"), Some(0x694d_77aa_9e38_260f));
+        // `%x` of Go writes a negative number so.
+        assert_eq!(lease(b"lock/-7b"), Some(-0x7b));
+        assert_eq!(lease(b"/1"), Some(1));
+        let none: [&[u8]; 7] = [
+            b"",
+            b"7b",
+            b"lock",
+            b"lock/",
+            b"lock/0",
+            b"lock/xy",
+            b"lock/\xff",
+        ];
+        for key in none {
+            assert_eq!(lease(key), None, "{key:?}");
+        }
+        assert_eq!(lease(b"lock/ffffffffffffffff"), None);
+    }
+
+    #[test]
+    fn no_lease_is_0_on_the_wire() {
+        let lease = |lock: Lock| {
+            let body = lock.encode(None, 1 << 10).expect("it is small");
+            let message = v3lockpb::LockRequest::decode(&body[5..]).expect("a message");
+            message.lease
+        };
+        assert_eq!(lease(Lock::with_server_lease("lock")), 0);
+        let own = LeaseId::new(7).expect("not 0");
+        assert_eq!(lease(Lock::new("lock", own)), 7);
     }
 }

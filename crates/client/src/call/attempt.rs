@@ -85,14 +85,20 @@ pub(super) enum Step {
     /// every further watch on it, as the cause of which it names the token (3.5.35 and later) or
     /// the permission (3.5.1).
     Wait,
+    /// A step was refused for another reason, or another attempt would not go on with what the steps
+    /// have left.
     Other,
 }
 
 impl Step {
-    pub(super) fn of(failure: &Failure) -> Self {
+    /// `resumable` says that another attempt goes on with what the steps have left.
+    pub(super) fn of(failure: &Failure, resumable: bool) -> Self {
         let error = &failure.error;
         if error.code() != Some(Code::Unknown) {
             return Self::None;
+        }
+        if !resumable {
+            return Self::Other;
         }
         // A watch is refused by a text, to which the server's own client adds its words.
         if error.message().starts_with("rpc error: code = ") {

@@ -259,6 +259,13 @@ pub trait Request: Send + Unpin + 'static {
         false
     }
 
+    /// Whether another attempt goes on with what the steps of an earlier one have left. A request of
+    /// several steps is sent again after a refused step only then.
+    #[doc(hidden)]
+    fn is_resumable(&self) -> bool {
+        self.is_compound()
+    }
+
     /// Whether a member answers without asking its quorum.
     #[doc(hidden)]
     fn is_local(&self) -> bool {

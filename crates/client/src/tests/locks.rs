@@ -9,7 +9,7 @@ use tokio::io::DuplexStream;
 use tokio::time::{sleep, timeout};
 
 use super::peer::{Asked, Peers, framed, handshake_with, head, header, headers, read, serve};
-use crate::{Client, ErrorKind, LeaseId, Outcome};
+use crate::{Client, ErrorKind, LeaseId, Lock, Outcome};
 
 const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 const NO_LEADER: &str = "etcdserver: no leader";
@@ -252,7 +252,8 @@ async fn without_any_leader_a_lock_waits_for_an_election_and_a_strict_one_does_n
     assert_eq!(refused(), 4);
 
     let lock = lock(&client);
-    sleep(Duration::from_secs(2)).await;
+    // Ten pauses, each of them as short as it can be.
+    sleep(Duration::from_millis(1_600)).await;
     assert!(!lock.is_finished());
     for member in [&one, &other] {
         member.leaderless.store(false, Ordering::Relaxed);
@@ -410,6 +411,43 @@ async fn a_lock_that_may_not_wait_asks_again_until_it_has_the_lock() {
     let error = lock.await.expect_err("two seconds are too few");
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
     assert!(tokens.lock().expect("no panic").len() < 10);
+}
+
+/// Each execution grants another lease, and its key would wait for the key of the one before it.
+#[tokio::test(start_paused = true)]
+async fn a_lock_with_a_lease_of_the_server_is_not_sent_again_after_a_step() {
+    const WAIT: &str = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
+    for (statuses, next_token) in [
+        (&[("2", "etcdserver: invalid auth token")], "1"),
+        (&[("2", "etcdserver: revision of auth store is old")], "1"),
+        (&[("2", WAIT)], "0"),
+        (&[("2", "etcdserver: request timed out")], "0"),
+    ] {
+        let (client, tokens) = guarded(statuses).await;
+        let error = client.run(Lock::with_server_lease("lock")).await;
+        let error = error.expect_err("the server says no");
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        assert_eq!(*tokens.lock().expect("no panic"), ["0"], "{error}");
+        let next = client.run(Lock::with_server_lease("lock")).await;
+        assert_eq!(next.expect("the lock").lease(), Some(lease()));
+        assert_eq!(*tokens.lock().expect("no panic"), ["0", next_token]);
+    }
+}
+
+/// A member that refuses the call at the door has not begun with it.
+#[tokio::test(start_paused = true)]
+async fn a_lock_with_a_lease_of_the_server_is_sent_to_a_member_with_a_leader() {
+    for seed in 0..8 {
+        fastrand::seed(seed);
+        let (peers, [one, other]) = members();
+        one.lose_leader();
+        other.free.store(true, Ordering::Relaxed);
+        let client = peers.client().await;
+        let lock = client.run(Lock::with_server_lease("lock")).await;
+        assert_eq!(lock.expect("the lock").lease(), Some(lease()));
+        assert_eq!(one.taken.load(Ordering::Relaxed), 0);
+        assert_eq!(other.taken.load(Ordering::Relaxed), 1);
+    }
 }
 
 /// What else a step ends with does not say what the steps before it have done.

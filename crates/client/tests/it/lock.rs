@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use etcdex::{Client, Compare, LeaseId, LockResponse, Put};
+use etcdex::{Client, Compare, LeaseId, Lock, LockResponse, Put};
 
 use crate::stage::{DEADLINE, connect, each, each_alone, eventually};
 
@@ -149,6 +149,47 @@ async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
         }
         let gone = client.lock("hush-lock", short).await.unwrap_err();
         assert_eq!(gone.kind(), etcdex::ErrorKind::LeaseNotFound, "{gone:?}");
+    })
+    .await;
+}
+
+/// What is expected of the lease: `client/v3/concurrency/session.go` of etcd, `defaultSessionTTL`.
+#[tokio::test]
+async fn a_lease_of_the_server_holds_a_lock_and_is_not_renewed() {
+    const TTL: Duration = Duration::from_secs(60);
+    each(|stage| async move {
+        let client = stage.inside();
+        let held = client.run(Lock::with_server_lease("hush-lock")).await;
+        let held = held.unwrap();
+        let lease = held.lease().unwrap();
+        assert_eq!(held.key, format!("hush-lock/{:x}", lease.as_i64()));
+        let alive = client.ttl(lease).keys().await.unwrap();
+        assert_eq!(alive.granted_ttl, TTL);
+        assert_eq!(alive.keys, std::slice::from_ref(&held.key));
+        let next = tokio::spawn(client.run(Lock::with_server_lease("hush-lock")));
+        eventually("it waits", || async {
+            queue(&client, "hush-lock").await == 2
+        })
+        .await;
+        eventually("nobody renews the lease", || async {
+            let left = client.ttl(lease).await.unwrap().ttl;
+            left.is_some_and(|left| left < TTL - Duration::from_secs(2))
+        })
+        .await;
+
+        // The key goes, and the lease stays.
+        client.unlock(held.key).await.unwrap();
+        let next = taken(next).await;
+        let second = next.lease().unwrap();
+        assert_ne!(second, lease);
+        let alive = client.ttl(lease).keys().await.unwrap();
+        assert!(alive.ttl.is_some() && alive.keys.is_empty(), "{alive:?}");
+
+        // Its ID is enough to renew it, and to give the lock back.
+        client.keep_alive(second).await.unwrap();
+        client.revoke(second).await.unwrap();
+        assert_eq!(queue(&client, "hush-lock").await, 0);
+        client.revoke(lease).await.unwrap();
     })
     .await;
 }

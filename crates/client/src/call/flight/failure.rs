@@ -38,7 +38,7 @@ impl Flight {
             return Err(self.too_late());
         }
         let step = if request.is_compound() {
-            Step::of(&failure)
+            Step::of(&failure, request.is_resumable())
         } else {
             Step::None
         };
