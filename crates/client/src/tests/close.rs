@@ -1,4 +1,4 @@
-//! The end of a client: what is refused, waited for, given back and left.
+//! `Client::close`: refused calls, awaited calls, revoked leases, and the report of the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ fn id(number: i64) -> LeaseId {
     LeaseId::new(number).expect("not 0")
 }
 
-/// Answers a call that was held.
+/// Answers the calls that the peer holds.
 fn release(script: &Script) {
     let held = std::mem::take(&mut *script.held.lock().expect("no panic"));
     held.into_iter().for_each(Asked::answer_well);
@@ -39,7 +39,7 @@ fn counted(script: &Script) -> (Peers, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_waits_for_calls_and_takes_no_new_ones() {
+async fn a_close_waits_for_calls_and_refuses_new_ones() {
     let script = Script::new(Manner::Answer);
     let (peers, open) = counted(&script);
     let client = peers.client().await;
@@ -50,14 +50,14 @@ async fn it_waits_for_calls_and_takes_no_new_ones() {
         async move { client.close(GRACE).await }
     });
     sleep(Duration::from_secs(4)).await;
-    let error = client.get("k").await.expect_err("it is closing");
+    let error = client.get("k").await.expect_err("the client is closing");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
     let error = client
         .list("k")
         .try_next()
         .await
-        .expect_err("it is closing");
+        .expect_err("the client is closing");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     let error = client.get("k").stream().try_next().await;
     assert_eq!(error.expect_err("closing").kind(), ErrorKind::Closed);
@@ -66,15 +66,15 @@ async fn it_waits_for_calls_and_takes_no_new_ones() {
     release(&script);
     assert!(closing.await.expect("no panic").is_clean());
     assert!(begun.elapsed() < Duration::from_millis(100));
-    call.await.expect("no panic").expect("it was answered");
-    // The handle is still there, the connection is not.
+    call.await.expect("no panic").expect("an answer");
+    // The handle still exists, and its connection is closed.
     sleep(Duration::from_millis(100)).await;
     assert_eq!(open.load(Ordering::Relaxed), 0);
     assert!(client.close(GRACE).await.is_clean());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_answered_within_the_grace_ends() {
+async fn calls_without_an_answer_within_the_grace_end() {
     let script = Script::new(Manner::Answer);
     let (peers, open) = counted(&script);
     let client = peers.client().await;
@@ -89,12 +89,18 @@ async fn what_is_not_answered_within_the_grace_ends() {
     assert_eq!(begun.elapsed().as_secs(), GRACE.as_secs());
     assert_eq!((left.calls, left.leases.len()), (3, 0));
     for call in calls {
-        let error = call.await.expect("no panic").expect_err("it is closed");
+        let error = call
+            .await
+            .expect("no panic")
+            .expect_err("the client is closed");
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         assert_eq!(error.attempts(), 1, "{error}");
     }
-    let error = read.await.expect("no panic").expect_err("it is closed");
+    let error = read
+        .await
+        .expect("no panic")
+        .expect_err("the client is closed");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(begun.elapsed().as_secs(), GRACE.as_secs());
     sleep(Duration::from_millis(100)).await;
@@ -116,12 +122,15 @@ async fn leases_are_renewed_until_the_calls_are_answered_and_then_revoked() {
     let before = script.renewals();
     let begun = Instant::now();
     let left = client.close(GRACE).await;
-    // Three quarters were for the call, and the leases took no time.
+    // The call had three quarters of the grace, and the leases took no time.
     assert_eq!(begun.elapsed().as_secs(), 15);
     assert_eq!((left.calls, left.leases.len()), (1, 0));
     assert!(call.await.expect("no panic").is_err());
-    // Of six seconds' time-to-live, over fifteen seconds.
-    assert!(script.renewals() > before + 199 * 5, "they were renewed");
+    // Renewals of leases of six seconds, over fifteen seconds.
+    assert!(
+        script.renewals() > before + 199 * 5,
+        "the leases were renewed"
+    );
     let mut revoked = script.revoked.lock().expect("no panic").clone();
     revoked.sort_unstable();
     assert_eq!(revoked, (1..=199).collect::<Vec<_>>(), "each once");
@@ -134,12 +143,12 @@ async fn leases_are_renewed_until_the_calls_are_answered_and_then_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_was_not_revoked_is_told() {
+async fn a_lease_that_was_not_revoked_is_reported() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let mut keeper = client.keep(id(7));
     keeper.changed().await;
-    script.become_(Manner::Silent);
+    script.set_manner(Manner::Silent);
     let begun = Instant::now();
     let left = client.close(Duration::from_secs(4)).await;
     assert_eq!(begun.elapsed().as_secs(), 4);
@@ -148,7 +157,7 @@ async fn a_lease_that_was_not_revoked_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_is_given_up_is_taken_up_again() {
+async fn a_close_that_was_dropped_can_be_repeated() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let mut keeper = client.keep(id(7));
@@ -157,11 +166,11 @@ async fn a_close_that_is_given_up_is_taken_up_again() {
     sleep(Duration::from_millis(10)).await;
     let closing = tokio::time::timeout(Duration::from_secs(1), client.close(GRACE));
     closing.await.expect_err("the call hangs");
-    assert!(client.get("k").await.is_err(), "it stays closed");
-    // The stream of renewals is stuck, and may be opened anew.
-    script.become_(Manner::Silent);
+    assert!(client.get("k").await.is_err(), "the client stays closed");
+    // The stream of renewals hangs, so the client may open another one.
+    script.set_manner(Manner::Silent);
     sleep(Duration::from_secs(4)).await;
-    script.become_(Manner::Answer);
+    script.set_manner(Manner::Answer);
     sleep(GRACE).await;
     assert!(matches!(keeper.state(), LeaseState::Alive { .. }));
     release(&script);
@@ -171,9 +180,9 @@ async fn a_close_that_is_given_up_is_taken_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_connection_is_refused() {
+async fn a_call_that_waits_for_a_connection_is_refused() {
     let client = crate::Client::builder()
-        .endpoint("http://nobody:1")
+        .endpoint("http://absent:1")
         .connector(Peers::default())
         .no_timeout()
         .connect_lazy()
@@ -183,7 +192,10 @@ async fn what_waits_for_a_connection_is_refused() {
     let begun = Instant::now();
     assert!(client.close(GRACE).await.is_clean());
     assert!(begun.elapsed() < Duration::from_millis(100));
-    let error = call.await.expect("no panic").expect_err("it is closed");
+    let error = call
+        .await
+        .expect("no panic")
+        .expect_err("the client is closed");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
 }

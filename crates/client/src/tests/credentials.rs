@@ -1,4 +1,4 @@
-//! Logging in, and what becomes of calls when a token is refused.
+//! Logins, and calls whose token is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,14 +17,14 @@ const LOGIN: &str = "/etcdserverpb.Auth/Authenticate";
 
 /// A server with authentication: it counts logins, and takes only the newest token.
 #[derive(Clone, Default)]
-pub(super) struct Guarded {
+pub(super) struct AuthServer {
     logins: Arc<AtomicUsize>,
     /// Tokens up to this one have expired.
     expired: Arc<AtomicUsize>,
     applied: Arc<AtomicUsize>,
 }
 
-impl Guarded {
+impl AuthServer {
     pub(super) fn peers(&self) -> Peers {
         let this = self.clone();
         Peers::one(move |_, stream: DuplexStream| {
@@ -77,9 +77,9 @@ impl Guarded {
 
 #[tokio::test]
 async fn a_thousand_calls_log_in_once() {
-    let server = Guarded::default();
+    let server = AuthServer::default();
     let client = server.peers().builder().credentials("root", PASSWORD);
-    let client = client.connect_lazy().expect("the options are fine");
+    let client = client.connect_lazy().expect("the options are valid");
     let calls: Vec<_> = (0..1_000)
         .map(|_| tokio::spawn(client.put("k", "v")))
         .collect();
@@ -91,9 +91,9 @@ async fn a_thousand_calls_log_in_once() {
 
 #[tokio::test]
 async fn an_expired_token_fails_no_call_and_repeats_no_write() {
-    let server = Guarded::default();
+    let server = AuthServer::default();
     let client = server.peers().builder().credentials("root", PASSWORD);
-    let client = client.connect().await.expect("it connects");
+    let client = client.connect().await.expect("the client connects");
     for round in 1..=3 {
         server.expired.store(round, Ordering::Relaxed);
         let calls: Vec<_> = (0..100)
@@ -110,33 +110,40 @@ async fn an_expired_token_fails_no_call_and_repeats_no_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_password_is_told_apart_and_not_tried_all_the_time() {
-    let server = Guarded::default();
+async fn a_refused_password_has_its_own_error_and_is_not_tried_again_at_once() {
+    let server = AuthServer::default();
     let builder = server.peers().builder().credentials("root", "guess");
-    let error = builder.clone().connect().await.expect_err("it is wrong");
+    let error = builder
+        .clone()
+        .connect()
+        .await
+        .expect_err("the password is wrong");
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::AuthenticationFailed, Outcome::Rejected)
     );
 
-    let client = builder.connect_lazy().expect("the options are fine");
+    let client = builder.connect_lazy().expect("the options are valid");
     for _ in 0..1_000 {
-        let error = client.get("k").await.expect_err("it is wrong");
+        let error = client.get("k").await.expect_err("the password is wrong");
         assert_eq!(error.kind(), ErrorKind::AuthenticationFailed);
         assert!(!format!("{error} {error:?} {client:?}").contains("guess"));
     }
     assert_eq!(server.logins(), 2);
     sleep(Duration::from_secs(120)).await;
-    client.get("k").await.expect_err("it is still wrong");
+    client
+        .get("k")
+        .await
+        .expect_err("the password is still wrong");
     assert_eq!(server.logins(), 3);
 }
 
 #[tokio::test]
 async fn a_token_that_is_always_refused_ends_the_call() {
-    let server = Guarded::default();
+    let server = AuthServer::default();
     server.expired.store(usize::MAX, Ordering::Relaxed);
     let client = server.peers().builder().credentials("root", PASSWORD);
-    let client = client.connect().await.expect("it connects");
+    let client = client.connect().await.expect("the client connects");
     let error = client.put("k", "v").await.expect_err("no token is taken");
     assert_eq!(
         (error.kind(), error.outcome()),
@@ -163,7 +170,7 @@ async fn a_server_without_authentication_needs_no_token() {
         .connect()
         .await;
     client
-        .expect("it connects")
+        .expect("the client connects")
         .put("k", "v")
         .await
         .expect("an answer");
@@ -171,7 +178,7 @@ async fn a_server_without_authentication_needs_no_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_is_asked_before_its_token_expires() {
-    let server = Guarded::default();
+    let server = AuthServer::default();
     let made = Arc::new(AtomicUsize::new(0));
     let maker = Arc::clone(&made);
     let provider = move || -> TokenFuture {
@@ -185,19 +192,20 @@ async fn a_provider_is_asked_before_its_token_expires() {
         .token(provider)
         .connect()
         .await
-        .expect("it connects");
+        .expect("the client connects");
     for (wait, count) in [(0, 1), (80, 1), (15, 2), (5, 2), (200, 3)] {
         sleep(Duration::from_secs(wait)).await;
         client.put("k", "v").await.expect("an answer");
-        // It is asked in the background.
+        // The client asks the provider in the background.
         sleep(Duration::from_millis(1)).await;
         assert_eq!(made.load(Ordering::Relaxed), count);
     }
     assert_eq!(server.logins(), 0);
 }
 
-/// A server that answers logins by `answer`, with their number, and everything else well.
-fn doorman<F>(answer: impl Fn(usize, Asked) -> F + Clone + Send + Sync + 'static) -> Peers
+/// A server that answers logins by `answer`, which gets their number, and succeeds on all other
+/// calls.
+fn login_server<F>(answer: impl Fn(usize, Asked) -> F + Clone + Send + Sync + 'static) -> Peers
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -218,7 +226,7 @@ where
     })
 }
 
-fn let_in(asked: Asked) {
+fn grant_token(asked: Asked) {
     asked.answer(framed(&pb::AuthenticateResponse {
         header: header(1),
         token: "t".into(),
@@ -226,18 +234,18 @@ fn let_in(asked: Asked) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_goes_on_without_the_call_that_asked_for_it() {
+async fn a_login_goes_on_without_the_call_that_started_it() {
     let logins = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&logins);
-    let peers = doorman(move |number, asked| {
+    let peers = login_server(move |number, asked| {
         counter.store(number, Ordering::Relaxed);
         async move {
             sleep(Duration::from_secs(1)).await;
-            let_in(asked);
+            grant_token(asked);
         }
     });
     let client = peers.builder().credentials("root", PASSWORD);
-    let client = client.connect_lazy().expect("the options are fine");
+    let client = client.connect_lazy().expect("the options are valid");
     let first = tokio::spawn(client.get("k"));
     while logins.load(Ordering::Relaxed) == 0 {
         sleep(Duration::from_millis(10)).await;
@@ -248,16 +256,16 @@ async fn a_login_goes_on_without_the_call_that_asked_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_without_an_answer_is_begun_again_for_those_who_wait() {
-    let peers = doorman(|number, asked| async move {
+async fn a_login_without_an_answer_is_repeated_while_calls_wait() {
+    let peers = login_server(|number, asked| async move {
         match number {
             1 | 2 => std::future::pending().await,
             3 => asked.fail("14", "etcdserver: server stopped"),
-            _ => let_in(asked),
+            _ => grant_token(asked),
         }
     });
     let client = peers.builder().credentials("root", PASSWORD);
-    let client = client.connect_lazy().expect("the options are fine");
+    let client = client.connect_lazy().expect("the options are valid");
     let started = tokio::time::Instant::now();
     client.get("k").no_timeout().await.expect("an answer");
     let taken = started.elapsed();
@@ -265,14 +273,17 @@ async fn a_login_without_an_answer_is_begun_again_for_those_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_slow_to_let_in_is_given_the_time() {
-    let peers = doorman(|_, asked| async move {
+async fn a_slow_login_gets_more_time_with_each_attempt() {
+    let peers = login_server(|_, asked| async move {
         sleep(Duration::from_secs(40)).await;
-        let_in(asked);
+        grant_token(asked);
     });
     let client = peers.builder().credentials("root", PASSWORD);
-    let client = client.connect_lazy().expect("the options are fine");
-    let error = client.get("k").await.expect_err("it takes longer than 5 s");
+    let client = client.connect_lazy().expect("the options are valid");
+    let error = client
+        .get("k")
+        .await
+        .expect_err("the login takes longer than 5 s");
     assert_eq!(error.outcome(), Outcome::NotSent);
     let text = error.to_string();
     assert!(text.contains("no token within 5s"), "{text}");
@@ -280,8 +291,8 @@ async fn a_server_that_is_slow_to_let_in_is_given_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_is_bound_by_no_call_to_a_member_that_hangs() {
-    let server = Guarded::default();
+async fn a_login_does_not_follow_a_call_to_a_member_that_hangs() {
+    let server = AuthServer::default();
     let peers = server.peers().and("http://hung:1", |_, stream| {
         serve(stream, |asked: Asked| async move {
             std::future::pending::<()>().await;
@@ -289,7 +300,7 @@ async fn a_login_is_bound_by_no_call_to_a_member_that_hangs() {
         })
     });
     let builder = peers.builder().credentials("root", PASSWORD);
-    let client = builder.connect_lazy().expect("the options are fine");
+    let client = builder.connect_lazy().expect("the options are valid");
     let hung = client.member("http://hung:1").expect("an endpoint");
     let mut stuck = Box::pin(hung.get("k").no_timeout());
     assert!(super::peer::poll_once(&mut stuck).is_pending());
@@ -305,8 +316,8 @@ async fn a_login_is_bound_by_no_call_to_a_member_that_hangs() {
     stuck.abort();
 }
 
-/// A provider whose first token is good for 100 s, and whose others never come.
-fn forgetful(life: Option<Duration>) -> impl Fn() -> TokenFuture + Send + Sync {
+/// A provider whose first token is valid for 100 s. Its later calls never return.
+fn stalling_provider(life: Option<Duration>) -> impl Fn() -> TokenFuture + Send + Sync {
     let made = AtomicUsize::new(0);
     move || -> TokenFuture {
         let first = made.fetch_add(1, Ordering::Relaxed) == 0;
@@ -320,11 +331,11 @@ fn forgetful(life: Option<Duration>) -> impl Fn() -> TokenFuture + Send + Sync {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_hangs_fails_no_call_while_the_token_is_good() {
-    let server = Guarded::default();
-    let provider = forgetful(Some(Duration::from_secs(100)));
+async fn a_provider_that_hangs_fails_no_call_while_the_token_is_valid() {
+    let server = AuthServer::default();
+    let provider = stalling_provider(Some(Duration::from_secs(100)));
     let client = server.peers().builder().token(provider).connect().await;
-    let client = client.expect("it connects");
+    let client = client.expect("the client connects");
     for _ in 0..20 {
         sleep(Duration::from_secs(91)).await;
         let started = tokio::time::Instant::now();
@@ -335,15 +346,18 @@ async fn a_provider_that_hangs_fails_no_call_while_the_token_is_good() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_wait_for_a_token_end_with_the_client() {
-    let server = Guarded::default();
-    let builder = server.peers().builder().token(forgetful(None));
-    let client = builder.connect_lazy().expect("the options are fine");
+    let server = AuthServer::default();
+    let builder = server.peers().builder().token(stalling_provider(None));
+    let client = builder.connect_lazy().expect("the options are valid");
     let waiting = tokio::spawn(client.put("k", "v").no_timeout());
     sleep(Duration::from_secs(100)).await;
     assert!(!waiting.is_finished());
     let left = client.close(Duration::from_secs(10)).await;
     assert!(left.is_clean(), "{left:?}");
-    let error = waiting.await.expect("no panic").expect_err("it is closed");
+    let error = waiting
+        .await
+        .expect("no panic")
+        .expect_err("the client is closed");
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::Closed, Outcome::NotSent)
@@ -351,8 +365,8 @@ async fn calls_that_wait_for_a_token_end_with_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_panics_ends_the_calls_that_wait_and_no_others() {
-    let server = Guarded::default();
+async fn a_provider_that_panics_ends_only_the_waiting_calls() {
+    let server = AuthServer::default();
     let made = AtomicUsize::new(0);
     let provider = move || -> TokenFuture {
         let number = made.fetch_add(1, Ordering::Relaxed);
@@ -362,18 +376,18 @@ async fn a_provider_that_panics_ends_the_calls_that_wait_and_no_others() {
         })
     };
     let builder = server.peers().builder().token(provider);
-    let client = builder.connect_lazy().expect("the options are fine");
+    let client = builder.connect_lazy().expect("the options are valid");
     let error = client.get("k").await.expect_err("there is no token");
     assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error}");
     client.get("k").await.expect("an answer");
 }
 
-/// One future that logs in and is not polled for a while, as in the other arm of a `select!`.
+/// A future that logs in and is not polled for a while, as in another arm of a `select!`.
 #[tokio::test(start_paused = true)]
-async fn a_call_that_nobody_polls_keeps_no_other_from_logging_in() {
-    let server = Guarded::default();
+async fn a_call_that_is_not_polled_blocks_no_other_login() {
+    let server = AuthServer::default();
     let builder = server.peers().builder().credentials("root", PASSWORD);
-    let client = builder.connect_lazy().expect("the options are fine");
+    let client = builder.connect_lazy().expect("the options are valid");
     let mut one = Box::pin(client.get("k"));
     assert!(super::peer::poll_once(&mut one).is_pending());
     client.get("k").await.expect("an answer");
@@ -383,7 +397,7 @@ async fn a_call_that_nobody_polls_keeps_no_other_from_logging_in() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_fails_leaves_the_token_in_use() {
-    let server = Guarded::default();
+    let server = AuthServer::default();
     let made = Arc::new(AtomicUsize::new(0));
     let maker = Arc::clone(&made);
     let provider = move || -> TokenFuture {
@@ -391,30 +405,33 @@ async fn a_renewal_that_fails_leaves_the_token_in_use() {
         Box::pin(async move {
             match first {
                 true => Ok(Token::new("jwt-1").valid_for(Duration::from_secs(300))),
-                false => Err("the issuer is away".into()),
+                false => Err("the issuer does not answer".into()),
             }
         })
     };
     let client = server.peers().builder().token(provider).connect().await;
-    let client = client.expect("it connects");
+    let client = client.expect("the client connects");
     sleep(Duration::from_secs(271)).await;
     for _ in 0..5 {
         client.put("k", "v").await.expect("the token is still good");
         sleep(Duration::from_secs(1)).await;
     }
-    assert!(made.load(Ordering::Relaxed) > 2, "it was not tried again");
+    assert!(
+        made.load(Ordering::Relaxed) > 2,
+        "the renewal was not tried again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_password_can_be_replaced_at_run_time() {
-    let server = Guarded::default();
+    let server = AuthServer::default();
     let builder = server.peers().builder().credentials("root", "guess");
-    let client = builder.connect_lazy().expect("the options are fine");
-    client.get("k").await.expect_err("it is wrong");
+    let client = builder.connect_lazy().expect("the options are valid");
+    client.get("k").await.expect_err("the password is wrong");
     client.set_credentials("root", PASSWORD);
     client.get("k").await.expect("an answer at once");
     assert_eq!(client.status().token, crate::TokenState::Held);
-    // The old token is dropped, although no server has refused it.
+    // The client drops the old token, although no server has refused it.
     let logins = server.logins();
     client.set_credentials("root", PASSWORD);
     client.get("k").await.expect("an answer");
@@ -431,10 +448,10 @@ async fn a_refused_password_can_be_replaced_at_run_time() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_wait_for_a_login_get_that_of_the_new_credentials() {
-    let server = Guarded::default();
+    let server = AuthServer::default();
     let silent = || -> TokenFuture { Box::pin(std::future::pending()) };
     let builder = server.peers().builder().token(silent);
-    let client = builder.connect_lazy().expect("the options are fine");
+    let client = builder.connect_lazy().expect("the options are valid");
     let calls: Vec<_> = (0..10)
         .map(|_| tokio::spawn(client.put("k", "v")))
         .collect();
@@ -447,10 +464,10 @@ async fn calls_that_wait_for_a_login_get_that_of_the_new_credentials() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_without_credentials_can_be_given_some() {
-    let server = Guarded::default();
+async fn credentials_can_be_set_on_a_client_without_any() {
+    let server = AuthServer::default();
     let client = server.peers().client().await;
-    let error = client.get("k").await.expect_err("it has no token");
+    let error = client.get("k").await.expect_err("the client has no token");
     assert_eq!(error.kind(), ErrorKind::TokenMissing);
     client.set_credentials("root", PASSWORD);
     client.get("k").await.expect("an answer");

@@ -1,4 +1,4 @@
-//! Endpoints that the cluster tells of itself, and members by their IDs.
+//! Endpoints that a client learns from the cluster, and members by their IDs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,19 +16,19 @@ const LIST: &str = "/etcdserverpb.Cluster/MemberList";
 const STATUS: &str = "/etcdserverpb.Maintenance/Status";
 const LOGIN: &str = "/etcdserverpb.Auth/Authenticate";
 
-/// What the members of a cluster say of it, and the URLs at which nobody is just now.
+/// The member list of a cluster, and the URLs at which no server listens.
 #[derive(Clone, Default)]
 pub(super) struct Script {
     members: Arc<Mutex<Vec<pb::Member>>>,
     down: Arc<Mutex<Vec<&'static str>>>,
     lists: Arc<AtomicUsize>,
-    /// URLs at which another cluster listens by now.
+    /// URLs at which another cluster listens.
     moved: Arc<Mutex<Vec<&'static str>>>,
     /// The ID of the member at each URL.
     ids: Arc<Mutex<Vec<(&'static str, u64)>>>,
-    /// URLs that do not tell their cluster without a token.
+    /// URLs that do not give the ID of their cluster without a token.
     silent: Arc<Mutex<Vec<&'static str>>>,
-    /// Everything else that was asked, by the number of the peer.
+    /// URLs of the peers that got other requests, in order.
     asked: Arc<Mutex<Vec<&'static str>>>,
 }
 
@@ -54,7 +54,7 @@ impl Script {
         std::mem::take(&mut *self.asked.lock().expect("no panic"))
     }
 
-    /// Peers of one cluster; those of another, too.
+    /// Peers of one cluster at `urls`, and of another cluster at `foreign`.
     pub(super) fn peers(&self, urls: &[&'static str], foreign: &[&'static str]) -> Peers {
         let all = urls.iter().map(|url| (*url, 7));
         let all = all.chain(foreign.iter().map(|url| (*url, 8)));
@@ -97,7 +97,7 @@ impl Script {
         if asked.path == STATUS {
             assert!(
                 !asked.headers.contains_key("token"),
-                "nothing is proven yet"
+                "the connection has no proof yet"
             );
             if has(&self.silent) {
                 return asked.fail("3", "etcdserver: user name is empty");
@@ -137,7 +137,7 @@ fn endpoints(client: &Client) -> Vec<String> {
 async fn client(peers: &Peers, seeds: &[&str]) -> Client {
     let builder = Client::builder().endpoints(seeds).connector(peers.clone());
     let builder = builder.auto_sync_interval(INTERVAL);
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     sleep(Duration::from_secs(5)).await;
     client
 }
@@ -161,7 +161,7 @@ async fn members_are_learned_and_forgotten() {
     client.get("k").await.expect("an answer");
     assert_ne!(script.asked(), ["http://a:1"]);
 
-    // Once an interval, give or take a tenth, whatever is tried besides.
+    // Once in an interval, plus or minus a tenth, in addition to other attempts.
     let before = script.lists.load(Ordering::Relaxed);
     sleep(INTERVAL * 20).await;
     let lists = script.lists.load(Ordering::Relaxed) - before;
@@ -173,7 +173,7 @@ async fn members_are_learned_and_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_can_reach_is_not_used() {
+async fn an_endpoint_that_cannot_be_reached_is_not_used() {
     let script = Script::default();
     let peers = script.peers(&["http://seed:1"], &["http://localhost:2379"]);
     script.advertise(&["http://10.0.0.1:1", "http://localhost:2379"]);
@@ -191,7 +191,7 @@ async fn what_nobody_can_reach_is_not_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_seed_makes_way_and_comes_back_in_need() {
+async fn a_seed_is_dropped_and_used_again_when_no_endpoint_answers() {
     let script = Script::default();
     let urls = ["http://a:1", "http://b:1", "http://seed:1"];
     let peers = script.peers(&urls, &[]);
@@ -204,17 +204,17 @@ async fn a_seed_makes_way_and_comes_back_in_need() {
     script.kill("http://a:1");
     script.kill("http://b:1");
     sleep(Duration::from_secs(1)).await;
-    client.get("k").await.expect("the seed answers, at once");
+    client.get("k").await.expect("the seed answers");
     assert_eq!(script.asked(), ["http://seed:1"]);
     sleep(INTERVAL * 3).await;
-    assert_eq!(endpoints(&client), urls, "nothing better has answered");
+    assert_eq!(endpoints(&client), urls, "no other endpoint has answered");
     script.down.lock().expect("no panic").clear();
     sleep(INTERVAL * 3).await;
     assert_eq!(endpoints(&client), urls[..2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lazy_client_connects_for_nobody() {
+async fn a_lazy_client_connects_only_for_calls() {
     let script = Script::default();
     let peers = script.peers(&["http://a:1", "http://b:1"], &[]);
     script.advertise(&["http://a:1", "http://b:1"]);
@@ -240,10 +240,14 @@ async fn a_member_is_found_by_its_id() {
     script.advertise(&["http://a:1", "https://b:1,http://b:1", "", "https://c:1"]);
     let builder = Client::builder().endpoint("http://a:1");
     let client = builder.connector(peers.clone()).connect().await;
-    let client = client.expect("it connects");
+    let client = client.expect("the client connects");
     let b = client.member_with_id(2).await.expect("a member");
     let a = client.member_with_id(1).await.expect("a member");
-    assert_eq!(script.lists.load(Ordering::Relaxed), 1, "it is remembered");
+    assert_eq!(
+        script.lists.load(Ordering::Relaxed),
+        1,
+        "the client caches the member list"
+    );
     for _ in 0..3 {
         b.get("k").await.expect("an answer");
         a.get("k").await.expect("an answer");
@@ -256,9 +260,9 @@ async fn a_member_is_found_by_its_id() {
     assert_eq!(
         endpoints(&client),
         ["http://a:1"],
-        "it is a member's handle only"
+        "only the handle of the member uses it"
     );
-    // As long as nobody wants it, it has no connection.
+    // An unused member has no connection.
     sleep(Duration::from_secs(120)).await;
     b.get("k").await.expect("an answer");
     assert_eq!(peers.connections("http://b:1"), 2);
@@ -266,13 +270,17 @@ async fn a_member_is_found_by_its_id() {
     let kind = async |id| client.member_with_id(id).await.expect_err("none").kind();
     assert_eq!(kind(77).await, ErrorKind::MemberNotFound);
     assert_eq!(kind(3).await, ErrorKind::Unavailable);
-    assert_eq!(kind(4).await, ErrorKind::Config, "it is https only");
-    // A new member is asked for.
+    assert_eq!(
+        kind(4).await,
+        ErrorKind::Config,
+        "the member has only https URLs"
+    );
+    // The client asks for the list again for an unknown ID.
     script.advertise(&["http://a:1", "http://b:1", "http://b:1"]);
-    let third = client.member_with_id(3).await.expect("it has started");
+    let third = client.member_with_id(3).await.expect("a member");
     third.get("k").await.expect("an answer");
 
-    // What becomes an endpoint stays a member's, and what is removed is neither.
+    // An endpoint that is added stays the member's, and a removed one is neither.
     let b_endpoint: Endpoint = "http://b:1".parse().expect("a URL");
     assert!(client.add_endpoint(b_endpoint.url()).expect("a URL"));
     b.get("k").await.expect("an answer");
@@ -285,17 +293,17 @@ async fn a_member_is_found_by_its_id() {
     again.get("k").await.expect("an answer");
 }
 
-/// A client with credentials that was given `http://a:1`, and learns the rest.
+/// A client with credentials and the seed `http://a:1`, which learns the other endpoints.
 async fn with_credentials(peers: &Peers) -> Client {
     let builder = Client::builder().endpoint("http://a:1");
     let builder = builder.connector(peers.clone()).credentials("root", "hush");
     let client = builder.auto_sync_interval(INTERVAL).connect().await;
     sleep(Duration::from_secs(5)).await;
-    client.expect("it connects")
+    client.expect("the client connects")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_learned_address_is_asked_for_its_cluster_by_each_connection() {
+async fn each_connection_to_a_learned_address_asks_for_its_cluster() {
     let script = Script::default();
     let urls = ["http://a:1", "http://b:1"];
     let peers = script.peers(&urls, &[]);
@@ -305,14 +313,14 @@ async fn a_learned_address_is_asked_for_its_cluster_by_each_connection() {
     let b = client.member("http://b:1").expect("an endpoint");
     b.get("k").await.expect("an answer");
 
-    // Another machine has its address now.
+    // Another machine has the address now.
     script.kill("http://b:1");
     sleep(Duration::from_secs(1)).await;
     script.moved.lock().expect("no panic").push("http://b:1");
     script.down.lock().expect("no panic").clear();
     script.asked();
     let before = peers.connections("http://b:1");
-    let error = b.put("k", "v").await.expect_err("it is another cluster");
+    let error = b.put("k", "v").await.expect_err("another cluster listens");
     assert_eq!(error.kind(), ErrorKind::ClusterMismatch, "{error}");
     assert_eq!(error.outcome(), crate::Outcome::NotSent);
     assert!(peers.connections("http://b:1") > before);
@@ -321,14 +329,15 @@ async fn a_learned_address_is_asked_for_its_cluster_by_each_connection() {
     let asked = script.asked();
     assert!(!asked.contains(&"http://b:1"), "{asked:?}");
 
-    // The cluster has moved, too: the seed tells its new ID, and what was learned is asked again.
+    // The cluster has a new ID, too: the seed answers with it, and learned endpoints are asked
+    // again.
     script.moved.lock().expect("no panic").push("http://a:1");
     sleep(INTERVAL * 3).await;
     b.put("k", "v").await.expect("an answer");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_tells_no_cluster_is_used_at_the_users_word_only() {
+async fn an_address_without_a_cluster_id_is_used_only_if_the_user_adds_it() {
     let script = Script::default();
     let urls = ["http://a:1", "http://b:1"];
     let peers = script.peers(&urls, &[]);
@@ -338,8 +347,11 @@ async fn an_address_that_tells_no_cluster_is_used_at_the_users_word_only() {
     sleep(INTERVAL * 3).await;
     assert_eq!(endpoints(&client), urls[..1]);
     let b = client.member_with_id(2).await.expect("a member");
-    let error = b.get("k").await.expect_err("it tells nothing");
-    // The script does not answer the watch either.
+    let error = b
+        .get("k")
+        .await
+        .expect_err("the server gives no cluster ID");
+    // The scripted server does not answer the watch either.
     assert!(error.to_string().contains("which cluster"), "{error}");
     let asked = script.asked();
     assert!(!asked.contains(&"http://b:1"), "{asked:?}");
@@ -361,7 +373,7 @@ async fn a_handle_of_a_member_by_its_id_never_reaches_another_member() {
     identify([1, 2]);
     script.advertise(&urls);
     let builder = Client::builder().endpoints(urls).connector(peers.clone());
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     let handles = [
         client.member_with_id(1).await.expect("a member"),
         client.member_with_id(2).await.expect("a member"),
@@ -383,7 +395,7 @@ async fn a_handle_of_a_member_by_its_id_never_reaches_another_member() {
         assert_eq!(error.outcome(), crate::Outcome::NotSent, "{error}");
         assert!(script.asked().is_empty(), "member {id}: {error}");
     }
-    // Calls that want no member in particular go on.
+    // Calls without a member go on.
     client.put("k", "v").await.expect("an answer");
     script.asked();
     for (id, url) in [(1, urls[1]), (2, urls[0])] {
@@ -398,11 +410,11 @@ async fn a_connection_from_before_the_handle_is_asked_for_its_member_too() {
     let script = Script::default();
     let urls = ["http://a:1", "http://b:1"];
     let peers = script.peers(&urls, &[]);
-    // The member list is behind: another member has the second URL by now.
+    // The member list is out of date: another member has the second URL.
     *script.ids.lock().expect("no panic") = vec![(urls[0], 1), (urls[1], 3)];
     script.advertise(&urls);
     let builder = Client::builder().endpoints(urls).connector(peers.clone());
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     let second = client.member(urls[1]).expect("an endpoint");
     second.put("k", "v").await.expect("an answer");
     assert_eq!(script.asked(), [urls[1]]);
@@ -419,7 +431,7 @@ async fn endpoints_are_learned_on_demand() {
     let script = Script::default();
     let peers = script.peers(&["http://a:1", "http://b:1"], &["http://alien:1"]);
     let builder = Client::builder().endpoint("http://a:1").connector(peers);
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     script.advertise(&["http://a:1", "http://b:1", "http://alien:1"]);
     let synced = client.sync_endpoints().await.expect("an answer");
     assert_eq!(synced, client.endpoints());
@@ -427,25 +439,28 @@ async fn endpoints_are_learned_on_demand() {
     script.advertise(&["http://b:1"]);
     client.sync_endpoints().await.expect("an answer");
     assert_eq!(endpoints(&client), ["http://b:1"]);
-    // The client comes back to the given endpoint when it has no other.
+    // The client uses the given endpoint again when it has no other.
     script.kill("http://b:1");
     client
         .get("k")
         .await
         .expect("an answer of the given endpoint");
     client.close(Duration::from_secs(1)).await;
-    let error = client.sync_endpoints().await.expect_err("it is closed");
+    let error = client
+        .sync_endpoints()
+        .await
+        .expect_err("the client is closed");
     assert_eq!(error.kind(), ErrorKind::Closed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sync_that_is_under_way_does_not_undo_what_the_user_chooses() {
+async fn a_sync_under_way_does_not_undo_set_endpoints() {
     let script = Script::default();
     let urls = ["http://a:1", "http://b:1", "http://c:1"];
     script.advertise(&urls[..2]);
     let builder = Client::builder().endpoint(urls[0]);
     let builder = builder.connector(script.peers(&urls, &[]));
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     let mut sync = Box::pin(client.sync_endpoints());
     assert!(super::peer::poll_once(&mut sync).is_pending());
     client.set_endpoints("http://c:1").expect("a URL");
@@ -456,7 +471,7 @@ async fn a_sync_that_is_under_way_does_not_undo_what_the_user_chooses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn chosen_endpoints_are_those_that_a_client_comes_back_to() {
+async fn set_endpoints_replaces_the_seeds() {
     let script = Script::default();
     let peers = script.peers(&["http://a:1", "http://b:1", "http://c:1"], &[]);
     script.advertise(&["http://a:1"]);

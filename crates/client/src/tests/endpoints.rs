@@ -1,5 +1,5 @@
-//! Several endpoints: how calls spread over them, and what happens when they come, go and
-//! grow old.
+//! Several endpoints: how calls spread over them, added and removed endpoints, and the age of
+//! connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::transport::Want;
 
 const URLS: [&str; 3] = ["http://a:1", "http://b:1", "http://c:1"];
 
-/// Three peers that count what they are asked.
+/// Three peers that count their requests.
 fn three() -> (Peers, [Arc<AtomicUsize>; 3]) {
     let counts = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
     let peers = URLS
@@ -48,7 +48,7 @@ async fn pick_first_stays_with_one_endpoint_and_a_fleet_spreads() {
             client.get("k").await.expect("an answer");
         }
         let home = asked(&counts).iter().position(|&count| count == 20);
-        homes[home.expect("all go to one")] += 1;
+        homes[home.expect("all calls go to one endpoint")] += 1;
     }
     assert!(homes.iter().all(|&clients| clients > 3), "{homes:?}");
 }
@@ -63,7 +63,7 @@ async fn the_other_modes_use_every_endpoint() {
             .mode(mode)
             .connect()
             .await
-            .expect("it connects");
+            .expect("the client connects");
         while URLS.iter().any(|url| peers.connections(url) == 0) {
             tokio::task::yield_now().await;
         }
@@ -83,7 +83,7 @@ async fn the_other_modes_use_every_endpoint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connect_all_leaves_a_busy_endpoint_alone() {
+async fn connect_all_avoids_a_busy_endpoint() {
     let stuck = |_, stream| {
         serve(stream, |asked: Asked| async move {
             std::future::pending::<()>().await;
@@ -93,16 +93,16 @@ async fn connect_all_leaves_a_busy_endpoint_alone() {
     let well = |_, stream| serve(stream, |asked: Asked| async move { asked.answer_well() });
     let peers = Peers::default().and(URLS[0], stuck).and(URLS[1], well);
     let builder = peers.builder().mode(Mode::ConnectAll);
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let first = client.member(URLS[0]).expect("it is one of them");
+    let first = client.member(URLS[0]).expect("the endpoint is known");
     let stuck = tokio::spawn(first.put("k", "v").no_timeout());
     tokio::task::yield_now().await;
     for _ in 0..100 {
         client
             .put("k", "v")
             .await
-            .expect("it goes to the endpoint with fewer calls");
+            .expect("the call goes to the endpoint with fewer calls");
     }
     assert!(!stuck.is_finished());
 }
@@ -111,7 +111,7 @@ async fn connect_all_leaves_a_busy_endpoint_alone() {
 async fn connect_all_spreads_calls_that_come_one_after_the_other() {
     let (peers, counts) = three();
     let builder = peers.builder().mode(Mode::ConnectAll);
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     tokio::time::sleep(Duration::from_millis(10)).await;
     for _ in 0..300 {
         client.get("k").await.expect("an answer");
@@ -121,7 +121,7 @@ async fn connect_all_spreads_calls_that_come_one_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_is_added_is_connected_to_where_the_mode_uses_all() {
+async fn an_added_endpoint_is_connected_to_if_the_mode_uses_all() {
     for (mode, expected) in [
         (Mode::PickFirst, [1, 0, 0]),
         (Mode::Random, [1, 1, 1]),
@@ -131,7 +131,11 @@ async fn an_endpoint_that_is_added_is_connected_to_where_the_mode_uses_all() {
         let builder = crate::Client::builder()
             .endpoint(URLS[0])
             .connector(peers.clone());
-        let client = builder.mode(mode).connect().await.expect("it connects");
+        let client = builder
+            .mode(mode)
+            .connect()
+            .await
+            .expect("the client connects");
         client.add_endpoint(URLS[1]).expect("a URL");
         client.add_endpoint(URLS[2]).expect("a URL");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -141,12 +145,12 @@ async fn an_endpoint_that_is_added_is_connected_to_where_the_mode_uses_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn endpoints_come_and_go() {
+async fn endpoints_can_be_added_and_removed() {
     let (peers, counts) = three();
     let builder = crate::Client::builder()
         .endpoint(URLS[0])
         .connector(peers.clone());
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     client.get("k").await.expect("an answer");
     assert!(client.add_endpoint(URLS[1]).expect("a URL"));
     assert!(!client.add_endpoint(URLS[1]).expect("a URL"));
@@ -166,11 +170,11 @@ async fn endpoints_come_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_grows_old_is_replaced_and_nobody_notices() {
+async fn a_connection_over_its_age_is_replaced_and_fails_no_call() {
     fastrand::seed(1);
     let (peers, counts) = three();
     let builder = peers.builder().max_connection_age(Duration::from_secs(100));
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     for _ in 0..2_000 {
         client.put("k", "v").await.expect("an answer");
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -180,7 +184,7 @@ async fn a_connection_that_grows_old_is_replaced_and_nobody_notices() {
     assert!((18..=26).contains(&connections), "{connections}");
     assert!(
         asked(&counts).iter().all(|&count| count > 0),
-        "it never moved"
+        "the client never changed its endpoint"
     );
 }
 
@@ -188,7 +192,7 @@ async fn a_connection_that_grows_old_is_replaced_and_nobody_notices() {
 async fn without_an_age_the_connection_stays() {
     let (peers, _) = three();
     let client = peers.builder().no_max_connection_age().connect().await;
-    let client = client.expect("it connects");
+    let client = client.expect("the client connects");
     for _ in 0..100 {
         client.put("k", "v").await.expect("an answer");
         tokio::time::sleep(Duration::from_secs(100)).await;
@@ -197,16 +201,16 @@ async fn without_an_age_the_connection_stays() {
     assert_eq!(connections, 1);
 }
 
-/// TLS is settled when a client is made: an https endpoint that comes later is refused, and
-/// never spoken to in plain text.
+/// A client without TLS refuses an https endpoint that is added later, and never connects to it in
+/// plain text.
 #[tokio::test(start_paused = true)]
-async fn an_https_endpoint_is_never_spoken_to_in_plain_text() {
+async fn an_https_endpoint_is_never_used_in_plain_text() {
     let (peers, _) = three();
     let peers = peers.and("https://d:1", |_, _stream| async {});
     let builder = crate::Client::builder()
         .endpoint(URLS[0])
         .connector(peers.clone());
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     let error = client
         .add_endpoint("https://d:1")
         .expect_err("there is no TLS");
@@ -214,7 +218,7 @@ async fn an_https_endpoint_is_never_spoken_to_in_plain_text() {
     assert_eq!(peers.connections("https://d:1"), 0);
 }
 
-/// A member's handle has nowhere else to go: it waits for the next connection to its endpoint.
+/// A handle of a member has one endpoint: its calls wait for the next connection there.
 #[tokio::test(start_paused = true)]
 async fn a_members_handle_outlives_a_graceful_goaway() {
     let peers = Peers::one(|number, stream| async move {
@@ -235,7 +239,9 @@ async fn a_members_handle_outlives_a_graceful_goaway() {
     let client = peers.client().await;
     let slow = tokio::spawn(client.get("k"));
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let member = client.member("http://one:1").expect("it is one of them");
+    let member = client
+        .member("http://one:1")
+        .expect("the endpoint is known");
     member
         .put("k", "v")
         .await
@@ -246,9 +252,9 @@ async fn a_members_handle_outlives_a_graceful_goaway() {
     assert_eq!(peers.connections("http://one:1"), 2);
 }
 
-/// Calls that choose among the endpoints, and endpoints that come at the same time.
+/// Calls choose among the endpoints while endpoints are added.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn choosing_and_adding_at_once_do_not_stand_still() {
+async fn choosing_and_adding_at_once_do_not_deadlock() {
     let (peers, _) = three();
     for mode in [Mode::Random, Mode::ConnectAll] {
         let client = peers
@@ -256,7 +262,7 @@ async fn choosing_and_adding_at_once_do_not_stand_still() {
             .mode(mode)
             .connect()
             .await
-            .expect("it connects");
+            .expect("the client connects");
         let caller = client.clone();
         let calls = tokio::spawn(async move {
             let want = Want {
@@ -276,17 +282,17 @@ async fn choosing_and_adding_at_once_do_not_stand_still() {
             }
         };
         let ended = tokio::time::timeout(Duration::from_secs(60), adding).await;
-        ended.expect("it does not stand still");
+        ended.expect("no deadlock");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handle_of_an_endpoint_that_is_gone_says_so() {
+async fn a_handle_of_a_removed_endpoint_returns_an_error() {
     let (peers, _) = three();
     let client = peers.client().await;
-    let member = client.member(URLS[1]).expect("it is one of them");
+    let member = client.member(URLS[1]).expect("the endpoint is known");
     client.remove_endpoint(URLS[1]).expect("a URL");
-    let error = member.get("k").await.expect_err("it is gone");
+    let error = member.get("k").await.expect_err("the endpoint was removed");
     assert_eq!(error.kind(), crate::ErrorKind::Config, "{error}");
 }
 
@@ -295,11 +301,13 @@ async fn all_endpoints_can_be_replaced_and_connections_stay() {
     let (peers, counts) = three();
     let builder = crate::Client::builder().endpoints(&URLS[..2]);
     let builder = builder.mode(Mode::ConnectAll).connector(peers.clone());
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     client.add_endpoint(URLS[0]).expect("a URL");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let handle = client.member(URLS[0]).expect("it is one of them");
-    client.set_endpoints(&URLS[1..]).expect("they are URLs");
+    let handle = client.member(URLS[0]).expect("the endpoint is known");
+    client
+        .set_endpoints(&URLS[1..])
+        .expect("the URLs are valid");
     let urls: Vec<_> = client
         .endpoints()
         .iter()
@@ -311,14 +319,18 @@ async fn all_endpoints_can_be_replaced_and_connections_stay() {
     for _ in 0..20 {
         client.get("k").await.expect("an answer");
     }
-    assert_eq!(asked(&counts)[0], before, "it is not used any more");
-    assert!(asked(&counts)[2] > 0, "it is used from now on");
-    assert_eq!(peers.connections(URLS[1]), 1, "its connection stays");
-    handle.get("k").await.expect_err("it was removed");
+    assert_eq!(
+        asked(&counts)[0],
+        before,
+        "the removed endpoint is not used"
+    );
+    assert!(asked(&counts)[2] > 0, "the added endpoint is used");
+    assert_eq!(peers.connections(URLS[1]), 1, "the connection stays");
+    handle.get("k").await.expect_err("the endpoint was removed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn endpoints_that_make_no_sense_change_nothing() {
+async fn invalid_endpoints_change_nothing() {
     let (peers, _) = three();
     let client = peers.client().await;
     let before = client.endpoints();
@@ -330,7 +342,7 @@ async fn endpoints_that_make_no_sense_change_nothing() {
         client.set_endpoints(["http://c:1", "https://d:1"]),
     ];
     for refusal in refused {
-        let error = refusal.expect_err("it makes no sense");
+        let error = refusal.expect_err("the list is invalid");
         assert_eq!(error.kind(), crate::ErrorKind::Config, "{error}");
     }
     assert_eq!(client.endpoints(), before);

@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: what no HTTP/2 library would let a server send.
+//! HTTP/2 frames by hand, for servers that send what no HTTP/2 library would.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -53,19 +53,19 @@ pub(super) fn trailers(stream: u32) -> Vec<u8> {
     )
 }
 
-/// The server works on streams up to that one, and on no others.
+/// GOAWAY: the server processes streams up to `last` only.
 pub(super) fn go_away(last: u32) -> Vec<u8> {
     const NO_ERROR: u32 = 0;
     let payload = [last.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
     frame(GOAWAY, 0, 0, &payload)
 }
 
-/// A whole reply as it should be.
+/// A complete and correct reply.
 pub(super) fn reply(stream: u32, message: &[u8]) -> Vec<u8> {
     [reply_head(stream), data(stream, message), trailers(stream)].concat()
 }
 
-/// Shakes hands, and answers each request with the bytes that are made for its stream.
+/// Behavior the handshake, and answers each request with the bytes that `answer` makes for its stream.
 pub(super) async fn answer_with(mut stream: DuplexStream, answer: impl Fn(u32) -> Vec<u8>) {
     let mut preface = [0; 24];
     if stream.read_exact(&mut preface).await.is_err() {

@@ -1,4 +1,4 @@
-//! Silent deaths: connections that are up and lead nowhere.
+//! Connections that are up and whose server does not answer.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::peer::{Peers, handshake, serve_well};
 use crate::{ErrorKind, Outcome};
 
-/// The first connection falls silent once it is up; later ones are well.
+/// The first connection falls silent once it is up; later ones work.
 fn silent_once() -> Peers {
     Peers::one(|number, stream| async move {
         if number > 0 {
@@ -29,13 +29,13 @@ async fn a_write_on_a_dead_connection_is_answered_when_it_is_found_dead() {
         .put("k", "v")
         .no_timeout()
         .await
-        .expect_err("it is dead");
+        .expect_err("the connection is dead");
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::Unavailable, Outcome::Unknown)
     );
     assert!(error.to_string().contains("keep-alive"), "{error}");
-    // Unanswered for a second, a ping, and three seconds for its answer.
+    // A second without an answer, a ping, and three seconds for the pong.
     assert_eq!(start.elapsed().as_secs(), 4);
     client
         .put("k", "v")
@@ -48,15 +48,12 @@ async fn a_read_on_a_dead_connection_gets_its_answer_from_the_next_one() {
     let peers = silent_once();
     let client = peers.client().await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    client
-        .get("k")
-        .await
-        .expect("it is read over the next connection");
+    client.get("k").await.expect("the next connection answers");
 }
 
-/// Their time is over before a doubt would arise.
+/// The calls time out before the client would doubt the connection.
 #[tokio::test(start_paused = true)]
-async fn calls_with_little_time_find_a_dead_connection_too() {
+async fn calls_with_short_time_outs_find_a_dead_connection() {
     let peers = silent_once();
     let client = peers.client().await;
     let client = client.with_timeout(Duration::from_millis(300));
@@ -76,9 +73,12 @@ async fn without_the_timeout_only_the_call_ends() {
         .no_keep_alive_timeout()
         .connect()
         .await
-        .expect("it connects");
+        .expect("the client connects");
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let error = client.put("k", "v").await.expect_err("nobody answers");
+    let error = client
+        .put("k", "v")
+        .await
+        .expect_err("the server is silent");
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::Timeout, Outcome::Unknown)
@@ -87,8 +87,8 @@ async fn without_the_timeout_only_the_call_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_answer_is_no_death() {
-    // Pings are answered all the time, the request after a minute.
+async fn a_slow_answer_does_not_end_the_connection() {
+    // The peer answers pings at once, and the request after a minute.
     let peers = Peers::one(|_, stream| {
         super::peer::serve(stream, |asked| async move {
             tokio::time::sleep(Duration::from_secs(60)).await;
@@ -105,7 +105,7 @@ async fn a_slow_answer_is_no_death() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_offended_server_gets_fewer_pings_and_the_next_calls_work() {
+async fn after_too_many_pings_a_server_gets_fewer_and_the_next_calls_work() {
     let peers = Peers::one(|number, stream| async move {
         if number > 0 {
             return serve_well(stream).await;
@@ -117,7 +117,10 @@ async fn an_offended_server_gets_fewer_pings_and_the_next_calls_work() {
         }
     });
     let client = peers.client().await;
-    let error = client.put("k", "v").await.expect_err("it was cut off");
+    let error = client
+        .put("k", "v")
+        .await
+        .expect_err("the server closed the connection");
     assert_eq!(error.outcome(), Outcome::Unknown);
     client
         .put("k", "v")
@@ -126,10 +129,10 @@ async fn an_offended_server_gets_fewer_pings_and_the_next_calls_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn times_without_end_are_no_trouble() {
+async fn infinite_time_outs_are_accepted() {
     let peers = Peers::one(|_, stream| serve_well(stream));
     let builder = peers.builder().keep_alive_interval(Duration::MAX);
     let client = builder.keep_alive_timeout(Duration::MAX).connect().await;
-    let put = client.expect("it connects").put("k", "v");
+    let put = client.expect("the client connects").put("k", "v");
     put.timeout(Duration::MAX).await.expect("an answer");
 }

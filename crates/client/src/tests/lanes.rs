@@ -1,4 +1,4 @@
-//! Waiting calls, open streams and short calls do not take each other's places.
+//! Waiting calls, open streams and short calls do not use up each other's streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::method::{Lane, Method};
 use crate::transport::{Head, Want, frame, stream};
 use crate::{Client, LeaseId, Mode};
 
-/// What a TLS etcd 3.5 allows.
+/// Limit of streams on a connection of etcd 3.5 with TLS.
 const STREAMS: u32 = 250;
-/// Of those, one is kept for the leader monitor.
+/// Locks on a connection: one stream is reserved for the leader monitor.
 const LOCKS: usize = STREAMS as usize - 1;
 const WAITING: usize = 1_000;
 
-/// An etcd with few streams: locks wait for `release`, keep-alives are echoed, the rest is
-/// answered.
+/// An etcd with few streams: it answers locks after `release`, echoes keep-alives, and answers
+/// other calls at once.
 async fn serve(stream: DuplexStream, release: Arc<Notify>) {
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(STREAMS);
@@ -42,7 +42,7 @@ async fn serve(stream: DuplexStream, release: Arc<Notify>) {
                     let mut stream = reply
                         .send_response(head("application/grpc"), false)
                         .expect("open");
-                    // The end of the stream comes as an empty frame.
+                    // An empty frame ends the stream.
                     while body
                         .data()
                         .await
@@ -75,11 +75,12 @@ async fn keep_alive_stream(client: &Client) -> (stream::Outgoing, stream::Incomi
     };
     let transport = &client.core().transport;
     let occupancy = transport.occupy(want).await.expect("a place");
-    stream::open(occupancy, Method::LeaseKeepAlive, Head::default(), 1 << 20).expect("it opens")
+    stream::open(occupancy, Method::LeaseKeepAlive, Head::default(), 1 << 20)
+        .expect("the stream opens")
 }
 
 #[tokio::test]
-async fn a_thousand_waiting_calls_starve_nobody() {
+async fn a_thousand_waiting_calls_block_no_other_call() {
     let release = Arc::new(Notify::new());
     let released = Arc::clone(&release);
     let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&released)));
@@ -98,7 +99,7 @@ async fn a_thousand_waiting_calls_starve_nobody() {
         assert!(incoming.message().await.expect("an answer").is_some());
         client.get("k").await.expect("an answer");
     }
-    // One for calls, one for streams, and as many as the waiting ones need.
+    // One connection for calls, one for streams, and as many as the waiting calls need.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     let wanted = 2 + WAITING.div_ceil(LOCKS);
     while peers.connections("http://one:1") < wanted {
@@ -110,7 +111,7 @@ async fn a_thousand_waiting_calls_starve_nobody() {
     }
     assert!(waiting.iter().all(|call| !call.is_finished()));
 
-    // `notify_waiters` reaches only those that wait already.
+    // `notify_waiters` wakes only tasks that wait already.
     for call in waiting {
         while !call.is_finished() {
             release.notify_waiters();
@@ -148,13 +149,13 @@ async fn a_message_larger_than_the_servers_window_is_sent() {
     let large = frame(&large, 2 << 20).expect("below the limit");
     let sent = tokio::time::timeout(Duration::from_secs(30), outgoing.send(large));
     sent.await
-        .expect("it does not hang")
+        .expect("the send does not hang")
         .expect("the stream is open");
 }
 
 /// A server may allow no streams at all: more connections would not help.
 #[tokio::test(start_paused = true)]
-async fn a_server_without_streams_is_not_stormed() {
+async fn a_server_without_streams_gets_no_more_connections() {
     let peers = Peers::one(|number, stream| async move {
         if number == 0 {
             return super::peer::serve_well(stream).await;
@@ -167,12 +168,12 @@ async fn a_server_without_streams_is_not_stormed() {
     let client = peers.client().await;
     let lock = client.lock("name", crate::LeaseId::new(7).expect("not 0"));
     let lock = tokio::time::timeout(Duration::from_secs(20), lock).await;
-    assert!(lock.is_err(), "there is no stream for it");
+    assert!(lock.is_err(), "there is no stream for the lock");
     assert_eq!(peers.connections("http://one:1"), 2);
 }
 
-/// Two endpoints: the first keeps its first connection and ends each further one at once, as one
-/// without file descriptors does.
+/// Two endpoints: the first keeps its first connection and ends each further one at once, like a
+/// server without file descriptors.
 fn full_and_well() -> Peers {
     let (full, well) = (Script::new(Manner::Answer), Script::new(Manner::Answer));
     Peers::default()
@@ -192,13 +193,17 @@ const WELL: &str = "http://well:1";
 
 async fn chooses_full_first(peers: &Peers, mode: Mode) -> Client {
     let builder = Client::builder().endpoint(FULL).connector(peers.clone());
-    let client = builder.mode(mode).connect().await.expect("it connects");
+    let client = builder
+        .mode(mode)
+        .connect()
+        .await
+        .expect("the client connects");
     client.add_endpoint(WELL).expect("a URL");
     client
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_go_elsewhere_where_no_more_connections_can_be_made() {
+async fn streams_go_elsewhere_when_their_endpoint_takes_no_more_connections() {
     for mode in [Mode::PickFirst, Mode::Random, Mode::ConnectAll] {
         let peers = full_and_well();
         let client = chooses_full_first(&peers, mode).await;
@@ -209,16 +214,16 @@ async fn streams_go_elsewhere_where_no_more_connections_can_be_made() {
         tokio::time::sleep(Duration::from_secs(600)).await;
         let alive = keeper.state();
         assert!(matches!(alive, crate::LeaseState::Alive { .. }), "{mode:?}");
-        // One for calls, one that failed, and one that was on its way by then.
+        // One connection for calls, one that failed, and one that was under way.
         let connections = peers.connections(FULL);
         assert!(connections <= 3, "{mode:?}: {connections}");
-        // Calls stay where they were.
+        // Unary calls stay at the first endpoint.
         client.put("k", "v").await.expect("an answer");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_that_gets_no_connection_says_why() {
+async fn the_error_of_a_lock_without_a_connection_has_the_cause() {
     let peers = Peers::one(|number, stream| async move {
         if number == 0 {
             super::peer::serve_well(stream).await;
@@ -227,14 +232,14 @@ async fn a_lock_that_gets_no_connection_says_why() {
     let client = peers.client().await;
     let lease = LeaseId::new(7).expect("not 0");
     let lock = client.lock("l", lease).timeout(Duration::from_secs(3));
-    let error = lock.await.expect_err("no connection for it");
+    let error = lock.await.expect_err("no connection for the lock");
     assert_eq!(error.outcome(), crate::Outcome::NotSent, "{error}");
     let text = error.to_string();
     assert!(text.contains("closed it without an answer"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_freed_place_is_taken_at_once() {
+async fn a_freed_stream_is_taken_at_once() {
     let release = Arc::new(Notify::new());
     let released = Arc::clone(&release);
     let peers = Peers::one(move |number, stream| {

@@ -21,7 +21,7 @@ fn id(number: i64) -> LeaseId {
     LeaseId::new(number).expect("not 0")
 }
 
-/// The end of a lease that is told at once.
+/// Returns the end of a lease; the keeper has to report it at once.
 async fn lost(keeper: &crate::LeaseKeeper) -> LeaseEnd {
     let end = tokio::time::timeout(TTL / 10, keeper.lost()).await;
     end.unwrap_or_else(|_| panic!("{:?}", keeper.state()))
@@ -31,11 +31,11 @@ fn is_alive(state: LeaseState) -> bool {
     matches!(state, LeaseState::Alive { .. })
 }
 
-/// What a server does with renewals.
+/// The behavior of a server on renewals.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Manner {
     Answer,
-    /// Answers one renewal after the other, each after so long.
+    /// Answers one renewal after the other, each after this delay.
     Slow(Duration),
     Gone,
     Silent,
@@ -44,7 +44,7 @@ pub(super) enum Manner {
     TokenEnded,
 }
 
-/// What a stream of renewals ends with.
+/// Trailers with which the server ends a stream of renewals.
 fn status(manner: Manner) -> Option<[(&'static str, &'static str); 2]> {
     let (code, text) = match manner {
         Manner::NoLeader => ("14", "etcdserver: no leader"),
@@ -54,7 +54,7 @@ fn status(manner: Manner) -> Option<[(&'static str, &'static str); 2]> {
     Some([("grpc-status", code), ("grpc-message", text)])
 }
 
-/// A server of leases: its manner, the renewals it had, the streams it has and had.
+/// A server of leases: its behavior, the renewals that it got, its open streams and all streams.
 #[derive(Clone)]
 pub(super) struct Script {
     manner: Arc<Mutex<Manner>>,
@@ -85,7 +85,7 @@ impl Script {
         *self.manner.lock().expect("no panic")
     }
 
-    pub(super) fn become_(&self, manner: Manner) {
+    pub(super) fn set_manner(&self, manner: Manner) {
         *self.manner.lock().expect("no panic") = manner;
     }
 
@@ -172,7 +172,7 @@ impl Script {
                     }
                     Manner::Gone => 0,
                     Manner::TokenEnded => {
-                        let status = status(Manner::TokenEnded).expect("it has one");
+                        let status = status(Manner::TokenEnded).expect("the status has trailers");
                         let _ = stream.send_trailers(headers(&status));
                         self.open.fetch_sub(1, Ordering::Relaxed);
                         return;
@@ -207,7 +207,7 @@ async fn all_handles_share_one_stream_which_ends_with_the_last_keeper() {
     assert!(is_alive(first.state()) && is_alive(second.state()) && is_alive(third.state()));
     assert_eq!(script.opened.load(Ordering::Relaxed), 1);
     assert_eq!(script.leader_wanted.load(Ordering::Relaxed), 1);
-    // Two leases, about three and a half renewals in each of ten times their time-to-live.
+    // Two leases, each with about three and a half renewals in each of ten times-to-live.
     let renewals = script.renewals();
     assert!((60..=76).contains(&renewals), "{renewals}");
 
@@ -244,12 +244,12 @@ async fn a_keeper_holds_the_client_and_its_end_frees_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_gone_is_told_and_forgotten() {
+async fn a_lost_lease_is_reported_and_renewed_no_more() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let mut keeper = client.keep(id(7));
     keeper.changed().await;
-    script.become_(Manner::Gone);
+    script.set_manner(Manner::Gone);
     assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
     assert_eq!(keeper.changed().await, LeaseState::Lost(LeaseEnd::Revoked));
     assert_eq!(keeper.changed().await, LeaseState::Lost(LeaseEnd::Revoked));
@@ -257,7 +257,7 @@ async fn a_lease_that_is_gone_is_told_and_forgotten() {
     sleep(TTL * 10).await;
     assert_eq!(script.renewals(), before);
     drop(keeper);
-    script.become_(Manner::Answer);
+    script.set_manner(Manner::Answer);
     assert!(is_alive(client.keep(id(7)).changed().await));
 }
 
@@ -289,12 +289,12 @@ async fn a_silent_member_and_one_without_a_leader_are_left() {
             .iter()
             .position(|script| script.renewals() > 0)
             .expect("one");
-        scripts[used].become_(manner);
+        scripts[used].set_manner(manner);
         if manner == Manner::NoLeader {
-            // What etcd does to its streams when the leader is gone, as far as a client can see.
-            scripts[used].become_(Manner::Silent);
+            // etcd ends its streams like this when the leader is lost.
+            scripts[used].set_manner(Manner::Silent);
             sleep(TTL / 4).await;
-            scripts[used].become_(Manner::NoLeader);
+            scripts[used].set_manner(Manner::NoLeader);
         }
         sleep(TTL * 3).await;
         assert!(is_alive(keeper.state()), "{:?}", keeper.state());
@@ -303,12 +303,12 @@ async fn a_silent_member_and_one_without_a_leader_are_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn risk_doubt_and_recovery_are_told() {
+async fn at_risk_doubtful_and_alive_again_are_reported() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let mut keeper = client.keep(id(7));
     keeper.changed().await;
-    script.become_(Manner::Silent);
+    script.set_manner(Manner::Silent);
     match keeper.changed().await {
         LeaseState::AtRisk { remaining, cause } => {
             assert!(remaining <= TTL / 3 && remaining > TTL / 4, "{remaining:?}");
@@ -324,7 +324,7 @@ async fn risk_doubt_and_recovery_are_told() {
     };
     assert_eq!(doubtful(keeper.changed().await), Some(ErrorKind::Timeout));
     sleep(TTL).await;
-    script.become_(Manner::Answer);
+    script.set_manner(Manner::Answer);
     assert!(is_alive(keeper.changed().await));
 }
 
@@ -342,7 +342,7 @@ async fn a_closed_client_renews_nothing() {
     assert_eq!(keeper.changed().await, closed);
     assert_eq!(keeper.changed().await, closed);
     assert_eq!(lost(&keeper).await, LeaseEnd::ClientClosed);
-    // A keeper that is made on a closed client ends as well.
+    // A keeper of a closed client ends, too.
     assert_eq!(lost(&client.keep(id(7))).await, LeaseEnd::ClientClosed);
     assert_eq!(client.keep(id(8)).changed().await, closed);
     sleep(TTL * 10).await;
@@ -365,7 +365,7 @@ async fn ten_thousand_leases_share_a_stream() {
     assert_eq!(script.open.load(Ordering::Relaxed), 0);
 }
 
-/// Fails the first grant so that it may have been applied, and has the lease at the second.
+/// Fails the first grant with an unknown outcome, and answers the second that the lease exists.
 async fn grant(asked: Asked, seen: Arc<Mutex<Vec<i64>>>) {
     let request = pb::LeaseGrantRequest::decode(asked.message.clone()).expect("a grant");
     let first = {
@@ -389,18 +389,21 @@ async fn a_grant_that_is_sent_again_makes_one_lease() {
         super::peer::serve(stream, move |asked| grant(asked, Arc::clone(&seen)))
     });
     let client = peers.client().await;
-    let lease = client.grant(TTL).await.expect("the first one made it");
+    let lease = client
+        .grant(TTL)
+        .await
+        .expect("the first grant made the lease");
     let ids = std::mem::take(&mut *seen.lock().expect("no panic"));
     assert_eq!(ids, [lease.id.as_i64(); 2]);
     assert!(lease.id.as_i64() > 0);
     assert_eq!(lease.ttl, TTL);
 
-    // An ID of one's own is sent once, and what exists may be another's.
+    // A grant with an ID of the user's is sent once: an existing lease may be another client's.
     let error = client.grant(TTL).id(id(7)).await.expect_err("timed out");
     assert_eq!(error.outcome(), crate::Outcome::Unknown);
     let error = client.grant(TTL).id(id(7)).await.expect_err("exists");
     assert_eq!(error.kind(), ErrorKind::LeaseExists);
-    // Met at once, it is not ours either.
+    // Without an earlier attempt, an existing lease is another client's, too.
     let error = client.grant(TTL).await.expect_err("exists");
     assert_eq!(error.kind(), ErrorKind::LeaseExists);
 }
@@ -416,7 +419,7 @@ fn futures_of_a_keeper_can_be_spawned() {
     let _ = check;
 }
 
-/// Renewals that take nearly half of the time-to-live, the first one too.
+/// Each renewal takes nearly half of the time-to-live, the first one too.
 #[tokio::test(start_paused = true)]
 async fn a_slow_server_keeps_a_lease_alive_over_one_stream() {
     let script = Script::new(Manner::Slow(TTL * 12 / 25));
@@ -432,9 +435,10 @@ async fn a_slow_server_keeps_a_lease_alive_over_one_stream() {
     assert_eq!(script.opened.load(Ordering::Relaxed), 1);
 }
 
-/// The time-to-live is not known before the first answer, so another stream is tried meanwhile.
+/// The client does not know the time-to-live before the first answer, so it tries another stream
+/// meanwhile.
 #[tokio::test(start_paused = true)]
-async fn a_slow_first_answer_is_waited_for_beside_another_stream() {
+async fn a_stream_stays_open_for_a_slow_first_answer_beside_another_stream() {
     let script = Script::new(Manner::Slow(TTL * 12 / 25));
     let client = one(&script).client().await;
     let mut keeper = client.keep(id(7));
@@ -455,7 +459,7 @@ async fn a_slow_first_answer_is_waited_for_beside_another_stream() {
 async fn a_lease_of_two_seconds_survives_a_member_that_hangs() {
     for hung in [0, 1] {
         let scripts = [Script::new(Manner::Answer), Script::new(Manner::Answer)];
-        scripts[hung].become_(Manner::Silent);
+        scripts[hung].set_manner(Manner::Silent);
         let [one, two] = scripts.clone();
         let peers = Peers::one(move |_, stream| one.clone().serve(stream))
             .and("http://two:1", move |_, stream| two.clone().serve(stream));
@@ -471,9 +475,9 @@ async fn a_lease_of_two_seconds_survives_a_member_that_hangs() {
     }
 }
 
-/// A member at which connections are refused, or which demands a token that is not to be had.
+/// A member that refuses connections, or that demands a token which the client cannot get.
 #[tokio::test(start_paused = true)]
-async fn a_state_names_what_keeps_renewals_from_being_answered() {
+async fn a_state_names_the_cause_of_unanswered_renewals() {
     let script = Script::new(Manner::Answer);
     let (one, refused) = (script.clone(), Arc::new(AtomicUsize::new(0)));
     let refuses = Arc::clone(&refused);
@@ -503,7 +507,7 @@ async fn a_state_names_what_keeps_renewals_from_being_answered() {
     assert_eq!(cause.kind(), ErrorKind::Unavailable, "{cause}");
     assert!(cause.endpoint().is_some() && !cause.message().is_empty());
 
-    // A keeper that is made meanwhile knows as much.
+    // A keeper that is made meanwhile has the same cause.
     let late = client.keep(id(8));
     sleep(TTL).await;
     let state = late.state();
@@ -523,11 +527,11 @@ async fn a_state_names_what_keeps_renewals_from_being_answered() {
     assert!(cause.to_string().contains("http://one:1"), "{cause}");
 }
 
-/// No stream was ever opened, so that none has ended with an error.
+/// No stream was ever opened, so no stream has ended with an error.
 #[tokio::test(start_paused = true)]
 async fn a_state_names_the_endpoint_that_refuses_connections() {
     let builder = Peers::default().builder().endpoint("http://nowhere:1");
-    let client = builder.connect_lazy().expect("it makes sense");
+    let client = builder.connect_lazy().expect("the options are valid");
     let keeper = client.keep(id(7));
     sleep(TTL).await;
     let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
@@ -537,16 +541,16 @@ async fn a_state_names_the_endpoint_that_refuses_connections() {
     assert!(cause.to_string().contains("http://nowhere:1"), "{cause}");
 }
 
-/// The endpoint that refuses connections is not why the other one does not answer.
+/// The endpoint that refuses connections is not the cause of the silence of the other one.
 #[tokio::test(start_paused = true)]
 async fn a_state_names_the_endpoint_that_is_silent_and_not_one_that_is_down() {
     let script = Script::new(Manner::Answer);
     let builder = one(&script).builder().endpoint("http://nowhere:1");
     let connect = builder.mode(crate::Mode::ConnectAll).connect();
-    let client = connect.await.expect("it connects");
+    let client = connect.await.expect("the client connects");
     let mut keeper = client.keep(id(7));
     assert!(is_alive(keeper.changed().await));
-    script.become_(Manner::Silent);
+    script.set_manner(Manner::Silent);
     let LeaseState::AtRisk { cause, .. } = keeper.changed().await else {
         panic!("{:?}", keeper.state());
     };
@@ -555,18 +559,18 @@ async fn a_state_names_the_endpoint_that_is_silent_and_not_one_that_is_down() {
     assert_eq!(endpoint.as_deref(), Some("http://one:1"), "{cause}");
 }
 
-/// A client whose provider has one token; then it fails, or does not answer.
+/// A client whose provider returns one token, and then fails or hangs.
 async fn with_one_token(script: &Script, hangs: bool) -> crate::Client {
     let asked = AtomicUsize::new(0);
     let provider = move || -> TokenFuture {
         match asked.fetch_add(1, Ordering::Relaxed) {
             0 => Box::pin(async { Ok(Token::new("first")) }),
             _ if hangs => Box::pin(std::future::pending()),
-            _ => Box::pin(async { Err("the vault is closed".into()) }),
+            _ => Box::pin(async { Err("no more tokens".into()) }),
         }
     };
     let connect = one(script).builder().token(provider).connect();
-    connect.await.expect("it connects")
+    connect.await.expect("the client connects")
 }
 
 #[tokio::test(start_paused = true)]
@@ -576,11 +580,11 @@ async fn a_state_names_the_token_that_is_missing() {
         let client = with_one_token(&script, hangs).await;
         let mut keeper = client.keep(id(7));
         assert!(is_alive(keeper.changed().await));
-        script.become_(Manner::TokenEnded);
+        script.set_manner(Manner::TokenEnded);
         let LeaseState::AtRisk { cause, .. } = keeper.changed().await else {
             panic!("{:?}", keeper.state());
         };
-        // A provider that hangs has not failed yet; the server has said what it misses.
+        // A provider that hangs has not failed yet, so the cause is the refusal of the server.
         let kind = match hangs {
             false => ErrorKind::AuthenticationFailed,
             true => ErrorKind::InvalidToken,
@@ -608,7 +612,7 @@ async fn until_set(flag: &AtomicUsize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoke_of_the_same_client_is_told_at_once() {
+async fn a_revoke_of_the_same_client_is_reported_at_once() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let keepers = [client.keep(id(7)), client.namespace("n/").keep(id(7))];
@@ -626,10 +630,10 @@ async fn a_revoke_of_the_same_client_is_told_at_once() {
     assert_eq!(
         script.renewals(),
         before,
-        "no renewal was needed to find out"
+        "the keeper needs no renewal to learn it"
     );
 
-    // A request value that is run on its own does the same.
+    // A request value has the same effect.
     let keeper = client.keep(id(7));
     sleep(TTL / 10).await;
     client
@@ -640,38 +644,39 @@ async fn a_revoke_of_the_same_client_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoke_that_finds_no_lease_is_told_as_revoked_and_one_without_an_answer_is_not() {
+async fn a_revoke_that_finds_no_lease_is_reported_and_one_without_an_answer_is_not() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let keeper = client.keep(id(7));
     sleep(TTL / 10).await;
-    script.become_(Manner::Silent);
+    script.set_manner(Manner::Silent);
     let error = client.revoke(id(7)).timeout(TTL / 60).await;
     assert_eq!(
         error.expect_err("silent").outcome(),
         crate::Outcome::Unknown
     );
     assert!(is_alive(keeper.state()));
-    script.become_(Manner::Gone);
-    let error = client.revoke(id(7)).await.expect_err("it is gone");
+    script.set_manner(Manner::Gone);
+    let error = client.revoke(id(7)).await.expect_err("the lease is gone");
     assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
     assert_eq!(lost(&keeper).await, LeaseEnd::Revoked);
 }
 
-/// The first renewal may find that the lease is gone before the revoke is answered.
+/// The answer to the first renewal may say that the lease is gone before the answer to the revoke
+/// comes.
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_revoked_before_its_first_answer_has_not_expired() {
     let script = Script::new(Manner::Gone);
-    script.become_(Manner::Slow(TTL / 6));
+    script.set_manner(Manner::Slow(TTL / 6));
     let client = one(&script).client().await;
     let keeper = client.keep(id(7));
     let mut revoke = Box::pin(client.revoke(id(7)).into_future());
     assert!(super::peer::poll_once(&mut revoke).is_pending());
-    script.become_(Manner::Gone);
+    script.set_manner(Manner::Gone);
     assert_eq!(keeper.lost().await, LeaseEnd::Revoked);
 }
 
-/// The clock of the machine goes on while the machine sleeps, and that of the leases does not.
+/// The wall clock goes on while the machine sleeps, and the clock of the leases does not.
 #[tokio::test(start_paused = true)]
 async fn after_a_sleep_of_the_machine_a_lease_is_in_doubt_until_the_next_answer() {
     use crate::lease::registry::tests::SLEPT;
@@ -680,7 +685,7 @@ async fn after_a_sleep_of_the_machine_a_lease_is_in_doubt_until_the_next_answer(
     let client = one(&script).client().await;
     let mut keeper = client.keep(id(7));
     assert!(is_alive(keeper.changed().await));
-    script.become_(Manner::Silent);
+    script.set_manner(Manner::Silent);
     let renewals = script.renewals();
     SLEPT.set(TTL / 2);
     let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
@@ -690,8 +695,8 @@ async fn after_a_sleep_of_the_machine_a_lease_is_in_doubt_until_the_next_answer(
     let state = keeper.changed().await;
     assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
     sleep(Duration::from_millis(1)).await;
-    assert_eq!(script.renewals(), renewals + 1, "it renews at once");
-    script.become_(Manner::Answer);
+    assert_eq!(script.renewals(), renewals + 1, "the driver renews at once");
+    script.set_manner(Manner::Answer);
     assert!(is_alive(keeper.changed().await));
     SLEPT.set(Duration::ZERO);
 }

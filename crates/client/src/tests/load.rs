@@ -1,5 +1,5 @@
-//! Many calls at once, dropped calls, unread replies, large replies, and a server that leaves
-//! gracefully in the middle of it.
+//! Many calls at once, dropped calls, unread replies, large replies, and a graceful GOAWAY under
+//! load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,13 +19,13 @@ use crate::Client;
 const MANY: usize = 10_000;
 const URL: &str = "http://one:1";
 
-/// A client that waits: how long ten thousand calls take is the machine's business.
+/// A client with long time-outs: the duration of ten thousand calls depends on the machine.
 async fn patient(peers: &Peers) -> Client {
     peers.client().await.no_timeout()
 }
 
-/// A server that gets no turn for a while makes its connection suspect. To look for another one
-/// costs a client's retries; who finds none left waits on, as the answer still comes.
+/// A server that gets no processor time for a while makes its connection suspect. Looking for
+/// another endpoint costs retries. A call without a retry left waits on, and gets its answer.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_slow_for_a_while_fails_no_read() {
     let peers = Peers::one(|_, stream| async move {
@@ -34,7 +34,7 @@ async fn a_server_that_is_slow_for_a_while_fails_no_read() {
         while let Some(Ok((request, reply))) = connection.accept().await {
             asked += 1;
             if asked == 3_000 || asked == 7_000 {
-                // Suspect after 3 s: each looks for another connection, in vain. And again.
+                // Suspect after 3 s: each call looks for another connection and finds none, twice.
                 tokio::time::sleep(Duration::from_secs(8)).await;
             }
             tokio::spawn(async move {
@@ -45,7 +45,7 @@ async fn a_server_that_is_slow_for_a_while_fails_no_read() {
         }
     });
     let builder = peers.builder().no_keep_alive_timeout();
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     let client = client.no_timeout();
     let calls: Vec<_> = (0..6_000)
         .map(|_| tokio::spawn(client.get("k").into_future()))
@@ -69,7 +69,7 @@ async fn ten_thousand_gets_at_once_over_one_connection() {
     assert_eq!(peers.connections(URL), 1);
 }
 
-/// Answers only requests that do not mention `stall`; holds the others for good.
+/// Answers only requests without `stall` in them, and never answers the others.
 async fn stall(asked: Asked) {
     if asked.message.windows(5).any(|part| part == b"stall") {
         std::future::pending::<()>().await;
@@ -78,7 +78,7 @@ async fn stall(asked: Asked) {
 }
 
 #[tokio::test]
-async fn ten_thousand_dropped_calls_harm_no_other() {
+async fn ten_thousand_dropped_calls_affect_no_other() {
     let peers = Peers::one(|_, stream| serve(stream, stall));
     let client = patient(&peers).await;
     for _ in 0..3 {
@@ -86,7 +86,7 @@ async fn ten_thousand_dropped_calls_harm_no_other() {
         for call in &mut calls {
             assert!(poll_once(call).is_pending());
         }
-        // Half of them are sent when they are dropped, half are still in the queue.
+        // When the calls are dropped, half of them are sent and half are still in the queue.
         tokio::task::yield_now().await;
         calls.truncate(MANY / 2);
         client.get("k").await.expect("an answer amid dropped calls");
@@ -100,7 +100,7 @@ async fn ten_thousand_dropped_calls_harm_no_other() {
 }
 
 #[tokio::test]
-async fn ten_thousand_unread_replies_stop_no_other() {
+async fn ten_thousand_unread_replies_delay_no_other() {
     let answered = Arc::new((AtomicUsize::new(0), Notify::new()));
     let counter = Arc::clone(&answered);
     let peers = Peers::one(move |_, stream| {
@@ -152,8 +152,11 @@ async fn a_reply_of_100_mb_arrives_whole() {
 async fn a_reply_over_the_limit_names_the_setting() {
     let peers = Peers::one(|_, stream| serve_well(stream));
     let client = peers.builder().max_receive_size(10);
-    let client = client.connect().await.expect("it connects");
-    let error = client.get("k").await.expect_err("it is over 10 bytes");
+    let client = client.connect().await.expect("the client connects");
+    let error = client
+        .get("k")
+        .await
+        .expect_err("the reply is over 10 bytes");
     assert_eq!(error.kind(), crate::ErrorKind::MessageTooLarge);
     assert!(error.to_string().contains("max_receive_size"), "{error}");
     assert!(error.to_string().contains("list"), "{error}");
@@ -171,8 +174,8 @@ async fn a_request_over_the_limit_is_not_sent() {
     assert!(error.to_string().contains("max_send_size"), "{error}");
 }
 
-/// A server that says goodbye after so many requests, as a rolling restart does.
-async fn leave_after(requests: usize, stream: tokio::io::DuplexStream, served: Arc<AtomicUsize>) {
+/// A server that sends GOAWAY after this number of requests, like a server in a rolling restart.
+async fn go_away_after(requests: usize, stream: tokio::io::DuplexStream, served: Arc<AtomicUsize>) {
     let mut connection = handshake(stream).await;
     let mut count = 0;
     while let Some(Ok((request, reply))) = connection.accept().await {
@@ -196,7 +199,7 @@ async fn a_graceful_goaway_fails_no_request_and_repeats_no_write() {
     const CALLS: usize = 100;
     let served = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&served);
-    let peers = Peers::one(move |_, stream| leave_after(500, stream, Arc::clone(&counter)));
+    let peers = Peers::one(move |_, stream| go_away_after(500, stream, Arc::clone(&counter)));
     let client = patient(&peers).await;
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
@@ -227,7 +230,7 @@ async fn writes_above_the_last_stream_id_are_sent_again_and_applied_once() {
         let counter = Arc::clone(&counter);
         let reply = framed(&pb::PutResponse::default());
         frames::answer_with(stream, move |id| match id {
-            // The first connection takes a part of the requests, and says so.
+            // The first connection processes a part of the requests, and its GOAWAY says which.
             _ if number == 0 && id == LAST + 2 => frames::go_away(LAST),
             _ if number == 0 && id > LAST => Vec::new(),
             _ => {
@@ -253,7 +256,7 @@ async fn a_call_does_nothing_before_it_is_polled() {
     let client = peers
         .builder()
         .connect_lazy()
-        .expect("the options are fine");
+        .expect("the options are valid");
     let mut call = Box::pin(client.get("k"));
     assert_eq!(peers.connections(URL), 0);
     assert!(matches!(poll_once(&mut call), Poll::Pending));
@@ -268,12 +271,12 @@ async fn a_closed_client_takes_no_new_calls() {
     client.get("k").await.expect("an answer");
     let left = client.clone().close(Duration::ZERO).await;
     assert!(left.is_clean());
-    let error = client.get("k").await.expect_err("it is closed");
+    let error = client.get("k").await.expect_err("the client is closed");
     assert_eq!(error.kind(), crate::ErrorKind::Closed);
 }
 
 #[tokio::test]
-async fn the_last_handle_takes_the_connection_with_it() {
+async fn the_connection_ends_with_the_last_handle() {
     let gone = Arc::new(Notify::new());
     let told = Arc::clone(&gone);
     let peers = Peers::one(move |_, stream| {
@@ -291,7 +294,7 @@ async fn the_last_handle_takes_the_connection_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_smallest_windows_let_large_replies_through() {
+async fn large_replies_arrive_with_the_smallest_windows() {
     let reply = framed(&range_reply(Bytes::from(vec![7; 200_000])));
     let peers = Peers::one(move |_, stream| {
         let reply = reply.clone();
@@ -309,7 +312,7 @@ async fn the_smallest_windows_let_large_replies_through() {
             .stream_window(small)
             .connection_window(small),
     ] {
-        let client = builder.connect().await.expect("it connects");
+        let client = builder.connect().await.expect("the client connects");
         let calls: Vec<_> = (0..64).map(|_| tokio::spawn(client.get("k"))).collect();
         for call in calls {
             call.await.expect("no panic").expect("an answer");

@@ -1,4 +1,4 @@
-//! Calls that wait for a lock, and members that have no leader.
+//! Calls that wait for a lock, and members without a leader.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,20 +18,20 @@ fn lease() -> LeaseId {
     LeaseId::new(7).expect("not 0")
 }
 
-/// A member of a cluster that has a leader or not.
+/// A member that has a leader or not.
 #[derive(Clone, Default)]
 struct Member {
     leaderless: Arc<AtomicBool>,
     /// Answers locks at once.
     free: Arc<AtomicBool>,
-    /// Requests that got past the door.
+    /// Number of requests that the member has accepted.
     taken: Arc<AtomicUsize>,
-    /// Requests that were refused at it.
+    /// Number of requests that the member has refused for want of a leader.
     refused: Arc<AtomicUsize>,
-    /// Idle streams that are open, and that were opened.
+    /// Number of idle streams that are open, and that were opened.
     streams: Arc<AtomicUsize>,
     opened: Arc<AtomicUsize>,
-    /// Locks that wait.
+    /// Waiting locks.
     waiting: Arc<Mutex<Vec<Asked>>>,
 }
 
@@ -59,7 +59,7 @@ impl Member {
                     return refuse(&mut reply);
                 }
                 if request.uri().path() == STREAM {
-                    assert!(strict, "an idle stream that wants no leader is of no use");
+                    assert!(strict, "the idle stream has to require a leader");
                     member.idle(reply).await;
                 } else if let Some(asked) = read(request, reply).await {
                     member.answer(asked);
@@ -82,7 +82,7 @@ impl Member {
         self.waiting.lock().expect("no panic").push(asked);
     }
 
-    /// As etcd does: an idle stream ends when the leader has been away for a while.
+    /// Ends an idle stream some time after the leader was lost, as etcd does.
     async fn idle(&self, mut reply: h2::server::SendResponse<bytes::Bytes>) {
         self.opened.fetch_add(1, Ordering::Relaxed);
         self.streams.fetch_add(1, Ordering::Relaxed);
@@ -130,7 +130,7 @@ async fn wait(what: impl Fn() -> bool) {
     };
     timeout(Duration::from_secs(60), wait)
         .await
-        .expect("it comes to that");
+        .expect("the condition holds in time");
 }
 
 fn lock(client: &Client) -> tokio::task::JoinHandle<Result<crate::LockResponse, crate::Error>> {
@@ -153,7 +153,7 @@ async fn a_lock_that_waits_ends_when_its_member_loses_the_leader() {
         let error = timeout(Duration::from_secs(1), lock).await;
         let error = error.expect("soon").expect("no panic").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
-        // It waits in the queue, as far as the client knows.
+        // The client has to assume that the lock waits in the queue.
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         assert_eq!(error.attempts(), 1, "{error}");
     }
@@ -162,13 +162,13 @@ async fn a_lock_that_waits_ends_when_its_member_loses_the_leader() {
     assert_eq!(
         member.taken.load(Ordering::Relaxed),
         5,
-        "none was sent again"
+        "no lock was sent again"
     );
 }
 
-/// The stream that watches over the leader has room where locks fill their connections.
+/// The leader monitor has a stream even on connections that locks fill.
 #[tokio::test(start_paused = true)]
-async fn all_locks_of_full_connections_hear_that_the_leader_is_lost() {
+async fn all_locks_of_full_connections_end_when_the_leader_is_lost() {
     let member = Member::default();
     let served = member.clone();
     let peers = Peers::one(move |_, stream| {
@@ -220,11 +220,14 @@ async fn a_member_without_a_leader_is_left_for_one_that_has_it() {
         client
             .lock("lock", lease())
             .await
-            .expect("the other has it");
+            .expect("the other member grants the lock");
         assert_eq!(one.taken.load(Ordering::Relaxed), 0);
-        // A write that wants a leader is as safe there.
+        // A write that requires a leader goes to the other member, too.
         let strict = client.require_leader(true);
-        strict.put("k", "v").await.expect("the other takes it");
+        strict
+            .put("k", "v")
+            .await
+            .expect("the other member takes the put");
         assert_eq!(one.taken.load(Ordering::Relaxed), 0);
         assert_eq!(other.taken.load(Ordering::Relaxed), 2);
     }
@@ -258,30 +261,32 @@ async fn without_any_leader_a_lock_waits_for_an_election_and_a_strict_one_does_n
     for member in [&one, &other] {
         member.leaderless.store(false, Ordering::Relaxed);
     }
-    lock.await.expect("no panic").expect("it has the lock");
+    lock.await.expect("no panic").expect("the lock is granted");
 
     one.lose_leader();
     other.lose_leader();
     let given_up = timeout(Duration::from_secs(30), client.lock("lock", lease())).await;
-    let error = given_up.expect("not for ever").expect_err("no leader");
+    let error = given_up
+        .expect("the lock ends in time")
+        .expect_err("no leader");
     assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
     assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
-    // Whoever wants none is not refused.
+    // A call that requires no leader is not refused.
     let patient = client.require_leader(false);
     patient.lock("lock", lease()).await.expect("an answer");
     client.put("k", "v").await.expect("an answer");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_builder_and_the_handle_say_whether_a_leader_is_wanted() {
+async fn the_builder_and_the_handle_set_whether_a_leader_is_required() {
     let (peers, [member]) = members();
     member.lose_leader();
     member.free.store(true, Ordering::Relaxed);
     let builder = peers.builder().require_leader(false);
-    let lax = builder.connect().await.expect("it connects");
+    let lax = builder.connect().await.expect("the client connects");
     lax.lock("lock", lease()).await.expect("an answer");
     let builder = peers.builder().require_leader(true);
-    let strict = builder.connect().await.expect("it connects");
+    let strict = builder.connect().await.expect("the client connects");
     let error = strict.put("k", "v").await.expect_err("no leader");
     assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
     let handle = strict.require_leader(false);
@@ -293,7 +298,7 @@ async fn the_builder_and_the_handle_say_whether_a_leader_is_wanted() {
         .expect("an answer");
 }
 
-/// A stream that is opened amid an election is refused at once.
+/// The member refuses a stream at once that is opened during an election.
 #[tokio::test(start_paused = true)]
 async fn an_election_ends_no_wait() {
     let (peers, [member]) = members();
@@ -306,16 +311,19 @@ async fn an_election_ends_no_wait() {
     wait(|| member.streams.load(Ordering::Relaxed) == 1).await;
     sleep(Duration::from_secs(60)).await;
     assert!(!lock.is_finished());
-    // What is granted at once opens no stream.
+    // A lock that is granted at once opens no stream.
     member.free.store(true, Ordering::Relaxed);
     lock.abort();
-    client.lock("lock", lease()).await.expect("it is free");
+    client
+        .lock("lock", lease())
+        .await
+        .expect("the lock is free");
     sleep(Duration::from_secs(60)).await;
     assert_eq!(member.opened.load(Ordering::Relaxed), 1);
 }
 
 /// A server with authentication that answers the attempts of a lock by these statuses, one after
-/// the other, and then gives the lock. It tells the tokens that the attempts have brought.
+/// the other, and then grants the lock. Returns also the tokens of the attempts.
 async fn guarded(
     statuses: &'static [(&'static str, &'static str)],
 ) -> (Client, Arc<Mutex<Vec<String>>>) {
@@ -351,10 +359,10 @@ async fn guarded(
         })
     });
     let client = peers.builder().credentials("root", "hunter2");
-    (client.connect().await.expect("it connects"), tokens)
+    (client.connect().await.expect("the client connects"), tokens)
 }
 
-/// The lock service tells an expired token by its text alone. All of its steps are over then.
+/// The lock service reports an expired token only by its text. All of its steps have ended then.
 #[tokio::test(start_paused = true)]
 async fn a_lock_whose_token_has_ended_is_asked_for_with_another() {
     const ENDED: (&str, &str) = ("2", "etcdserver: invalid auth token");
@@ -367,7 +375,7 @@ async fn a_lock_whose_token_has_ended_is_asked_for_with_another() {
         client
             .lock("lock", lease())
             .await
-            .expect("the next token is good");
+            .expect("the next token is valid");
         let attempts = statuses.len() + 1;
         let expected: Vec<_> = (0..attempts).map(|number| number.to_string()).collect();
         assert_eq!(*tokens.lock().expect("no panic"), expected);
@@ -375,14 +383,14 @@ async fn a_lock_whose_token_has_ended_is_asked_for_with_another() {
 
     let (client, tokens) = guarded(&[ENDED; 9]).await;
     let error = client.lock("lock", lease()).await;
-    let error = error.expect_err("no token is good");
+    let error = error.expect_err("no token is valid");
     assert_eq!(error.kind(), ErrorKind::InvalidToken, "{error}");
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
     assert_eq!(tokens.lock().expect("no panic").len(), 3);
 }
 
-/// A waiting lock can be refused for the token of another one, as often as it asks. It keeps its
-/// place, and has the lock when its turn has come.
+/// The server can refuse a waiting lock for the token of another lock, at every attempt. The lock
+/// keeps its place in the queue, and is granted at its turn.
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_may_not_wait_asks_again_until_it_has_the_lock() {
     const TOKEN: (&str, &str) = (
@@ -396,8 +404,11 @@ async fn a_lock_that_may_not_wait_asks_again_until_it_has_the_lock() {
     for statuses in [&[TOKEN; 40], &[PERMISSION; 40]] {
         let (client, tokens) = guarded(statuses).await;
         let start = tokio::time::Instant::now();
-        client.lock("lock", lease()).await.expect("its turn comes");
-        // It pauses up to a second, and the token is not at fault.
+        client
+            .lock("lock", lease())
+            .await
+            .expect("the lock is granted at its turn");
+        // The call pauses up to a second, and keeps its token.
         assert!(
             start.elapsed() > Duration::from_secs(16),
             "{:?}",
@@ -413,7 +424,8 @@ async fn a_lock_that_may_not_wait_asks_again_until_it_has_the_lock() {
     assert!(tokens.lock().expect("no panic").len() < 10);
 }
 
-/// Each execution grants another lease, and its key would wait for the key of the one before it.
+/// Each execution grants another lease, and its key would wait for the key of the execution before
+/// it.
 #[tokio::test(start_paused = true)]
 async fn a_lock_with_a_lease_of_the_server_is_not_sent_again_after_a_step() {
     const WAIT: &str = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
@@ -425,7 +437,7 @@ async fn a_lock_with_a_lease_of_the_server_is_not_sent_again_after_a_step() {
     ] {
         let (client, tokens) = guarded(statuses).await;
         let error = client.run(Lock::with_server_lease("lock")).await;
-        let error = error.expect_err("the server says no");
+        let error = error.expect_err("the server refuses");
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         assert_eq!(*tokens.lock().expect("no panic"), ["0"], "{error}");
         let next = client.run(Lock::with_server_lease("lock")).await;
@@ -434,7 +446,7 @@ async fn a_lock_with_a_lease_of_the_server_is_not_sent_again_after_a_step() {
     }
 }
 
-/// A member that refuses the call at the door has not begun with it.
+/// A member that refuses the call at once has not begun to execute it.
 #[tokio::test(start_paused = true)]
 async fn a_lock_with_a_lease_of_the_server_is_sent_to_a_member_with_a_leader() {
     for seed in 0..8 {
@@ -450,9 +462,9 @@ async fn a_lock_with_a_lease_of_the_server_is_sent_to_a_member_with_a_leader() {
     }
 }
 
-/// What else a step ends with does not say what the steps before it have done.
+/// Another error of a step does not tell whether the steps before it were applied.
 #[tokio::test(start_paused = true)]
-async fn another_error_of_a_lock_is_told_and_may_have_been_applied() {
+async fn another_error_of_a_lock_is_returned_as_unknown() {
     for statuses in [
         &[("2", "etcdserver: request timed out")],
         &[("2", "etcdserver: permission denied")],
@@ -461,7 +473,7 @@ async fn another_error_of_a_lock_is_told_and_may_have_been_applied() {
     ] {
         let (client, tokens) = guarded(statuses).await;
         let error = client.lock("lock", lease()).await;
-        let error = error.expect_err("the server says no");
+        let error = error.expect_err("the server refuses");
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         assert_eq!(tokens.lock().expect("no panic").len(), 1, "{error}");
     }

@@ -11,7 +11,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 
 use super::peer::{Peers, serve, serve_some};
 
-/// Notes each metric with its labels.
+/// Records each metric with its labels.
 #[derive(Default)]
 struct Names(Mutex<BTreeSet<String>>);
 
@@ -51,7 +51,8 @@ impl Recorder for Names {
 /// Refuses a get, and breaks its first connection under the third request.
 async fn peer(number: usize, stream: tokio::io::DuplexStream) {
     let answer = |asked: super::peer::Asked| match asked.path.ends_with("/Range") {
-        // It says nothing about the endpoint, so no probe is among the requests that are counted.
+        // This text is no report about the endpoint, so the client sends no probe that would be
+        // counted.
         true => asked.fail(
             "11",
             "etcdserver: mvcc: required revision has been compacted",
@@ -66,23 +67,26 @@ async fn peer(number: usize, stream: tokio::io::DuplexStream) {
 
 async fn scenario() {
     let builder = Peers::one(peer).builder().name("orders");
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     client.put("k", "v").await.expect("an answer");
-    client.get("k").await.expect_err("it is refused");
+    client.get("k").await.expect_err("the get is refused");
     client
         .put("k", "v")
         .await
         .expect_err("the connection breaks");
-    client.put("k", "v").await.expect("there is another");
-    // It grows old, which is planned.
+    client.put("k", "v").await.expect("a second connection");
+    // The connection reaches its age: a planned disconnect.
     tokio::time::sleep(Duration::from_secs(3600)).await;
     client.close(Duration::from_secs(1)).await;
-    client.put("k", "v").await.expect_err("it is closed");
+    client
+        .put("k", "v")
+        .await
+        .expect_err("the client is closed");
 
-    let nobody = crate::Client::builder()
-        .endpoint("http://nobody:1")
+    let absent = crate::Client::builder()
+        .endpoint("http://absent:1")
         .connector(Peers::default());
-    nobody.connect().await.expect_err("nobody is there");
+    absent.connect().await.expect_err("no server listens");
 }
 
 /// One thread, so that the recorder of this thread sees the connection's task too.
@@ -100,7 +104,7 @@ fn names_and_labels_are_those_of_the_documentation() {
     let one = "client=orders endpoint=http://one:1";
     let expected = [
         format!("counter etcdex_connects_total {one} outcome=ok"),
-        "counter etcdex_connects_total client= endpoint=http://nobody:1 outcome=failed".to_owned(),
+        "counter etcdex_connects_total client= endpoint=http://absent:1 outcome=failed".to_owned(),
         format!("counter etcdex_disconnects_total {one} planned=false"),
         format!("counter etcdex_disconnects_total {one} planned=true"),
         "counter etcdex_requests_total client=orders endpoint= outcome=not_sent request=put"
@@ -109,7 +113,7 @@ fn names_and_labels_are_those_of_the_documentation() {
         format!("counter etcdex_requests_total {one} outcome=rejected request=get"),
         format!("counter etcdex_requests_total {one} outcome=unknown request=put"),
     ];
-    // Each histogram stands beside a counter with the same labels; losses take no time.
+    // Each histogram has a counter with the same labels; disconnects have no duration.
     let mut all = expected.to_vec();
     for (counter, histogram) in [
         ("etcdex_connects_total", "etcdex_connect_duration_seconds"),

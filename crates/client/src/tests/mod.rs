@@ -1,17 +1,16 @@
-//! The client against scripted peers: HTTP/2 servers in memory that do what a test tells them,
-//! the wrong thing included. Time is virtual where a test says `start_paused`.
+//! The client against scripted peers: HTTP/2 servers in memory that a test controls, protocol
+//! violations included. Time is virtual in tests with `start_paused`.
 
 mod auth;
 mod close;
+mod connection_loss;
 mod credentials;
-mod death;
 mod discovery;
 mod endpoints;
 mod frames;
 mod keepalive;
 mod lanes;
 mod leases;
-mod lies;
 mod load;
 mod locks;
 #[cfg(feature = "metrics")]
@@ -26,4 +25,5 @@ mod snapshot;
 mod srv;
 mod status;
 mod telemetry;
+mod violations;
 mod watches;

@@ -1,4 +1,4 @@
-//! The scripted peer: a `Connector` whose other end is a test's own server.
+//! The scripted peer: a `Connector` whose streams lead to a server of the test.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +14,8 @@ use tokio::io::DuplexStream;
 
 use crate::{ByteStream, Client, ClientBuilder, ConnectFuture, Connector, Endpoint};
 
-/// What a test does with a new connection to one endpoint: its number, from 0, and the stream.
+/// The test's handler of a new connection to one endpoint; its arguments are the number, from 0,
+/// and the stream.
 type Script =
     Arc<dyn Fn(usize, DuplexStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -52,7 +53,7 @@ impl Peers {
             .expect("no test panics while it holds this")
     }
 
-    /// How many connections an endpoint has seen.
+    /// Number of connections that an endpoint has accepted.
     pub(crate) fn connections(&self, url: &str) -> usize {
         self.lock()[url].1
     }
@@ -64,7 +65,7 @@ impl Peers {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        self.builder().connect().await.expect("it connects")
+        self.builder().connect().await.expect("the client connects")
     }
 }
 
@@ -81,7 +82,7 @@ impl Connector for Peers {
     }
 }
 
-/// A request that a peer got: its path and its message.
+/// A request that a peer has received: its path and its message.
 pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
@@ -89,7 +90,7 @@ pub(crate) struct Asked {
     pub(crate) reply: SendResponse<Bytes>,
 }
 
-/// Shakes hands as a server with etcd's windows.
+/// Behavior the handshake of a server with etcd's windows.
 pub(crate) async fn handshake(stream: DuplexStream) -> Connection<DuplexStream, Bytes> {
     handshake_with(stream, h2::server::Builder::new()).await
 }
@@ -101,7 +102,7 @@ pub(crate) async fn handshake_with(
     builder
         .initial_window_size(1 << 20)
         .initial_connection_window_size(1 << 24)
-        // The tests drop ten thousand calls at once; a Go server does not mind either.
+        // The tests drop ten thousand calls at once; a Go server has no such limit.
         .max_concurrent_reset_streams(1 << 20)
         .max_pending_accept_reset_streams(1 << 20)
         .max_local_error_reset_streams(None)
@@ -149,8 +150,8 @@ pub(crate) async fn serve<F>(
     }
 }
 
-/// A server that answers so many requests, each in a task of its own, and breaks the connection
-/// under the next one.
+/// A server that answers this number of requests, each in a task of its own, and breaks the
+/// connection at the next one.
 pub(crate) async fn serve_some(
     stream: DuplexStream,
     requests: usize,
@@ -170,7 +171,7 @@ pub(crate) async fn serve_some(
     let _request = connection.accept().await;
 }
 
-/// A server that answers everything as an etcd with a single pair would.
+/// A server that answers each request like an etcd with a single pair.
 pub(crate) async fn serve_well(stream: DuplexStream) {
     serve(stream, |asked| async { asked.answer_well() }).await;
 }
@@ -179,7 +180,7 @@ pub(crate) fn framed(message: &impl Message) -> Bytes {
     let mut frame = BytesMut::new();
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.encoded_len()).expect("small"));
-    message.encode(&mut frame).expect("it has room");
+    message.encode(&mut frame).expect("the buffer has room");
     frame.freeze()
 }
 
@@ -225,7 +226,7 @@ pub(crate) fn range_reply(value: impl Into<Bytes>) -> pb::RangeResponse {
 impl Asked {
     /// Answers with bytes and a status of OK.
     pub(crate) fn answer(mut self, body: Bytes) {
-        // A client that is gone is no fault of the peer.
+        // The client may have closed the stream.
         let _ = self.try_answer(body, headers(&[("grpc-status", "0")]));
     }
 
@@ -235,7 +236,7 @@ impl Asked {
         stream.send_trailers(trailers)
     }
 
-    /// Answers with an error status, in the head alone, as Go servers do.
+    /// Answers with an error status in the head, without a message, as Go servers do.
     pub(crate) fn fail(mut self, status: &str, message: &str) {
         let mut head = head("application/grpc");
         head.headers_mut().extend(headers(&[
@@ -262,7 +263,7 @@ impl Asked {
     }
 }
 
-/// What a call came to, without waiting: polls it once.
+/// Polls a call once.
 pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     Pin::new(future).poll(&mut cx)

@@ -1,4 +1,4 @@
-//! What is sent again, and what never is: the peer counts.
+//! Requests that are sent again, and requests that never are: the peer counts them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::peer::{Asked, Peers, handshake, read, serve, serve_well};
 use crate::{Client, ErrorKind, Outcome};
 
-/// A peer that does something else with the first requests, and counts all.
+/// A peer that counts all requests and handles the first ones differently.
 fn counting<F>(
     first: usize,
     wrong: impl Fn(Asked) -> F + Clone + Send + Sync + 'static,
@@ -85,7 +85,7 @@ async fn a_write_that_may_have_been_applied_is_never_sent_again() {
         assert_eq!(error.outcome(), Outcome::Unknown);
         assert_eq!(count.load(Ordering::Relaxed), 1, "{error}");
 
-        // And the same when the connection breaks instead.
+        // The same when the connection breaks.
         let count = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&count);
         let peers = Peers::one(move |_, stream| take_and_break(stream, Arc::clone(&counter)));
@@ -107,11 +107,11 @@ async fn a_call_whose_time_is_over_is_not_handed_to_a_connection() {
     assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
     assert_eq!(error.attempts(), 0, "{error}");
 
-    // The connection is there long before the caller looks again.
+    // The connection is up long before the caller polls again.
     let client = peers
         .builder()
         .connect_lazy()
-        .expect("the options are fine");
+        .expect("the options are valid");
     let mut put = Box::pin(client.put("k", "v").timeout(Duration::from_secs(1)));
     assert!(super::peer::poll_once(&mut put).is_pending());
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -120,7 +120,7 @@ async fn a_call_whose_time_is_over_is_not_handed_to_a_connection() {
     assert_eq!(count.load(Ordering::Relaxed), 0);
 }
 
-/// A read changes nothing, and so nothing may have been applied.
+/// A read changes nothing, so its error does not say that the request may have been applied.
 #[tokio::test(start_paused = true)]
 async fn only_the_errors_of_writes_say_that_they_may_have_been_applied() {
     let lease = crate::LeaseId::new(7).expect("not 0");
@@ -143,14 +143,16 @@ async fn only_the_errors_of_writes_say_that_they_may_have_been_applied() {
     let calls = reads.map(|call| (call, false)).into_iter();
     for (call, may) in calls.chain(writes.map(|call| (call, true))) {
         let (peers, _) = counting(usize::MAX, unavailable);
-        let error = call(&peers.client().await).await.expect_err("it fails");
+        let error = call(&peers.client().await)
+            .await
+            .expect_err("the call fails");
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         let says = error.to_string().contains("it may have been applied");
         assert_eq!(says, may, "{error}");
     }
 }
 
-/// Reads one request whole, and breaks the connection.
+/// Reads one complete request, and breaks the connection.
 async fn take_and_break(stream: DuplexStream, count: Arc<AtomicUsize>) {
     let mut connection = handshake(stream).await;
     if let Some(Ok((request, reply))) = connection.accept().await {
@@ -163,7 +165,7 @@ async fn take_and_break(stream: DuplexStream, count: Arc<AtomicUsize>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_server_refused_to_look_at_is_sent_again_writes_too() {
+async fn a_request_with_a_refused_stream_is_sent_again_even_a_write() {
     let (peers, count) = counting(3, refuse);
     peers
         .client()
@@ -174,8 +176,7 @@ async fn what_a_server_refused_to_look_at_is_sent_again_writes_too() {
     assert_eq!(count.load(Ordering::Relaxed), 4);
 }
 
-/// Two endpoints: one that does something wrong with every request, and counts them, and one that
-/// answers well.
+/// Two endpoints: one that fails and counts every request, and one that answers them.
 fn beside_a_good_one<F>(
     wrong: impl Fn(Asked) -> F + Clone + Send + Sync + 'static,
 ) -> (Peers, Arc<AtomicUsize>)
@@ -189,7 +190,7 @@ where
     )
 }
 
-/// The texts are those with which an etcd says that it has not acted, and that another member may.
+/// With these texts a member says that it has not applied the write. Another member may apply it.
 #[tokio::test(start_paused = true)]
 async fn a_write_that_a_member_has_refused_goes_to_another() {
     for (status, text) in [
@@ -217,7 +218,7 @@ async fn a_write_that_a_member_has_refused_goes_to_another() {
     }
 }
 
-/// With the same text a single member refuses again and again: the caller is told at once.
+/// A single member would refuse again with the same text: the call fails at once.
 #[tokio::test(start_paused = true)]
 async fn a_write_that_the_only_member_cannot_serve_fails_at_once() {
     let (peers, count) = counting(usize::MAX, |asked| async move {
@@ -225,7 +226,7 @@ async fn a_write_that_the_only_member_cannot_serve_fails_at_once() {
     });
     let start = Instant::now();
     let put = peers.client().await.put("k", "v").await;
-    let error = put.expect_err("it is a learner");
+    let error = put.expect_err("the member is a learner");
     assert_eq!(error.kind(), ErrorKind::Learner);
     assert_eq!(error.outcome(), Outcome::Rejected);
     assert_eq!(count.load(Ordering::Relaxed), 1);
@@ -234,7 +235,7 @@ async fn a_write_that_the_only_member_cannot_serve_fails_at_once() {
 
 /// Two learners and no member that serves: the call asks both and gives up.
 #[tokio::test(start_paused = true)]
-async fn a_write_that_all_members_refuse_ends() {
+async fn a_write_that_all_members_refuse_fails() {
     let learner = |_, stream| {
         serve(stream, |asked: Asked| async move {
             asked.fail("9", "etcdserver: rpc not supported for learner");
@@ -262,7 +263,7 @@ async fn a_stream_that_a_server_refuses_goes_to_another() {
     }
 }
 
-/// The connection stands: nothing but the limit of retries ends it.
+/// The connection stays up: only the limit of retries ends the call.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_refused_everywhere_is_not_sent_without_end() {
     let (peers, count) = counting(usize::MAX, refuse);
@@ -280,7 +281,7 @@ async fn the_number_of_retries_is_a_setting() {
         .retries(2)
         .connect()
         .await
-        .expect("it connects");
+        .expect("the client connects");
     let error = client.get("k").await.expect_err("the server says no");
     assert_eq!(error.kind(), ErrorKind::LeaderChanged);
     assert_eq!((error.attempts(), count.load(Ordering::Relaxed)), (3, 3));
@@ -296,7 +297,7 @@ async fn a_whole_client_runs_out_of_retries() {
             .expect("no panic")
             .expect_err("the server says no");
     }
-    // Each once, and a thousand retries for all of them.
+    // One attempt for each call, and a thousand retries for all of them together.
     assert_eq!(count.load(Ordering::Relaxed), 2_000);
 }
 
@@ -315,7 +316,7 @@ async fn a_rejection_is_final_at_once() {
         .get("k")
         .revision(9)
         .await
-        .expect_err("it is the future");
+        .expect_err("the revision is in the future");
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::FutureRevision, Outcome::Rejected)
@@ -324,17 +325,17 @@ async fn a_rejection_is_final_at_once() {
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
-/// Shakes hands, and is silent from then on: not even pings are answered.
+/// Behavior the handshake, and is silent from then on: it does not even answer pings.
 async fn black_hole(stream: DuplexStream) {
     let mut connection = handshake(stream).await;
-    // The ping of the handshake comes within a moment; after it nothing is polled any more.
+    // The ping of the handshake comes at once; after it the connection is not polled any more.
     let _ = tokio::time::timeout(Duration::from_millis(1), connection.accept()).await;
     std::future::pending::<()>().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn reads_on_a_black_holed_connection_are_answered_elsewhere_in_time() {
-    // The first endpoint is chosen at random: both orders come up.
+    // The client chooses the first endpoint at random: the rounds have both orders.
     for seed in 0..8 {
         fastrand::seed(seed);
         let peers = Peers::default()
@@ -347,22 +348,22 @@ async fn reads_on_a_black_holed_connection_are_answered_elsewhere_in_time() {
         for call in calls {
             call.await
                 .expect("no panic")
-                .expect("it is answered elsewhere");
+                .expect("the other endpoint answers");
         }
         assert!(start.elapsed() < Duration::from_secs(5), "seed {seed}");
-        // Long before the default time-out is over, new calls do not even try it.
+        // Long before the default time-out is over, new calls do not try the silent endpoint.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let start = Instant::now();
         client
             .put("k", "v")
             .await
-            .expect("it goes elsewhere at once");
+            .expect("the call goes to the other endpoint at once");
         assert_eq!(start.elapsed(), Duration::ZERO, "seed {seed}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_server_is_not_given_up_when_there_is_no_other() {
+async fn a_call_waits_for_a_slow_server_when_there_is_no_other() {
     let (peers, count) = counting(1, |asked| async move {
         tokio::time::sleep(Duration::from_millis(4_500)).await;
         asked.answer_well();
@@ -376,10 +377,10 @@ async fn a_slow_server_is_not_given_up_when_there_is_no_other() {
     assert_eq!(count.load(Ordering::Relaxed), 1);
 }
 
-/// With another endpoint to try, a read gives the first one less than half of its time; but
-/// not if it may not try again.
+/// With another endpoint, a read gives the first one less than half of its time, but not if it has
+/// no retry.
 #[tokio::test(start_paused = true)]
-async fn who_may_not_try_again_waits_for_all_of_the_time() {
+async fn a_read_without_retries_waits_for_all_of_its_time() {
     let slow = |_, stream| {
         serve(stream, |asked: Asked| async move {
             tokio::time::sleep(Duration::from_secs(4)).await;
@@ -394,12 +395,12 @@ async fn who_may_not_try_again_waits_for_all_of_the_time() {
         .retries(0)
         .connect()
         .await
-        .expect("it connects");
+        .expect("the client connects");
     client.get("k").await.expect("an answer after four seconds");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_server_is_told_the_time_that_is_left() {
+async fn the_server_gets_the_remaining_time() {
     for (client_says, wanted) in [(None, "5000m"), (Some(70), "70000m")] {
         let told = Arc::new(std::sync::Mutex::new(None));
         let teller = Arc::clone(&told);
@@ -417,7 +418,11 @@ async fn the_server_is_told_the_time_that_is_left() {
             None => call.await,
         }
         .expect("an answer");
-        let told = told.lock().expect("no panic").take().expect("it was told");
+        let told = told
+            .lock()
+            .expect("no panic")
+            .take()
+            .expect("the server got a time-out");
         assert_eq!(told, wanted);
     }
 }
@@ -444,17 +449,17 @@ async fn a_call_without_time_is_not_sent() {
     let put = client.put("k", "v").timeout(Duration::ZERO).await;
     let (put, get) = (put.map(drop), handle.get("k").await.map(drop));
     for outcome in [put, get] {
-        let error = outcome.expect_err("it has no time");
+        let error = outcome.expect_err("the call has no time");
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert_eq!(error.outcome(), Outcome::NotSent);
     }
     let lazy = peers
         .builder()
         .connect_lazy()
-        .expect("the options are fine");
+        .expect("the options are valid");
     let error = lazy.put("k", "v").timeout(Duration::ZERO).await;
     assert_eq!(
-        error.expect_err("it has no time").outcome(),
+        error.expect_err("the call has no time").outcome(),
         Outcome::NotSent
     );
     assert_eq!(started.elapsed(), Duration::ZERO);

@@ -1,4 +1,4 @@
-//! A client whose runtime ends: it goes on in that of the next caller.
+//! A client whose runtime ends goes on in the runtime of the next caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ fn runtime() -> Runtime {
 fn client() -> (Peers, Client) {
     let peers = Peers::one(|_, stream| serve_well(stream));
     let client = peers.builder().connect_lazy();
-    (peers, client.expect("the options are fine"))
+    (peers, client.expect("the options are valid"))
 }
 
 #[test]
@@ -35,15 +35,12 @@ fn calls_are_served_in_each_of_several_runtimes() {
             client.get("k").await.expect("an answer");
         });
         assert_eq!(peers.connections("http://one:1"), number);
-        assert!(
-            !client.status().is_ready(),
-            "nobody drives a connection now"
-        );
+        assert!(!client.status().is_ready(), "no driver runs");
     }
 }
 
 #[test]
-fn a_runtime_that_ends_takes_no_other_with_it() {
+fn the_end_of_a_runtime_affects_no_other() {
     let (peers, client) = client();
     let mut first = Builder::new_multi_thread();
     let first = first.worker_threads(1).enable_all().build();
@@ -51,7 +48,11 @@ fn a_runtime_that_ends_takes_no_other_with_it() {
     first.block_on(client.get("k")).expect("an answer");
     let second = runtime();
     second.block_on(client.get("k")).expect("an answer");
-    assert_eq!(peers.connections("http://one:1"), 1, "they share it");
+    assert_eq!(
+        peers.connections("http://one:1"),
+        1,
+        "both runtimes share the connection"
+    );
     second.block_on(async {
         let reads: Vec<_> = (0..100).map(|_| tokio::spawn(client.get("k"))).collect();
         tokio::task::yield_now().await;
@@ -64,7 +65,7 @@ fn a_runtime_that_ends_takes_no_other_with_it() {
 }
 
 #[test]
-fn a_call_outside_of_a_runtime_says_so_and_breaks_nothing() {
+fn a_call_outside_of_a_runtime_fails_and_leaves_the_client_usable() {
     let (_, client) = client();
     let outside = || match poll_once(&mut Box::pin(client.get("k"))) {
         std::task::Poll::Ready(Err(error)) => {
@@ -82,13 +83,13 @@ fn a_call_outside_of_a_runtime_says_so_and_breaks_nothing() {
 }
 
 #[test]
-fn a_runtime_without_io_is_the_cause_that_is_told() {
+fn the_error_in_a_runtime_without_io_names_that_cause() {
     let client = Client::builder().endpoint("http://127.0.0.1:1");
-    let client = client.connect_lazy().expect("the options are fine");
+    let client = client.connect_lazy().expect("the options are valid");
     let runtime = Builder::new_current_thread().enable_time().build();
     let get = client.get("k").timeout(Duration::from_millis(300));
     let error = runtime.expect("a runtime").block_on(get);
-    let error = error.expect_err("it cannot connect");
+    let error = error.expect_err("the client cannot connect");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let text = error.to_string().to_lowercase();
     assert!(text.contains("panic") && text.contains("io"), "{error}");
@@ -98,7 +99,7 @@ fn a_runtime_without_io_is_the_cause_that_is_told() {
 fn a_lease_is_kept_in_the_next_runtime() {
     let server = Script::new(Manner::Answer);
     let client = one(&server).builder().connect_lazy();
-    let client = client.expect("the options are fine");
+    let client = client.expect("the options are valid");
     let id = LeaseId::new(7).expect("not 0");
     // The first call is made outside of any runtime.
     let mut keeper = client.keep(id);
@@ -121,7 +122,7 @@ fn a_lease_is_kept_in_the_next_runtime() {
 fn a_wait_for_the_loss_of_a_lease_outlives_the_runtime_of_the_renewals() {
     let server = Script::new(Manner::Answer);
     let client = one(&server).builder().connect_lazy();
-    let client = client.expect("the options are fine");
+    let client = client.expect("the options are valid");
     let mut first = Builder::new_multi_thread();
     let first = first.worker_threads(1).enable_all().build();
     let first = first.expect("a runtime");
@@ -131,22 +132,22 @@ fn a_wait_for_the_loss_of_a_lease_outlives_the_runtime_of_the_renewals() {
     runtime().block_on(async {
         let lost = tokio::spawn(async move { keeper.lost().await });
         tokio::task::yield_now().await;
-        server.become_(Manner::Gone);
+        server.set_manner(Manner::Gone);
         first.shutdown_background();
-        // It waits for ever if nobody renews the lease any more.
+        // The wait never ends if no task renews the lease.
         lost.await.expect("no panic");
     });
 }
 
 #[test]
-fn a_watch_ends_with_its_runtime_and_says_so() {
+fn a_watch_ends_with_its_runtime_and_names_that_cause() {
     let server = Server::new();
     let client = server.peers().builder().connect_lazy();
-    let client = client.expect("the options are fine");
-    let open = async || client.watch("k").await.expect("it is in force");
+    let client = client.expect("the options are valid");
+    let open = async || client.watch("k").await.expect("in force");
     let mut watch = runtime().block_on(open());
     runtime().block_on(async {
-        let end = watch.try_next().await.expect_err("nobody watches");
+        let end = watch.try_next().await.expect_err("the runtime has ended");
         assert_eq!(end, WatchEnd::RuntimeEnded);
         assert!(matches!(watch.try_next().await, Ok(None)));
         drop(open().await);
@@ -159,10 +160,10 @@ fn a_watch_ends_with_its_runtime_and_says_so() {
 }
 
 #[test]
-fn a_login_is_begun_again_in_the_next_runtime() {
-    let server = super::credentials::Guarded::default();
+fn a_login_is_repeated_in_the_next_runtime() {
+    let server = super::credentials::AuthServer::default();
     let builder = server.peers().builder().credentials("root", "hunter2");
-    let client = builder.connect_lazy().expect("the options are fine");
+    let client = builder.connect_lazy().expect("the options are valid");
     runtime().block_on(async {
         let mut call = Box::pin(client.put("k", "v"));
         assert!(poll_once(&mut call).is_pending());
@@ -177,8 +178,8 @@ fn endpoints_are_learned_in_the_next_runtime() {
     let builder = Client::builder().endpoint(urls[0]);
     let builder = builder.connector(script.peers(&urls, &[]));
     let builder = builder.auto_sync_interval(Duration::from_millis(10));
-    // It is made outside of any runtime.
-    let client = builder.connect_lazy().expect("the options are fine");
+    // The client is made outside of any runtime.
+    let client = builder.connect_lazy().expect("the options are valid");
     for count in [2, 3] {
         script.advertise(&urls[..count]);
         runtime().block_on(async {
@@ -191,12 +192,12 @@ fn endpoints_are_learned_in_the_next_runtime() {
 }
 
 #[test]
-fn a_learner_whose_runtime_has_ended_goes_on_where_a_connection_lives() {
+fn endpoint_sync_moves_to_a_runtime_with_a_connection() {
     let (_, client) = client();
     runtime().block_on(async {
         client.get("k").await.expect("an answer");
         let (sender, started) = tokio::sync::oneshot::channel::<()>();
-        // As the end of the learner's runtime does, in a thread that has none.
+        // The end of the sync task's runtime parks it like this, in a thread without a runtime.
         let parks = || {
             client.core().transport.park(Box::new(move || {
                 Box::pin(async move {
@@ -207,12 +208,12 @@ fn a_learner_whose_runtime_has_ended_goes_on_where_a_connection_lives() {
         std::thread::scope(|scope| scope.spawn(parks).join().expect("no panic"));
         started
             .await
-            .expect("the watcher of the connection starts it");
+            .expect("the watcher of the connection starts the sync task");
     });
 }
 
 #[test]
-fn a_lost_leader_is_told_after_the_runtime_of_the_monitor_has_ended() {
+fn a_lost_leader_is_reported_after_the_runtime_of_the_monitor_has_ended() {
     let opened = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&opened);
     let peers = Peers::one(move |_, stream| {
@@ -240,7 +241,7 @@ fn a_lost_leader_is_told_after_the_runtime_of_the_monitor_has_ended() {
         }
     });
     let client = peers.builder().connect_lazy();
-    let client = client.expect("the options are fine");
+    let client = client.expect("the options are valid");
     let mut first = Builder::new_multi_thread();
     let first = first.worker_threads(1).enable_all().build();
     let first = first.expect("a runtime");
@@ -253,13 +254,13 @@ fn a_lost_leader_is_told_after_the_runtime_of_the_monitor_has_ended() {
             parting: false,
         };
         let place = client.core().transport.occupy_now(want);
-        let link = Arc::clone(place.expect("it is up").link());
+        let link = Arc::clone(place.expect("the link is up").link());
         first.spawn(leader_loss(&link, None));
         while opened.load(Ordering::Relaxed) == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let mut loss = leader_loss(&link, None);
-        // It is told by the stream of the first runtime.
+        // The stream of the first runtime reports it.
         tokio::time::timeout(Duration::from_millis(1_500), &mut loss)
             .await
             .expect_err("there is a leader");
@@ -269,7 +270,7 @@ fn a_lost_leader_is_told_after_the_runtime_of_the_monitor_has_ended() {
 }
 
 #[test]
-fn a_connector_that_panics_is_the_cause_that_is_told() {
+fn the_error_after_a_panic_of_the_connector_names_it() {
     struct Panics(Peers, AtomicUsize);
     impl Connector for Panics {
         fn connect(&self, endpoint: &Endpoint) -> ConnectFuture {
@@ -283,7 +284,7 @@ fn a_connector_that_panics_is_the_cause_that_is_told() {
     let builder = peers.builder();
     let builder = builder.connector(Panics(peers.clone(), AtomicUsize::new(0)));
     runtime().block_on(async {
-        let error = builder.connect().await.expect_err("it panics");
+        let error = builder.connect().await.expect_err("the connector panics");
         assert!(
             error.to_string().contains("a fault of the connector"),
             "{error}"
@@ -292,7 +293,7 @@ fn a_connector_that_panics_is_the_cause_that_is_told() {
     let builder = peers
         .builder()
         .connector(Panics(peers.clone(), AtomicUsize::new(0)));
-    let client = builder.connect_lazy().expect("the options are fine");
+    let client = builder.connect_lazy().expect("the options are valid");
     runtime()
         .block_on(client.get("k"))
         .expect("an answer of the second attempt");

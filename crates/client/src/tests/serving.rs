@@ -1,5 +1,5 @@
-//! Endpoints that do not serve although their connections are well: calls, streams and waiting
-//! calls leave them, and come back.
+//! Endpoints that do not serve although their connections work: calls, streams and waiting calls
+//! leave them, and use them again later.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,28 +19,28 @@ const HUNG: &str = "http://hung:1";
 const WELL: &str = "http://well:1";
 const MODES: [Mode; 3] = [Mode::PickFirst, Mode::Random, Mode::ConnectAll];
 
-/// What a member does with calls. Pings are answered in any case.
+/// The behavior of a member on calls. It always answers pings.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Does {
+enum Behavior {
     Answer,
-    /// It takes calls and does not answer them, until it answers.
+    /// It accepts calls, and answers them when it changes to `Answer`.
     Hang,
     /// It refuses each call at once.
     Refuse(&'static str, &'static str),
 }
 
-/// A member, and what it was asked.
+/// A member, and the requests that it got.
 #[derive(Clone)]
 struct Member {
-    does: watch::Sender<Does>,
+    behavior: watch::Sender<Behavior>,
     asked: Arc<AtomicUsize>,
     probes: Arc<Mutex<Vec<http::HeaderMap>>>,
 }
 
 impl Member {
-    fn new(does: Does) -> Self {
+    fn new(behavior: Behavior) -> Self {
         Self {
-            does: watch::Sender::new(does),
+            behavior: watch::Sender::new(behavior),
             asked: Arc::default(),
             probes: Arc::default(),
         }
@@ -61,18 +61,20 @@ impl Member {
         } else {
             self.asked.fetch_add(1, Ordering::Relaxed);
         }
-        let mut does = self.does.subscribe();
+        let mut behavior = self.behavior.subscribe();
         // INVARIANT: `self` holds the sender.
-        let does = does.wait_for(|does| *does != Does::Hang).await;
-        match *does.expect("the sender lives") {
-            Does::Refuse(status, text) => asked.fail(status, text),
-            Does::Answer | Does::Hang if asked.path == "/v3lockpb.Lock/Lock" => {
+        let behavior = behavior
+            .wait_for(|behavior| *behavior != Behavior::Hang)
+            .await;
+        match *behavior.expect("the sender lives") {
+            Behavior::Refuse(status, text) => asked.fail(status, text),
+            Behavior::Answer | Behavior::Hang if asked.path == "/v3lockpb.Lock/Lock" => {
                 asked.answer(framed(&v3lockpb::LockResponse {
                     header: header(2),
                     key: "lock/7".into(),
                 }));
             }
-            Does::Answer | Does::Hang => asked.answer_well(),
+            Behavior::Answer | Behavior::Hang => asked.answer_well(),
         }
     }
 }
@@ -95,20 +97,24 @@ fn peers(members: &[(&str, &Member)]) -> Peers {
         })
 }
 
-/// A client that has chosen the first endpoint, and then got the other.
+/// A client that has chosen the first endpoint, and to which the other was added then.
 async fn client(peers: &Peers, mode: Mode) -> Client {
     let builder = Client::builder().endpoint(HUNG).connector(peers.clone());
     with_other(builder, mode).await
 }
 
 async fn with_other(builder: ClientBuilder, mode: Mode) -> Client {
-    let client = builder.mode(mode).connect().await.expect("it connects");
+    let client = builder
+        .mode(mode)
+        .connect()
+        .await
+        .expect("the client connects");
     client.add_endpoint(WELL).expect("a URL");
     client
 }
 
-/// Makes a call every 50 ms for 20 s; returns how each has ended: when it was made, when it ended,
-/// and whether it was good.
+/// Makes a call every 50 ms for 20 s. Returns for each call when it was made, when it ended, and
+/// whether it succeeded.
 async fn load<F>(call: impl Fn() -> F) -> Vec<(Duration, Duration, bool)>
 where
     F: Future<Output = bool> + Send + 'static,
@@ -139,13 +145,13 @@ fn longest_gap(ends: &[(Duration, Duration, bool)]) -> Duration {
         before = at;
         gap
     });
-    gaps.max().expect("there are good ones")
+    gaps.max().expect("some calls succeed")
 }
 
 #[tokio::test(start_paused = true)]
 async fn writes_leave_a_member_that_hangs() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
         let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
         let client = client(&peers, mode).await;
         let ends = load(|| {
@@ -164,7 +170,7 @@ async fn writes_leave_a_member_that_hangs() {
 #[tokio::test(start_paused = true)]
 async fn reads_leave_a_member_that_hangs_and_none_fails() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
         let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
         let client = client(&peers, mode).await;
         let ends = load(|| {
@@ -174,7 +180,7 @@ async fn reads_leave_a_member_that_hangs_and_none_fails() {
         .await;
         assert!(ends.iter().all(|end| end.2), "{mode:?}");
         let longest = ends.iter().map(|end| end.1 - end.0).max();
-        let longest = longest.expect("there are some");
+        let longest = longest.expect("some calls end");
         assert!(
             longest < Duration::from_millis(2_000),
             "{mode:?}: {longest:?}"
@@ -185,14 +191,14 @@ async fn reads_leave_a_member_that_hangs_and_none_fails() {
 #[tokio::test(start_paused = true)]
 async fn a_write_at_a_member_that_hangs_ends_once_another_serves() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
         let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
         let client = client(&peers, mode).await;
         while hung.asked() == 0 {
             let put = client.put("k", "v").no_timeout();
             let begun = Instant::now();
             let put = timeout(Duration::from_secs(10), put).await;
-            match put.expect("it does not wait for ever") {
+            match put.expect("the call ends in time") {
                 Ok(_) => assert_eq!(hung.asked(), 0),
                 Err(error) => {
                     assert_eq!(error.outcome(), Outcome::Unknown, "{mode:?}: {error}");
@@ -206,27 +212,27 @@ async fn a_write_at_a_member_that_hangs_ends_once_another_serves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_waits_as_long_as_it_may_while_no_endpoint_serves() {
+async fn a_call_waits_for_all_of_its_time_while_no_endpoint_serves() {
     for mode in MODES {
-        let (one, two) = (Member::new(Does::Hang), Member::new(Does::Hang));
+        let (one, two) = (Member::new(Behavior::Hang), Member::new(Behavior::Hang));
         let peers = peers(&[(HUNG, &one), (WELL, &two)]);
         let client = client(&peers, mode).await;
         let put = tokio::spawn(client.put("k", "v").no_timeout());
-        let handle = client.member(HUNG).expect("it is one of them");
+        let handle = client.member(HUNG).expect("the endpoint is known");
         let pinned = tokio::spawn(handle.put("k", "v").no_timeout());
         sleep(Duration::from_secs(60)).await;
         assert!(!put.is_finished() && !pinned.is_finished(), "{mode:?}");
-        one.does.send_replace(Does::Answer);
-        two.does.send_replace(Does::Answer);
+        one.behavior.send_replace(Behavior::Answer);
+        two.behavior.send_replace(Behavior::Answer);
         put.await.expect("no panic").expect("an answer");
         pinned.await.expect("no panic").expect("an answer");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_are_dropped_after_a_short_time_leave_it_too() {
+async fn calls_that_are_dropped_after_a_short_time_move_the_choice_too() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
         let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
         let client = client(&peers, mode).await;
         let ends = load(|| {
@@ -242,7 +248,7 @@ async fn calls_that_are_dropped_after_a_short_time_leave_it_too() {
 #[tokio::test(start_paused = true)]
 async fn a_member_that_serves_again_is_used_again_at_once() {
     for mode in [Mode::Random, Mode::ConnectAll] {
-        let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
         let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
         let client = client(&peers, mode).await;
         for _ in 0..10 {
@@ -250,14 +256,17 @@ async fn a_member_that_serves_again_is_used_again_at_once() {
         }
         let before = hung.asked();
         for _ in 0..100 {
-            client.put("k", "v").await.expect("it goes to the other");
+            client
+                .put("k", "v")
+                .await
+                .expect("the put goes to the other endpoint");
         }
-        assert_eq!(hung.asked(), before, "{mode:?}: it is avoided");
+        assert_eq!(hung.asked(), before, "{mode:?}: the member is avoided");
         sleep(Duration::from_secs(300)).await;
-        // One probe is under way nearly all the time: each is waited for 10 s.
+        // One probe is open nearly all the time: each stays open for 10 s.
         assert!(hung.probes() < 45, "{mode:?}: {} probes", hung.probes());
-        hung.does.send_replace(Does::Answer);
-        // It may just have paused.
+        hung.behavior.send_replace(Behavior::Answer);
+        // The prober may be in a pause.
         sleep(Duration::from_millis(1_100)).await;
         let before = hung.asked();
         for _ in 0..100 {
@@ -278,8 +287,8 @@ async fn refusals_of_a_member_without_service_move_the_choice() {
     ] {
         for mode in MODES {
             let (bad, well) = (
-                Member::new(Does::Refuse(status, text)),
-                Member::new(Does::Answer),
+                Member::new(Behavior::Refuse(status, text)),
+                Member::new(Behavior::Answer),
             );
             let peers = peers(&[(HUNG, &bad), (WELL, &well)]);
             let client = client(&peers, mode).await;
@@ -288,7 +297,7 @@ async fn refusals_of_a_member_without_service_move_the_choice() {
                 client.get("k").await.expect("another one answers");
             }
             assert_eq!(bad.asked().min(1), bad.asked(), "{mode:?}: {text}");
-            // It is asked less and less often, and its answer is not waited for.
+            // The client probes it less and less often, and no call waits for a probe.
             sleep(Duration::from_secs(100)).await;
             assert!(bad.probes() < 40, "{mode:?}: {text}: {}", bad.probes());
         }
@@ -296,9 +305,9 @@ async fn refusals_of_a_member_without_service_move_the_choice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_for_want_of_a_user_is_a_good_answer_to_a_probe() {
-    let refuses = Does::Refuse("3", "etcdserver: user name is empty");
-    let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+async fn a_refusal_without_a_user_is_a_good_answer_to_a_probe() {
+    let refuses = Behavior::Refuse("3", "etcdserver: user name is empty");
+    let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
     let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
     let builder = Client::builder().endpoint(HUNG).connector(peers.clone());
     let client = with_other(builder, Mode::Random).await;
@@ -308,14 +317,14 @@ async fn a_refusal_for_want_of_a_user_is_a_good_answer_to_a_probe() {
     sleep(Duration::from_secs(2)).await;
     let state = |client: &Client| format!("{:?}", client.status().endpoints[0].state);
     assert_eq!(state(&client), "NotServing");
-    hung.does.send_replace(refuses);
+    hung.behavior.send_replace(refuses);
     sleep(Duration::from_millis(100)).await;
     assert_eq!(state(&client), "Ready");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_call_alone_costs_a_probe_and_moves_nothing() {
-    let (slow, well) = (Member::new(Does::Answer), Member::new(Does::Answer));
+    let (slow, well) = (Member::new(Behavior::Answer), Member::new(Behavior::Answer));
     let asked = Arc::clone(&slow.probes);
     let member = slow.clone();
     let peers = peers(&[(WELL, &well)]).and(HUNG, move |_, stream: DuplexStream| {
@@ -332,19 +341,20 @@ async fn a_slow_call_alone_costs_a_probe_and_moves_nothing() {
     });
     let client = client(&peers, Mode::PickFirst).await;
     for _ in 0..3 {
-        client.put("k", "v").await.expect("it takes 4 s");
+        client.put("k", "v").await.expect("an answer after 4 s");
     }
     assert_eq!((slow.asked(), well.asked()), (3, 0));
-    // Each call asks after 1 and 3 s: after 2 s, the answer to the first probe is the last reply.
+    // Each call asks for a probe after 1 and 3 s. It asks for none after 2 s, as the answer to the
+    // first probe is then the last reply.
     assert_eq!(asked.lock().expect("no panic").len(), 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_alone_leaves_a_member_that_hangs_after_its_first_probe() {
     for mode in MODES {
-        let (slow, well) = (Member::new(Does::Answer), Member::new(Does::Answer));
+        let (slow, well) = (Member::new(Behavior::Answer), Member::new(Behavior::Answer));
         let member = slow.clone();
-        // It takes the call, answers probes for 3 s more, and hangs then.
+        // The member accepts the call, answers probes for 3 s more, and hangs then.
         let peers = peers(&[(WELL, &well)]).and(HUNG, move |_, stream: DuplexStream| {
             let member = member.clone();
             serve(stream, move |asked: Asked| {
@@ -352,7 +362,7 @@ async fn a_call_alone_leaves_a_member_that_hangs_after_its_first_probe() {
                 async move {
                     if !is_probe(&asked) {
                         sleep(Duration::from_secs(3)).await;
-                        member.does.send_replace(Does::Hang);
+                        member.behavior.send_replace(Behavior::Hang);
                     }
                     member.answer(asked).await;
                 }
@@ -362,10 +372,10 @@ async fn a_call_alone_leaves_a_member_that_hangs_after_its_first_probe() {
         let handle = client.clone();
         while well.asked() > 0 || slow.probes() == 0 {
             well.asked.store(0, Ordering::Relaxed);
-            slow.does.send_replace(Does::Answer);
+            slow.behavior.send_replace(Behavior::Answer);
             let put = handle.put("k", "v").no_timeout();
             let put = timeout(Duration::from_secs(10), put).await;
-            if let Err(error) = put.expect("it does not wait for ever") {
+            if let Err(error) = put.expect("the call ends in time") {
                 assert_eq!(error.outcome(), Outcome::Unknown, "{mode:?}: {error}");
             }
         }
@@ -373,8 +383,8 @@ async fn a_call_alone_leaves_a_member_that_hangs_after_its_first_probe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_secret_leaves_with_a_probe() {
-    let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+async fn a_probe_carries_no_secret() {
+    let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
     let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
     let token = crate::Token::new("a-secret");
     let builder = Client::builder().endpoint(HUNG).connector(peers.clone());
@@ -388,9 +398,9 @@ async fn no_secret_leaves_with_a_probe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_no_endpoint_serves_calls_still_go_out_and_are_served_at_once() {
+async fn calls_are_sent_while_no_endpoint_serves_and_succeed_once_one_does() {
     for mode in MODES {
-        let (one, two) = (Member::new(Does::Hang), Member::new(Does::Hang));
+        let (one, two) = (Member::new(Behavior::Hang), Member::new(Behavior::Hang));
         let peers = peers(&[(HUNG, &one), (WELL, &two)]);
         let client = client(&peers, mode).await;
         for _ in 0..10 {
@@ -399,8 +409,8 @@ async fn where_no_endpoint_serves_calls_still_go_out_and_are_served_at_once() {
             assert_eq!(error.kind(), ErrorKind::Timeout, "{mode:?}: {error}");
         }
         assert!(one.asked() + two.asked() == 10, "each call was sent once");
-        // The quorum is back, and only the second member has a part in it.
-        two.does.send_replace(Does::Answer);
+        // The quorum is back, and only the second member is part of it.
+        two.behavior.send_replace(Behavior::Answer);
         sleep(Duration::from_millis(1_100)).await;
         let begun = Instant::now();
         for _ in 0..10 {
@@ -412,27 +422,30 @@ async fn where_no_endpoint_serves_calls_still_go_out_and_are_served_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_with_one_endpoint_is_not_probed() {
-    let hung = Member::new(Does::Hang);
+    let hung = Member::new(Behavior::Hang);
     let peers = peers(&[(HUNG, &hung)]);
     let client = peers.client().await;
-    client.put("k", "v").await.expect_err("it hangs");
+    client.put("k", "v").await.expect_err("the member hangs");
     assert_eq!(hung.probes(), 0);
-    hung.does.send_replace(Does::Answer);
-    client.put("k", "v").await.expect("it answers again");
+    hung.behavior.send_replace(Behavior::Answer);
+    client
+        .put("k", "v")
+        .await
+        .expect("the member answers again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_lock_leaves_a_member_that_hangs() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Does::Hang), Member::new(Does::Answer));
+        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
         let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
         let client = client(&peers, mode).await;
         let lease = LeaseId::new(7).expect("not 0");
         let mut failed = None;
-        // In two modes it may go to the other one at first.
+        // In two modes the lock may go to the other member at first.
         for _ in 0..100 {
             let lock = timeout(Duration::from_secs(60), client.lock("lock", lease)).await;
-            match lock.expect("it does not wait for ever") {
+            match lock.expect("the call ends in time") {
                 Ok(_) => {}
                 Err(error) => {
                     failed = Some(error);
@@ -440,7 +453,7 @@ async fn a_waiting_lock_leaves_a_member_that_hangs() {
                 }
             }
         }
-        let error = failed.expect("one went to the member that hangs");
+        let error = failed.expect("one lock went to the member that hangs");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{mode:?}: {error}");
         assert_eq!(error.outcome(), Outcome::Unknown);
         let lock = client.lock("lock", lease).await;
@@ -448,10 +461,10 @@ async fn a_waiting_lock_leaves_a_member_that_hangs() {
     }
 }
 
-/// Ten thousand waiting locks that looked four times a second would keep a processor busy.
+/// Ten thousand waiting locks that polled four times a second would use up a processor.
 #[tokio::test(start_paused = true)]
-async fn a_waiting_lock_does_not_look_now_and_then() {
-    let hung = Member::new(Does::Hang);
+async fn a_waiting_lock_does_not_poll() {
+    let hung = Member::new(Behavior::Hang);
     let client = peers(&[(HUNG, &hung)]).client().await;
     let lock = client.lock("lock", LeaseId::new(7).expect("not 0"));
     let mut lock = std::pin::pin!(lock.into_future());
@@ -461,7 +474,7 @@ async fn a_waiting_lock_does_not_look_now_and_then() {
         lock.as_mut().poll(cx)
     });
     let waits = timeout(Duration::from_secs(60), counted).await;
-    assert!(waits.is_err(), "it waits for its turn");
+    assert!(waits.is_err(), "the lock waits for its turn");
     assert!(polls < 20, "{polls} polls in a minute");
 }
 
@@ -484,13 +497,13 @@ async fn a_lease_is_kept_elsewhere_when_its_member_hangs() {
         });
         assert!(
             alive.await.is_ok(),
-            "{mode:?}: it is not renewed at the other one"
+            "{mode:?}: no renewal at the other member"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_takes_the_place_that_is_there_whichever_endpoint_is_picked() {
+async fn a_stream_uses_a_free_connection_of_any_endpoint() {
     for mode in [Mode::Random, Mode::ConnectAll] {
         let (one, two) = (Script::new(Manner::Answer), Script::new(Manner::Answer));
         let peers = [(HUNG, &one), (WELL, &two)];
@@ -511,7 +524,10 @@ async fn a_stream_takes_the_place_that_is_there_whichever_endpoint_is_picked() {
                     }
                 }
             });
-            assert!(alive.await.is_ok(), "{mode:?}: it waits, and there is room");
+            assert!(
+                alive.await.is_ok(),
+                "{mode:?}: the stream waits although a connection is free"
+            );
         }
     }
 }

@@ -45,8 +45,8 @@ async fn client(parts: Vec<SnapshotResponse>) -> Client {
 
 /// Names of the entries of the folder.
 fn inside(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).expect("it is there");
-    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("it can be read");
+    let entries = std::fs::read_dir(folder).expect("the file exists");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("a readable entry");
     let names = entries.map(|entry| name(entry).file_name().to_string_lossy().into_owned());
     names.collect()
 }
@@ -55,29 +55,31 @@ fn inside(folder: &Path) -> Vec<String> {
 async fn a_complete_snapshot_is_written_byte_for_byte() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("etcd.db");
-    std::fs::write(&path, "an older one").expect("it is written");
+    std::fs::write(&path, "an older one").expect("the file is written");
     let client = client(parts()).await;
 
     let told = Arc::new(Mutex::new(Vec::new()));
     let teller = Arc::clone(&told);
     let save = client.maintenance().snapshot_to(&path);
     let save = save.on_progress(move |progress| {
-        let mut told = teller.lock().expect("nobody panics with it");
+        let mut told = teller.lock().expect("no panic");
         told.push((progress.received, progress.remaining));
     });
-    let saved = save.await.expect("it is whole");
+    let saved = save.await.expect("the snapshot is complete");
     assert_eq!(saved.size, 4_032);
     assert_eq!(saved.version.as_deref(), Some("3.6.0"));
-    let told = told.lock().expect("nobody panics with it");
+    let told = told.lock().expect("no panic");
     assert_eq!(*told, [(3_000, 1_000), (4_000, 0), (4_032, 0)]);
 
     let whole: Vec<u8> = parts().iter().flat_map(|part| part.blob.clone()).collect();
-    assert!(std::fs::read(&path).expect("it is there") == whole);
+    assert!(std::fs::read(&path).expect("the file exists") == whole);
     assert_eq!(inside(folder.path()), ["etcd.db"]);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(&path).expect("it is there").permissions();
+        let mode = std::fs::metadata(&path)
+            .expect("the file exists")
+            .permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
     }
 }
@@ -101,13 +103,13 @@ async fn a_broken_snapshot_leaves_the_old_file() {
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("etcd.db");
-        std::fs::write(&path, "an older one").expect("it is written");
+        std::fs::write(&path, "an older one").expect("the file is written");
         let save = client(parts).await.maintenance().snapshot_to(&path);
-        let error = save.await.expect_err("it is broken");
+        let error = save.await.expect_err("the snapshot is broken");
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().starts_with("snapshot: "), "{error}");
         assert_eq!(inside(folder.path()), ["etcd.db"], "{error}");
-        let kept = std::fs::read(&path).expect("it is there");
+        let kept = std::fs::read(&path).expect("the file exists");
         assert_eq!(kept, b"an older one", "{error}");
     }
 }
@@ -118,9 +120,9 @@ async fn a_file_that_cannot_be_written_is_an_error_with_a_cause() {
     let client = client(parts()).await;
     for path in [folder.path().join("none/etcd.db"), folder.path().into()] {
         let error = client.maintenance().snapshot_to(&path).await;
-        let error = error.expect_err("there is no such folder, or it is one");
+        let error = error.expect_err("the path is in no folder, or is one");
         assert_eq!(error.kind(), ErrorKind::File, "{error}");
-        let cause = std::error::Error::source(&error).expect("it has one");
+        let cause = std::error::Error::source(&error).expect("the error has a source");
         assert!(cause.is::<std::io::Error>(), "{cause}");
         let text = error.to_string();
         assert!(
@@ -130,7 +132,7 @@ async fn a_file_that_cannot_be_written_is_an_error_with_a_cause() {
         assert!(inside(folder.path()).is_empty());
     }
     let error = client.maintenance().snapshot_to("..").await;
-    let error = error.expect_err("that is no name of a file");
+    let error = error.expect_err("the path has no file name");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert_eq!(error.attempts(), 0, "{error}");
 }
@@ -145,7 +147,7 @@ async fn only_a_regular_file_is_replaced() {
     let client = client(parts()).await;
     for path in [socket.as_path(), folder.path(), Path::new("/dev/null")] {
         let error = client.maintenance().snapshot_to(path).await;
-        let error = error.expect_err("it is no file");
+        let error = error.expect_err("the target is no regular file");
         assert_eq!(error.kind(), ErrorKind::File, "{error}");
         assert_eq!(error.attempts(), 0, "{error}");
         assert_eq!(inside(folder.path()), ["socket"]);
@@ -153,13 +155,13 @@ async fn only_a_regular_file_is_replaced() {
 
     // The new file replaces a link. The file that the link points to stays.
     let (old, link) = (folder.path().join("old"), folder.path().join("link"));
-    std::fs::write(&old, "an older one").expect("it is written");
+    std::fs::write(&old, "an older one").expect("the file is written");
     std::os::unix::fs::symlink(&old, &link).expect("a link");
     let saved = client.maintenance().snapshot_to(&link).await;
-    assert!(saved.expect("it is written").folder_synced);
-    let kept = std::fs::read(&old).expect("it is there");
+    assert!(saved.expect("the file is written").folder_synced);
+    let kept = std::fs::read(&old).expect("the file exists");
     assert_eq!(kept, b"an older one");
-    assert!(link.symlink_metadata().expect("it is there").is_file());
+    assert!(link.symlink_metadata().expect("the file exists").is_file());
 }
 
 /// Before the first chunk, the request is repeated like a read. After it, another attempt would send
@@ -244,7 +246,7 @@ async fn an_endpoint_that_does_not_serve_is_left_before_the_first_chunk() {
         for seed in 0..6 {
             fastrand::seed(seed);
             let (client, count) = beside_a_good_one(wrong).await;
-            let size = read(&client).await.expect("the other one serves");
+            let size = read(&client).await.expect("the other endpoint serves");
             assert_eq!(size, 4_032);
             assert!(count.load(Ordering::Relaxed) <= 1);
         }
@@ -258,7 +260,7 @@ async fn a_silent_endpoint_is_left_within_the_time_of_a_call() {
         fastrand::seed(seed);
         let (client, _) = beside_a_good_one(std::mem::forget).await;
         let start = tokio::time::Instant::now();
-        read(&client).await.expect("the other one serves");
+        read(&client).await.expect("the other endpoint serves");
         assert!(start.elapsed() < Duration::from_secs(5), "seed {seed}");
     }
 }
@@ -281,7 +283,9 @@ async fn attempts_for_the_first_chunk_end_with_the_time_of_a_call() {
             })
         });
         let start = tokio::time::Instant::now();
-        let error = read(&peers.client().await).await.expect_err("none comes");
+        let error = read(&peers.client().await)
+            .await
+            .expect_err("no chunk comes");
         assert!(start.elapsed() <= Duration::from_secs(5), "{error}");
         assert!(count.load(Ordering::Relaxed) <= 11, "{error}");
         assert_eq!(error.attempts(), count.load(Ordering::Relaxed), "{error}");

@@ -1,4 +1,4 @@
-//! Endpoints by DNS SRV records, told by a name server of the test's own.
+//! Endpoints by DNS SRV records from a name server of the test.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,15 +17,15 @@ use crate::{Client, Error, ErrorKind, Srv};
 const PLAIN: &str = "_etcd-client._tcp.etcd.example";
 const SECURE: &str = "_etcd-client-ssl._tcp.etcd.example";
 
-/// A name server on the loopback; what is not in its zone does not exist.
+/// A name server on the loopback; a name outside of its zone does not exist.
 #[derive(Clone, Default)]
 struct Dns {
     zone: Arc<Mutex<HashMap<String, Vec<String>>>>,
-    /// Over UDP, it says that the answer is too large.
+    /// Answers over UDP are marked as truncated.
     truncates: Arc<AtomicBool>,
-    /// It sends a forged answer before its own.
+    /// The server sends a forged answer before its own.
     forges: Arc<AtomicBool>,
-    /// It fails to answer about this name.
+    /// The server fails on questions for this name.
     broken: Arc<Mutex<Option<&'static str>>>,
     asked: Arc<AtomicUsize>,
 }
@@ -145,31 +145,44 @@ async fn endpoints_are_found() {
     let peers = peers(&[one, two]);
     let hosts = ["m1.etcd.example:2379", "m2.other:2380"];
     let dns = Dns::default().with(PLAIN, &hosts);
-    let client = dns.connect(&peers, |srv| srv).await.expect("it connects");
+    let client = dns
+        .connect(&peers, |srv| srv)
+        .await
+        .expect("the client connects");
     assert_eq!(urls(&client), [one, two]);
     client.put("k", "v").await.expect("an answer");
 
     dns.forges.store(true, Ordering::Relaxed);
-    let client = dns.connect(&peers, |srv| srv).await.expect("it connects");
-    assert_eq!(urls(&client), [one, two], "a forged answer is none");
+    let client = dns
+        .connect(&peers, |srv| srv)
+        .await
+        .expect("the client connects");
+    assert_eq!(
+        urls(&client),
+        [one, two],
+        "the client ignores a forged answer"
+    );
 
     let asked = dns.asked.load(Ordering::Relaxed);
     dns.truncates.store(true, Ordering::Relaxed);
-    let client = dns.connect(&peers, |srv| srv).await.expect("it connects");
+    let client = dns
+        .connect(&peers, |srv| srv)
+        .await
+        .expect("the client connects");
     assert_eq!(urls(&client), [one, two], "by TCP");
     assert_eq!(dns.asked.load(Ordering::Relaxed), asked + 4);
 
     let named = Dns::default().with("_etcd-client-orders._tcp.etcd.example", &hosts);
     let client = named.connect(&peers, |srv| srv.service("orders")).await;
-    assert_eq!(urls(&client.expect("it connects")), [one, two]);
+    assert_eq!(urls(&client.expect("the client connects")), [one, two]);
 }
 
 #[tokio::test]
-async fn https_is_not_given_up_for_what_dns_says() {
+async fn records_never_replace_https_by_http() {
     let plain = ["m1.etcd.example:2379"];
     let peers = peers(&["http://m1.etcd.example:2379"]);
     let refusal = async |dns: Dns| dns.connect(&peers, |srv| srv).await.expect_err("refused");
-    // There are records of https that cannot be used.
+    // The zone has records of https, and the client cannot use them.
     let strange = Dns::default()
         .with(PLAIN, &plain)
         .with(SECURE, &["evil:2379"]);
@@ -179,12 +192,12 @@ async fn https_is_not_given_up_for_what_dns_says() {
         error.to_string().contains("not below etcd.example"),
         "{error}"
     );
-    // Nobody knows whether there are any.
+    // The client cannot learn whether there are any.
     let broken = Dns::default().with(PLAIN, &plain);
     *broken.broken.lock().expect("no panic") = Some(SECURE);
     let error = refusal(broken).await;
     assert!(error.to_string().contains("ServerFailure"), "{error}");
-    // There are none of either kind.
+    // The zone has records of neither kind.
     let error = refusal(Dns::default()).await;
     assert!(error.to_string().contains("there are none"), "{error}");
     #[cfg(feature = "tls")]
@@ -192,20 +205,25 @@ async fn https_is_not_given_up_for_what_dns_says() {
         let dns = Dns::default().with(PLAIN, &plain);
         let srv = Srv::new("etcd.example").name_server(dns.serve().await);
         let builder = Client::builder().srv(srv).tls(crate::TlsConfig::new());
-        let error = builder.connect().await.expect_err("there is no https");
+        let error = builder
+            .connect()
+            .await
+            .expect_err("the client has no https endpoint");
         assert!(error.to_string().contains("is not https"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_lazy_client_looks_nothing_up() {
+async fn a_lazy_client_does_not_look_records_up() {
     let builder = Client::builder().srv(Srv::new("etcd.example"));
-    let error = builder.connect_lazy().expect_err("it cannot");
+    let error = builder
+        .connect_lazy()
+        .expect_err("a lazy client cannot look records up");
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
 #[tokio::test]
-async fn when_nothing_can_be_reached_the_records_are_looked_up_again() {
+async fn records_are_looked_up_again_when_no_endpoint_can_be_reached() {
     let down = Arc::new(AtomicBool::new(false));
     let script = Arc::clone(&down);
     let peers = peers(&["http://new:1"]).and("http://old:1", move |_, stream| {
@@ -224,20 +242,23 @@ async fn when_nothing_can_be_reached_the_records_are_looked_up_again() {
         }
     });
     let dns = Dns::default().with(PLAIN, &["old:1"]);
-    let client = dns.connect(&peers, |srv| srv).await.expect("it connects");
+    let client = dns
+        .connect(&peers, |srv| srv)
+        .await
+        .expect("the client connects");
     client.get("k").await.expect("an answer");
     let dns = dns.with(PLAIN, &["new:1"]);
     assert_eq!(urls(&client), ["http://old:1"]);
     down.store(true, Ordering::Relaxed);
     let found = async {
         while urls(&client) != ["http://new:1", "http://old:1"] {
-            // Somebody has to want a connection.
+            // The client connects only if a call needs a connection.
             let _ = client.get("k").timeout(Duration::from_millis(50)).await;
         }
     };
     let found = tokio::time::timeout(Duration::from_secs(30), found).await;
     found.expect("the records are looked up again");
     let get = client.get("k").timeout(Duration::from_secs(30));
-    get.await.expect("the new one answers");
+    get.await.expect("the new endpoint answers");
     drop(dns);
 }

@@ -1,4 +1,4 @@
-//! What a client says of itself, in every state that an endpoint can be in.
+//! `Client::status`, in every state of an endpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +24,18 @@ async fn from_idle_to_ready_and_closed() {
     let client = peers.builder().connect_lazy().expect("a client");
     assert_eq!(states(&client), [EndpointState::Idle]);
     assert!(!ready(&client));
-    assert_eq!(peers.connections("http://one:1"), 0, "it asks nobody");
+    assert_eq!(
+        peers.connections("http://one:1"),
+        0,
+        "status opens no connection"
+    );
     client.get("k").await.expect("an answer");
     let status: ClientStatus = client.status();
     assert_eq!(status.endpoints[0].state, EndpointState::Ready);
     assert_eq!(status.endpoints[0].endpoint.url(), "http://one:1");
     assert_eq!(status.token, TokenState::NoCredentials);
     assert!(status.is_ready() && !status.closing);
-    // As its documentation says.
+    // The documentation says so.
     sleep(Duration::from_secs(600)).await;
     assert!(ready(&client));
     client.close(Duration::ZERO).await;
@@ -39,13 +43,15 @@ async fn from_idle_to_ready_and_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_down_says_why() {
+async fn an_endpoint_that_is_down_has_a_cause() {
     let peers = Peers::one(|_, stream| serve_well(stream));
-    let client = peers.builder().endpoint("http://nobody:1");
-    let client = client.connect().await.expect("one is enough");
-    let down = client.member("http://nobody:1").expect("it is known");
+    let client = peers.builder().endpoint("http://absent:1");
+    let client = client.connect().await.expect("one endpoint is enough");
+    let down = client
+        .member("http://absent:1")
+        .expect("the endpoint is known");
     let call = down.get("k").timeout(Duration::from_secs(1));
-    call.await.expect_err("nobody is there");
+    call.await.expect_err("no server listens");
     let states = states(&client);
     let EndpointState::Down { kind, cause } = &states[1] else {
         panic!("{states:?}");
@@ -56,7 +62,7 @@ async fn one_that_is_down_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_falls_silent_is_suspect_and_then_down() {
+async fn an_endpoint_that_falls_silent_is_suspect_and_then_down() {
     let silent = Arc::new(AtomicBool::new(false));
     let script = Arc::clone(&silent);
     let peers = Peers::one(move |_, stream| {
@@ -79,7 +85,7 @@ async fn one_that_falls_silent_is_suspect_and_then_down() {
     assert_eq!((status.calls, status.endpoints[0].calls), (1, 1));
     sleep(Duration::from_millis(3_500)).await;
     assert_eq!(states(&client), [EndpointState::Suspect]);
-    assert!(ready(&client), "there is nothing better");
+    assert!(ready(&client), "there is no other endpoint");
     sleep(Duration::from_secs(2)).await;
     assert!(matches!(states(&client)[..], [EndpointState::Down { .. }]));
     assert!(!ready(&client));
@@ -101,8 +107,8 @@ async fn an_attempt_that_hangs_is_connecting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_token_is_told_without_its_text() {
-    let server = super::credentials::Guarded::default();
+async fn the_status_of_the_token_does_not_have_its_text() {
+    let server = super::credentials::AuthServer::default();
     let builder = server.peers().builder();
     let client = builder.clone().credentials("root", "hunter2");
     let client = client.connect_lazy().expect("a client");

@@ -1,4 +1,4 @@
-//! What the client tells of itself, and what it never does.
+//! The `tracing` events of the client, and the data that they must not contain.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::LeaseId;
 
 use super::peer::{Asked, Peers, framed, header, serve, serve_some};
 
-/// Everything, at every level, as text.
+/// All events and spans, at every level, as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<String>>);
 
@@ -66,7 +66,7 @@ impl Subscriber for Log {
 
 const SECRETS: [&str; 4] = ["the-password", "the-token", "the-key", "the-value"];
 
-/// A server with authentication that breaks its first connection under the fourth request.
+/// A server with authentication that breaks its first connection at the fourth request.
 async fn guarded(number: usize, stream: tokio::io::DuplexStream) {
     if number > 0 {
         return serve(stream, |asked| async move { answer(asked) }).await;
@@ -101,31 +101,31 @@ async fn scenario() {
         .builder()
         .name("orders")
         .credentials("root", "the-password");
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     client.put("the-key", "the-value").await.expect("an answer");
     let old = client.get("the-key").revision(7).await;
-    old.expect_err("it is compacted");
-    // The connection breaks, and comes back.
+    old.expect_err("the revision is compacted");
+    // The connection breaks, and the client reconnects.
     let txn = client
         .txn()
         .when(crate::Compare::value("the-key").equal("the-value"));
     let _ = txn.then(crate::Put::new("the-key", "the-value")).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     client.put("the-key", "the-value").await.expect("an answer");
-    // One that nobody waits for any more, and one that nobody began to wait for.
+    // A call that is dropped while it waits, and one that is dropped before its first poll.
     let dropped = client.lock("the-key", LeaseId::new(9).expect("not 0"));
     let dropped = tokio::time::timeout(Duration::from_secs(1), dropped);
-    dropped.await.expect_err("it is not answered");
+    dropped.await.expect_err("the lock waits");
     drop(client.unlock("the-key"));
 }
 
 /// One thread, so that the subscriber of this thread sees the connection's task too.
 #[tokio::test(start_paused = true)]
-async fn events_tell_what_happened_and_no_secret() {
+async fn events_describe_calls_and_connections_without_secrets() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
-    // A place in the code that another thread passes for the first time in this moment may not
-    // have heard of the subscriber: once all are known, they are told again.
+    // A callsite that another thread registers at this moment may miss the subscriber. The first
+    // run registers all callsites, and then their interests are computed again.
     scenario().await;
     tracing::callsite::rebuild_interest_cache();
     log.0.lock().expect("no panic").clear();
@@ -156,6 +156,6 @@ async fn events_tell_what_happened_and_no_secret() {
             assert!(!line.contains(secret), "{secret}: {line}");
         }
     }
-    // Traces of h2 were in it, so the search was worth something.
-    assert!(text.contains("TRACE h2"), "h2 told nothing");
+    // The log has traces of h2, so the search covers them.
+    assert!(text.contains("TRACE h2"), "no trace of h2");
 }

@@ -7,7 +7,7 @@ mod handle;
 mod inbox;
 mod lists;
 mod memory;
-mod noise;
+mod mutations;
 mod resume;
 pub(super) mod server;
 mod serving;
@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use self::server::Server;
 use crate::{Batch, WatchMessage, WatchStream, Watcher};
 
-/// Long enough for whatever is under way to be done.
+/// Long enough for all pending work to end.
 const MOMENT: Duration = Duration::from_millis(300);
 
 async fn next(watch: &mut WatchStream) -> Batch {
@@ -34,14 +34,14 @@ async fn message(watcher: &mut Watcher) -> WatchMessage {
     message.expect("in time").expect("a message")
 }
 
-/// Nothing comes for a while.
+/// Asserts that no message comes for a while.
 async fn silence(watcher: &mut Watcher) {
     if let Ok(message) = timeout(MOMENT, watcher.next()).await {
         panic!("{message:?}");
     }
 }
 
-/// The values of the puts of a batch.
+/// Returns the values of the puts of a batch.
 fn values(batch: &Batch) -> Vec<&str> {
     let values = batch.events.iter().map(|event| event.kv.value_str());
     values.map(|value| value.expect("text")).collect()

@@ -23,7 +23,7 @@ async fn an_address_without_a_listener() {
     let error = Client::connect(&address).await.unwrap_err();
     assert!(
         begun.elapsed() < Duration::from_secs(2),
-        "it is told at once"
+        "the error comes at once"
     );
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.outcome(), Outcome::NotSent);
@@ -49,7 +49,10 @@ async fn the_port_of_the_peers() {
         let address = stage.etcd.peer_url();
         let begun = Instant::now();
         let client = Client::connect(&address).await;
-        assert!(begun.elapsed() < Duration::from_secs(2), "told at once");
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "the error comes at once"
+        );
         if stage.etcd.version().is_at_least(3, 6) {
             let error = client.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -62,7 +65,7 @@ async fn the_port_of_the_peers() {
     .await;
 }
 
-/// One endpoint that works is enough.
+/// One working endpoint is enough.
 #[tokio::test]
 async fn the_first_of_two_is_down() {
     each(|stage| async move {

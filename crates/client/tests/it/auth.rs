@@ -11,7 +11,7 @@ use crate::stage::{DEADLINE, assert_refused, connect, each_alone};
 
 #[track_caller]
 fn assert_rejected<T>(reply: Result<T, Error>, kind: ErrorKind) {
-    let error = reply.err().expect("this is refused");
+    let error = reply.err().expect("the server refuses");
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
 }

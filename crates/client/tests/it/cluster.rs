@@ -1,4 +1,4 @@
-//! Three members, and a client that knows more than one of them.
+//! Three members, and clients with several endpoints.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use etcdex_testkit::{Cluster, Proxy};
 use crate::restart::Load;
 use crate::stage::{DEADLINE, ends};
 
-/// Members that end in order, one after the other, while all are in use: no write is applied
-/// twice, none that was told as done is lost, and no read fails.
+/// Members shut down gracefully, one after the other, while all are in use: no write is applied
+/// twice, no acknowledged write is lost, and no read fails.
 #[tokio::test]
-async fn members_that_end_in_order_under_load() {
+async fn members_shut_down_one_after_the_other_under_load() {
     ends(|binary| async move {
         let cluster = Cluster::start(&binary, 3).await.unwrap();
         let client = Client::builder()
@@ -22,7 +22,7 @@ async fn members_that_end_in_order_under_load() {
             .unwrap();
         let load = Load::start(&client).await;
         load.goes_on(30).await;
-        // The one that leads, the one that leads then, and one that came back.
+        // The leader, the next leader, and a member that was restarted.
         for _ in 0..3 {
             let leader = cluster.leader().await.unwrap();
             leader.terminate().await.unwrap();
@@ -36,7 +36,7 @@ async fn members_that_end_in_order_under_load() {
     .await;
 }
 
-/// One member is behind a network that swallows everything; the defaults have to do.
+/// One member is behind a network that drops all bytes; the client has the default options.
 #[tokio::test]
 async fn a_black_hole_before_one_member() {
     ends(|binary| async move {
@@ -51,7 +51,7 @@ async fn a_black_hole_before_one_member() {
             .await
             .unwrap();
         client.put("hush-k", "hush-v").await.unwrap();
-        // Both are in use.
+        // Both members are in use.
         let member = client.member(proxy.endpoint()).unwrap();
         member.get("hush-k").await.unwrap();
         client
@@ -85,7 +85,7 @@ async fn a_black_hole_before_one_member() {
             }
         }
 
-        // The member comes back into use.
+        // The member is used again.
         proxy.heal();
         member.get("hush-k").await.unwrap();
     })

@@ -1,4 +1,4 @@
-//! Options of a client that show on its connections and calls.
+//! Options of a client that affect its connections and calls.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use etcdex_testkit::{Direction, Proxy, until};
 
 use crate::stage::{DEADLINE, Stage, each, eventually};
 
-/// A client behind a proxy, with more options than that.
+/// A client behind a proxy, with the options of `options`.
 async fn behind_proxy(
     stage: &Stage,
     options: fn(ClientBuilder) -> ClientBuilder,
@@ -31,7 +31,7 @@ async fn errors_have_the_name_of_the_client() {
     .await;
 }
 
-/// Smaller windows than a reply, and bytes that are held back for more.
+/// Windows that are smaller than a reply, and a proxy that delays bytes.
 #[tokio::test]
 async fn a_large_reply_comes_through_small_windows() {
     each(|stage| async move {
@@ -49,7 +49,7 @@ async fn a_large_reply_comes_through_small_windows() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_silent_is_no_connection() {
+async fn a_silent_server_fails_the_connect() {
     each(|stage| async move {
         let proxy = Proxy::start(stage.etcd.client_address()).await.unwrap();
         proxy.black_hole();
@@ -90,7 +90,7 @@ async fn without_retries_a_read_fails_with_its_link() {
 
 /// The time-out of the client, of a handle and of a call.
 #[tokio::test]
-async fn who_is_given_more_time_waits_for_longer() {
+async fn the_time_outs_of_client_handle_and_call_apply() {
     each(|stage| async move {
         let short = |builder: ClientBuilder| builder.timeout(Duration::from_millis(300));
         let (proxy, client) = behind_proxy(&stage, short).await;
@@ -125,22 +125,22 @@ async fn who_is_given_more_time_waits_for_longer() {
 
 /// etcd closes connections over which pings come more often than every five seconds.
 #[tokio::test]
-async fn pings_find_the_server_patient() {
+async fn pings_are_rare_enough_for_the_server() {
     each(|stage| async move {
         let often = |builder: ClientBuilder| builder.keep_alive_interval(Duration::from_secs(5));
         let (proxy, client) = behind_proxy(&stage, often).await;
         let lease = async || client.grant(Duration::from_secs(60)).await.unwrap().id;
         let held = client.lock("hush", lease().await).await.unwrap();
-        // Without the stream that would tell of a lost leader: only pings are to be counted.
+        // No leader monitor: only pings are counted.
         let patient = client.require_leader(false);
         let waiting = tokio::spawn(patient.lock("hush", lease().await));
-        eventually("it waits", || async {
+        eventually("the lock waits", || async {
             client.get("hush/").prefix().await.unwrap().count == 2
         })
         .await;
         let (links, sent) = (proxy.connections(), proxy.forwarded(Direction::ToServer));
         tokio::time::sleep(Duration::from_secs(17)).await;
-        // A ping has 17 bytes: some went out and nothing else, on links that stay.
+        // A ping has 17 bytes: only pings were sent, on links that stay open.
         let pings = proxy.forwarded(Direction::ToServer) - sent;
         assert!((2 * 17..=8 * 17).contains(&pings), "{pings} bytes");
         assert_eq!(pings % 17, 0);
@@ -151,9 +151,9 @@ async fn pings_find_the_server_patient() {
     .await;
 }
 
-/// A lock waits for as long as it takes, but not for a server that has gone without a word.
+/// A lock waits without a limit, but ends when its server has disappeared silently.
 #[tokio::test]
-async fn a_call_that_waits_hears_of_a_dead_connection() {
+async fn a_waiting_call_ends_with_its_dead_connection() {
     each(|stage| async move {
         let quick = |builder: ClientBuilder| {
             let builder = builder.keep_alive_interval(Duration::from_secs(5));
@@ -163,7 +163,7 @@ async fn a_call_that_waits_hears_of_a_dead_connection() {
         let lease = async || client.grant(Duration::from_secs(60)).await.unwrap().id;
         client.lock("hush", lease().await).await.unwrap();
         let waiting = tokio::spawn(client.lock("hush", lease().await));
-        eventually("it waits", || async {
+        eventually("the lock waits", || async {
             client.get("hush/").prefix().await.unwrap().count == 2
         })
         .await;
@@ -181,17 +181,16 @@ async fn a_call_that_waits_hears_of_a_dead_connection() {
     .await;
 }
 
-/// A network that takes now more and now less time brings two pings together that left well
-/// apart; etcd counts each that comes early, for as long as it has nothing else to send, and
-/// closes the connection at the third.
+/// With a varying delay, two pings may arrive closer together than they were sent. etcd counts each
+/// ping that arrives early, while it sends nothing else, and closes the connection at the third.
 #[tokio::test]
-async fn a_call_that_waits_long_survives_a_network_that_wavers() {
+async fn a_waiting_call_survives_a_network_with_varying_delay() {
     each(|stage| async move {
         let (proxy, client) = behind_proxy(&stage, |builder| builder).await;
         let lease = async || client.grant(Duration::from_secs(120)).await.unwrap().id;
         let held = client.lock("hush", lease().await).await.unwrap();
         let waiting = tokio::spawn(client.lock("hush", lease().await));
-        eventually("it waits", || async {
+        eventually("the lock waits", || async {
             client.get("hush/").prefix().await.unwrap().count == 2
         })
         .await;

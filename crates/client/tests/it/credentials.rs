@@ -1,4 +1,4 @@
-//! Logging in to real etcd: tokens that are lost, that expire, and passwords that are wrong.
+//! Logins at real etcd: lost tokens, expired tokens, and wrong passwords.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ async fn a_token_that_a_restart_forgot_fails_no_call() {
 }
 
 #[tokio::test]
-async fn who_is_refused_is_told_why() {
+async fn refused_logins_have_errors_with_the_cause() {
     each_alone(&[], |etcd| async move {
         enable(&etcd).await;
         let error = builder(&etcd)
@@ -75,7 +75,7 @@ async fn who_is_refused_is_told_why() {
 }
 
 #[tokio::test]
-async fn credentials_do_no_harm_where_none_are_needed() {
+async fn credentials_work_on_a_server_without_authentication() {
     each_alone(&[], |etcd| async move {
         let client = builder(&etcd)
             .credentials("root", PASSWORD)
@@ -83,7 +83,7 @@ async fn credentials_do_no_harm_where_none_are_needed() {
             .await
             .unwrap();
         client.put("hush-k", "hush-v").await.unwrap();
-        // And when they are needed from now on, no call notices.
+        // No call fails when authentication is enabled.
         enable(&etcd).await;
         client.put("hush-k", "hush-v").await.unwrap();
     })

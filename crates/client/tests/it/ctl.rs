@@ -1,4 +1,4 @@
-//! What etcd's own command says, to be compared with.
+//! The output of `etcdctl`, for comparisons.
 
 use etcdex_testkit::Etcd;
 use serde_json::Value;
@@ -12,7 +12,7 @@ pub(crate) async fn json(etcd: &Etcd, arguments: &[&str]) -> Value {
     serde_json::from_str(&told).expect(&told)
 }
 
-/// A list of texts; etcd leaves an empty one out.
+/// Returns a list of texts; etcd leaves an empty list out.
 pub(crate) fn texts(list: &Value) -> Vec<String> {
     let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Endpoints that a cluster tells of itself.
+//! Endpoints that a client learns from the cluster.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,12 +51,12 @@ async fn a_client_follows_the_members_of_its_cluster() {
         let client = connect(cluster.endpoints()[0].clone()).await;
         has(&client, cluster.endpoints()).await;
 
-        // A learner is none of them, and one with a vote is.
+        // A learner is no endpoint, and a member with a vote is one.
         let newcomer = cluster.newcomer().unwrap();
         let added = client.add_member([newcomer.peer_url()]).learner();
         let id = added.await.unwrap().member.id;
         newcomer.launch().unwrap();
-        eventually("it is promoted", || async {
+        eventually("the learner is promoted", || async {
             client.promote_member(id).await.is_ok()
         })
         .await;
@@ -65,7 +65,7 @@ async fn a_client_follows_the_members_of_its_cluster() {
         all.push(newcomer.endpoint());
         has(&client, all).await;
 
-        // A member by its ID, whichever endpoints a client has.
+        // A member is found by its ID, independently of the client's endpoints.
         let other = Client::connect(cluster.endpoints()[0].clone())
             .await
             .unwrap();
@@ -78,7 +78,7 @@ async fn a_client_follows_the_members_of_its_cluster() {
 
         client.remove_member(id).await.unwrap();
         has(&client, cluster.endpoints()).await;
-        // The seed may go, too.
+        // The seed may be removed, too.
         cluster.members()[0].kill();
         for number in 0..10 {
             client
@@ -94,33 +94,33 @@ async fn a_client_follows_the_members_of_its_cluster() {
     .await;
 }
 
-/// As with a cluster in a network of its own, behind a gateway.
+/// For example a cluster in a private network, behind a gateway.
 #[tokio::test]
-async fn a_cluster_that_advertises_what_nobody_can_reach_leaves_the_seed() {
+async fn a_seed_stays_if_no_advertised_url_can_be_reached() {
     ends(|binary| async move {
-        let nobody = "http://127.0.0.1:1";
-        let bogus = format!("--advertise-client-urls={nobody}");
+        let unused = "http://127.0.0.1:1";
+        let bogus = format!("--advertise-client-urls={unused}");
         let etcd = Etcd::builder().binary(&binary).args([bogus]);
         let etcd = etcd.start().await.unwrap();
         let client = connect(etcd.endpoint()).await;
         let list = client.list_members().await.unwrap();
-        assert_eq!(list.members[0].client_urls, [nobody]);
+        assert_eq!(list.members[0].client_urls, [unused]);
         for _ in 0..10 {
             client.put("k", "v").await.unwrap();
             assert_eq!(endpoints(&client), [etcd.endpoint()]);
             tokio::time::sleep(INTERVAL / 2).await;
         }
-        // Nobody is there; that it was tried is seen by the error.
+        // No server listens; the error shows that the client has tried the URL.
         let id = list.members[0].id;
         let member = client.member_with_id(id).await.unwrap();
         let error = member.get("k").timeout(Duration::from_millis(500)).await;
         let error = error.unwrap_err();
-        assert!(error.to_string().contains(nobody), "{error}");
+        assert!(error.to_string().contains(unused), "{error}");
     })
     .await;
 }
 
-/// Leads the URL of each of two members to that member, or to the other one.
+/// Connects the URL of each of two members to that member, or to the other one.
 struct Crossing {
     members: [SocketAddr; 2],
     proxies: [SocketAddr; 2],
@@ -140,7 +140,7 @@ impl Connector for Crossing {
     }
 }
 
-/// A member's addresses are given to another one, as with containers that start anew.
+/// A member gets the address of another one, as restarted containers do.
 #[tokio::test]
 async fn a_handle_of_a_member_by_its_id_reaches_no_other_member() {
     ends(|binary| async move {

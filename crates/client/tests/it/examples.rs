@@ -29,7 +29,7 @@ mod shutdown;
 
 use crate::stage::{connect, each_alone};
 
-/// What the examples leave in the store is what they say that they do.
+/// The store has the keys that the examples describe.
 #[tokio::test]
 async fn every_example_runs() {
     each_alone(&[], |etcd| async move {

@@ -1,4 +1,4 @@
-//! A bad network between the client and a server: what the client tells, and that it recovers.
+//! A bad network between the client and a server: the errors of the client, and its recovery.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 
 use crate::stage::{DEADLINE, Stage, each, eventually, keys};
 
-/// Long enough to look at what is under way.
+/// Long enough to observe a call under way.
 const DELAY: Duration = Duration::from_millis(150);
-/// Larger than all that the client sends by itself.
+/// Larger than anything that the client sends by itself.
 const VALUE: [u8; 5_000] = {
     let mut value = [b'v'; 5_000];
     (value[0], value[1], value[2], value[3]) = (b'h', b'u', b's', b'h');
@@ -21,7 +21,7 @@ const VALUE: [u8; 5_000] = {
 struct Network {
     proxy: Proxy,
     client: Client,
-    /// Past the proxy.
+    /// A client without the proxy.
     direct: Client,
 }
 
@@ -44,9 +44,9 @@ impl Network {
         }
     }
 
-    /// A put that the server has done and whose answer is kept back.
+    /// Returns a put that the server has applied and whose answer the proxy holds back.
     async fn half_done(&self, key: &str) -> JoinHandle<Result<PutResponse, etcdex::Error>> {
-        // The delay is the time in which the answer cannot come before it is kept back.
+        // The delay keeps the answer from arriving before the proxy stalls it.
         self.proxy.delay(DELAY);
         let before = self.proxy.forwarded(Direction::ToServer);
         let put = tokio::spawn(self.client.put(key, VALUE));
@@ -62,10 +62,10 @@ impl Network {
         put
     }
 
-    /// All is well again.
+    /// Asserts that reads and writes succeed again.
     async fn assert_well(&self) {
         self.proxy.heal();
-        // Reads succeed at once. A write may still be lost with a link that heals by a reset.
+        // Reads succeed at once. A write may still fail with a link that is reset.
         self.client.get("hush-present").await.unwrap();
         eventually("writes succeed", || async {
             self.client.put("well", "1").await.is_ok()
@@ -86,7 +86,7 @@ async fn lose_the_link(stage: Stage, fault: fn(&Proxy)) {
     let begun = Instant::now();
     fault(&network.proxy);
     let error = put.await.unwrap().unwrap_err();
-    // It is told at once: nobody tries again behind the back of the caller.
+    // The error comes at once: the client does not retry a write.
     assert!(begun.elapsed() < DEADLINE / 3, "{:?}", begun.elapsed());
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
@@ -96,7 +96,7 @@ async fn lose_the_link(stage: Stage, fault: fn(&Proxy)) {
     network.assert_well().await;
     assert_eq!(network.version("k").await, Some(1));
 
-    // A read is sent again, and nobody notices.
+    // A read is sent again and succeeds.
     network.proxy.delay(DELAY);
     let before = network.proxy.forwarded(Direction::ToServer);
     let get = tokio::spawn(network.client.get("hush-present").string());
@@ -124,7 +124,7 @@ async fn no_more_from_the_server() {
     each(|stage| lose_the_link(stage, |proxy| proxy.half_close(Direction::ToClient))).await;
 }
 
-/// The server sees the end and closes the link; perhaps its answer still comes through.
+/// The server reads the end and closes the link; its answer may still arrive.
 #[tokio::test]
 async fn no_more_to_the_server() {
     each(|stage| async move {
@@ -151,7 +151,7 @@ async fn stall_that_ends_in_time() {
         let mut get = tokio::spawn(network.client.get("hush-present").string());
         let both = async { tokio::join!(&mut put, &mut get) };
         let early = tokio::time::timeout(DELAY, both).await;
-        assert!(early.is_err(), "nothing comes through");
+        assert!(early.is_err(), "no byte arrives");
         assert_eq!(network.version("k").await, None);
         network.proxy.heal();
         put.await.unwrap().unwrap();
@@ -213,7 +213,7 @@ async fn outage() {
         };
         down(&network.proxy);
         until("the link is gone", || network.proxy.open() == 0).await;
-        // The client hears of it a moment later; before that, a call may still be handed over.
+        // The client learns of the loss a moment later; before, it may still send a call.
         eventually("the client knows", || async {
             let get = network.client.get("hush-present");
             let limit = Duration::from_millis(20);
@@ -228,7 +228,7 @@ async fn outage() {
         assert_eq!(error.attempts(), 0);
         assert!(error.to_string().contains(&network.proxy.endpoint()));
 
-        // What has time waits for the connection, and is done once.
+        // A put with time left waits for the connection, and is applied once.
         let mut put = tokio::spawn(network.client.put("k", "v"));
         let early = tokio::time::timeout(DELAY, &mut put).await;
         assert!(early.is_err());
@@ -240,7 +240,7 @@ async fn outage() {
     .await;
 }
 
-/// Links that break again and again under load: reads do not fail, and writes tell the truth.
+/// Links break repeatedly under load: reads do not fail, and the outcomes of writes are correct.
 #[tokio::test]
 async fn links_that_break_under_load() {
     each(|stage| async move {

@@ -1,4 +1,4 @@
-//! Calls are futures like any other.
+//! Calls as ordinary futures.
 
 use std::future::IntoFuture;
 use std::pin::pin;
@@ -44,7 +44,7 @@ const _: () = {
 async fn spawned_joined_and_selected() {
     each(|stage| async move {
         let inside = stage.inside();
-        // What a call is made of can go before the call is sent.
+        // The arguments of a call may be dropped before the call is sent.
         let call = {
             let (client, key) = (inside.clone(), String::from("spawned"));
             client.put(&key, String::from("1"))
@@ -65,12 +65,12 @@ async fn spawned_joined_and_selected() {
         let pair = tokio::try_join!(inside.get("a").string(), inside.get("b").string());
         assert_eq!(pair.unwrap(), (Some("1".into()), Some("2".into())));
 
-        // One is taken, the other dropped under way.
+        // One call ends, and the other is dropped under way.
         tokio::select! {
             get = inside.get("a") => assert_eq!(get.unwrap().count, 1),
             get = inside.get("b") => assert_eq!(get.unwrap().count, 1),
         }
-        // By reference, so that the call goes on when the time is over.
+        // Awaited by reference, so that the call goes on after the time-out.
         let mut call = pin!(inside.get("a").string());
         let get = loop {
             if let Ok(get) = tokio::time::timeout(Duration::from_micros(50), &mut call).await {

@@ -1,4 +1,4 @@
-//! Revisions and compaction, on servers where nobody else writes.
+//! Revisions and compaction, on servers without other writers.
 
 use etcdex::{Client, Compare, Error, ErrorKind, Get, Outcome, Put, Txn};
 use etcdex_testkit::Etcd;
@@ -10,7 +10,7 @@ async fn revision(client: &Client) -> i64 {
     get.header.revision
 }
 
-/// How many gRPC calls the server has seen.
+/// Number of gRPC calls that the server has counted.
 async fn seen(etcd: &Etcd) -> f64 {
     let metrics = etcd.metrics().await.unwrap();
     let lines = metrics.lines();
@@ -21,7 +21,7 @@ async fn seen(etcd: &Etcd) -> f64 {
 }
 
 #[tokio::test]
-async fn what_raises_the_revision() {
+async fn writes_raise_the_revision() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
         // An empty store is at revision 1.
@@ -52,7 +52,7 @@ async fn what_raises_the_revision() {
         assert_eq!((delete.deleted, delete.header.revision), (2, 4));
         assert_eq!(revision(&client).await, 4);
 
-        // What makes no sense does not even get to the server.
+        // Invalid requests are not sent to the server.
         let before = seen(&etcd).await;
         assert!(before > 0.0);
         assert_refused(client.put("", "v").await);
@@ -71,7 +71,7 @@ async fn what_raises_the_revision() {
 
 #[track_caller]
 fn assert_gone<T>(reply: Result<T, Error>) {
-    let error = reply.err().expect("this is compacted");
+    let error = reply.err().expect("the revision is compacted");
     assert_eq!(error.kind(), ErrorKind::Compacted, "{error}");
     assert_eq!(error.outcome(), Outcome::Rejected);
     assert_eq!(
@@ -95,7 +95,7 @@ async fn compaction() {
         assert_eq!(compact.header.revision, revisions[4]);
         assert_gone(at(revisions[0]).await);
         assert_gone(at(revisions[1]).await);
-        // Equal to it is readable.
+        // The compacted revision itself is readable.
         assert_eq!(at(revisions[2]).await.unwrap().as_deref(), Some("2"));
         let old = Get::new("k").revision(revisions[1]);
         assert_gone(client.txn().then(old).await);
@@ -110,7 +110,7 @@ async fn compaction() {
         assert_eq!(future.kind(), ErrorKind::FutureRevision);
         let future = at(revisions[4] + 1).await.unwrap_err();
         assert_eq!(future.kind(), ErrorKind::FutureRevision);
-        // It is about all keys, whatever the namespace.
+        // A compaction covers all keys, also those outside of the namespace.
         let inside = client.namespace("other/");
         inside.compact(revisions[4]).await.unwrap();
         assert_gone(at(revisions[3]).await);
@@ -131,10 +131,13 @@ async fn a_list_whose_revision_is_compacted_ends_with_an_error() {
         client.compact(put.header.revision).await.unwrap();
         assert!(
             list.try_next().await.unwrap().is_some(),
-            "it was read before"
+            "the first page was read before"
         );
         assert_gone(list.try_next().await);
-        assert!(list.try_next().await.unwrap().is_none(), "it has ended");
+        assert!(
+            list.try_next().await.unwrap().is_none(),
+            "the list has ended"
+        );
     })
     .await;
 }

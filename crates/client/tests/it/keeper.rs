@@ -1,4 +1,4 @@
-//! Leases that are kept, whatever happens to connections and servers.
+//! Kept leases, under faults of connections and servers.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::stage::{DEADLINE, connect, each, each_alone, ends, newest};
 
 const TTL: Duration = Duration::from_secs(3);
 
-/// A lease that is kept and holds the key `k`.
+/// Keeps a lease with the key `k`.
 async fn kept(client: &Client) -> LeaseKeeper {
     kept_for(client, TTL).await
 }
@@ -53,7 +53,7 @@ async fn goes_on(client: &Client, keeper: &LeaseKeeper) {
 }
 
 #[tokio::test]
-async fn a_lease_is_kept_and_then_given_back() {
+async fn a_lease_is_kept_and_then_revoked() {
     each(|stage| async move {
         let client = stage.inside();
         let keeper = kept(&client).await;
@@ -83,7 +83,7 @@ async fn a_dropped_keeper_renews_no_more() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(client.get("hush-k").string().await.unwrap().is_none());
-        // The next keeper starts anew.
+        // The next keeper starts the renewals again.
         let keeper = kept(&client).await;
         assert!(is_alive(keeper.state()));
     })
@@ -107,7 +107,7 @@ async fn a_keeper_outlives_the_other_handles() {
 }
 
 #[tokio::test]
-async fn a_lease_is_lost_when_somebody_revokes_it() {
+async fn a_lease_is_lost_when_another_client_revokes_it() {
     each(|stage| async move {
         let client = stage.inside();
         let keeper = kept(&client).await;
@@ -121,9 +121,9 @@ async fn a_lease_is_lost_when_somebody_revokes_it() {
     .await;
 }
 
-/// The next renewals are minutes away, so that only the client itself can tell its keepers.
+/// The next renewals are minutes away, so only the client itself can notify its keepers.
 #[tokio::test]
-async fn a_revoke_of_the_same_client_is_told_at_once() {
+async fn a_revoke_of_the_same_client_is_reported_at_once() {
     each(|stage| async move {
         let client = stage.inside();
         let first = kept_for(&client, Duration::from_secs(3_600)).await;
@@ -153,7 +153,7 @@ async fn a_slow_network_keeps_a_lease_alive_over_one_stream() {
     .await;
 }
 
-/// Keeps a lease for 15 s. The time is not judged where the machine itself has stood still.
+/// Keeps a lease for 15 s. The test asserts nothing if the machine itself has stalled.
 async fn kept_over_a_slow_network(etcd: &Etcd, ttl: u64) {
     let proxy = Proxy::start(etcd.client_address()).await.unwrap();
     let mut tap = proxy.tap("/etcdserverpb.Lease/LeaseKeepAlive");
@@ -183,7 +183,7 @@ async fn kept_over_a_slow_network(etcd: &Etcd, ttl: u64) {
         assert_eq!(doubtful, 0, "in doubt with a time-to-live of {ttl} s");
         assert_eq!(streams.len(), 1, "streams with a time-to-live of {ttl} s");
     } else {
-        eprintln!("not judged: the machine stood still for {stood_still:?}");
+        eprintln!("skipped: the machine stalled for {stood_still:?}");
     }
 }
 
@@ -220,7 +220,7 @@ async fn behind_proxy(etcd: &Etcd) -> (Proxy, Client) {
 }
 
 #[tokio::test]
-async fn a_lease_survives_a_server_that_stands_still() {
+async fn a_lease_survives_a_stopped_server() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
         let keeper = kept(&client).await;
@@ -255,7 +255,7 @@ async fn a_lease_is_at_risk_and_then_doubtful_without_a_server() {
         let state = keeper.changed().await;
         assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
         assert!(begun.elapsed() + Duration::from_millis(10) >= remaining);
-        // Server time is what counts: it is lost when the server says so.
+        // Only the server decides: the lease is lost when the server says so.
         tokio::time::sleep(TTL).await;
         let state = keeper.state();
         assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
@@ -297,7 +297,7 @@ async fn a_lease_survives_the_loss_of_its_member() {
         assert!(is_alive(keeper.state()), "{:?}", keeper.state());
         assert!(client.get("hush-k").string().await.unwrap().is_some());
 
-        // One that stands still is left, too.
+        // The client leaves a stopped member, too.
         cluster.members()[used].restart().await.unwrap();
         let used = proxies.iter().position(|proxy| proxy.open() > 0).unwrap();
         cluster.members()[used].pause().unwrap();
@@ -316,8 +316,8 @@ async fn a_lease_survives_the_loss_of_its_member() {
     .await;
 }
 
-/// Two thousand by default. Ten thousand:
-/// `ETCDEX_LEASES=10000 cargo test --release -p etcdex --test it many_leases -- --nocapture`.
+/// Keeps two thousand leases by default, and ten thousand with `ETCDEX_LEASES=10000 cargo test
+/// --release -p etcdex --test it many_leases -- --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_leases_are_kept_over_one_stream() {
     let Some(binary) = newest() else { return };
@@ -328,7 +328,7 @@ async fn many_leases_are_kept_over_one_stream() {
     let etcd = Etcd::start(binary).await.unwrap();
     let client = connect(&etcd).await;
     let mut keepers = Vec::new();
-    // Granted in parallel, or the first would run out before the last is there.
+    // Granted in parallel: otherwise the first lease would expire before the last grant.
     for _ in 0..count.div_ceil(500) {
         let grants: Vec<_> = (0..500)
             .map(|_| tokio::spawn(client.grant(ttl).into_future()))
@@ -361,7 +361,7 @@ async fn many_leases_are_kept_over_one_stream() {
     assert_eq!(listed.len(), keepers.len());
 }
 
-/// How many renewals the server has had.
+/// Number of renewals that the server has counted.
 async fn received(etcd: &Etcd) -> f64 {
     let metrics = etcd.metrics().await.unwrap();
     let line = metrics.lines().find(|line| {
@@ -386,7 +386,7 @@ fn cpu() -> f64 {
 }
 
 #[tokio::test]
-async fn a_client_that_is_closed_gives_its_leases_back() {
+async fn a_client_that_is_closed_revokes_its_leases() {
     each(|stage| async move {
         let other = stage.inside();
         let builder = Client::builder().endpoint(stage.etcd.endpoint());

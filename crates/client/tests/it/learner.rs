@@ -1,7 +1,6 @@
-//! A member without a vote among the endpoints.
-//!
-//! What is expected: <https://etcd.io/docs/v3.6/learning/design-learner/> (a learner serves only
-//! serializable reads and its status) and what clientv3 does: it asks another member.
+//! A member without a vote among the endpoints. Expected behavior: a learner serves only
+//! serializable reads and its status (<https://etcd.io/docs/v3.6/learning/design-learner/>), and
+//! the client asks another member, as clientv3 does.
 
 use etcdex::{Client, ErrorKind, Mode, Outcome};
 use etcdex_testkit::Etcd;
@@ -9,7 +8,7 @@ use etcdex_testkit::Etcd;
 use crate::stage::{DEADLINE, each_binary, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_learner_refuses_goes_to_a_member_with_a_vote() {
+async fn a_call_that_a_learner_refuses_goes_to_a_member_with_a_vote() {
     each_binary(|binary| async move {
         let cluster = Etcd::builder().binary(&binary).start_cluster(1).await;
         let cluster = cluster.unwrap();

@@ -1,4 +1,4 @@
-//! Leases: made, asked about, renewed once, ended.
+//! Leases: granted, queried, renewed once, revoked.
 //!
 //! Expected values: <https://etcd.io/docs/v3.6/learning/api/#lease-api>.
 
@@ -14,13 +14,13 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// An ID that nobody has.
+/// An ID without a lease.
 fn unknown() -> LeaseId {
     LeaseId::new(fastrand::i64(1..)).unwrap()
 }
 
 #[tokio::test]
-async fn a_lease_takes_its_keys_with_it() {
+async fn a_revoke_deletes_the_keys_of_the_lease() {
     each(|stage| async move {
         let client = stage.inside();
         let lease = client.grant(Duration::from_millis(29_001)).await.unwrap();
@@ -108,10 +108,10 @@ async fn an_id_of_ones_own() {
 }
 
 #[tokio::test]
-async fn a_time_to_live_has_a_least_and_a_largest_value() {
+async fn a_time_to_live_has_a_minimum_and_a_maximum() {
     each(|stage| async move {
         let client = &stage.client;
-        // The server raises it to what its elections take.
+        // The server raises a time-to-live below the duration of an election.
         let lease = client.grant(Duration::from_nanos(1)).await.unwrap();
         assert!(lease.ttl >= seconds(1), "{:?}", lease.ttl);
         let most = client.grant(seconds(9_000_000_000)).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_time_to_live_has_a_least_and_a_largest_value() {
 }
 
 #[tokio::test]
-async fn a_lease_is_renewed_once_and_runs_out() {
+async fn a_lease_is_renewed_once_and_expires() {
     each(|stage| async move {
         let client = stage.inside();
         let lease = client.grant(seconds(3)).await.unwrap();

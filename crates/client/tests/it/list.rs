@@ -60,7 +60,7 @@ async fn many_keys_in_pages_of_any_size() {
         let whole = inside.get("k").prefix().await.unwrap();
         assert_eq!(whole.kvs.len(), 2_600);
 
-        // Pages of full size, and a smaller last page.
+        // Full pages, and a smaller last page.
         for page in [97, 1_000, 1_300, 2_599, 2_600, 2_601] {
             let mut list = inside.list("k").page(page);
             assert!(list.header().is_none());
@@ -210,7 +210,7 @@ async fn a_page_that_is_too_large_is_read_in_smaller_ones() {
             }
         };
         assert_eq!(error.kind(), ErrorKind::MessageTooLarge);
-        assert_eq!(count, 6, "what comes before it was given");
+        assert_eq!(count, 6, "the pairs before it were returned");
         assert!(list.try_next().await.unwrap().is_none());
     })
     .await;

@@ -1,4 +1,4 @@
-//! Much at once.
+//! Large replies and many calls at once.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::stage::{DEADLINE, connect, each, newest};
 
 const MEGABYTE: usize = 1_000_000;
 
-/// A value that is like no other.
+/// Returns a unique value.
 fn megabyte(number: usize) -> Vec<u8> {
     let mut draw = fastrand::Rng::with_seed(number as u64);
     let mut value = vec![0; MEGABYTE];
@@ -49,7 +49,7 @@ async fn a_range_of_a_hundred_megabytes() {
     }
     assert_eq!(number, 100);
 
-    // A client that takes less gets it all the same, page by page.
+    // A client with a smaller limit reads the range page by page.
     let careful = Client::builder()
         .endpoint(etcd.endpoint())
         .max_receive_size(8 * MEGABYTE)
@@ -65,7 +65,7 @@ async fn a_range_of_a_hundred_megabytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_gets_over_one_connection() {
-    // One version after the other: five times as many is not what this is about.
+    // One version after the other: the test is not about fifty thousand calls at once.
     static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     each(|stage| async move {
         let _turn = TURN.lock().await;
@@ -74,7 +74,7 @@ async fn ten_thousand_gets_over_one_connection() {
             .endpoint(proxy.endpoint())
             .namespace(stage.prefix.as_str())
             .timeout(Duration::from_secs(60))
-            // All other tests run beside it: a server may get no turn for seconds.
+            // All other tests run at the same time: a server may get no processor time for seconds.
             .no_keep_alive_timeout()
             .connect()
             .await

@@ -1,6 +1,5 @@
-//! Locks of the server.
-//!
-//! What is expected: <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/>.
+//! Locks of the server. Expected behavior:
+//! <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/>.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ async fn lease(client: &Client) -> LeaseId {
     client.grant(Duration::from_secs(60)).await.unwrap().id
 }
 
-/// How many hold or wait for the lock.
+/// Number of keys in the queue of the lock.
 async fn queue(client: &Client, name: &str) -> u64 {
     let range = client.get(format!("{name}/")).prefix().count_only();
     range.await.unwrap().count
@@ -27,15 +26,15 @@ async fn taken(lock: tokio::task::JoinHandle<Result<LockResponse, etcdex::Error>
 }
 
 #[tokio::test]
-async fn a_lock_is_held_by_one_and_given_on_in_order() {
+async fn a_lock_has_one_holder_and_is_granted_in_order() {
     each(|stage| async move {
         let client = stage.inside();
         let mut waiting = Vec::new();
         for place in 0..4 {
             let lock = client.lock("hush-lock", lease(&client).await);
             waiting.push(tokio::spawn(lock));
-            // In the queue before the next one comes.
-            eventually("it is in the queue", || async {
+            // The lock is in the queue before the next one comes.
+            eventually("the lock is in the queue", || async {
                 queue(&client, "hush-lock").await == place + 1
             })
             .await;
@@ -43,7 +42,10 @@ async fn a_lock_is_held_by_one_and_given_on_in_order() {
         waiting.reverse();
         while let Some(first) = waiting.pop() {
             let lock = taken(first).await;
-            assert!(lock.key.starts_with(b"hush-lock/"), "the namespace is off");
+            assert!(
+                lock.key.starts_with(b"hush-lock/"),
+                "the key is returned without the namespace"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
             assert!(waiting.iter().all(|lock| !lock.is_finished()));
             let fenced = client
@@ -77,19 +79,19 @@ async fn a_lock_waits_without_a_time_out_and_with_one() {
         assert!(!waiting.is_finished());
         let short = client.lock("hush-lock", lease(&client).await);
         let error = short.timeout(Duration::from_millis(100)).await.unwrap_err();
-        // The server has the same time-out, and may be first.
+        // The server has the same time-out, and may end the call first.
         let kinds = [etcdex::ErrorKind::Timeout, etcdex::ErrorKind::Cancelled];
         assert!(kinds.contains(&error.kind()), "{error}");
         client.unlock(held.key).await.unwrap();
         taken(waiting).await;
-        // The same lease has it already.
+        // The same lease holds the lock already.
         client.lock("hush-lock", other).await.unwrap();
     })
     .await;
 }
 
 #[tokio::test]
-async fn one_that_waits_no_more_leaves_the_queue() {
+async fn a_lock_that_was_dropped_leaves_the_queue() {
     each(|stage| async move {
         let client = stage.inside();
         let held = client
@@ -97,17 +99,17 @@ async fn one_that_waits_no_more_leaves_the_queue() {
             .await
             .unwrap();
         let dropped = tokio::spawn(client.lock("hush-lock", lease(&client).await));
-        eventually("it waits", || async {
+        eventually("the lock waits", || async {
             queue(&client, "hush-lock").await == 2
         })
         .await;
         let last = tokio::spawn(client.lock("hush-lock", lease(&client).await));
-        eventually("it waits", || async {
+        eventually("the lock waits", || async {
             queue(&client, "hush-lock").await == 3
         })
         .await;
         dropped.abort();
-        eventually("it is forgotten", || async {
+        eventually("the lock has left the queue", || async {
             queue(&client, "hush-lock").await == 2
         })
         .await;
@@ -119,7 +121,7 @@ async fn one_that_waits_no_more_leaves_the_queue() {
 }
 
 #[tokio::test]
-async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
+async fn a_waiting_lock_whose_lease_is_lost_is_not_granted() {
     each(|stage| async move {
         let client = stage.inside();
         let held = client
@@ -128,7 +130,7 @@ async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
             .unwrap();
         let short = lease(&client).await;
         let waiting = tokio::spawn(client.lock("hush-lock", short));
-        eventually("it waits", || async {
+        eventually("the lock waits", || async {
             queue(&client, "hush-lock").await == 2
         })
         .await;
@@ -140,11 +142,11 @@ async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
             .unwrap();
         let version = stage.etcd.version();
         match reply {
-            // What a fenced write would find out: there is no key.
+            // The key of the lock does not exist, so a conditional write fails.
             Ok(lock) if !version.is_at_least(3, 5) => {
                 assert!(client.get(lock.key).string().await.unwrap().is_none());
             }
-            Ok(_) => panic!("it has a lock without a key"),
+            Ok(_) => panic!("a lock without a key"),
             Err(error) => assert_eq!(error.kind(), etcdex::ErrorKind::Server, "{error:?}"),
         }
         let gone = client.lock("hush-lock", short).await.unwrap_err();
@@ -153,7 +155,7 @@ async fn one_that_loses_its_lease_while_it_waits_has_no_lock() {
     .await;
 }
 
-/// What is expected of the lease: `client/v3/concurrency/session.go` of etcd, `defaultSessionTTL`.
+/// Expected time-to-live: `defaultSessionTTL` in `client/v3/concurrency/session.go` of etcd.
 #[tokio::test]
 async fn a_lease_of_the_server_holds_a_lock_and_is_not_renewed() {
     const TTL: Duration = Duration::from_secs(60);
@@ -167,17 +169,17 @@ async fn a_lease_of_the_server_holds_a_lock_and_is_not_renewed() {
         assert_eq!(alive.granted_ttl, TTL);
         assert_eq!(alive.keys, std::slice::from_ref(&held.key));
         let next = tokio::spawn(client.run(Lock::with_server_lease("hush-lock")));
-        eventually("it waits", || async {
+        eventually("the lock waits", || async {
             queue(&client, "hush-lock").await == 2
         })
         .await;
-        eventually("nobody renews the lease", || async {
+        eventually("the lease is not renewed", || async {
             let left = client.ttl(lease).await.unwrap().ttl;
             left.is_some_and(|left| left < TTL - Duration::from_secs(2))
         })
         .await;
 
-        // The key goes, and the lease stays.
+        // An unlock deletes the key and not the lease.
         client.unlock(held.key).await.unwrap();
         let next = taken(next).await;
         let second = next.lease().unwrap();
@@ -185,7 +187,7 @@ async fn a_lease_of_the_server_holds_a_lock_and_is_not_renewed() {
         let alive = client.ttl(lease).keys().await.unwrap();
         assert!(alive.ttl.is_some() && alive.keys.is_empty(), "{alive:?}");
 
-        // Its ID is enough to renew it, and to give the lock back.
+        // The ID of the lease is enough to renew it, and to release the lock.
         client.keep_alive(second).await.unwrap();
         client.revoke(second).await.unwrap();
         assert_eq!(queue(&client, "hush-lock").await, 0);
@@ -194,10 +196,10 @@ async fn a_lease_of_the_server_holds_a_lock_and_is_not_renewed() {
     .await;
 }
 
-/// On a server of its own: some hundreds of waiting locks that are given up in one moment, as at
-/// the end of this test, leave the lock service of any etcd stuck (seen on 3.6.16 and 3.7.3).
+/// This test has its own server. It ends with some hundreds of waiting locks that are cancelled at
+/// once, which blocks the lock service of an etcd (seen on 3.6.16 and 3.7.3).
 #[tokio::test]
-async fn five_hundred_that_wait_starve_nobody() {
+async fn five_hundred_waiting_locks_block_no_other_call() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
         five_hundred_wait(&client).await;
@@ -205,8 +207,8 @@ async fn five_hundred_that_wait_starve_nobody() {
     .await;
 }
 
-/// While five hundred wait for a lock, calls are answered, and a lease is kept for four times its
-/// time-to-live.
+/// While five hundred calls wait for a lock, other calls are answered, and a lease is kept for four
+/// times its time-to-live.
 pub(crate) async fn five_hundred_wait(client: &Client) {
     let ttl = Duration::from_secs(2);
     client.lock("hush-lock", lease(client).await).await.unwrap();

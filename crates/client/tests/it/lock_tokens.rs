@@ -1,8 +1,7 @@
-//! Locks of users whose tokens end while they wait, or before.
-//!
-//! What is expected: a lock that waits gets its turn. The lock service of etcd works with the token
-//! of the call, and its clean-up with none: `server/etcdserver/api/v3lock/lock.go` and
-//! `client/v3/concurrency/mutex.go` of etcd.
+//! Locks of users whose tokens expire before or during the wait. Expected behavior: a waiting lock
+//! is granted at its turn. The lock service of etcd uses the token of the call, and its clean-up
+//! uses none. Source: `server/etcdserver/api/v3lock/lock.go` and `client/v3/concurrency/mutex.go`
+//! of etcd.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::stage::{DEADLINE, each_alone, eventually};
 
 const ARGUMENTS: &[&str] = &["--auth-token-ttl=2", "--bcrypt-cost=4"];
 
-/// The server looks once a second which tokens have ended.
+/// Longer than a token lives: the server looks for expired tokens once a second.
 const ENDED: Duration = Duration::from_millis(4_500);
 
 async fn root(etcd: &Etcd) -> Client {
@@ -46,7 +45,7 @@ async fn wait(client: &Client, lease: LeaseId) -> JoinHandle<String> {
 }
 
 #[tokio::test]
-async fn a_lock_is_taken_and_given_back_with_a_token_that_has_ended() {
+async fn a_lock_is_granted_and_released_with_an_expired_token() {
     each_alone(ARGUMENTS, |etcd| async move {
         enable(&etcd).await;
         let client = root(&etcd).await;
@@ -62,10 +61,9 @@ async fn a_lock_is_taken_and_given_back_with_a_token_that_has_ended() {
     .await;
 }
 
-/// The server finds out that the token has ended when the turn has come, and leaves the key in the
-/// queue.
+/// The server notices the expired token at the lock's turn, and leaves the key in the queue.
 #[tokio::test]
-async fn a_lock_that_outwaits_its_token_is_given() {
+async fn a_lock_that_waits_longer_than_its_token_lives_is_granted() {
     each_alone(ARGUMENTS, |etcd| async move {
         enable(&etcd).await;
         let (holder, next) = (root(&etcd).await, root(&etcd).await);
@@ -84,11 +82,11 @@ async fn a_lock_that_outwaits_its_token_is_given() {
     .await;
 }
 
-/// The watches of all locks that wait at a member have the token of the first one.
+/// The watches of all waiting locks at a member use the token of the first lock.
 #[tokio::test]
-async fn a_lock_that_waits_behind_one_whose_token_has_ended_is_given() {
+async fn a_lock_that_waits_behind_one_with_an_expired_token_is_granted() {
     each_alone(ARGUMENTS, |etcd| async move {
-        // 3.4.23 and 3.5.1 forget both locks: the refused watch has the number of the first one.
+        // 3.4.23 and 3.5.1 never grant either lock: the refused watch has the ID of the first one.
         if etcd.version() < "3.5.35".parse::<Version>().unwrap() {
             return;
         }
@@ -112,9 +110,9 @@ async fn a_lock_that_waits_behind_one_whose_token_has_ended_is_given() {
     .await;
 }
 
-/// etcd deletes the key of a lock that is given up without the token of the call, and so cannot.
+/// etcd tries to delete the key of a cancelled lock without the token of the call, and fails.
 #[tokio::test]
-async fn a_lock_that_is_given_up_leaves_its_key_where_users_log_in() {
+async fn a_cancelled_lock_leaves_its_key_on_a_server_with_users() {
     each_alone(&["--bcrypt-cost=4"], |etcd| async move {
         enable(&etcd).await;
         let (holder, next) = (root(&etcd).await, root(&etcd).await);
@@ -122,11 +120,11 @@ async fn a_lock_that_is_given_up_leaves_its_key_where_users_log_in() {
         let lease = lease(&next).await;
         let waiting = wait(&next, lease).await;
         waiting.abort();
-        // When the clean-up is over, the next call of the same lease cannot meet it.
+        // After the clean-up has ended, it cannot affect the next call with the same lease.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let kept = holder.get(key(lease)).string().await.unwrap();
         assert!(kept.is_some());
-        // The caller's way out: the lease, and with it the key, or the key alone.
+        // The caller can revoke the lease, which deletes the key, or delete the key.
         next.unlock(key(lease)).await.unwrap();
         holder.unlock(held.key).await.unwrap();
     })

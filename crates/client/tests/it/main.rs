@@ -1,7 +1,5 @@
-//! The client on real etcd, on each version that is on this machine.
-//!
-//! What is expected comes from etcd's documentation (the address stands there) or from etcd's
-//! own `etcdctl`.
+//! The client on real etcd, on each installed version. Expected values come from etcd's
+//! documentation, whose address each file names, or from `etcdctl`.
 
 mod address;
 mod auth;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::ctl::{self, wait};
 use crate::stage::{DEADLINE, assert_refused, connect, each_alone};
 
-/// The output of `etcdctl endpoint status`, and the same fields of our reply.
+/// Returns the output of `etcdctl endpoint status`, and the same fields of the client's reply.
 async fn statuses(etcd: &Etcd, client: &Client) -> (Value, Value) {
     let told = ctl::json(etcd, &["endpoint", "status"]).await;
     let told = told[0]["Status"].clone();
@@ -258,7 +258,7 @@ async fn back_and_forth(etcd: &Etcd, client: &Client, before: &str) {
 
 /// One version after another: fifteen servers at once are too many for two cores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_member_can_be_asked_and_can_lead() {
+async fn each_member_can_be_queried_and_can_become_the_leader() {
     for binary in Binaries::for_tests().all() {
         println!("etcd {}", binary.version());
         let cluster = Cluster::start(binary, 3).await.unwrap();

@@ -1,12 +1,9 @@
-//! Three members, steady load, and every fault of a member in every mode.
-//!
-//! One client of each mode goes through the same faults, each behind proxies of its own. The
-//! member that a fault hits is in use by all three: it is the one that the client with
-//! [`Mode::PickFirst`] has chosen, and the other modes use every member.
-//!
-//! It runs on the newest etcd; `ETCDEX_MATRIX=all` runs it on every version that is there, one
-//! after the other, and `ETCDEX_MATRIX=3.5.35` on that one. With `--nocapture` it prints what
-//! it saw.
+//! Every fault of a member in every mode: three members under steady load. One client of each mode
+//! goes through the same faults, each behind proxies of its own. All three clients use the member
+//! that a fault hits: the client with [`Mode::PickFirst`] has chosen it, and the other modes use
+//! every member. The test runs on the newest etcd; `ETCDEX_MATRIX=all` runs it on every installed
+//! version, one after the other, and `ETCDEX_MATRIX=3.5.35` on that one. With `--nocapture` it
+//! prints its measurements.
 
 mod fault;
 mod traffic;
@@ -20,7 +17,7 @@ use self::fault::{Fault, Role};
 use self::traffic::{Gaps, Traffic};
 use crate::stage;
 
-/// No caller waits longer for a good answer, whatever happens: what a call may take by default.
+/// Maximum time without a successful answer: the default time-out of a call.
 const BOUND: Duration = Duration::from_secs(5);
 
 const FAULTS: [Fault; 8] = [
@@ -41,7 +38,7 @@ async fn every_mode_goes_through_every_fault() {
     }
 }
 
-/// The versions that were wished for.
+/// Returns the versions that `ETCDEX_MATRIX` selects.
 pub(crate) fn chosen() -> Vec<Binary> {
     let wish = std::env::var("ETCDEX_MATRIX").unwrap_or_default();
     if wish == "all" {
@@ -55,7 +52,10 @@ pub(crate) fn chosen() -> Vec<Binary> {
         .filter(|binary| binary.version().to_string() == wish)
         .cloned()
         .collect();
-    assert!(!chosen.is_empty(), "ETCDEX_MATRIX={wish}: it is not there");
+    assert!(
+        !chosen.is_empty(),
+        "ETCDEX_MATRIX={wish}: this version is not installed"
+    );
     chosen
 }
 

@@ -1,5 +1,5 @@
-//! Random actions in a namespace: they neither read nor change keys outside, and inside their
-//! results are those of a store with only these keys.
+//! Random actions in a namespace: they neither read nor change keys outside, and their results are
+//! those of a store with only the keys inside.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ enum Action {
     Get(Keys),
     List(Vec<u8>),
     Delete(Keys),
-    /// If all these keys have that version: delete, put and get; otherwise get.
+    /// A transaction: if all these keys have that version, delete, put and get; otherwise get.
     Txn(Keys, i64, Keys, Vec<u8>, Keys),
 }
 
@@ -132,7 +132,7 @@ fn put(model: &mut Model, key: &[u8], value: &[u8]) {
     *entry = (value.to_vec(), entry.1 + 1);
 }
 
-/// `endless`: no key is after those of the namespace.
+/// Runs one action. `endless`: no key is after the keys of the namespace.
 async fn act(
     client: &Client,
     model: &mut Model,
@@ -175,8 +175,8 @@ async fn act(
                 .then(get.get())
                 .otherwise(get.get());
             let reply = txn.await;
-            // etcd does not see a put in a range without an end (wire: `\0`) that the same
-            // transaction deletes, and does one after the other.
+            // etcd does not detect that a range without an end (wire: `\0`) deletes the put of the
+            // same transaction, and applies one after the other.
             if delete.has(&key) && !(endless && delete.is_endless()) {
                 let kind = reply.map(|_| ()).map_err(|error| error.kind());
                 prop_assert_eq!(kind, Err(ErrorKind::DuplicateKey));
@@ -262,7 +262,7 @@ async fn case(
     }
     prop_assert!(
         outside(plain, prefix).await == before,
-        "what is outside was touched"
+        "a key outside was changed"
     );
     let all = client.get("").all_keys().await.map_err(wrong)?;
     prop_assert_eq!(told(&all.kvs), selected(&model, &Keys::All));

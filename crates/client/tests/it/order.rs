@@ -6,7 +6,7 @@ use etcdex::kv::SortTarget;
 
 use crate::stage::{each, keys};
 
-/// What is known of a key from the replies to its puts.
+/// Fields of a key that are known from the replies to its puts.
 #[derive(Clone, Debug)]
 struct Known {
     key: &'static str,
@@ -94,7 +94,7 @@ async fn every_target_both_ways() {
         }
         orders.sort();
         orders.dedup();
-        assert_eq!(orders.len(), TARGETS.len(), "each order is another");
+        assert_eq!(orders.len(), TARGETS.len(), "all orders differ");
     })
     .await;
 }

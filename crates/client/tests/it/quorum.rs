@@ -1,4 +1,4 @@
-//! A member that is left alone.
+//! A member without the other members.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,8 @@ use etcdex_testkit::{Binary, Cluster, Etcd, Proxy};
 
 use crate::stage::{DEADLINE, ends, eventually};
 
-/// Three members of which the last is alone and knows it, and a client of that one.
+/// Three members, of which two were killed and the last one sees no leader, and a client of the
+/// last one.
 async fn alone(binary: &Binary) -> (Cluster, Client) {
     let builder = Etcd::builder().binary(binary);
     let builder = builder.args(["--heartbeat-interval=50", "--election-timeout=500"]);
@@ -35,7 +36,7 @@ async fn without_a_leader() {
         let (cluster, client) = alone(&binary).await;
         let last = &cluster.members()[2];
 
-        // Who asks for a leader is told at once that there is none.
+        // A call that requires a leader fails at once.
         let strict = client.require_leader(true);
         let begun = Instant::now();
         let put = strict.put("k", "w").await.unwrap_err();
@@ -47,11 +48,11 @@ async fn without_a_leader() {
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(1), "{took:?}");
 
-        // Who does not still reads what the member has.
+        // A serializable read without that requirement reads the data of the member.
         let get = client.get("k").serializable().string().await.unwrap();
         assert_eq!(get.as_deref(), Some("v"));
 
-        // What needs the cluster waits for it, as long as it may.
+        // A call that needs the cluster waits until its time-out.
         let limit = Duration::from_millis(700);
         let begun = Instant::now();
         let get = client.get("k").timeout(limit);
@@ -62,7 +63,7 @@ async fn without_a_leader() {
         assert_eq!(put.unwrap_err().outcome(), Outcome::Unknown);
         assert!(took < limit + Duration::from_secs(1), "{took:?}");
 
-        // The cluster comes back, and so does the client.
+        // The cluster is whole again, and the client's calls succeed.
         for member in &cluster.members()[..2] {
             member.launch().unwrap();
         }
@@ -74,9 +75,9 @@ async fn without_a_leader() {
     .await;
 }
 
-/// As [`Client::require_leader`] says: instead of waiting for one.
+/// [`Client::require_leader`]: the read fails instead of waiting for a leader.
 #[tokio::test]
-async fn a_read_that_wants_a_leader_is_told_at_once() {
+async fn a_read_that_requires_a_leader_fails_at_once() {
     ends(|binary| async move {
         let (_cluster, client) = alone(&binary).await;
         let begun = Instant::now();
@@ -88,8 +89,8 @@ async fn a_read_that_wants_a_leader_is_told_at_once() {
     .await;
 }
 
-/// The server knows the time-out, too, and gives a call up by a reset: which of the two is
-/// first must not matter.
+/// The server has the time-out, too, and ends the call by a reset: the error must be the same if
+/// the server is first.
 #[tokio::test]
 async fn the_kind_of_a_timeout_is_timeout() {
     ends(|binary| async move {
@@ -108,9 +109,10 @@ async fn the_kind_of_a_timeout_is_timeout() {
     .await;
 }
 
-/// Who waits for a lock on a member that is cut off would wait until it is back.
+/// Without the leader monitor, a waiting lock on a member that is cut off would wait until the
+/// member is back.
 #[tokio::test]
-async fn a_lock_that_waits_hears_of_the_lost_leader() {
+async fn a_waiting_lock_ends_when_the_leader_is_lost() {
     ends(|binary| async move {
         let builder = Etcd::builder().binary(&binary);
         let builder = builder.args(["--heartbeat-interval=50", "--election-timeout=500"]);
@@ -126,7 +128,7 @@ async fn a_lock_that_waits_hears_of_the_lost_leader() {
         let held = client.lock("lock", leases[0]).await.unwrap();
         let waiting = tokio::spawn(client.lock("lock", leases[1]));
         let patient = tokio::spawn(client.require_leader(false).lock("lock", leases[2]));
-        eventually("both are in the queue", || async {
+        eventually("both locks are in the queue", || async {
             let queue = client.get("lock/").prefix().count_only().await;
             queue.unwrap().count == 3
         })
@@ -135,7 +137,7 @@ async fn a_lock_that_waits_hears_of_the_lost_leader() {
         second.kill();
 
         let lost = tokio::time::timeout(DEADLINE, waiting).await;
-        let error = lost.expect("it does not wait").unwrap().unwrap_err();
+        let error = lost.expect("the lock ends").unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoLeader, "{error:?}");
         assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
         let refused = client.lock("lock", leases[1]).timeout(DEADLINE);
@@ -148,19 +150,19 @@ async fn a_lock_that_waits_hears_of_the_lost_leader() {
             member.launch().unwrap();
         }
         last.ready().await.unwrap();
-        // As the documentation says: another lease, and not the same.
+        // As the documentation says: with another lease.
         client.revoke(leases[1]).timeout(DEADLINE).await.unwrap();
         client.unlock(held.key).timeout(DEADLINE).await.unwrap();
         let lock = tokio::time::timeout(DEADLINE, patient).await;
-        lock.expect("it gets the lock").unwrap().unwrap();
+        lock.expect("the lock is granted").unwrap().unwrap();
     })
     .await;
 }
 
-/// A read that is not answered makes the client ping, and often if other calls are answered
-/// meanwhile: etcd then counts no ping as one too many.
+/// An unanswered read makes the client ping, and often if other calls are answered meanwhile: etcd
+/// then resets its count of pings.
 #[tokio::test]
-async fn pings_between_answers_offend_nobody() {
+async fn pings_between_answers_do_not_close_the_connection() {
     ends(|binary| async move {
         let (cluster, _client) = alone(&binary).await;
         let last = &cluster.members()[2];

@@ -1,4 +1,4 @@
-//! What real servers refuse, each with the kind, code, outcome and text of etcd's own list
+//! Refusals of real servers, with the kind, code, outcome and text of etcd's list
 //! (`api/v3rpc/rpctypes/error.go`).
 
 use etcdex::{Call, Client, Code, Error, ErrorKind, Get, LeaseId, Outcome, Put, Request, Txn};
@@ -6,7 +6,7 @@ use etcdex_testkit::Etcd;
 
 use crate::stage::{DEADLINE, assert_refused, connect, each, each_alone};
 
-/// Sends it, and looks at all that the error tells.
+/// Sends a request, and checks all fields of its error.
 async fn assert_rejected<R: Request>(
     call: Call<R>,
     etcd: &Etcd,
@@ -29,7 +29,7 @@ fn check(error: &Error, etcd: &Etcd, kind: ErrorKind, code: Code) {
 }
 
 #[tokio::test]
-async fn of_keys_and_transactions() {
+async fn keys_and_transactions() {
     each(|stage| async move {
         use Code::{InvalidArgument, NotFound, OutOfRange};
         let (etcd, inside) = (stage.etcd, stage.inside());
@@ -68,10 +68,10 @@ async fn of_keys_and_transactions() {
 }
 
 #[tokio::test]
-async fn what_is_too_large() {
+async fn requests_that_are_too_large() {
     each(|stage| async move {
         let inside = stage.inside();
-        // The server takes 1.5 MiB, the client sends 2 MiB.
+        // The server accepts 1.5 MiB, and the client sends up to 2 MiB.
         let kind = ErrorKind::RequestTooLarge;
         let put = inside.put("k", vec![b'x'; 1_700_000]);
         let message = "etcdserver: request is too large";
@@ -82,7 +82,7 @@ async fn what_is_too_large() {
         assert_eq!(error.outcome(), Outcome::NotSent);
         assert_eq!((error.code(), error.attempts()), (None, 0));
 
-        // A client that sends more hears of the limit of the server's gRPC library.
+        // A client that sends more reaches the limit of the server's gRPC library.
         let client = Client::builder()
             .endpoint(stage.etcd.endpoint())
             .namespace(stage.prefix.as_str())
@@ -114,14 +114,15 @@ async fn a_full_database() {
                 Ok(_) => number += 1,
                 Err(error) => break error,
             }
-            // Far over the quota: the server weighs its database only ten times a second.
+            // Far over the quota: the server checks the size of its database only ten times a
+            // second.
             assert!(number < 5_000, "the quota holds less than that");
         };
         let (kind, code) = (ErrorKind::NoSpace, Code::ResourceExhausted);
         let message = "etcdserver: mvcc: database space exceeded";
         assert_eq!(error.message(), message);
         check(&error, &etcd, kind, code);
-        // It stays so; a transaction that puts is refused, too.
+        // Later puts are refused, and so is a transaction that puts.
         let put = client.put("k", vec![b'x'; 100_000]);
         assert_rejected(put, &etcd, kind, code, message).await;
         let txn = client.txn().then(Put::new("k", value.clone()));
@@ -137,7 +138,7 @@ async fn a_full_database() {
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_user() {
+async fn a_server_that_requires_a_user() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
         for arguments in [
@@ -147,7 +148,7 @@ async fn a_server_that_wants_a_user() {
             &["auth", "enable"],
         ] {
             let told = etcd.etcdctl(arguments).await;
-            // Newer servers know the role root by themselves.
+            // Newer servers create the role root by themselves.
             assert!(told.is_ok() || arguments[0] == "role", "{told:?}");
         }
         let (kind, code) = (ErrorKind::TokenMissing, Code::InvalidArgument);
@@ -161,9 +162,9 @@ async fn a_server_that_wants_a_user() {
     .await;
 }
 
-/// What makes no sense needs no server to be refused.
+/// The client refuses invalid requests without a server.
 #[tokio::test]
-async fn nonsense_without_a_server() {
+async fn invalid_requests_without_a_server() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = listener.local_addr().unwrap().to_string();
     drop(listener);

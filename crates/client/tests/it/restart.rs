@@ -1,4 +1,4 @@
-//! Servers that go and come back, or stand still for a while.
+//! Servers that are restarted, or stopped for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::stage::{connect, each_alone, keys, newest};
 
-/// Readers and writers that go on until they are told to stop.
+/// Readers and writers that run until `end`.
 pub(crate) struct Load {
     client: Client,
     over: Arc<AtomicBool>,
@@ -19,14 +19,14 @@ pub(crate) struct Load {
     tasks: JoinSet<Vec<Write>>,
 }
 
-/// What the client told of one put; each puts a key of its own.
+/// The result of one put; each puts a key of its own.
 pub(crate) struct Write {
     key: String,
     outcome: Option<Outcome>,
 }
 
 impl Load {
-    /// Three readers and three writers.
+    /// Starts three readers and three writers.
     pub(crate) async fn start(client: &Client) -> Self {
         client.put("hush-present", "1").await.unwrap();
         let mut load = Self {
@@ -70,7 +70,7 @@ impl Load {
         load
     }
 
-    /// Waits until so many more reads and writes have succeeded.
+    /// Waits until `more` reads and writes have succeeded.
     pub(crate) async fn goes_on(&self, more: u64) {
         let (reads, writes) = (&self.reads, &self.writes);
         let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -81,7 +81,7 @@ impl Load {
         .await;
     }
 
-    /// Stops it, and holds what the client told against what is there.
+    /// Stops the tasks, and compares the outcomes that the client reported with the store.
     pub(crate) async fn end(mut self) {
         self.over.store(true, Ordering::Relaxed);
         let mut told = Vec::new();
@@ -117,7 +117,7 @@ async fn a_server_is_killed_and_restarted_under_load() {
 }
 
 #[tokio::test]
-async fn a_server_stands_still_for_a_while() {
+async fn a_server_is_stopped_for_a_while() {
     each_alone(&[], |etcd| async move {
         let client = connect(&etcd).await;
         client.put("hush-present", "1").await.unwrap();
@@ -144,20 +144,19 @@ async fn a_server_stands_still_for_a_while() {
     .await;
 }
 
-/// What the client's own process slept through is not the server's silence: its answers wait
-/// in the socket.
+/// A pause of the client's own process is no silence of the server: the answers wait in the socket.
 #[tokio::test]
-async fn a_client_stands_still_for_a_while() {
+async fn the_client_is_stopped_for_a_while() {
     let Some(binary) = newest() else { return };
     let etcd = Etcd::start(binary).await.unwrap();
     let client = connect(&etcd).await;
     etcd.pause().unwrap();
     let mut put = tokio::spawn(client.put("k", "v"));
-    // After a second without an answer the connection is pinged.
+    // After a second without an answer the client pings.
     let early = tokio::time::timeout(Duration::from_millis(1_500), &mut put).await;
     assert!(early.is_err());
     etcd.resume().unwrap();
-    // The thread, with all its tasks, longer than a ping may stay unanswered.
+    // Blocks the thread, with all its tasks, for longer than a ping may stay unanswered.
     std::thread::sleep(Duration::from_millis(3_500));
     put.await.unwrap().unwrap();
 }

@@ -17,7 +17,7 @@ fn runtime() -> Runtime {
 #[test]
 fn a_static_client_outlives_runtimes() {
     let Some(binary) = newest() else { return };
-    // The server belongs to a runtime that lives.
+    // The server belongs to a runtime that lives for the whole test.
     let server = Builder::new_multi_thread().enable_all().build().unwrap();
     let etcd = server.block_on(Etcd::start(binary)).unwrap();
     let client = CLIENT.get_or_init(|| {

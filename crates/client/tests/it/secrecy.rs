@@ -1,4 +1,4 @@
-//! Keys and values are in no text that the client gives.
+//! No text of the client has keys or values.
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -8,11 +8,11 @@ use etcdex::{Client, Compare, Delete, Error, Get, Put, Txn};
 
 use crate::stage::each;
 
-/// Hexadecimal and base64 would begin in the same way, were the letters written so.
+/// Key and value begin with the same four letters, and so do their hexadecimal and base64 forms.
 const KEY: &str = "hushkey/";
 const VALUE: &str = "hushvalue";
 
-/// Collects texts, and looks into each.
+/// Counts texts, and searches each.
 #[derive(Default)]
 struct Texts(usize);
 
@@ -53,7 +53,7 @@ impl Texts {
 }
 
 #[tokio::test]
-async fn no_text_has_them() {
+async fn no_text_has_keys_or_values() {
     each(|stage| async move {
         let mut texts = Texts::default();
         let client = Client::builder()
@@ -101,7 +101,7 @@ async fn no_text_has_them() {
             texts.reply(client.txn().then(get()).then(delete()).await);
         }
 
-        // Errors: of the client, and of the server.
+        // Errors of the client and of the server.
         client.put(KEY, b"hush\xff").await.unwrap();
         texts.error(&client.get(KEY).string().await.unwrap_err());
         texts.error(&client.put(KEY, VALUE).ignore_value().await.unwrap_err());

@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use crate::matrix::chosen;
 use crate::stage::{each_binary, eventually};
 
-/// What a call may take by default.
+/// The default time-out of a call.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the load runs: three calls that have timed out, one after the other.
+/// Duration of the load: three time-outs, one after the other.
 const LOAD: Duration = Duration::from_secs(15);
 
-/// A call: when it was made and when it has ended, since the begin of the load.
+/// When a call was made and when it ended, since the begin of the load.
 #[derive(Clone, Copy, Debug)]
 struct Call {
     made: Duration,
@@ -111,7 +111,7 @@ async fn is_left_and_found_again(binary: &Binary) {
             cluster.heal(0).unwrap();
             cluster.members()[0].ready().await.unwrap();
             if mode != Mode::PickFirst {
-                eventually("it is known to serve again", || async {
+                eventually("the client knows that the member serves again", || async {
                     let state = client.status().endpoints[0].state.clone();
                     matches!(state, etcdex::EndpointState::Ready)
                 })
@@ -121,7 +121,7 @@ async fn is_left_and_found_again(binary: &Binary) {
     }
 }
 
-/// The question of a probe: etcd asks its quorum before it refuses it for want of a user.
+/// The request of a probe: etcd asks its quorum before it refuses the request for want of a user.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_without_a_user_needs_the_quorum_before_it_is_refused() {
     each_binary(|binary| async move {
@@ -141,7 +141,7 @@ async fn a_read_without_a_user_needs_the_quorum_before_it_is_refused() {
         cluster.isolate(0).await.unwrap();
         let error = probe().timeout(Duration::from_secs(3)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-        // Without the quorum's part, the refusal comes at once.
+        // A read that needs no quorum is refused at once.
         let local = probe().serializable().await.unwrap_err();
         assert_eq!(local.kind(), ErrorKind::TokenMissing, "{local}");
     })

@@ -159,7 +159,7 @@ async fn a_transfer_that_breaks_leaves_no_file() {
             let breaks = Arc::clone(&proxy);
             let save = client.maintenance().snapshot_to(&path);
             let save = save.on_progress(move |progress| {
-                assert!(progress.remaining > 0, "it is broken before that");
+                assert!(progress.remaining > 0, "the transfer breaks before its end");
                 match fault {
                     Fault::Cut => breaks.cut(),
                     Fault::Stall => breaks.stall(),
@@ -186,9 +186,12 @@ async fn a_transfer_that_is_dropped_leaves_no_file() {
         tokio::select! {
             biased;
             _ = begins.recv() => {}
-            saved = save.into_future() => panic!("it is dropped before: {saved:?}"),
+            saved = save.into_future() => panic!("the save ended: {saved:?}"),
         }
-        wait!("the draft is removed", inside(folder.path()).is_empty());
+        wait!(
+            "the partial file is removed",
+            inside(folder.path()).is_empty()
+        );
         // The connection still works.
         let all = client.get("large/").prefix().count_only();
         let all = all.timeout(DEADLINE).await.unwrap();

@@ -1,4 +1,4 @@
-//! What every test starts from: servers, clients, keys of its own.
+//! The fixtures of every test: servers, clients, and keys of its own.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -10,10 +10,10 @@ use etcdex_testkit::{Binaries, Binary, Etcd, Version};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
-/// More than any single wait takes here, also on a loaded machine.
+/// Longer than any single wait takes, also on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A server that other tests use, too, a client of this test and a prefix of its own.
+/// A server that other tests share, a client of this test, and a prefix of its own.
 pub(crate) struct Stage {
     pub(crate) etcd: &'static Etcd,
     pub(crate) client: Client,
@@ -30,18 +30,18 @@ impl Stage {
         }
     }
 
-    /// A key of this test.
+    /// Returns a key of this test.
     pub(crate) fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// A client that has this test's keys for all there are.
+    /// Returns a client whose namespace is this test's prefix.
     pub(crate) fn inside(&self) -> Client {
         self.client.namespace(self.prefix.as_str())
     }
 }
 
-/// Runs a test on each version, on servers that all tests share. The versions run at once.
+/// Runs a test on each version at once, on servers that all tests share.
 pub(crate) async fn each<T>(test: fn(Stage) -> T)
 where
     T: Future<Output = ()> + Send + 'static,
@@ -71,7 +71,7 @@ where
     .await;
 }
 
-/// Runs a test for the oldest and the newest version: for what needs many servers.
+/// Runs a test for the oldest and the newest version only: for tests with many servers.
 pub(crate) async fn ends<T>(test: fn(Binary) -> T)
 where
     T: Future<Output = ()> + Send + 'static,
@@ -90,7 +90,7 @@ pub(crate) fn all() -> &'static [Binary] {
     binaries().all()
 }
 
-/// Runs a test for each version, which starts what it needs.
+/// Runs a test for each version. The test starts its own servers.
 pub(crate) async fn each_binary<T>(test: fn(Binary) -> T)
 where
     T: Future<Output = ()> + Send + 'static,
@@ -111,7 +111,7 @@ where
     let mut set = JoinSet::new();
     for (version, test) in tests {
         set.spawn(async move {
-            let _told = Told(version);
+            let _told = PrintVersion(version);
             test.await;
         });
     }
@@ -122,13 +122,13 @@ where
     }
 }
 
-/// Says on which version a test failed.
-struct Told(Version);
+/// Prints the version on which a test failed.
+struct PrintVersion(Version);
 
-impl Drop for Told {
+impl Drop for PrintVersion {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("this was on etcd {}", self.0);
+            eprintln!("the failure was on etcd {}", self.0);
         }
     }
 }
@@ -141,7 +141,8 @@ fn binaries() -> &'static Binaries {
     })
 }
 
-/// Never dropped: the testkit's watchdog kills them when this process ends.
+/// Returns the shared servers. They are never dropped: the testkit's watchdog kills them when this
+/// process ends.
 fn shared() -> &'static [(Binary, OnceCell<Etcd>)] {
     static SERVERS: OnceLock<Vec<(Binary, OnceCell<Etcd>)>> = OnceLock::new();
     SERVERS.get_or_init(|| {
@@ -151,7 +152,8 @@ fn shared() -> &'static [(Binary, OnceCell<Etcd>)] {
     })
 }
 
-/// A client with the defaults, but for a time-out that a loaded machine keeps, too.
+/// Connects a client with the default options and a time-out that is long enough for a loaded
+/// machine.
 pub(crate) async fn connect(etcd: &Etcd) -> Client {
     Client::builder()
         .endpoint(etcd.endpoint())
@@ -169,7 +171,7 @@ pub(crate) async fn grant(etcd: &Etcd) -> LeaseId {
     LeaseId::new(i64::from_str_radix(id, 16).expect(&told)).expect(&told)
 }
 
-/// Whatever a test draws at random comes from this; `ETCDEX_SEED` repeats a run.
+/// Returns the seed of all random choices of a test; `ETCDEX_SEED` repeats a run.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("ETCDEX_SEED").ok();
     let seed = given.map_or_else(
@@ -194,20 +196,20 @@ where
     assert!(end.is_ok(), "waited for {DEADLINE:?}: {what}");
 }
 
-/// The keys' names, for comparing.
+/// Returns the keys of pairs, for comparisons.
 pub(crate) fn keys(kvs: &[KeyValue]) -> Vec<&str> {
     kvs.iter().map(|kv| kv.key_str().unwrap()).collect()
 }
 
-/// The values, for comparing.
+/// Returns the values of pairs, for comparisons.
 pub(crate) fn values(kvs: &[KeyValue]) -> Vec<&str> {
     kvs.iter().map(|kv| kv.value_str().unwrap()).collect()
 }
 
-/// The error of a request that no server has seen, because it makes no sense.
+/// Asserts that the client has refused an invalid request without sending it.
 #[track_caller]
 pub(crate) fn assert_refused<T>(reply: Result<T, Error>) {
-    let error = reply.err().expect("this is refused");
+    let error = reply.err().expect("the client refuses");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
     assert_eq!(error.code(), None, "{error}");
@@ -231,7 +233,7 @@ pub(crate) async fn restore(etcd: &Etcd, snapshot: &str) {
     etcd.restart().await.unwrap();
 }
 
-/// Runs etcd's offline tool: `etcdutl`, or before 3.5 what was in `etcdctl`.
+/// Runs etcd's offline tool: `etcdutl`, or `etcdctl` before 3.5.
 async fn tool(etcd: &Etcd, arguments: &[&str]) {
     let binary = etcd.binary();
     let path = binary.etcdutl().or_else(|| binary.etcdctl()).unwrap();

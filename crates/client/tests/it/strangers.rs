@@ -1,4 +1,4 @@
-//! Members that advertise an address at which another cluster listens: it gets no secret.
+//! Members that advertise an address at which another cluster listens: that cluster gets no secret.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,11 +15,11 @@ use crate::stage::{DEADLINE, each_binary, eventually};
 
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// The name of the header `token`, as HPACK has it when the header is marked as sensitive: its
-/// length, with the bit that says Huffman, and its code (RFC 7541, 5.2 and appendix B).
+/// The name of the header `token` in HPACK, for a header that is marked as sensitive: its length
+/// with the Huffman bit, and its code (RFC 7541, 5.2 and appendix B).
 const TOKEN: [u8; 5] = [0x84, 0x49, 0xfa, 0x96, 0xaf];
 
-/// Passes bytes on, and keeps those that come from the client.
+/// Forwards bytes, and records the bytes of the client.
 struct Recorder {
     address: SocketAddr,
     received: Arc<Mutex<Vec<u8>>>,
@@ -115,7 +115,7 @@ async fn a_stranger_gets_no_secret(binary: Binary, guarded: bool) {
     enable(&own).await;
     let seed = Recorder::before(own.client_address()).await;
     let client = connect(&seed).await;
-    eventually("the stranger was tried", || async {
+    eventually("the client has connected to the other cluster", || async {
         advertised.has_seen_anything()
     })
     .await;
@@ -124,22 +124,22 @@ async fn a_stranger_gets_no_secret(binary: Binary, guarded: bool) {
         tokio::time::sleep(INTERVAL / 10).await;
     }
     assert_eq!(urls(&client), [seed.endpoint()]);
-    // What is not seen there is seen where it is sent.
+    // The recorder of the own cluster shows that the search finds these bytes.
     assert!(seed.has_seen(&TOKEN) && seed.has_seen(PASSWORD.as_bytes()));
     assert!(
         !advertised.has_seen(&TOKEN),
-        "the stranger has got the token"
+        "the other cluster has received the token"
     );
     assert!(
         !advertised.has_seen(PASSWORD.as_bytes()),
-        "the stranger has got the password"
+        "the other cluster has received the password"
     );
     assert!(
         !advertised.has_seen(b"hush-"),
-        "the stranger has got a request"
+        "the other cluster has received a request"
     );
 
-    // Nor does a handle of the member that advertises it.
+    // A handle of the member that advertises the address sends nothing there either.
     let list = client.list_members().await.unwrap();
     let member = client.member_with_id(list.members[0].id).await.unwrap();
     let error = member
@@ -160,12 +160,12 @@ async fn a_stranger_without_users_gets_no_secret() {
     each_binary(|binary| a_stranger_gets_no_secret(binary, false)).await;
 }
 
-/// Without a token, each version tells its cluster by another method.
+/// Without a token, versions differ in the method that gives their cluster ID.
 #[tokio::test]
-async fn a_member_is_learned_although_it_wants_a_token() {
+async fn a_member_that_requires_a_token_is_learned() {
     each_binary(|binary| async move {
         let target = Etcd::builder().binary(&binary);
-        // The address at which it is advertised leads to itself, once it is there.
+        // The advertised address leads to the member itself.
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let advertised = format!("http://{}", listener.local_addr().unwrap());
         let own = target.args([format!("--advertise-client-urls={advertised}")]);
@@ -179,7 +179,7 @@ async fn a_member_is_learned_although_it_wants_a_token() {
         enable(&own).await;
         let seed = Recorder::before(address).await;
         let client = connect(&seed).await;
-        eventually("it is learned", || async {
+        eventually("the member is learned", || async {
             urls(&client) == [advertised.clone()]
         })
         .await;

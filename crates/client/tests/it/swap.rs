@@ -9,14 +9,14 @@ use crate::stage::{assert_refused, each, grant};
 fn done(swapped: Swapped) -> i64 {
     match swapped {
         Swapped::Done(header) => header.revision,
-        Swapped::Conflict { .. } => panic!("it is a conflict"),
+        Swapped::Conflict { .. } => panic!("a conflict"),
     }
 }
 
 #[track_caller]
 fn present(swapped: Swapped) -> Option<KeyValue> {
     match swapped {
-        Swapped::Done(_) => panic!("it was done"),
+        Swapped::Done(_) => panic!("the swap was applied"),
         Swapped::Conflict { header, present } => {
             assert!(header.revision > 0 && header.cluster_id != 0);
             present

@@ -1,7 +1,5 @@
-//! TLS against real etcd, with certificates made on the spot.
-//!
-//! What etcd does comes from etcd itself; of what is said about it only the telling parts are
-//! held here.
+//! TLS against real etcd, with certificates that the tests generate. The tests check only the
+//! characteristic parts of the texts of errors.
 
 mod authority;
 mod environment;
@@ -22,7 +20,7 @@ use tokio::task::JoinSet;
 
 use self::authority::{Authority, Pair};
 
-/// More than any single wait takes here, also on a loaded machine.
+/// Longer than any single wait takes, also on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The authorities and certificates that all these tests share.
@@ -32,7 +30,7 @@ struct World {
     /// For 127.0.0.1 and etcd.test.
     server: Pair,
     client: Pair,
-    /// Another authority, of which servers know nothing.
+    /// Another authority, which no server trusts.
     stranger: Authority,
 }
 
@@ -55,7 +53,7 @@ impl World {
     fn file(&self, text: &str) -> PathBuf {
         let name = format!("{:016x}.pem", number());
         let path = self.folder.path().join(name);
-        std::fs::write(&path, text).expect("it can be written");
+        std::fs::write(&path, text).expect("the file is written");
         path
     }
 
@@ -66,7 +64,7 @@ impl World {
             .tls(&self.file(&pair.certificate), &self.file(&pair.key))
     }
 
-    /// A server that wants certificates of its clients.
+    /// Starts a server that requires client certificates.
     async fn strict_server(&self, binary: &Binary) -> Etcd {
         self.server(binary, &self.server)
             .client_authority(&self.file(&self.authority.pem))
@@ -75,7 +73,7 @@ impl World {
             .expect("etcd starts")
     }
 
-    /// What a client of such a server needs.
+    /// Returns the options of a client of such a server.
     fn tls(&self) -> TlsConfig {
         let client = &self.client;
         TlsConfig::new()
@@ -84,7 +82,7 @@ impl World {
     }
 }
 
-/// A number that no other call gives.
+/// Returns a unique number.
 fn number() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -119,7 +117,7 @@ async fn connect(url: &str, tls: TlsConfig) -> Result<Client, Error> {
     builder(url, tls).connect_timeout(DEADLINE).connect().await
 }
 
-/// A put and a get come through.
+/// Asserts that a put and a get succeed.
 async fn works(client: &Client) {
     client.put("hush-k", "hush-v").await.expect("the put");
     let value = client.get("hush-k").string().await.expect("the get");

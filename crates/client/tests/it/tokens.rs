@@ -1,7 +1,6 @@
-//! The life of tokens on real etcd: when they end, and that they outlive the server.
-//!
-//! What is expected: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/> and etcd's
-//! `auth/jwt.go` and `auth/simple_token.go`.
+//! The life of tokens on real etcd: their expiry, and JWTs that outlive the server. Expected
+//! behavior: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/> and etcd's `auth/jwt.go` and
+//! `auth/simple_token.go`.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -21,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::credentials::{PASSWORD, builder, enable};
 use crate::stage::{DEADLINE, each_alone, ends, newest};
 
-/// How often this process of the server was asked for a token.
+/// Number of logins that this process of the server has counted.
 async fn logins(etcd: &Etcd) -> u64 {
     let metrics = etcd.metrics().await.unwrap();
     let line = metrics.lines().find(|line| {
@@ -31,10 +30,10 @@ async fn logins(etcd: &Etcd) -> u64 {
     number.expect("the server counts them").parse().unwrap()
 }
 
-/// Simple tokens of one second, of which a use makes another second. Callers use the client all
-/// at once and then not at all until the token has ended, and none of them fails.
+/// Simple tokens that expire after one second without use. All callers use the client at once, and
+/// then not until the token has expired. No call fails.
 #[tokio::test]
-async fn simple_tokens_that_end_between_two_calls_fail_no_call() {
+async fn simple_tokens_that_expire_between_two_calls_fail_no_call() {
     each_alone(
         &["--auth-token-ttl=1", "--bcrypt-cost=4"],
         |etcd| async move {
@@ -50,7 +49,7 @@ async fn simple_tokens_that_end_between_two_calls_fail_no_call() {
                     let key = format!("hush-{caller}");
                     for round in 1..=ROUNDS {
                         together.wait().await;
-                        // The server looks once a second which tokens have ended.
+                        // The server looks for expired tokens once a second.
                         tokio::time::sleep(Duration::from_millis(3_500)).await;
                         client.put(&key, format!("hush-{round}")).await.unwrap();
                         let kv = client.get(&key).await.unwrap().into_kv().unwrap();
@@ -62,7 +61,7 @@ async fn simple_tokens_that_end_between_two_calls_fail_no_call() {
             while let Some(caller) = callers.join_next().await {
                 caller.unwrap();
             }
-            // The tokens did end, and sixteen callers got each new one together.
+            // The tokens have expired, and the sixteen callers shared one login for each.
             let logins = logins(&etcd).await;
             assert!((1 + ROUNDS..1 + 2 * ROUNDS).contains(&logins), "{logins}");
         },
@@ -70,7 +69,7 @@ async fn simple_tokens_that_end_between_two_calls_fail_no_call() {
     .await;
 }
 
-/// Tokens of two seconds that somebody else gets: one after the other, and none too many.
+/// Tokens of two seconds from a provider: the client asks for each once, one after the other.
 #[tokio::test]
 async fn a_provider_is_asked_for_each_token_once() {
     ends(|binary| async move {
@@ -102,14 +101,14 @@ async fn a_provider_is_asked_for_each_token_once() {
         while let Some(caller) = callers.join_next().await {
             caller.unwrap();
         }
-        // Seven seconds, and a new one when nine tenths of two have passed.
+        // Seven seconds, and a new token after nine tenths of two seconds.
         let asked = asked.load(Ordering::Relaxed);
         assert!((4..=9).contains(&asked), "{asked}");
     })
     .await;
 }
 
-/// A token of root, by etcd's gateway for JSON.
+/// Gets a token of root from etcd's JSON gateway.
 async fn token_of(address: SocketAddr) -> Result<String, Box<dyn Error + Send + Sync>> {
     let mut stream = TcpStream::connect(address).await?;
     let body = serde_json::json!({ "name": "root", "password": PASSWORD }).to_string();
@@ -123,7 +122,7 @@ async fn token_of(address: SocketAddr) -> Result<String, Box<dyn Error + Send + 
     Ok(answer["token"].as_str().ok_or("no token")?.to_owned())
 }
 
-/// A lease is kept by a stream, which brings a token only when it begins.
+/// A stream of renewals carries a token only in its first headers.
 #[tokio::test]
 async fn a_lease_outlives_the_token_of_its_stream() {
     ends(|binary| async move {
@@ -147,9 +146,9 @@ async fn a_lease_outlives_the_token_of_its_stream() {
     .await;
 }
 
-/// A JWT is good for every server that has the key, and so for a server that starts anew.
+/// A JWT is valid at every server with the key, and so at a restarted server.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_clients_go_through_a_restart_without_logging_in() {
+async fn a_thousand_clients_survive_a_restart_without_a_login() {
     const CLIENTS: u64 = 1_000;
     let Some(binary) = newest() else { return };
     let keys = Keys::new();
@@ -157,7 +156,7 @@ async fn a_thousand_clients_go_through_a_restart_without_logging_in() {
     root(&etcd).await.put("hush", "hush").await.unwrap();
     let mut connecting = JoinSet::new();
     for _ in 0..CLIENTS {
-        // A thousand at once are much for a machine that has other things to do.
+        // A thousand clients at once are slow on a loaded machine.
         let builder = builder(&etcd).connect_timeout(DEADLINE);
         connecting.spawn(builder.credentials("root", PASSWORD).connect());
     }
@@ -177,7 +176,7 @@ async fn a_thousand_clients_go_through_a_restart_without_logging_in() {
     etcd.ready().await.unwrap();
     reads.await.unwrap();
     all_read(&clients).await;
-    // The new process counts from zero, and counts.
+    // The new process counts from zero, and the counter works.
     assert_eq!(logins(&etcd).await, 0);
     root(&etcd).await;
     assert_eq!(logins(&etcd).await, 1);
@@ -198,7 +197,7 @@ async fn root(etcd: &Etcd) -> Client {
     builder.connect().await.unwrap()
 }
 
-/// What a server signs tokens with.
+/// The keys with which a server signs tokens.
 struct Keys {
     folder: TempDir,
 }
@@ -213,7 +212,7 @@ impl Keys {
         Self { folder }
     }
 
-    /// A server with authentication, whose tokens live that long.
+    /// Starts a server with authentication, whose tokens live for `ttl`.
     async fn etcd(&self, binary: &Binary, ttl: &str) -> Etcd {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let (public, private) = (file("public.pem"), file("private.pem"));

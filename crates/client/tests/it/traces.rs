@@ -1,11 +1,9 @@
-//! Looks into every trace of the whole run for what must not be in one.
-//!
-//! What any crate of this process tells by `tracing`, at any level, is looked through as it
-//! comes: all that etcdex tells, and of the others, of which h2 has seventy things to tell of
-//! one call, [`ENOUGH`] and then a share. `ETCDEX_TRACES=all` looks through everything,
-//! and with `ETCDEX_TRACES=off`, for measuring, nobody listens (the tests here fail then).
-//!
-//! A leak ends the run at once: who tells it may be a task whose panic nobody sees.
+//! Searches every trace of the whole run for secrets, keys and values. The search covers the
+//! `tracing` output of all crates in this process, at any level, when it is written: all of etcdex,
+//! and of the other crates [`ENOUGH`] spans and events and then a share, as h2 writes seventy for
+//! one call. With `ETCDEX_TRACES=all` it covers everything. With `ETCDEX_TRACES=off`, for
+//! measurements, no subscriber is installed (the tests of this file fail then). A leak ends the
+//! process at once: the trace may come from a task whose panic no test would report.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,12 +22,12 @@ use etcdex_testkit::Proxy;
 
 use crate::stage::{DEADLINE, each, eventually};
 
-/// A key, value, lock or password of a test that is to be looked for has the word `hush` in it,
-/// and every key of [`Stage::inside`](crate::stage::Stage::inside) has. Tokens show by their
-/// form.
+/// Marks of secrets. The keys, values, locks and passwords of tests have the word `hush` in them,
+/// and so has every key of [`Stage::inside`](crate::stage::Stage::inside). Tokens are recognized by
+/// their form.
 const MARKS: [&str; 8] = [
     "hush",
-    // The same in hexadecimal, as a list of bytes, and in base64 wherever it begins.
+    // The word in hexadecimal, as a list of bytes, and in base64 at each offset.
     "68757368",
     "104, 117, 115, 104",
     "aHVza",
@@ -40,7 +38,7 @@ const MARKS: [&str; 8] = [
     "PRIVATE KEY",
 ];
 
-/// From now on, every trace of this process is looked into.
+/// Installs the search for this process.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -52,11 +50,11 @@ pub(crate) fn watch() {
             offered: AtomicU64::new(0),
             all: wish == "all",
         };
-        tracing::subscriber::set_global_default(search).expect("nobody else sets one");
+        tracing::subscriber::set_global_default(search).expect("no other subscriber is set");
     });
 }
 
-/// What of this must not be there.
+/// Returns the mark or token in a text, if there is one.
 fn leak(text: &str) -> Option<&str> {
     let mark = MARKS.into_iter().find(|mark| text.contains(mark));
     mark.or_else(|| simple_token(text))
@@ -77,14 +75,14 @@ fn simple_token(text: &str) -> Option<&str> {
     .next()
 }
 
-/// So many spans and events of other crates are looked through, and then one in [`SHARE`].
+/// Number of spans and events of other crates that are searched before only one in [`SHARE`] is.
 const ENOUGH: u64 = 300_000;
 const SHARE: u64 = 61;
 
-/// How many spans and events of others were looked through.
+/// Number of spans and events of other crates that were searched.
 static OTHERS: AtomicU64 = AtomicU64::new(0);
 
-/// What etcdex has told, and how often.
+/// The messages of etcdex, and the number of each.
 static TOLD: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 
 fn told(what: &str) -> u64 {
@@ -92,9 +90,9 @@ fn told(what: &str) -> u64 {
     told.get(what).copied().unwrap_or_default()
 }
 
-/// Looks through what it is told.
+/// The subscriber that searches.
 struct Search {
-    /// What others have offered.
+    /// Number of spans and events of other crates.
     offered: AtomicU64,
     all: bool,
 }
@@ -122,7 +120,7 @@ impl Search {
         };
         LINE.with(|line| match line.try_borrow_mut() {
             Ok(mut line) => look(&mut line),
-            // Printing one told another.
+            // Formatting a field has written another trace.
             Err(_) => look(&mut Line::default()),
         });
         if !is_own(metadata) {
@@ -132,7 +130,7 @@ impl Search {
 
     fn end(metadata: &Metadata<'_>, mark: &str, line: &str) -> ! {
         let (level, target) = (metadata.level(), metadata.target());
-        // Not eprintln, which the test harness keeps to itself.
+        // Not eprintln, which the test harness captures.
         let _ = writeln!(
             std::io::stderr(),
             "'{mark}' has leaked into a trace: {level} {target}:{line}"
@@ -156,7 +154,7 @@ impl Visit for Line {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        // As it is: printed as a string, it would have escapes.
+        // Without `Debug`, which would add escapes.
         let _ = write!(self.text, " {field}={value}");
     }
 }
@@ -195,13 +193,13 @@ impl Subscriber for Search {
 }
 
 #[tokio::test]
-async fn traces_of_the_client_and_of_h2_are_looked_through() {
+async fn traces_of_the_client_and_of_h2_are_searched() {
     each(|stage| async move {
         let client = stage.inside();
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let others = count(&OTHERS);
         let before = CALLS.map(told);
-        eventually("h2 has told something", || async {
+        eventually("h2 has written a trace", || async {
             client.put("hush", "hush").await.unwrap();
             client.get("hush").await.unwrap();
             count(&OTHERS) > others
@@ -218,14 +216,14 @@ const CALLS: [&str; 2] = ["request started", "request stopped"];
 const CONNECTIONS: [&str; 3] = ["connect started", "connect stopped", "disconnected"];
 
 #[tokio::test]
-async fn what_happens_to_connections_is_told() {
+async fn events_of_connections_are_written() {
     each(|stage| async move {
         let proxy = Proxy::start(stage.etcd.client_address()).await.unwrap();
         let builder = Client::builder().endpoint(proxy.endpoint());
         let before = CONNECTIONS.map(told);
         let client = builder.timeout(DEADLINE).connect().await.unwrap();
         proxy.cut();
-        eventually("it is connected again", || async {
+        eventually("the client has reconnected", || async {
             client.get("hush").await.unwrap();
             proxy.connections() > 1
         })
@@ -238,7 +236,7 @@ async fn what_happens_to_connections_is_told() {
 }
 
 #[test]
-fn a_leak_is_seen_in_every_form() {
+fn a_leak_is_found_in_every_form() {
     for text in [
         r#" key="a-hush-b""#,
         " key=0x68757368",

@@ -54,7 +54,7 @@ async fn lists_of_conditions_and_operations() {
         assert!(!refused.succeeded);
         assert_eq!(refused.responses.len(), 2);
         assert_eq!(inside.get("b").string().await.unwrap(), None);
-        // One of the two conditions holds, which is not enough.
+        // Only one of the two conditions holds.
         assert!(!all("newest").await.unwrap().succeeded);
         let value = inside.get("a").string().await.unwrap();
         assert_eq!(value.as_deref(), Some("new"));
@@ -63,7 +63,7 @@ async fn lists_of_conditions_and_operations() {
 }
 
 #[tokio::test]
-async fn an_operator_that_is_chosen_at_run_time() {
+async fn an_operator_can_be_chosen_at_run_time() {
     use std::cmp::Ordering;
     each(|stage| async move {
         let inside = stage.inside();
@@ -165,14 +165,14 @@ async fn replies_of_all_kinds_come_in_order() {
 
 #[track_caller]
 fn assert_rejected<T>(reply: Result<T, Error>, kind: ErrorKind, message: &str) {
-    let error = reply.err().expect("this is rejected");
+    let error = reply.err().expect("the server rejects");
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
     assert_eq!(error.message(), message);
 }
 
 #[tokio::test]
-async fn a_key_is_put_once() {
+async fn a_transaction_puts_a_key_once() {
     each(|stage| async move {
         let inside = stage.inside();
         let put = || Put::new("k", "v");
@@ -225,7 +225,7 @@ async fn as_many_operations_as_the_server_allows() {
     .await;
 }
 
-/// If one operation fails, none is carried out.
+/// If one operation fails, no operation is applied.
 #[tokio::test]
 async fn all_or_nothing() {
     each(|stage| async move {

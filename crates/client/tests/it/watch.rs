@@ -28,17 +28,17 @@ async fn message(watcher: &mut Watcher) -> WatchMessage {
     message.expect("a message")
 }
 
-/// The next end, or whatever a watch of one tells until then.
+/// Reads a watch until its end, and returns the end.
 async fn end(watch: &mut WatchStream) -> WatchEnd {
     loop {
         match timeout(DEADLINE, watch.try_next()).await.expect("in time") {
-            Ok(batch) => assert!(batch.is_some(), "it was told before"),
+            Ok(batch) => assert!(batch.is_some(), "the end was returned before"),
             Err(end) => return end,
         }
     }
 }
 
-/// What happened to which key at which revision, up to and including that one.
+/// Returns the revision, kind and key of all events up to and including `revision`.
 async fn up_to(watch: &mut WatchStream, revision: i64) -> Vec<(i64, EventKind, String)> {
     let mut all: Vec<(i64, EventKind, String)> = Vec::new();
     while all.last().is_none_or(|(last, ..)| *last < revision) {
@@ -58,7 +58,7 @@ fn pairs(batch: &Batch) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_watch_tells_what_happens_from_now_on() {
+async fn a_watch_delivers_events_from_now_on() {
     each(|stage| async move {
         let client = stage.inside();
         client.put("a", "before").await.unwrap();
@@ -68,7 +68,7 @@ async fn a_watch_tells_what_happens_from_now_on() {
         let batch = next(&mut watch).await;
         assert_eq!(pairs(&batch), [("a".to_owned(), "after".to_owned())]);
         assert_eq!(batch.revision, put.header.revision);
-        let before = batch.events[0].prev_kv.as_ref().expect("it was there");
+        let before = batch.events[0].prev_kv.as_ref().expect("the pair before");
         assert_eq!(before.value, "before");
         let gone = client.delete("a").await.unwrap();
         let batch = next(&mut watch).await;
@@ -79,7 +79,7 @@ async fn a_watch_tells_what_happens_from_now_on() {
 }
 
 #[tokio::test]
-async fn the_gap_of_an_idle_watch_is_not_lost() {
+async fn events_during_an_outage_of_an_idle_watch_are_delivered() {
     each(|stage| async move {
         let proxy = Proxy::start(stage.etcd.client_address()).await.unwrap();
         let client = Client::connect(proxy.endpoint()).await.unwrap();
@@ -118,7 +118,7 @@ async fn the_gap_of_an_idle_watch_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_watch_of_what_was_compacted_says_so() {
+async fn a_watch_of_a_compacted_revision_ends_as_compacted() {
     each_alone(&[], |etcd| async move {
         let client = crate::stage::connect(&etcd).await;
         for round in 0..5 {

@@ -1,4 +1,4 @@
-//! Lists that stay true, on real servers.
+//! Watched lists on real servers.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::stage::{DEADLINE, each, each_alone, restore};
 
 type Copy = BTreeMap<Bytes, KeyValue>;
 
-/// Applies what comes until the copy is whole, at this revision or later; gives the causes of
-/// all that was read anew.
+/// Applies messages until the copy is complete, at this revision or later. Returns the causes of
+/// all new listings.
 async fn follow(list: &mut WatchList, copy: &mut Copy, revision: i64) -> Vec<WatchEnd> {
     let mut causes = Vec::new();
     loop {
@@ -26,7 +26,7 @@ async fn follow(list: &mut WatchList, copy: &mut Copy, revision: i64) -> Vec<Wat
             } => {
                 assert!(!events.is_empty());
                 for event in events.iter().filter(|e| e.kind == EventKind::Put) {
-                    assert!(event.kv.value.is_unique(), "its bytes are its own");
+                    assert!(event.kv.value.is_unique(), "the value shares no buffer");
                 }
                 let synced = at >= revision && causes.is_empty() && revision > 0;
                 for event in events {
@@ -51,7 +51,7 @@ async fn state(client: &Client) -> Copy {
 }
 
 #[tokio::test]
-async fn a_list_is_the_state_and_then_every_change() {
+async fn a_list_delivers_the_state_and_then_every_change() {
     each(|stage| async move {
         let client = stage.inside();
         for number in 0..25 {
@@ -71,7 +71,7 @@ async fn a_list_is_the_state_and_then_every_change() {
 }
 
 #[tokio::test]
-async fn a_list_comes_right_again_after_its_history_was_compacted() {
+async fn a_list_is_read_again_after_its_history_was_compacted() {
     each_alone(&[], |etcd| async move {
         let proxy = Proxy::start(etcd.client_address()).await.unwrap();
         let direct = crate::stage::connect(&etcd).await;
@@ -82,7 +82,7 @@ async fn a_list_comes_right_again_after_its_history_was_compacted() {
         let mut list = client.watch_list("k").page(7);
         let mut copy = Copy::new();
         follow(&mut list, &mut copy, 0).await;
-        // The watch is in force when a change comes.
+        // A change shows that the watch is in force.
         let put = direct.put("k00", "2").await.unwrap();
         follow(&mut list, &mut copy, put.header.revision).await;
 
@@ -104,8 +104,8 @@ async fn a_list_comes_right_again_after_its_history_was_compacted() {
     .await;
 }
 
-/// The watch would start at a revision that the store has not reached: it would be silent until
-/// then, and everything that happens before would be missing.
+/// The watch would start at a revision that the store has not reached: it would deliver nothing
+/// until then, and the events before that revision would be missing.
 #[tokio::test]
 async fn a_list_notices_a_store_that_is_restored_before_its_watch_begins() {
     each_alone(&[], |etcd| async move {
@@ -120,7 +120,7 @@ async fn a_list_notices_a_store_that_is_restored_before_its_watch_begins() {
         for _ in 0..500 {
             client.put("k0", "2").await.unwrap();
         }
-        client.put("k9", "gone later").await.unwrap();
+        client.put("k9", "deleted later").await.unwrap();
         let mut list = client.watch_list("k");
         let mut copy = Copy::new();
         follow(&mut list, &mut copy, 500).await;

@@ -14,7 +14,7 @@ const DENIED: Manner =
 
 async fn with_credentials(peers: &Peers) -> Client {
     let builder = peers.builder().credentials("user", "hunter2");
-    builder.connect().await.expect("it connects")
+    builder.connect().await.expect("the client connects")
 }
 
 fn tokens(server: &Server) -> Vec<String> {
@@ -45,7 +45,7 @@ async fn a_refused_token_is_replaced_on_a_new_stream() {
             .await
             .expect("in force with the next token");
         assert_eq!(tokens(&server), ["token-1", "token-2"]);
-        assert_eq!(server.live(), 2, "the other one is in force again");
+        assert_eq!(server.live(), 2, "the other watch is in force again");
         server.put("k", "1");
         server.put("other", "2");
         assert_eq!(values(&next(&mut stream).await), ["1"]);
@@ -54,23 +54,26 @@ async fn a_refused_token_is_replaced_on_a_new_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_is_told_after_one_more_try() {
+async fn a_denied_watch_ends_after_one_more_attempt() {
     let server = Server::new();
     let client = with_credentials(&server.peers()).await;
     let mut watcher = client.watcher();
     let other = watcher.watch("other").await.expect("in force");
-    server.become_(DENIED);
-    server.state().stale = Some("nobody's".to_owned());
+    server.set_manner(DENIED);
+    server.state().stale = Some("another token".to_owned());
     message(&mut watcher).await;
-    // From now on it refuses all creations of one key, whatever the token is.
+    // From now on the server refuses all creations of one key, with any token.
     server.state().stale = None;
     server.state().streams[0].requests.clear();
     let start = tokio::spawn(client.watch("k"));
     sleep(Duration::from_millis(5)).await;
-    let error = start.await.expect("no panic").expect_err("it may not");
+    let error = start
+        .await
+        .expect("no panic")
+        .expect_err("permission denied");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert_eq!(tokens(&server), ["token-1", "token-2"]);
-    // The other was refused as well, by the script: then it is denied for good.
+    // The scripted server refuses the other watch, too: then that watch ends as denied.
     loop {
         match message(&mut watcher).await {
             WatchMessage::Cancelled { watch, end } => {
@@ -85,18 +88,18 @@ async fn who_may_not_is_told_after_one_more_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_credentials_a_refusal_is_told_at_once() {
+async fn without_credentials_a_refusal_ends_the_watch_at_once() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut other = client.watch("other").await.expect("in force");
-    server.become_(DENIED);
-    let error = client.watch("k").await.expect_err("it may not");
+    server.set_manner(DENIED);
+    let error = client.watch("k").await.expect_err("permission denied");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert_eq!((server.opened(), server.live()), (1, 1));
     server.put("other", "1");
     assert_eq!(values(&next(&mut other).await), ["1"]);
 
-    // The server wants a token, and there is none to be had: time changes nothing.
+    // The server requires a token, and the client has no credentials: waiting would not help.
     server.state().range_fails = Some(("3", "etcdserver: user name is empty"));
     let begun = Instant::now();
     let error = client.watch("k").await.expect_err("no token");
@@ -107,16 +110,16 @@ async fn without_credentials_a_refusal_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_read_the_key_may_not_watch_it() {
+async fn a_user_who_may_not_read_a_key_may_not_watch_it() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut other = client.watch("other").await.expect("in force");
     server.state().range_fails = Some(("7", "etcdserver: permission denied"));
     let begun = Instant::now();
-    let error = client.watch("k").await.expect_err("it may not");
+    let error = client.watch("k").await.expect_err("permission denied");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(begun.elapsed() < Duration::from_secs(1));
-    // With a revision of its own, nobody has to be asked for one.
+    // A watch with a start revision sends no Range.
     let past = client.watch("k").start_revision(3).await;
     let _past = past.expect("in force");
     server.put("other", "1");
@@ -129,7 +132,7 @@ async fn a_wrong_password_fails_the_start_at_once() {
     let server = Server::new();
     server.state().login_fails = true;
     let builder = server.peers().builder().credentials("user", "guess");
-    let client = builder.connect_lazy().expect("the options are fine");
+    let client = builder.connect_lazy().expect("the options are valid");
     let begun = Instant::now();
     for start in [client.watch("k"), client.watch("k").start_revision(3)] {
         let error = start.await.expect_err("the password is wrong");
@@ -139,9 +142,9 @@ async fn a_wrong_password_fails_the_start_at_once() {
     nothing_left(&server).await;
 }
 
-/// A stream that ends for its token is followed by one with the next.
+/// A stream that ends for its token is followed by a stream with the next token.
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_for_its_token_is_opened_with_the_next() {
+async fn after_an_end_for_its_token_the_stream_is_opened_with_the_next_one() {
     let server = Server::new();
     let client = with_credentials(&server.peers()).await;
     let mut stream = client.watch("k").await.expect("in force");

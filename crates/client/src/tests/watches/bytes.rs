@@ -1,7 +1,6 @@
-//! Any bytes as a server's watch stream: no panic, no hang, no memory without a bound, and the
-//! watches that are left are served by the next valid stream.
-//!
-//! `ETCDEX_FUZZ_SECONDS` makes it longer, `ETCDEX_SEED` repeats a run from its seed.
+//! Random bytes as a server's watch stream: the client does not panic, does not hang and bounds its
+//! memory, and the next valid stream serves the remaining watches. `ETCDEX_FUZZ_SECONDS` sets the
+//! duration, `ETCDEX_SEED` repeats a run from its seed.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -17,12 +16,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{sleep, timeout};
 
 use super::super::peer::{Peers, handshake, head, headers, read};
-use super::noise::{noise, scratch};
+use super::mutations::{mutate_bytes, mutated_replies};
 use super::server::{Server, WATCH, whole};
 use super::{MOMENT, nothing_left};
 use crate::{Client, ErrorKind, WatchEnd, WatchLimits, WatchMessage, WatchStream, Watcher};
 
-/// More than anything takes, in virtual time.
+/// Longer than any step takes, in virtual time.
 const LONG: Duration = Duration::from_secs(120);
 const WATCH_BYTES: usize = 20_000;
 
@@ -35,7 +34,7 @@ struct Counts {
     ends: AtomicUsize,
 }
 
-/// A server that is hostile, or not.
+/// A server that sends random bytes while `is_hostile` is set.
 #[derive(Clone)]
 struct Hostile {
     server: Server,
@@ -57,7 +56,7 @@ impl Hostile {
     async fn serve(self, stream: DuplexStream) {
         self.counts.connections.fetch_add(1, Relaxed);
         if self.is_hostile.load(Relaxed) && self.rng().u32(..8) == 0 {
-            return self.babble(stream).await;
+            return self.send_random_bytes(stream).await;
         }
         let mut connection = handshake(stream).await;
         while let Some(Ok((request, reply))) = connection.accept().await {
@@ -76,18 +75,18 @@ impl Hostile {
         }
     }
 
-    /// Bytes that are no HTTP/2, or not for long.
-    async fn babble(&self, mut stream: DuplexStream) {
+    /// Sends bytes that are no HTTP/2, or begin as HTTP/2.
+    async fn send_random_bytes(&self, mut stream: DuplexStream) {
         let mut rng = self.rng();
         let mut bytes = BytesMut::new();
         if rng.bool() {
-            // Settings, and the acknowledgement of the client's.
+            // SETTINGS, and the acknowledgement of the client's SETTINGS.
             bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
             bytes.extend_from_slice(&[0, 0, 0, 4, 1, 0, 0, 0, 0]);
         }
         bytes.extend((0..rng.usize(..200)).map(|_| rng.u8(..)));
         if rng.bool() {
-            scratch(&mut rng, &mut bytes);
+            mutate_bytes(&mut rng, &mut bytes);
         }
         self.counts.bytes.fetch_add(bytes.len(), Relaxed);
         let _ = stream.write_all(&bytes).await;
@@ -105,7 +104,7 @@ impl Hostile {
         let mut body = request.into_body();
         let (mut asked, mut bytes) = (Vec::new(), BytesMut::new());
         for _ in 0..rng.usize(..4) {
-            // What is asked within a moment.
+            // Collects the creations that come within this time.
             let listen = Duration::from_millis(rng.u64(1..50));
             while let Ok(Some(Ok(frame))) = timeout(listen, body.data()).await {
                 let _ = body.flow_control().release_capacity(frame.len());
@@ -117,7 +116,7 @@ impl Hostile {
                     asked.push(create);
                 }
             }
-            let mut rest = noise(&mut rng, &asked, self.server.state().revision);
+            let mut rest = mutated_replies(&mut rng, &asked, self.server.state().revision);
             self.counts.bytes.fetch_add(rest.len(), Relaxed);
             while !rest.is_empty() {
                 let piece = rest.split_to(rng.usize(1..=rest.len()));
@@ -139,8 +138,8 @@ impl Hostile {
     }
 }
 
-/// What has become of the watches of a client.
-struct Stage {
+/// The watches of a client and their ends.
+struct Watching {
     client: Client,
     watcher: Watcher,
     streams: Vec<WatchStream>,
@@ -159,7 +158,7 @@ fn any_bytes_of_a_server_are_survived() {
     let counts = Arc::<Counts>::default();
     let (mut rounds, mut settled) = (0, 0);
     while rounds == 0 || Instant::now() < end {
-        let told = Told(seed);
+        let told = PrintSeed(seed);
         round(seed, &counts);
         std::mem::forget(told);
         seed = seed.wrapping_add(1);
@@ -170,20 +169,20 @@ fn any_bytes_of_a_server_are_survived() {
     }
     let grown = resident().saturating_sub(settled);
     println!("{rounds} rounds, {counts:?}, {grown} KiB more than after 50 rounds");
-    // With what other tests of this process hold meanwhile.
+    // The bound includes the memory of other tests in this process.
     assert!(rounds < 50 || grown < 512 << 10, "{grown} KiB");
 }
 
-/// Says which seed failed.
-struct Told(u64);
+/// Prints the seed when the test panics.
+struct PrintSeed(u64);
 
-impl Drop for Told {
+impl Drop for PrintSeed {
     fn drop(&mut self) {
         println!("ETCDEX_SEED={}", self.0);
     }
 }
 
-/// The memory of this process, in KiB; 0 where that cannot be told.
+/// Returns the resident memory of this process in KiB; 0 where it is not known.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -214,19 +213,19 @@ async fn one_client(seed: u64, counts: Arc<Counts>) {
     };
     let builder = hostile.peers().builder().watch_limits(limits);
     let client = builder.max_receive_size(200_000).connect().await;
-    let client = client.expect("it is not hostile yet");
-    let mut stage = Stage {
+    let client = client.expect("the server is not hostile yet");
+    let mut stage = Watching {
         watcher: client.watcher(),
         streams: Vec::new(),
         client,
     };
     for _ in 0..=rng.usize(..2) {
         hostile.is_hostile.store(true, Relaxed);
-        stage.suffer(&mut rng, &hostile).await;
+        stage.use_watches(&mut rng, &hostile).await;
         hostile.is_hostile.store(false, Relaxed);
         stage.recover(&hostile).await;
     }
-    let Stage {
+    let Watching {
         client,
         mut watcher,
         streams,
@@ -249,10 +248,12 @@ async fn one_client(seed: u64, counts: Arc<Counts>) {
     assert_eq!(client.watches().meter().held(), 0);
 }
 
-impl Stage {
-    /// The user goes on as if nothing were wrong.
-    async fn suffer(&mut self, rng: &mut Rng, hostile: &Hostile) {
-        hostile.server.end_streams("14", "now it begins");
+impl Watching {
+    /// Uses watches while the server is hostile.
+    async fn use_watches(&mut self, rng: &mut Rng, hostile: &Hostile) {
+        hostile
+            .server
+            .end_streams("14", "the server becomes hostile");
         let counts = &hostile.counts;
         for step in 0..rng.usize(5..40) {
             let key = format!("k{}", rng.u32(..4));
@@ -298,22 +299,22 @@ impl Stage {
                 }
             }
             for (watch, _) in self.watcher.list() {
-                let lag = self.watcher.lag(watch).expect("it is on the list");
+                let lag = self.watcher.lag(watch).expect("the watch is listed");
                 // The limit and one message.
                 assert!(lag.bytes <= WATCH_BYTES + 300_000, "{lag:?}");
             }
         }
     }
 
-    /// From now on the server is an etcd: every watch that is left tells what happens.
+    /// The server behaves like etcd from now on: every remaining watch has to deliver events.
     async fn recover(&mut self, hostile: &Hostile) {
         let counts = &hostile.counts;
-        // Whoever is still paused, doubted or under way gets the time for it.
+        // Paused watches and pending creations get time to finish.
         while let Ok(message) = timeout(Duration::from_secs(20), self.watcher.next()).await {
             check_message(&message.expect("the watcher goes on"), counts);
         }
         let (mut fresh, mut refusals) = (None, Vec::new());
-        // The cluster that the hostile server was may end it at first.
+        // The cluster ID of the hostile server may end the first attempts.
         while fresh.is_none() && refusals.len() < 4 {
             match self.watcher.watch("fresh").timeout(LONG).await {
                 Ok(watch) => fresh = Some(watch),
@@ -333,7 +334,10 @@ impl Stage {
             }
         }
         for (watch, request) in self.watcher.list() {
-            assert!(told.contains(&watch), "{watch} is deaf: {request:?}");
+            assert!(
+                told.contains(&watch),
+                "{watch} delivers nothing: {request:?}"
+            );
         }
         assert!(told.contains(&fresh));
         for stream in &mut self.streams {
@@ -359,7 +363,7 @@ fn check_message(message: &WatchMessage, counts: &Counts) {
     match message {
         WatchMessage::Notify { batch, .. } => {
             counts.batches.fetch_add(1, Relaxed);
-            // Order and wholeness hold whatever comes.
+            // Batches are ordered and complete for any input.
             let revisions = batch.events.iter().map(|event| event.kv.mod_revision);
             assert!(revisions.is_sorted(), "{batch:?}");
         }
@@ -372,7 +376,7 @@ fn check_message(message: &WatchMessage, counts: &Counts) {
     }
 }
 
-/// A start may fail, but not because a task is gone.
+/// A start may fail, but not because a task has ended.
 fn check_start(error: Option<crate::Error>) {
     if let Some(error) = error {
         assert_ne!(error.kind(), ErrorKind::Closed, "{error}");

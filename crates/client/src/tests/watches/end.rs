@@ -1,4 +1,4 @@
-//! How watches end: by their users, by the client, by the server.
+//! Ends of watches: by their users, by the client, by the server.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ async fn dropping_cancels_on_the_server() {
     assert_eq!(server.state().streams[0].cancels(), ids[..1]);
     drop(watcher);
     nothing_left(&server).await;
-    // The task has ended: its commands' channel is gone.
+    // The task has ended: the channel of its commands is closed.
     assert_eq!(client.watches().tasks(), 0);
 
-    // And a new one starts.
+    // The next watch starts a new task.
     let mut stream = client.watch("a").await.expect("in force");
     server.put("a", "1");
     assert_eq!(values(&next(&mut stream).await), ["1"]);
@@ -39,7 +39,7 @@ async fn dropping_cancels_on_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_comes_of_what_was_cancelled() {
+async fn a_cancelled_watch_delivers_nothing_more() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut watcher = client.watcher();
@@ -54,7 +54,7 @@ async fn nothing_comes_of_what_was_cancelled() {
     server.put("one", "queued");
     server.put("two", "queued");
     sleep(MOMENT).await;
-    assert_eq!(watcher.lag(one).expect("it is watched").events, 1);
+    assert_eq!(watcher.lag(one).expect("the watch is listed").events, 1);
     server.put("one", "under way");
     assert!(watcher.cancel(one));
     assert!(!watcher.cancel(one));
@@ -77,7 +77,7 @@ async fn nothing_comes_of_what_was_cancelled() {
 
 /// The task ends with the last watch; the watcher goes on with the next task.
 #[tokio::test(start_paused = true)]
-async fn a_watcher_without_watches_is_not_at_its_end() {
+async fn a_watcher_without_watches_does_not_end() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut watcher = client.watcher();
@@ -125,7 +125,7 @@ async fn a_watcher_without_watches_is_not_at_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_before_a_cancel_of_the_server_is_delivered() {
+async fn events_before_a_cancel_of_the_server_are_delivered() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut stream = client.watch("k").await.expect("in force");
@@ -143,7 +143,10 @@ async fn what_came_before_a_cancel_of_the_server_is_delivered() {
     sleep(MOMENT).await;
     assert_eq!(values(&next(&mut stream).await), ["1"]);
     assert_eq!(values(&next(&mut stream).await), ["2"]);
-    let end = stream.try_next().await.expect_err("it was cancelled");
+    let end = stream
+        .try_next()
+        .await
+        .expect_err("the server cancelled the watch");
     assert_eq!(
         end,
         WatchEnd::Cancelled {
@@ -203,7 +206,7 @@ async fn closing_the_client_ends_all_watches() {
     assert_eq!(stream.try_next().await, Err(WatchEnd::ClientClosed));
     assert_eq!(stream.try_next().await, Ok(None));
 
-    // What is asked for later is refused, and says no second time that all is over.
+    // A later watch is refused, and the watcher does not report the end again.
     let error = watcher.watch("k").await.expect_err("closed");
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert!(
@@ -220,7 +223,7 @@ async fn closing_the_client_ends_all_watches() {
 }
 
 #[test]
-fn a_runtime_that_ends_leaves_nobody_waiting() {
+fn the_end_of_a_runtime_ends_all_waits() {
     let server = Server::new();
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
@@ -253,7 +256,7 @@ fn a_runtime_that_ends_leaves_nobody_waiting() {
     });
 }
 
-/// Ten thousand streams are dropped in a moment, not in ten thousand times ten thousand steps.
+/// Dropping ten thousand streams takes linear and not quadratic time.
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_streams_are_dropped_at_once() {
     let server = Server::new();
@@ -306,26 +309,27 @@ async fn both_are_streams() {
     assert_eq!(one(&mut stream).await, None);
 }
 
-/// Who still waits for a watch to be in force hears that nobody is there any more to be told of
-/// it.
+/// The future of a watch that is being opened fails when its watcher is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_being_opened_ends_with_its_watcher() {
     let server = Server::new();
     let client = server.peers().client().await;
     let keeper = client.watch("other").await.expect("in force");
-    server.become_(Manner::Silent);
+    server.set_manner(Manner::Silent);
     let watcher = client.watcher();
     let mut opening = Box::pin(watcher.watch("k").no_timeout());
     assert!(timeout(MOMENT, &mut opening).await.is_err());
     drop(watcher);
     let outcome = timeout(Duration::from_secs(60), opening).await;
-    let error = outcome.expect("in time").expect_err("nobody is told");
+    let error = outcome
+        .expect("in time")
+        .expect_err("the watcher was dropped");
     assert_eq!(error.kind(), ErrorKind::Closed);
     drop(keeper);
     nothing_left(&server).await;
 }
 
-/// Nobody could ever cancel it.
+/// No handle could cancel such a watch.
 #[tokio::test(start_paused = true)]
 async fn a_watch_is_not_opened_after_its_watcher_is_gone() {
     let server = Server::new();
@@ -334,7 +338,7 @@ async fn a_watch_is_not_opened_after_its_watcher_is_gone() {
     let watcher = client.watcher();
     let opening = watcher.watch("k").no_timeout();
     drop(watcher);
-    let error = opening.await.expect_err("nobody is told");
+    let error = opening.await.expect_err("the watcher was dropped");
     assert_eq!(error.kind(), ErrorKind::Closed);
     sleep(MOMENT).await;
     assert_eq!(server.live(), 1);

@@ -1,4 +1,4 @@
-//! What other tasks do with the watches of a watcher.
+//! `WatcherHandle`: other tasks add and cancel watches of a watcher.
 
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -7,7 +7,7 @@ use super::server::{Manner, Server};
 use super::{MOMENT, nothing_left, values};
 use crate::{ErrorKind, WatchMessage, Watcher};
 
-/// What comes to a watcher that a task of its own reads.
+/// Reads a watcher in a task of its own, and returns the messages by a channel.
 fn read(mut watcher: Watcher) -> mpsc::UnboundedReceiver<WatchMessage> {
     let (sender, messages) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -51,7 +51,7 @@ async fn another_task_adds_and_cancels_while_the_watcher_is_read() {
         };
         assert_eq!((watch, values(&batch)), (expected, vec!["v"]));
     }
-    handle.request_progress().expect("the watcher is there");
+    handle.request_progress().expect("the watcher exists");
     let message = next(&mut messages).await;
     assert!(
         matches!(
@@ -66,7 +66,7 @@ async fn another_task_adds_and_cancels_while_the_watcher_is_read() {
     );
 
     assert!(handle.cancel(one));
-    assert!(!handle.cancel(one), "once is enough");
+    assert!(!handle.cancel(one), "the watch was cancelled before");
     assert!(handle.lag(one).is_none() && handle.lag(two).is_some());
     sleep(MOMENT).await;
     assert_eq!(server.live(), 1);
@@ -82,9 +82,9 @@ async fn another_task_adds_and_cancels_while_the_watcher_is_read() {
     assert_eq!(server.live(), 0);
 }
 
-/// Nothing that has come already is told after a cancel.
+/// A cancel drops messages that were not read yet.
 #[tokio::test(start_paused = true)]
-async fn what_a_handle_cancels_is_not_told() {
+async fn messages_of_a_watch_that_a_handle_cancels_are_dropped() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut watcher = client.watcher();
@@ -111,17 +111,24 @@ async fn calls_of_a_handle_fail_when_its_watcher_is_gone() {
     let watcher = client.watcher();
     let handle = watcher.handle();
     let kept = handle.watch("kept").await.expect("in force");
-    server.become_(Manner::Silent);
+    server.set_manner(Manner::Silent);
     let pending = tokio::spawn(handle.watch("k").no_timeout().into_future());
     sleep(MOMENT).await;
     assert_eq!(handle.list().len(), 2);
 
     drop(watcher);
     assert!(handle.list().is_empty());
-    let outcome = timeout(MOMENT, pending).await.expect("it ends");
-    let pending = outcome.expect("no panic").expect_err("it is gone");
-    let later = handle.watch("k").await.expect_err("it is gone");
-    let progress = handle.request_progress().expect_err("it is gone");
+    let outcome = timeout(MOMENT, pending).await.expect("the future ends");
+    let pending = outcome
+        .expect("no panic")
+        .expect_err("the watcher was dropped");
+    let later = handle
+        .watch("k")
+        .await
+        .expect_err("the watcher was dropped");
+    let progress = handle
+        .request_progress()
+        .expect_err("the watcher was dropped");
     for error in [pending, later, progress] {
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
         assert!(
@@ -144,8 +151,8 @@ async fn calls_of_a_handle_fail_when_the_client_is_closed() {
     client.close(MOMENT).await;
     let message = next(&mut messages).await;
     assert!(matches!(message, WatchMessage::Closed(_)), "{message:?}");
-    let watch = handle.watch("k").await.expect_err("it is closed");
-    let progress = handle.request_progress().expect_err("it is closed");
+    let watch = handle.watch("k").await.expect_err("the client is closed");
+    let progress = handle.request_progress().expect_err("the client is closed");
     for error in [watch, progress] {
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
         assert!(

@@ -1,4 +1,4 @@
-//! What waits for somebody who does not read.
+//! Messages that wait for a consumer that does not read.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{MOMENT, message, next, values};
 use crate::{Lag, WatchMessage};
 
 #[tokio::test(start_paused = true)]
-async fn who_is_behind_is_paused_and_nobody_else() {
+async fn only_the_watch_of_a_slow_consumer_is_paused() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut slow = client.watch("k").buffer(2_000).await.expect("in force");
@@ -25,7 +25,11 @@ async fn who_is_behind_is_paused_and_nobody_else() {
         "{lag:?}"
     );
     assert!(lag.revisions > 80, "{lag:?}");
-    assert_eq!(server.live(), 1, "the server was told to stop it");
+    assert_eq!(
+        server.live(),
+        1,
+        "the slow watch is cancelled at the server"
+    );
     let mut seen = Vec::new();
     while seen.len() < expected.len() {
         seen.extend(
@@ -40,9 +44,9 @@ async fn who_is_behind_is_paused_and_nobody_else() {
     assert_eq!(server.opened(), 1);
 }
 
-/// What is told besides events is bounded as well.
+/// Messages other than events are bounded, too.
 #[tokio::test(start_paused = true)]
-async fn a_watcher_that_is_not_read_holds_no_pile_of_notes() {
+async fn a_watcher_that_is_not_read_holds_a_bounded_number_of_messages() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut watcher = client.watcher();
@@ -84,11 +88,11 @@ async fn a_watcher_that_is_not_read_holds_no_pile_of_notes() {
             } if *of == Some(watch) => Some(*revision),
             _ => None,
         });
-        assert_eq!(told.max(), Some(1_010), "the newest of them is told");
+        assert_eq!(told.max(), Some(1_010), "the newest progress is delivered");
     }
 }
 
-/// Order is kept: progress never overtakes events.
+/// Progress never overtakes events.
 #[tokio::test(start_paused = true)]
 async fn progress_stays_behind_the_events_before_it() {
     let server = Server::new();
@@ -129,9 +133,9 @@ async fn progress_stays_behind_the_events_before_it() {
     assert_eq!(told, expected);
 }
 
-/// What a cancelled stream held counts for nobody any more.
+/// The events of a cancelled stream do not count any more.
 #[tokio::test(start_paused = true)]
-async fn what_is_cancelled_makes_room() {
+async fn a_cancel_releases_the_held_events() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut stream = client.watch("k").await.expect("in force");
@@ -142,9 +146,10 @@ async fn what_is_cancelled_makes_room() {
     assert_eq!(stream.lag(), Lag::default());
 }
 
-/// What is cut off for want of room was in the same message: the rest must not keep it.
+/// Events beyond the limit came in the same message as the kept ones: the kept events must not pin
+/// them.
 #[tokio::test(start_paused = true)]
-async fn events_that_are_kept_keep_nothing_of_those_that_are_not() {
+async fn kept_events_do_not_pin_dropped_events_of_their_message() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut stream = client.watch("k").buffer(1).await.expect("in force");
@@ -157,7 +162,8 @@ async fn events_that_are_kept_keep_nothing_of_those_that_are_not() {
     assert!(batch.events.remove(0).kv.value.is_unique());
 }
 
-/// A member that lags answers with less than was delivered, and is too old to be believed.
+/// A member that lags answers with a lower revision than the delivered one, and its version has no
+/// exact progress.
 #[tokio::test(start_paused = true)]
 async fn the_progress_of_a_stream_does_not_go_back() {
     let server = Server::new();
@@ -166,7 +172,7 @@ async fn the_progress_of_a_stream_does_not_go_back() {
     let mut stream = client.watch("k").await.expect("in force");
     server.put("k", "v");
     assert_eq!(next(&mut stream).await.revision, 11);
-    // Other keys have been written.
+    // Other keys were written.
     server.state().revision = 20;
     server.state().progress_revision = Some(5);
     stream.request_progress();

@@ -14,7 +14,7 @@ use super::super::peer::Peers;
 use super::MOMENT;
 use crate::{Client, ErrorKind, EventKind, KeyValue, WatchEnd, WatchList, WatchListMessage};
 
-/// A copy of a prefix, as a consumer keeps it, with what it was told.
+/// A consumer's copy of a prefix, and the messages that it got.
 struct Consumer {
     list: WatchList,
     copy: BTreeMap<Bytes, KeyValue>,
@@ -36,7 +36,7 @@ impl Consumer {
     /// Reads and applies one message, if one comes in time.
     async fn step(&mut self, patience: Duration) -> Option<WatchListMessage> {
         let message = timeout(patience, self.list.try_next()).await.ok()?;
-        let message = message.expect("no error").expect("it goes on");
+        let message = message.expect("no error").expect("the stream does not end");
         match &message {
             WatchListMessage::Resync { cause } => self.causes.push(cause.clone()),
             WatchListMessage::Changes { events, .. } => {
@@ -49,7 +49,7 @@ impl Consumer {
         Some(message)
     }
 
-    /// Reads until a listing is whole.
+    /// Reads until a listing is complete.
     async fn synced(&mut self) -> i64 {
         loop {
             let message = self.step(Duration::from_secs(60)).await;
@@ -59,7 +59,7 @@ impl Consumer {
         }
     }
 
-    /// Reads all that comes until nothing does.
+    /// Reads until no message comes.
     async fn drain(&mut self) {
         while self.step(Duration::from_secs(5)).await.is_some() {}
     }
@@ -67,11 +67,11 @@ impl Consumer {
 
 async fn with_credentials(store: &Store) -> Client {
     let builder = store.peers().builder().credentials("user", "hunter2");
-    builder.connect().await.expect("it connects")
+    builder.connect().await.expect("the client connects")
 }
 
-/// A watch from the revision after the listing would wait in silence until the store is there
-/// again, and would miss all that happened before.
+/// A watch from the revision after the listing would get no event until the store reaches that
+/// revision again, and would miss all events before it.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_goes_back_between_listing_and_watching_is_noticed() {
     let store = Store::new(980, 20);
@@ -92,7 +92,7 @@ async fn a_store_that_goes_back_between_listing_and_watching_is_noticed() {
     assert_eq!(pairs(&consumer.copy), store.pairs());
 }
 
-/// Revisions of the other cluster may be further on: only its ID tells.
+/// The revision of the other cluster may be higher: only its ID differs for sure.
 #[tokio::test(start_paused = true)]
 async fn another_cluster_between_listing_and_watching_is_noticed() {
     let store = Store::new(10, 5);
@@ -139,9 +139,9 @@ async fn another_cluster_and_an_older_store_are_read_again_at_any_time() {
     }
 }
 
-/// Keys may have the same revision in two histories, and other values.
+/// Keys may have the same revision in two histories, and different values.
 #[tokio::test(start_paused = true)]
-async fn keys_of_another_history_are_told_again_where_their_revisions_are_equal() {
+async fn keys_of_another_history_are_delivered_again_even_with_equal_revisions() {
     for goes_back in [false, true] {
         let store = Store::new(10, 4);
         let mut consumer = Consumer::new(&store.peers().client().await);
@@ -163,13 +163,13 @@ async fn keys_of_another_history_are_told_again_where_their_revisions_are_equal(
         let again = consumer.told[told..]
             .iter()
             .filter(|key| store.pairs().contains_key(*key));
-        assert_eq!(again.count(), 4, "{goes_back}: each key is told again");
+        assert_eq!(again.count(), 4, "{goes_back}: each key is delivered again");
     }
 }
 
-/// The answer to the creation is followed by a cancellation, or is one.
+/// The server cancels the watch after the answer to its creation, or in that answer.
 #[tokio::test(start_paused = true)]
-async fn a_compaction_between_listing_and_watching_is_told() {
+async fn after_a_compaction_between_listing_and_watching_the_list_is_read_again() {
     for compaction in [Compaction::Cancels, Compaction::Refuses] {
         let store = Store::new(10, 5);
         store.state().compaction = compaction;
@@ -184,13 +184,17 @@ async fn a_compaction_between_listing_and_watching_is_told() {
         assert_eq!(consumer.causes, [expected], "{compaction:?}");
         assert_eq!(pairs(&consumer.copy), store.pairs());
         let told = &consumer.told[5..];
-        assert_eq!(told, ["k000", "k001", "k100"], "only what differs is told");
+        assert_eq!(
+            told,
+            ["k000", "k001", "k100"],
+            "only differences are delivered"
+        );
     }
 }
 
-/// Each creation is answered by a cancellation: the server is not asked without a pause.
+/// The server answers each creation by a cancellation: the client pauses between its requests.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_calls_all_compacted_is_asked_with_pauses() {
+async fn requests_to_a_server_that_reports_everything_compacted_have_pauses() {
     let store = Store::new(10, 5);
     let mut consumer = Consumer::new(&store.peers().client().await);
     store.state().compaction = Compaction::RefusesAll;
@@ -201,19 +205,19 @@ async fn a_server_that_calls_all_compacted_is_asked_with_pauses() {
     })
     .await;
     let asked = store.state().creations.len();
-    // With pauses of one to two seconds.
+    // The pauses are one to two seconds.
     assert!((40..120).contains(&asked), "{asked}");
     assert_eq!(consumer.causes.len(), asked);
 }
 
-/// Tokens that are refused: by the range, by the watch, once and for a long time.
+/// The server refuses tokens of the range and of the watch, once and for a long time.
 #[tokio::test(start_paused = true)]
-async fn refused_tokens_are_outlasted() {
+async fn a_watched_list_survives_refused_tokens() {
     let store = Store::new(10, 5);
     let client = with_credentials(&store).await;
     store.state().oldest_token = 1;
     let mut consumer = Consumer::new(&client);
-    // Nothing is taken for a minute.
+    // The server accepts no token for a minute.
     store.state().oldest_token = u64::MAX;
     assert!(consumer.step(Duration::from_secs(60)).await.is_none());
     store.state().revoke_tokens();
@@ -246,7 +250,7 @@ async fn refused_tokens_are_outlasted() {
     }
 }
 
-/// A member without a leader would let a read wait for as long as it may take.
+/// On a member without a leader a read would wait for its whole time-out.
 #[tokio::test(start_paused = true)]
 async fn a_member_without_a_leader_is_left_at_once() {
     let stores = [Store::new(10, 5), Store::new(10, 5)];
@@ -271,9 +275,9 @@ fn two(stores: &[Store; 2]) -> Peers {
         .and("http://two:1", move |_, stream| two.clone().serve(stream))
 }
 
-/// Time does not mend it, and the caller is told.
+/// A retry cannot help, so the caller gets the error.
 #[tokio::test(start_paused = true)]
-async fn what_time_does_not_mend_is_told() {
+async fn permanent_errors_are_returned() {
     let store = Store::new(10, 5);
     let client = store.peers().client().await;
     for (refusal, kind) in [
@@ -289,21 +293,25 @@ async fn what_time_does_not_mend_is_told() {
         store.state().range_refusals = vec![refusal; 20];
         let mut list = client.watch_list("k");
         let error = timeout(Duration::from_secs(60), list.try_next()).await;
-        let error = error.expect("in time").expect_err("it is refused");
+        let error = error.expect("in time").expect_err("the server refuses");
         assert_eq!(error.kind(), kind);
         assert!(list.try_next().await.expect("no error").is_none());
         store.state().range_refusals.clear();
     }
 }
 
-/// Before the first page nothing was told, and nothing has to be told again.
+/// Before the first page nothing was delivered, so nothing has to be delivered again.
 #[tokio::test(start_paused = true)]
-async fn changes_behind_a_listing_are_told_once() {
+async fn changes_after_a_listing_are_delivered_once() {
     let store = Store::new(10, 7);
     let mut consumer = Consumer::new(&store.peers().client().await);
     let listed = consumer.synced().await;
     consumer.drain().await;
-    assert_eq!(store.state().creations, [listed + 1], "not the listed one");
+    assert_eq!(
+        store.state().creations,
+        [listed + 1],
+        "the watch begins after the listed revision"
+    );
     store.put("k003");
     store.delete("k004");
     consumer.drain().await;
@@ -319,6 +327,6 @@ async fn changes_behind_a_listing_are_told_once() {
         _ => 0,
     };
     store.delete("k000");
-    let message = consumer.step(MOMENT).await.expect("it is told");
+    let message = consumer.step(MOMENT).await.expect("a message");
     assert_eq!(deletes(&message), 1);
 }

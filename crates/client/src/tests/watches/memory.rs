@@ -18,10 +18,10 @@ async fn client(server: &Server) -> Client {
         ..WatchLimits::default()
     };
     let builder = server.peers().builder().watch_limits(limits);
-    builder.connect().await.expect("it connects")
+    builder.connect().await.expect("the client connects")
 }
 
-/// Values of two kilobytes, each another one.
+/// Puts values of two kilobytes, all different.
 fn put_all(server: &Server) -> Vec<String> {
     let values: Vec<_> = (0..PUTS).map(|number| format!("{number:02000}")).collect();
     for value in &values {
@@ -39,7 +39,7 @@ async fn read(stream: &mut WatchStream) -> Vec<String> {
     seen
 }
 
-/// Without a common limit they would hold 40 times 130 kilobytes.
+/// Without a common limit the watches would hold 40 times 130 kilobytes.
 #[tokio::test(start_paused = true)]
 async fn watches_that_are_not_read_stay_within_the_clients_limit() {
     let server = Server::new();
@@ -59,11 +59,11 @@ async fn watches_that_are_not_read_stay_within_the_clients_limit() {
     let lag = |stream: &WatchStream| stream.lag().bytes;
     let counted: usize = streams.iter().map(lag).sum();
     assert_eq!(held, counted, "the limit counts what the watches hold");
-    // Each of them gets everything all the same, while the others are not read.
+    // Each watch still gets all events, while the others are not read.
     let expected: Vec<_> = (0..PUTS).map(|number| format!("{number:02000}")).collect();
     for stream in [0, 1, WATCHES - 1] {
         assert_eq!(read(&mut streams[stream]).await, expected, "{stream}");
-        // Consumers that wait may take one revision each: only the last one does.
+        // A watch whose consumer waits may take one revision: only the last consumer waits.
         let held = client.watches().meter().held();
         assert!(held < LIMIT + 3_000, "{held}");
     }
@@ -72,7 +72,8 @@ async fn watches_that_are_not_read_stay_within_the_clients_limit() {
     assert_eq!(client.watches().meter().held(), 0);
 }
 
-/// All watches of a watcher go on when it waits, not only the one that was told last.
+/// All watches of a watcher go on when its consumer waits, not only the one with the newest
+/// message.
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_is_read_goes_on_in_a_full_client() {
     let server = Server::new();

@@ -1,4 +1,4 @@
-//! Streams that are lost.
+//! Watches after the loss of their stream.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use super::server::{Manner, Server, notify};
 use super::{MOMENT, message, next, silence, values};
 use crate::WatchMessage;
 
-/// Whatever a stream ends with: the watches of it go on.
+/// Statuses with which a stream may end. Its watches go on after each.
 const ENDINGS: [(&str, &str); 10] = [
     ("0", ""),
     ("1", "context canceled"),
-    ("2", "what no one knows"),
+    ("2", "an unknown error"),
     ("7", "etcdserver: permission denied"),
     ("8", "grpc: received message larger than max (5 vs. 4)"),
     ("13", "stream terminated by RST_STREAM"),
@@ -41,7 +41,8 @@ async fn no_end_of_a_stream_ends_a_watch() {
                 WatchMessage::Notify { .. }
             ));
             server.end_streams(status, text);
-            // Who is not there when it happens is told later; the gap of an idle watch, too.
+            // A consumer that does not read meanwhile gets the messages later, also for an idle
+            // watch.
             server.put("k", "gap");
             match message(&mut watcher).await {
                 WatchMessage::Disconnected { error, .. } => {
@@ -69,14 +70,14 @@ async fn no_end_of_a_stream_ends_a_watch() {
     }
 }
 
-/// Known bug of the ancestor: it resumed after the header's revision.
+/// EtcdEx, which etcdex descends from, had this bug: it resumed after the header's revision.
 #[tokio::test(start_paused = true)]
-async fn the_header_of_events_is_no_point_to_resume_from() {
+async fn a_watch_never_resumes_from_the_header_of_events() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut stream = client.watch("k").await.expect("in force");
     let watch_id = server.ids()[0];
-    // A batch of a watch that is catching up: its header is of now.
+    // A batch of a watch that is catching up: its header has the current revision.
     let event = (11, "k".into(), "1".into());
     server.send(&notify(watch_id, 5_000, &[&event]));
     assert_eq!(next(&mut stream).await.revision, 11);
@@ -86,7 +87,7 @@ async fn the_header_of_events_is_no_point_to_resume_from() {
     assert_eq!(state.streams[1].creations()[0].start_revision, 12);
 }
 
-/// Known bug of the ancestor: a broadcast progress was taken for an unknown watch and cancelled.
+/// EtcdEx had this bug: it took a broadcast progress for an unknown watch and cancelled it.
 #[tokio::test(start_paused = true)]
 async fn a_broadcast_progress_cancels_nothing() {
     let server = Server::new();
@@ -109,9 +110,9 @@ async fn a_broadcast_progress_cancels_nothing() {
     assert_eq!(message(&mut watcher).await.watch(), Some(watch));
 }
 
-/// Known bug of the ancestor: what the server ended crashed the process.
+/// EtcdEx had this bug: the end of a stream by the server crashed the process.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_ends_all_streams_at_once_is_not_asked_all_the_time() {
+async fn streams_to_a_server_that_ends_them_at_once_have_pauses() {
     for manner in [
         Manner::Refuse("14", "etcdserver: no leader"),
         Manner::Refuse("0", ""),
@@ -123,16 +124,16 @@ async fn a_server_that_ends_all_streams_at_once_is_not_asked_all_the_time() {
         let client = peers.client().await;
         let mut watcher = client.watcher();
         watcher.watch("k").await.expect("in force");
-        server.become_(manner);
+        server.set_manner(manner);
         server.end_streams("14", "gone");
         sleep(Duration::from_secs(100)).await;
         let opened = server.opened();
-        // With pauses of half a second to one: no hot loop, and no long silence either.
+        // The pauses are half a second to a second: neither a busy loop nor a long silence.
         assert!((80..=250).contains(&opened), "{manner:?}: {opened}");
         let connections = peers.connections("http://one:1");
         assert!(connections <= opened + 2, "{connections}");
         server.put("k", "gap");
-        server.become_(Manner::Create);
+        server.set_manner(Manner::Create);
         let seen = loop {
             match message(&mut watcher).await {
                 WatchMessage::Notify { batch, .. } => break batch.events.len(),
@@ -165,7 +166,7 @@ async fn a_member_that_is_silent_or_without_a_leader_is_left() {
             .iter()
             .position(|server| server.live() == 1)
             .expect("one");
-        servers[used].become_(manner);
+        servers[used].set_manner(manner);
         servers[used].end_streams("14", "etcdserver: no leader");
         sleep(Duration::from_secs(limit)).await;
         let other = &servers[1 - used];
@@ -183,14 +184,14 @@ async fn a_start_moves_on_from_a_member_that_does_not_answer() {
     let client = two(&servers).client().await;
     servers
         .iter()
-        .for_each(|server| server.become_(Manner::Silent));
+        .for_each(|server| server.set_manner(Manner::Silent));
     let start = tokio::spawn(client.watch("k").timeout(Duration::from_secs(30)));
     sleep(Duration::from_secs(1)).await;
     let used = servers
         .iter()
         .position(|server| server.opened() == 1)
         .expect("one");
-    servers[1 - used].become_(Manner::Create);
+    servers[1 - used].set_manner(Manner::Create);
     let begun = tokio::time::Instant::now();
     let _stream = start.await.expect("no panic").expect("in force");
     assert!(
@@ -246,7 +247,7 @@ async fn a_store_that_has_gone_back_ends_the_watches() {
     );
 }
 
-/// What is larger than the limits ends only the watch that it is about.
+/// A revision over the limit ends only its watch.
 #[tokio::test(start_paused = true)]
 async fn one_revision_over_the_limit_ends_its_watch() {
     let server = Server::new();
@@ -260,7 +261,7 @@ async fn one_revision_over_the_limit_ends_its_watch() {
         .watch_limits(limits)
         .connect()
         .await
-        .expect("it connects");
+        .expect("the client connects");
     let mut one = client.watch("one").await.expect("in force");
     let mut two = client.watch("two").await.expect("in force");
     server.put("one", "before");
@@ -275,7 +276,7 @@ async fn one_revision_over_the_limit_ends_its_watch() {
     assert_eq!((server.opened(), server.live()), (1, 1));
 }
 
-/// Larger than what the client receives at all: nobody can say whose it was.
+/// For a message over the client's receive limit, the client cannot tell its watch.
 #[tokio::test(start_paused = true)]
 async fn a_message_over_the_transports_limit_ends_in_a_reason() {
     let server = Server::new();
@@ -288,7 +289,7 @@ async fn a_message_over_the_transports_limit_ends_in_a_reason() {
         .builder()
         .watch_limits(limits)
         .max_receive_size(10_000);
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     let mut stream = client.watch("k").fragment(false).await.expect("in force");
     server.put("k", &"x".repeat(20_000));
     let end = timeout(Duration::from_secs(60), stream.try_next())
@@ -303,12 +304,12 @@ async fn a_message_over_the_transports_limit_ends_in_a_reason() {
     assert!(state.streams.last().expect("one").creations()[0].fragment);
 }
 
-/// The limit of a message is not that of a revision: whichever is larger, both count.
+/// Messages and revisions have separate limits, and either may be the larger one.
 #[tokio::test(start_paused = true)]
 async fn messages_and_revisions_have_limits_of_their_own() {
     let server = Server::new();
     let builder = server.peers().builder().max_receive_size(10_000);
-    let client = builder.connect().await.expect("it connects");
+    let client = builder.connect().await.expect("the client connects");
     let mut stream = client.watch("k").await.expect("in force");
     let watch_id = server.ids()[0];
     let value = "x".repeat(8_000);
@@ -325,13 +326,13 @@ async fn messages_and_revisions_have_limits_of_their_own() {
     let end = end.expect("soon").expect_err("the message is too large");
     assert!(
         end.to_string().contains("max_receive_size"),
-        "it names the setting: {end}"
+        "the error names the setting: {end}"
     );
 }
 
-/// A server that sends without a pause is still heard by: cancels are not starved.
+/// The client sends cancels even while a server sends without a pause.
 #[tokio::test]
-async fn what_is_to_be_sent_gets_its_turn() {
+async fn requests_are_sent_while_the_server_floods_the_stream() {
     let server = Server::new();
     let client = server.peers().client().await;
     let stream = client.watch("k").await.expect("in force");

@@ -1,4 +1,4 @@
-//! A scripted server of watches: it keeps a history, and does to its streams what a test says.
+//! A scripted server of watches: it keeps a history, and a test controls its streams.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,29 +15,29 @@ use super::super::peer::{Asked, Peers, framed, handshake, head, headers, read};
 
 pub(super) const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
-/// What becomes of a creation.
+/// The behavior of the server on a creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// What etcd does.
+    /// Behaves like etcd.
     #[default]
     Create,
-    /// It gives IDs of its own, and takes none.
+    /// Ignores the ID of the client and gives its own.
     Serial,
-    /// Nothing is answered.
+    /// Answers nothing.
     Silent,
-    /// The stream ends as soon as it opens, with this status.
+    /// Ends each stream at once with this status.
     Refuse(&'static str, &'static str),
-    /// The creation is refused, for this reason.
+    /// Refuses the creation with this reason.
     Deny(&'static str),
 }
 
-/// One stream, as the server saw it.
+/// One stream as seen by the server.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) requests: Vec<RequestUnion>,
     pub(super) token: Option<String>,
     pub(super) wants_leader: bool,
-    /// It has not ended.
+    /// Whether the stream is open.
     pub(super) open: bool,
     /// The watches, by their IDs.
     live: Vec<(i64, pb::WatchCreateRequest)>,
@@ -52,26 +52,26 @@ enum Act {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) manner: Manner,
-    /// From this many answers on, `manner` is what it is for those that have this token.
+    /// If set, `manner` applies only to creations on streams with this token, and others succeed.
     pub(super) stale: Option<String>,
     pub(super) revision: i64,
     history: Vec<(i64, Bytes, Bytes)>,
     pub(super) streams: Vec<Seen>,
     pub(super) ranges: Vec<pb::RangeRequest>,
-    /// The last range was only for members with a leader.
+    /// Whether the last Range required a leader.
     pub(super) range_wanted_leader: bool,
     pub(super) logins: usize,
-    /// What a Range is answered with instead.
+    /// The error of a Range, if it fails.
     pub(super) range_fails: Option<(&'static str, &'static str)>,
     /// Ranges wait while this is set.
     pub(super) holds_ranges: bool,
     held: Vec<Asked>,
     pub(super) login_fails: bool,
-    /// The version that it tells, if it is another one than 3.6.0.
+    /// The version that the server reports, if it is not 3.6.0.
     pub(super) version: Option<&'static str>,
-    /// The revision that a request for progress is answered with, if it is not the store's.
+    /// The revision in the answer to a request for progress, if it is not the store's.
     pub(super) progress_revision: Option<i64>,
-    /// How long the way to this server and back takes.
+    /// Round trip time.
     pub(super) round_trip: Duration,
     /// Creations that were not answered, with their streams.
     unanswered: Vec<(usize, pb::WatchCreateRequest)>,
@@ -99,11 +99,11 @@ impl Server {
         Peers::one(move |_, stream| this.clone().serve(stream))
     }
 
-    pub(super) fn become_(&self, manner: Manner) {
+    pub(super) fn set_manner(&self, manner: Manner) {
         self.state().manner = manner;
     }
 
-    /// Writes a key and tells those who watch it.
+    /// Writes a key and sends the event to its watches.
     pub(super) fn put(&self, key: &str, value: &str) -> i64 {
         let mut state = self.state();
         state.revision += 1;
@@ -127,7 +127,7 @@ impl Server {
         }
     }
 
-    /// Sends something on each stream that is open.
+    /// Sends a message on each open stream.
     pub(super) fn send(&self, message: &pb::WatchResponse) {
         for stream in self.state().streams.iter().filter(|stream| stream.open) {
             stream.send(message);
@@ -142,7 +142,7 @@ impl Server {
         self.state().streams.iter().filter(|s| s.open).count()
     }
 
-    /// The watches that the server has now.
+    /// Returns the number of watches at the server.
     pub(super) fn live(&self) -> usize {
         let state = self.state();
         let open = state.streams.iter().filter(|stream| stream.open);
@@ -156,7 +156,7 @@ impl Server {
         last.live.iter().map(|(id, _)| *id).collect()
     }
 
-    /// Answers the creations that were not answered in time.
+    /// Answers the creations without an answer.
     pub(super) fn answer_late(&self) {
         let mut state = self.state();
         for (place, create) in std::mem::take(&mut state.unanswered) {
@@ -171,7 +171,7 @@ impl Server {
         }
     }
 
-    /// Answers the Ranges that wait, and those that come.
+    /// Answers the waiting Ranges, and later ones at once.
     pub(super) fn release_ranges(&self) {
         let held = {
             let mut state = self.state();
@@ -390,10 +390,10 @@ impl Seen {
         }
     }
 
-    /// An ID that no watch of it has.
+    /// Returns an unused ID.
     fn free_id(&self) -> i64 {
         let is_free = |id: &i64| self.live.iter().all(|(taken, _)| taken != id);
-        (0..).find(is_free).expect("there are many")
+        (0..).find(is_free).expect("there are free IDs")
     }
 
     fn send(&self, message: &pb::WatchResponse) {
@@ -417,7 +417,7 @@ impl Seen {
     }
 }
 
-/// The first message of what has come, if it is all there.
+/// Takes the first message of the buffer, if it is complete.
 pub(super) fn whole(bytes: &mut BytesMut) -> Option<Bytes> {
     let length = (bytes.get(1..5)?).get_u32() as usize;
     (bytes.len() >= 5 + length).then(|| bytes.split_to(5 + length).freeze().split_off(5))
@@ -443,7 +443,7 @@ fn wants(request: &pb::WatchCreateRequest, entry: &(i64, Bytes, Bytes)) -> bool 
     inside && *revision >= request.start_revision
 }
 
-/// Events as etcd tells them, put by put.
+/// Makes the events as etcd sends them, put by put.
 pub(super) fn notify(
     watch_id: i64,
     revision: i64,

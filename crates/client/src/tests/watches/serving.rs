@@ -24,7 +24,7 @@ async fn a_watch_comes_into_force_elsewhere_when_its_member_hangs() {
             .and("http://well:1", move |_, stream| well.clone().serve(stream));
         let builder = Client::builder().endpoint("http://hung:1");
         let builder = builder.connector(peers).mode(mode);
-        let client = builder.connect().await.expect("it connects");
+        let client = builder.connect().await.expect("the client connects");
         client.add_endpoint("http://well:1").expect("a URL");
         for number in 0..5 {
             let watch = client.watch("a").timeout(Duration::from_secs(20));

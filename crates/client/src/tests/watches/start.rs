@@ -1,4 +1,4 @@
-//! How watches come to be in force, or do not.
+//! Creations of watches, and creations that fail.
 
 use std::time::Duration;
 
@@ -49,9 +49,9 @@ async fn all_handles_share_one_stream_that_asks_for_a_leader() {
     nothing_left(&server).await;
 }
 
-/// Who does not mind a member without a leader has a stream that does not.
+/// A handle that requires no leader has a stream that requires none.
 #[tokio::test(start_paused = true)]
-async fn a_handle_that_wants_no_leader_has_a_stream_of_its_own() {
+async fn a_handle_that_requires_no_leader_has_a_stream_of_its_own() {
     let server = Server::new();
     let client = server.peers().client().await;
     let usual = client.watch("k").await.expect("in force");
@@ -67,10 +67,10 @@ async fn a_handle_that_wants_no_leader_has_a_stream_of_its_own() {
     nothing_left(&server).await;
 }
 
-/// What came in one read of the connection lies in one buffer: who keeps a small event of it must
-/// not keep the others' in memory.
+/// The messages of one read of the connection share one buffer: a kept small event must not keep
+/// the others in memory.
 #[tokio::test(start_paused = true)]
-async fn events_keep_nothing_but_their_own_message() {
+async fn events_pin_only_their_own_message() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut streams = Vec::new();
@@ -86,7 +86,7 @@ async fn events_keep_nothing_but_their_own_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn now_is_asked_for_once_for_all_and_again_for_who_comes_later() {
+async fn waiting_watches_share_one_range_for_now_and_a_later_watch_sends_another() {
     let server = Server::new();
     let client = server.peers().client().await;
     server.state().holds_ranges = true;
@@ -100,7 +100,7 @@ async fn now_is_asked_for_once_for_all_and_again_for_who_comes_later() {
     assert_eq!(
         server.state().ranges.len(),
         1,
-        "the later one waits for its own"
+        "the later watch waits for its own Range"
     );
     server.state().revision = 20;
     server.release_ranges();
@@ -125,7 +125,7 @@ async fn now_is_asked_for_once_for_all_and_again_for_who_comes_later() {
 async fn a_start_that_takes_too_long_leaves_nothing_behind() {
     let server = Server::new();
     let client = server.peers().client().await;
-    server.become_(Manner::Silent);
+    server.set_manner(Manner::Silent);
     let mut watcher = client.watcher();
     let error = watcher
         .watch("k")
@@ -136,13 +136,13 @@ async fn a_start_that_takes_too_long_leaves_nothing_behind() {
     assert!(watcher.list().is_empty());
     nothing_left(&server).await;
 
-    // Where there is another watch, the stream goes on.
-    server.become_(Manner::Create);
+    // With another watch, the stream stays open.
+    server.set_manner(Manner::Create);
     let kept = watcher.watch("kept").await.expect("in force");
     assert!(
         matches!(message(&mut watcher).await, WatchMessage::Created { watch, .. } if watch == kept)
     );
-    server.become_(Manner::Silent);
+    server.set_manner(Manner::Silent);
     watcher
         .watch("k")
         .timeout(MOMENT)
@@ -151,7 +151,7 @@ async fn a_start_that_takes_too_long_leaves_nothing_behind() {
     let dropped = timeout(MOMENT, watcher.watch("k")).await;
     assert!(dropped.is_err());
     assert_eq!(watcher.list().len(), 1);
-    server.become_(Manner::Create);
+    server.set_manner(Manner::Create);
     sleep(Duration::from_secs(20)).await;
     assert_eq!(server.live(), 1);
     server.put("k", "unwanted");
@@ -169,37 +169,46 @@ async fn a_start_that_takes_too_long_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_keeps_a_start_from_succeeding_is_told() {
+async fn the_error_of_a_failed_start_has_the_cause() {
     let server = Server::new();
     let client = server.peers().client().await;
-    server.become_(Manner::Refuse("14", "etcdserver: no leader"));
+    server.set_manner(Manner::Refuse("14", "etcdserver: no leader"));
     let start = client.watch("k").start_revision(5);
     let error = start.timeout(MOMENT).await.expect_err("there is no leader");
     assert_eq!(error.kind(), ErrorKind::NoLeader);
     assert!(error.to_string().contains("no leader"), "{error}");
-    assert_eq!(error.endpoint().expect("it is known").url(), "http://one:1");
+    assert_eq!(
+        error.endpoint().expect("the endpoint is known").url(),
+        "http://one:1"
+    );
 
-    // The same where the revision of the store has to be asked for first.
+    // The same if the Range for "now" fails.
     server.state().range_fails = Some(("14", "etcdserver: no leader"));
     let error = client.watch("k").await.expect_err("there is no leader");
     assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
-    assert_eq!(error.endpoint().expect("it is known").url(), "http://one:1");
+    assert_eq!(
+        error.endpoint().expect("the endpoint is known").url(),
+        "http://one:1"
+    );
     assert!(server.state().range_wanted_leader);
     let patient = client.require_leader(false).watch("k").timeout(MOMENT);
     patient.await.expect_err("the script refuses");
     assert!(!server.state().range_wanted_leader);
 
-    server.become_(Manner::Create);
+    server.set_manner(Manner::Create);
     server.state().range_fails = Some(("14", "etcdserver: not enough started members"));
     let error = client.watch("k").await.expect_err("no quorum");
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("not enough"), "{error}");
-    assert_eq!(error.endpoint().expect("it is known").url(), "http://one:1");
+    assert_eq!(
+        error.endpoint().expect("the endpoint is known").url(),
+        "http://one:1"
+    );
     nothing_left(&server).await;
 
-    // What is over is not told later.
+    // An earlier cause is not reported later.
     server.state().range_fails = None;
-    server.become_(Manner::Silent);
+    server.set_manner(Manner::Silent);
     let error = client
         .watch("k")
         .timeout(MOMENT)
@@ -218,7 +227,7 @@ async fn a_dropped_start_cancels() {
     drop(start);
     let mut start = client.watch("k");
     assert!(poll_once(&mut start).is_pending());
-    // It comes into force, and nobody polls it any more.
+    // The watch comes into force, and its future is not polled any more.
     sleep(MOMENT).await;
     assert_eq!(server.live(), 2);
     drop(start);
@@ -228,15 +237,15 @@ async fn a_dropped_start_cancels() {
     nothing_left(&server).await;
 }
 
-/// What comes into force after nobody wants it any more is cancelled then.
+/// A watch that comes into force after its future was dropped is cancelled.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_too_late_is_cancelled() {
     let server = Server::new();
     let client = server.peers().client().await;
     let mut kept = client.watch("kept").await.expect("in force");
-    server.become_(Manner::Silent);
+    server.set_manner(Manner::Silent);
     let start = client.watch("k").timeout(MOMENT).await;
-    start.expect_err("nobody answers");
+    start.expect_err("the server is silent");
     server.answer_late();
     sleep(MOMENT).await;
     assert_eq!((server.opened(), server.live()), (1, 1));
@@ -252,17 +261,17 @@ async fn a_start_that_is_polled_again_is_an_error() {
     let mut watcher = client.watcher();
     let mut add = watcher.watch("k");
     let watch = (&mut add).await.expect("in force");
-    let error = (&mut add).await.expect_err("it was ready");
+    let error = (&mut add).await.expect_err("the future was ready");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     drop(add);
     assert_eq!(watcher.list().len(), 1);
     let mut open = client.watch("k");
     let stream = (&mut open).await.expect("in force");
-    (&mut open).await.expect_err("it was ready");
+    (&mut open).await.expect_err("the future was ready");
     drop((open, stream));
     let mut refused = client.watch("k").no_put().no_delete();
     for _ in 0..2 {
-        let error = (&mut refused).await.expect_err("it makes no sense");
+        let error = (&mut refused).await.expect_err("the options are invalid");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
     // It changed nothing of the one that is in force.
@@ -279,7 +288,7 @@ async fn a_start_that_is_polled_again_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn options_that_make_no_sense_ask_nobody() {
+async fn invalid_options_are_refused_without_a_request() {
     let server = Server::new();
     let client = server.peers().client().await;
     for watch in [
@@ -291,7 +300,10 @@ async fn options_that_make_no_sense_ask_nobody() {
         Watch::new("k").prefix().from_key(),
     ] {
         let watcher = client.watcher();
-        let error = watcher.add(watch).await.expect_err("it makes no sense");
+        let error = watcher
+            .add(watch)
+            .await
+            .expect_err("the options are invalid");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(error.outcome(), Outcome::NotSent);
         assert!(watcher.list().is_empty());
@@ -343,7 +355,7 @@ async fn ten_thousand_watches_are_created_in_few_round_trips() {
 #[tokio::test(start_paused = true)]
 async fn a_server_with_ids_of_its_own_is_asked_one_by_one() {
     let server = Server::new();
-    server.become_(Manner::Serial);
+    server.set_manner(Manner::Serial);
     let client = server.peers().client().await;
     let mut watcher = client.watcher();
     let starts: Vec<_> = (0..20)
@@ -378,9 +390,12 @@ async fn a_server_without_watches_is_told_apart() {
         .expect_err("no answer");
     assert_eq!(error.kind(), ErrorKind::Timeout);
     let server = Server::new();
-    server.become_(Manner::Refuse("12", "unknown service etcdserverpb.Watch"));
+    server.set_manner(Manner::Refuse("12", "unknown service etcdserverpb.Watch"));
     let client = server.peers().client().await;
-    let error = client.watch("k").await.expect_err("it cannot");
+    let error = client
+        .watch("k")
+        .await
+        .expect_err("the server has no watches");
     assert_eq!(error.kind(), ErrorKind::Unimplemented);
 }
 
@@ -393,7 +408,9 @@ async fn a_key_over_the_limit_of_a_request_is_not_sent() {
         let key = vec![b'k'; 3 << 20];
         let watch = client.watch(key).start_revision(start_revision);
         let opening = timeout(Duration::from_secs(60), watch.no_timeout()).await;
-        let error = opening.expect("in time").expect_err("it is too large");
+        let error = opening
+            .expect("in time")
+            .expect_err("the request is too large");
         assert_eq!(error.kind(), ErrorKind::MessageTooLarge);
         assert_eq!(error.outcome(), Outcome::NotSent);
     }

@@ -1,4 +1,4 @@
-//! What happens to a member.
+//! Faults of a member.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use etcdex_testkit::{Cluster, Etcd};
 use super::traffic::Traffic;
 use crate::stage::{connect, eventually};
 
-/// How long a member is away: longer than the leases live that nobody renews.
+/// Duration of a fault: longer than a lease lives without renewals.
 const OUTAGE: Duration = Duration::from_secs(7);
 
-/// What the member is in its cluster when the fault begins.
+/// The role of the member in its cluster when the fault begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Leader,
@@ -24,17 +24,17 @@ pub(super) enum Fault {
     Kill(Role),
     /// `SIGSTOP`, and `SIGCONT` later: its links stay open.
     Stop(Role),
-    /// Nothing gets through between the clients and it any more, either way; it stays a member.
+    /// No byte passes between the clients and the member; it stays in the cluster.
     Cut,
-    /// It is cut off from its peers, and clients still reach it: it answers pings, and no call that
-    /// needs its quorum.
+    /// The member is cut off from its peers, and clients still reach it: it answers pings, and no
+    /// call that needs its quorum.
     Hang(Role),
-    /// `SIGTERM` and a start, of each member after the other.
+    /// `SIGTERM` and a start, one member after the other.
     RollingRestart,
 }
 
 impl Fault {
-    /// Sees to it that the member in use has the right role; gives its place.
+    /// Makes the member in use have the right role, and returns its index.
     pub(super) async fn prepare(self, cluster: &Cluster, sticky: &Traffic) -> usize {
         let target = sticky.used().await;
         match self {
@@ -53,11 +53,10 @@ impl Fault {
         target
     }
 
-    /// The fault, from its begin to its end.
-    ///
-    /// The leases live through all of it, with one exception: a leader that stood still may
-    /// revoke them in the moment in which it goes on and has not heard yet that another one
-    /// leads. Every etcd until 3.4.31 and 3.5.13 does, and later ones do on a busy machine.
+    /// Runs the fault from its begin to its end. The leases survive the fault, with one exception:
+    /// a stopped leader may revoke them right after it continues, before it learns that another
+    /// member leads. Every etcd before 3.4.31 and 3.5.13 does so, and later ones do on a busy
+    /// machine.
     ///
     /// Source: <https://github.com/etcd-io/etcd/issues/15247>.
     pub(super) async fn run(self, cluster: &Cluster, clients: &[Traffic], target: usize) {
@@ -100,7 +99,7 @@ impl Fault {
     }
 }
 
-/// The leases are looked at all the time, and live in the end.
+/// Checks the leases all the time, and asserts that they live in the end.
 async fn outage(clients: &[Traffic]) {
     let end = tokio::time::Instant::now() + OUTAGE;
     while tokio::time::Instant::now() < end {
@@ -124,13 +123,13 @@ async fn is_leader(member: &Etcd) -> bool {
 async fn lead(cluster: &Cluster, target: usize) {
     let target = &cluster.members()[target];
     let id = connect(target).await.maintenance().status().await.unwrap();
-    eventually("it leads", || async {
+    eventually("the member leads", || async {
         if is_leader(target).await {
             return true;
         }
         let leader = cluster.leader().await.unwrap();
         let leader = connect(leader).await.maintenance();
-        // It may have lost the leadership meanwhile, to whomever.
+        // The member may have lost the leadership meanwhile, to any other.
         let _ = leader.move_leader(id.header.member_id).await;
         false
     })

@@ -1,4 +1,4 @@
-//! Steady load by one client, which holds every answer against what is known.
+//! Steady load by one client, which checks every answer.
 
 mod workers;
 
@@ -16,7 +16,7 @@ use crate::stage::{DEADLINE, eventually};
 
 const TTL: Duration = Duration::from_secs(5);
 
-/// A client, its way to each member, and what it does all the time.
+/// A client, its proxies to each member, and its tasks.
 pub(super) struct Traffic {
     pub(super) mode: Mode,
     /// In the order of the members.
@@ -25,11 +25,11 @@ pub(super) struct Traffic {
     client: Client,
     keeper: LeaseKeeper,
     over: Arc<AtomicBool>,
-    tasks: JoinSet<Told>,
+    tasks: JoinSet<TaskResult>,
 }
 
-/// What a task knows in the end.
-enum Told {
+/// The result of a task.
+enum TaskResult {
     Nothing,
     Puts(Puts),
     Counter(Counter),
@@ -59,7 +59,7 @@ impl Traffic {
         traffic
     }
 
-    /// Two that write, each in its way, and two that read what the first of them writes.
+    /// Starts two writers of different kinds, and two readers of the keys of the first one.
     async fn spawn(&mut self, number: usize) {
         let work = workers::Work {
             client: self.client.clone(),
@@ -75,12 +75,12 @@ impl Traffic {
         self.tasks.spawn(Puts::new(number).put(work));
     }
 
-    /// Waits until every task has had some more good answers.
+    /// Waits until every task has had some more successful answers.
     pub(super) async fn flows(&mut self) {
         let begun = Instant::now();
         let tasks = self.tasks.len() as u64;
         for _ in 0..3 {
-            // ORDER: all have arrived of the turn before, so that none is forgotten.
+            // ORDER: all tasks have arrived in the turn before, so that none is missed.
             self.gaps.arrived.store(0, Ordering::SeqCst);
             let turn = self.gaps.turn.fetch_add(1, Ordering::SeqCst) + 1;
             while self.gaps.arrived.load(Ordering::SeqCst) < tasks {
@@ -95,7 +95,7 @@ impl Traffic {
         }
     }
 
-    /// The place of the member that most calls go to.
+    /// Returns the index of the member that gets most calls.
     pub(super) async fn used(&self) -> usize {
         let before = self.sent();
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -104,11 +104,11 @@ impl Traffic {
         sent.max_by_key(|(_, bytes)| *bytes).unwrap().0
     }
 
-    /// Calls go to this member.
+    /// Asserts that calls go to this member.
     pub(super) async fn assert_uses(&self, place: usize) {
         let before = self.sent()[place];
         let what = format!("{:?} uses the member", self.mode);
-        // Far more than a renewal of the lease.
+        // Far more bytes than a renewal of the lease.
         eventually(&what, || async { self.sent()[place] > before + 5_000 }).await;
     }
 
@@ -117,7 +117,7 @@ impl Traffic {
         self.proxies.iter().map(sent).collect()
     }
 
-    /// Takes note of how much is left of the lease, which is not lost.
+    /// Records the remaining time of the lease, and asserts that the lease is not lost.
     pub(super) fn look_at_lease(&self) {
         let left = match self.keeper.state() {
             LeaseState::Alive { expires, .. } => expires.saturating_duration_since(Instant::now()),
@@ -129,7 +129,7 @@ impl Traffic {
         self.gaps.lease.fetch_min(left, Ordering::Relaxed);
     }
 
-    /// Another lease in place of one that the server may have taken away.
+    /// Replaces a lease that the server may have revoked.
     pub(super) async fn change_lease(&mut self) {
         let lease = lease(&self.client).await;
         let before = std::mem::replace(&mut self.keeper, lease);
@@ -139,7 +139,7 @@ impl Traffic {
         }
     }
 
-    /// The same lease, with the same key.
+    /// Asserts that the same lease lives, with the same key.
     pub(super) async fn assert_lease_lives(&self) {
         eventually("the lease is known to live", || async {
             self.look_at_lease();
@@ -154,25 +154,25 @@ impl Traffic {
         assert_eq!((kv.version, kv.lease), (1, Some(self.keeper.id())));
     }
 
-    /// Stops it, and holds what the client told against what is there.
+    /// Stops the tasks, and compares the outcomes that the client reported with the store.
     pub(super) async fn end(mut self) {
         self.over.store(true, Ordering::Relaxed);
         while let Some(task) = self.tasks.join_next().await {
             match task.unwrap() {
-                Told::Nothing => {}
-                Told::Puts(puts) => puts.check(&self.client).await,
-                Told::Counter(counter) => counter.check(&self.client).await,
+                TaskResult::Nothing => {}
+                TaskResult::Puts(puts) => puts.check(&self.client).await,
+                TaskResult::Counter(counter) => counter.check(&self.client).await,
             }
         }
     }
 }
 
-/// What holds the lease.
+/// The key of the lease.
 fn leased(id: LeaseId) -> String {
     format!("hush/leased/{id}")
 }
 
-/// A lease that is kept and holds a key.
+/// Keeps a lease with a key.
 async fn lease(client: &Client) -> LeaseKeeper {
     let lease = client.grant(TTL).await.unwrap();
     let put = client.put(leased(lease.id), "hush");
@@ -183,7 +183,7 @@ async fn lease(client: &Client) -> LeaseKeeper {
     keeper
 }
 
-/// What the tasks of one client have seen since it was last cleared.
+/// Measurements of the tasks of one client since the last `clear`.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     read: AtomicU64,
@@ -193,22 +193,22 @@ pub(super) struct Watch {
     /// Milliseconds.
     lease: AtomicU64,
     revoked: AtomicBool,
-    /// Each task that gets a good answer in a turn arrives once.
+    /// Each task arrives once in a turn, with its first successful answer.
     turn: AtomicU64,
     arrived: AtomicU64,
 }
 
-/// The longest waits for a good answer.
+/// The longest waits for a successful answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gaps {
     pub(super) read: Duration,
     pub(super) write: Duration,
-    /// Writes of which the client could not say whether they were applied.
+    /// Number of writes with an unknown outcome.
     pub(super) unknown: u64,
     pub(super) applied: u64,
-    /// The least that was left of the lease.
+    /// Minimum of the remaining time of the lease.
     pub(super) lease: Duration,
-    /// The server has taken it away.
+    /// Whether the server has revoked the lease.
     pub(super) revoked: bool,
 }
 

@@ -1,11 +1,11 @@
-//! Certificates made on the spot.
+//! Generated certificates.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 
-/// An authority that signs what it is told to.
+/// An authority that signs certificates.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
@@ -27,7 +27,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let own = params.self_signed(&key).expect("it is signed");
+        let own = params.self_signed(&key).expect("the certificate is signed");
         Self {
             pem: own.pem(),
             der: own.der().to_vec(),
@@ -40,7 +40,7 @@ impl Authority {
         self.pair_with(names, |_| {})
     }
 
-    /// A certificate that could sign others, in the place of a server's.
+    /// A certificate of an authority, used as a server's certificate.
     pub(crate) fn authority_as_pair(&self, names: &[&str]) -> Pair {
         self.pair_with(names, |params| {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -63,15 +63,17 @@ impl Authority {
 
     fn pair_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(names).expect("they are names");
+        let mut params = CertificateParams::new(names).expect("the names are valid");
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
-            // A server of etcd is a client of its own, too: its JSON gateway.
+            // The JSON gateway of an etcd server is a client of that server.
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         change(&mut params);
         let key = new_key();
-        let certificate = params.signed_by(&key, &self.issuer).expect("it is signed");
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("the certificate is signed");
         Pair {
             certificate: certificate.pem(),
             certificate_der: certificate.der().to_vec(),

@@ -1,4 +1,4 @@
-//! What comes from the environment, which only a process of its own can have as it likes.
+//! Options from the environment. Each test runs a child process with its own variables.
 
 use std::path::Path;
 
@@ -8,8 +8,7 @@ use tokio::process::Command;
 
 use super::{DEADLINE, each, works, world};
 
-/// Runs [`a_client_of_the_environment`] in a process with these variables and no others of
-/// that kind.
+/// Runs [`a_client_of_the_environment`] in a process with only these variables of etcdctl.
 async fn child(variables: &[(&str, &str)]) {
     let this = std::env::current_exe().expect("this binary");
     let mut command = Command::new(this);
@@ -23,7 +22,7 @@ async fn child(variables: &[(&str, &str)]) {
     }
     command.envs(variables.iter().copied()).kill_on_drop(true);
     let output = tokio::time::timeout(2 * DEADLINE, command.output()).await;
-    let output = output.expect("it ends").expect("it runs");
+    let output = output.expect("the process ends").expect("the process runs");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && told.contains("1 passed"),
@@ -32,10 +31,10 @@ async fn child(variables: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-#[ignore = "run by the other tests here, with an environment that they make"]
+#[ignore = "the other tests of this file run it with their own environment"]
 async fn a_client_of_the_environment() {
     let builder = Client::builder().environment().timeout(DEADLINE);
-    works(&builder.connect().await.expect("it connects")).await;
+    works(&builder.connect().await.expect("the client connects")).await;
 }
 
 fn text(path: &Path) -> &str {
@@ -43,14 +42,14 @@ fn text(path: &Path) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_as_etcdctl_is_given_them() {
+async fn certificates_from_the_variables_of_etcdctl() {
     each(|binary| async move {
         let world = world();
         let etcd = world.strict_server(&binary).await;
         let ca = world.file(&world.authority.pem);
         let certificate = world.file(&world.client.certificate);
         let key = world.file(&world.client.key);
-        // As most people write it: no scheme.
+        // The usual form has no scheme.
         let endpoint = etcd.client_address().to_string();
         let variables = [
             ("ETCDCTL_ENDPOINTS", &*endpoint),
@@ -59,7 +58,7 @@ async fn certificates_as_etcdctl_is_given_them() {
             ("ETCDCTL_KEY", text(&key)),
         ];
         child(&variables).await;
-        // etcd's own tool takes the same.
+        // etcdctl accepts the same variables.
         let told = etcd.etcdctl([
             format!("--endpoints={endpoint}"),
             format!("--cacert={}", ca.display()),
@@ -68,13 +67,16 @@ async fn certificates_as_etcdctl_is_given_them() {
             "get".to_owned(),
             "hush-k".to_owned(),
         ]);
-        assert_eq!(told.await.expect("etcdctl gets it"), "hush-k\nhush-v\n");
+        assert_eq!(
+            told.await.expect("etcdctl gets the pair"),
+            "hush-k\nhush-v\n"
+        );
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_own_ca_the_authorities_of_the_system_count() {
+async fn without_a_ca_the_client_trusts_the_authorities_of_the_system() {
     let binaries = Binaries::for_tests();
     let Some(binary) = binaries.newest() else {
         return;
@@ -84,7 +86,7 @@ async fn without_an_own_ca_the_authorities_of_the_system_count() {
     let etcd = etcd.expect("etcd starts");
     let ca = world.file(&world.authority.pem);
     let endpoint = etcd.endpoint();
-    // What takes the place of the system's, here and in OpenSSL.
+    // This variable replaces the authorities of the system, as in OpenSSL.
     child(&[
         ("SSL_CERT_FILE", text(&ca)),
         ("ETCDCTL_ENDPOINTS", &*endpoint),

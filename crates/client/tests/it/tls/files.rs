@@ -1,4 +1,4 @@
-//! Files of certificates: what is wrong with them, and that they may change.
+//! Certificate files: errors of invalid files, and files that change.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const URL: &str = "https://127.0.0.1:1";
 
 #[track_caller]
 fn refused(builder: ClientBuilder, parts: &[&str]) {
-    let error = builder.connect_lazy().expect_err("it is refused");
+    let error = builder.connect_lazy().expect_err("the builder refuses");
     let text = format!("{error} {error:?}");
     assert_eq!(error.kind(), ErrorKind::Config, "{text}");
     for part in parts {
@@ -22,7 +22,7 @@ fn refused(builder: ClientBuilder, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_of_no_use_is_refused_by_its_name() {
+async fn the_error_of_an_invalid_file_has_its_name() {
     let world = world();
     let (client, nonsense) = (&world.client, world.file("nonsense"));
     let name = |path: &Path| path.display().to_string();
@@ -64,7 +64,7 @@ async fn a_file_that_is_of_no_use_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn options_that_make_no_sense() {
+async fn invalid_options() {
     let world = world();
     let http = builder("http://127.0.0.1:1", world.tls());
     refused(http, &["no endpoint is https"]);
@@ -74,7 +74,7 @@ async fn options_that_make_no_sense() {
     );
     // With TLS, the default endpoint is https.
     let client = Client::builder().tls(world.tls()).connect_lazy();
-    let client = client.expect("the options are fine");
+    let client = client.expect("the options are valid");
     let urls: Vec<_> = client
         .endpoints()
         .iter()
@@ -83,9 +83,9 @@ async fn options_that_make_no_sense() {
     assert_eq!(urls, ["https://127.0.0.1:2379"]);
 }
 
-/// Puts other text into a file in one step, as whoever rotates certificates should.
+/// Replaces a file in one step, as a rotation of certificates should.
 fn replace(path: &Path, text: &str) {
-    std::fs::rename(world().file(text), path).expect("it can be replaced");
+    std::fs::rename(world().file(text), path).expect("the file is replaced");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,12 +100,13 @@ async fn a_new_connection_shows_the_new_certificate() {
             .ca(world.authority.pem.clone())
             .client_certificate_files(&certificate, &key);
         let client = builder(&etcd.endpoint(), tls).connect_lazy();
-        let client = client.expect("the files are fine");
+        let client = client.expect("the files are valid");
         let get = || client.get("k").timeout(Duration::from_secs(1));
         let error = get().await.expect_err("of the wrong authority");
         assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
 
-        // Half of the pair: the old one is kept, and refused as before.
+        // Only half of the pair is new: the client keeps the old pair, and the server refuses it as
+        // before.
         replace(&certificate, &world.client.certificate);
         let error = get().await.expect_err("still of the wrong authority");
         assert!(error.to_string().contains("client certificate"), "{error}");
@@ -113,11 +114,11 @@ async fn a_new_connection_shows_the_new_certificate() {
         replace(&key, &world.client.key);
         works(&client).await;
 
-        // Half of a pair again, now that the old one is good.
+        // Half of a pair again, now with a valid old pair.
         replace(&certificate, &strangers.certificate);
         etcd.restart().await.expect("etcd starts again");
         works(&client).await;
-        // And the other half.
+        // The other half.
         replace(&key, &strangers.key);
         etcd.restart().await.expect("etcd starts again");
         let error = get().await.expect_err("of the wrong authority");
@@ -137,15 +138,15 @@ async fn a_new_connection_trusts_the_new_authority() {
             .ca_file(&ca)
             .client_certificate(client.certificate.clone(), client.key.clone());
         let client = builder(&etcd.endpoint(), tls).connect_lazy();
-        let client = client.expect("the files are fine");
+        let client = client.expect("the files are valid");
         let get = client.get("k").timeout(Duration::from_secs(1)).await;
         let error = get.expect_err("of the wrong authority");
         assert!(error.to_string().contains("not trusted"), "{error}");
-        // Gone for a moment, as with those who delete and write.
-        std::fs::remove_file(&ca).expect("it is there");
+        // The file is missing for a moment, as if it was deleted and written again.
+        std::fs::remove_file(&ca).expect("the file exists");
         let get = client.get("k").timeout(Duration::from_secs(1)).await;
         assert!(get.is_err());
-        std::fs::write(&ca, &world.authority.pem).expect("it can be written");
+        std::fs::write(&ca, &world.authority.pem).expect("the file is written");
         works(&client).await;
     })
     .await;

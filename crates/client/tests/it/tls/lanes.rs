@@ -1,17 +1,17 @@
-//! Connections of which each has room for few streams.
+//! Connections with few streams.
 
 use etcdex_testkit::Proxy;
 
 use super::{connect, each, world};
 use crate::lock::five_hundred_wait;
 
-/// By TLS, etcd before 3.5.5 allows 250 streams a connection, whatever its flags say, and later
-/// ones as many as they are told: the locks that wait go over connections of their own, and
-/// starve neither calls nor the stream that renews leases.
+/// With TLS, etcd before 3.5.5 allows 250 streams on a connection whatever its flags are, and later
+/// versions as many as their flag says. The waiting locks use connections of their own, and block
+/// neither calls nor the stream that renews leases.
 ///
 /// Source: <https://github.com/etcd-io/etcd/pull/14219>.
 #[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_locks_that_wait_starve_nobody() {
+async fn five_hundred_waiting_locks_block_no_other_call() {
     each(|binary| async move {
         let world = world();
         let builder = world.server(&binary, &world.server);
@@ -21,11 +21,13 @@ async fn five_hundred_locks_that_wait_starve_nobody() {
         let etcd = builder.args(limit).start().await.expect("etcd starts");
         let proxy = Proxy::start(etcd.client_address())
             .await
-            .expect("it starts");
+            .expect("etcd starts");
         let url = proxy.endpoint().replace("http://", "https://");
-        let client = connect(&url, world.tls()).await.expect("it connects");
+        let client = connect(&url, world.tls())
+            .await
+            .expect("the client connects");
         five_hundred_wait(&client).await;
-        // One for calls, one for streams, and two for the locks that wait.
+        // One connection for calls, one for streams, and two for waiting locks.
         assert!(proxy.connections() >= 4, "{}", proxy.connections());
     })
     .await;

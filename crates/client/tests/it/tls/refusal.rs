@@ -1,4 +1,5 @@
-//! What is wrong is said in a line, at once, and is told from a server that is not there.
+//! Failures of TLS: each has an error of one line, at once, that differs from the error without a
+//! server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +12,10 @@ use rustls::{ClientConfig, RootCertStore};
 use super::authority::Pair;
 use super::{DEADLINE, builder, connect, each, works, world};
 
-/// The text of a refusal, which comes without waiting for any time-out.
+/// Asserts that connecting fails with these texts, before any time-out.
 async fn refused(url: &str, tls: TlsConfig, parts: &[&str]) {
     let start = Instant::now();
-    let error = connect(url, tls).await.expect_err("it is refused");
+    let error = connect(url, tls).await.expect_err("the connect fails");
     assert_told(&error, ErrorKind::Tls, parts);
     assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
 }
@@ -44,7 +45,7 @@ async fn a_server_that_is_not_trusted() {
         let not_trusted = ["of an authority that is not trusted", &*url];
         let stranger = TlsConfig::new().ca(world.stranger.pem.clone());
         refused(&url, stranger, &not_trusted).await;
-        // The authorities of this system, if it has any.
+        // Only the authorities of this system, if it has any.
         let system = connect(&url, TlsConfig::new()).await.expect_err("refused");
         let text = system.to_string();
         let none = text.contains("this system has no certificate authorities");
@@ -60,7 +61,7 @@ async fn a_server_that_is_not_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_out_of_its_time() {
+async fn a_certificate_that_is_expired_or_not_yet_valid() {
     each(|binary| async move {
         let world = world();
         let tls = || TlsConfig::new().ca(world.authority.pem.clone());
@@ -94,7 +95,7 @@ macro_rules! fixture {
 const FIXTURES: &str = include_str!("fixtures/ca.pem");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_and_signatures_that_are_not_taken() {
+async fn keys_and_signatures_that_are_not_supported() {
     each(|binary| async move {
         let world = world();
         let serve = async |pair: &Pair| world.server(&binary, pair).start().await.expect("etcd");
@@ -116,10 +117,12 @@ async fn keys_and_signatures_that_are_not_taken() {
         // etcd's own --auto-tls makes such keys.
         let p521 = serve(&fixture!("p-521")).await;
         if cfg!(feature = "tls-aws-lc") {
-            let client = connect(&p521.endpoint(), tls()).await.expect("it is known");
+            let client = connect(&p521.endpoint(), tls())
+                .await
+                .expect("the key is supported");
             works(&client).await;
         } else {
-            // Whether it comes to a certificate at all depends on the version of Go.
+            // With some versions of Go the handshake fails before the certificate.
             let words = ["P-521", "the feature tls-aws-lc knows it"];
             refused(&p521.endpoint(), tls(), &words).await;
         }
@@ -128,7 +131,7 @@ async fn keys_and_signatures_that_are_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_the_server_does_not_let_in() {
+async fn a_server_that_refuses_the_client_certificate() {
     each(not_let_in).await;
 }
 
@@ -137,7 +140,7 @@ async fn not_let_in(binary: Binary) {
     let etcd = world.strict_server(&binary).await;
     let url = etcd.endpoint();
     let none = "the server wants a client certificate, and this client has none";
-    // The alert of TLS 1.3 comes after the handshake, in a race with our first bytes.
+    // The alert of TLS 1.3 comes after the handshake, in a race with the client's first bytes.
     for _ in 0..20 {
         let tls = TlsConfig::new().ca(world.authority.pem.clone());
         refused(&url, tls, &[none, &url]).await;
@@ -148,7 +151,7 @@ async fn not_let_in(binary: Binary) {
     let expired = world.authority.expired_pair(&["client.test"]);
     refused(&url, with(&expired), &["client certificate", "valid"]).await;
 
-    // A call tells it, too, and not only that there was no connection.
+    // The error of a call has this cause, too.
     let tls = TlsConfig::new().ca(world.authority.pem.clone());
     let client = builder(&url, tls).connect_lazy().expect("options");
     let call = client.put("k", "v").timeout(Duration::from_secs(1)).await;
@@ -179,7 +182,9 @@ async fn the_wrong_scheme() {
         let plain = Etcd::start(&binary).await.expect("etcd starts");
         let url = plain.endpoint().replace("http:", "https:");
         let start = Instant::now();
-        let error = connect(&url, world.tls()).await.expect_err("it is http");
+        let error = connect(&url, world.tls())
+            .await
+            .expect_err("the server has no TLS");
         let text = error.to_string();
         eprintln!("etcd {}: https to http: {text}", binary.version());
         assert!(text.contains("is it http?"), "{text}");
@@ -187,7 +192,9 @@ async fn the_wrong_scheme() {
 
         let secure = world.strict_server(&binary).await;
         let url = secure.endpoint().replace("https:", "http:");
-        let error = Client::connect(&url).await.expect_err("it is https");
+        let error = Client::connect(&url)
+            .await
+            .expect_err("the server requires TLS");
         eprintln!("etcd {}: http to https: {error}", binary.version());
         assert_told(&error, ErrorKind::Unavailable, &["https"]);
     })
@@ -195,8 +202,8 @@ async fn the_wrong_scheme() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_no_matter_of_tls() {
+async fn the_error_without_a_server_does_not_mention_tls() {
     let error = connect("https://127.0.0.1:1", world().tls()).await;
-    let error = error.expect_err("nobody is there");
+    let error = error.expect_err("no server listens");
     assert_told(&error, ErrorKind::Unavailable, &["cannot connect"]);
 }

@@ -1,4 +1,4 @@
-//! What is configured right works.
+//! Valid configurations.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ async fn every_form(binary: Binary) {
     let der = TlsConfig::new()
         .ca(authority.der.clone())
         .client_certificate(client.certificate_der.clone(), client.key_der.clone());
-    // The one of the server is not the first.
+    // The authority of the server is not the first in the file.
     let two = format!("{}\n{}", world.stranger.pem, authority.pem);
     let joined = format!("{}{}", client.key, client.certificate);
     let one_file = TlsConfig::new()
@@ -40,12 +40,14 @@ async fn every_form(binary: Binary) {
         one_file,
         TlsConfig::new().rustls(own()),
     ] {
-        let client = connect(&etcd.endpoint(), tls).await.expect("it connects");
+        let client = connect(&etcd.endpoint(), tls)
+            .await
+            .expect("the client connects");
         works(&client).await;
     }
 }
 
-/// A whole configuration of the user's; no ALPN is set in it.
+/// A complete `rustls::ClientConfig` of the user, without ALPN.
 fn own() -> ClientConfig {
     let world = world();
     let mut roots = RootCertStore::empty();
@@ -68,7 +70,7 @@ async fn five_hundred_gets_at_once_work() {
         let world = world();
         let etcd = world.strict_server(&binary).await;
         let client = connect(&etcd.endpoint(), world.tls()).await;
-        let client = client.expect("it connects");
+        let client = client.expect("the client connects");
         client.put("k", "v".repeat(10_000)).await.expect("the put");
         let mut gets = JoinSet::new();
         for _ in 0..500 {
@@ -90,30 +92,37 @@ async fn a_server_name_stands_for_the_host() {
         let etcd = world.server(&binary, &pair).start().await.expect("etcd");
         let tls = || TlsConfig::new().ca(world.authority.pem.clone());
         let error = connect(&etcd.endpoint(), tls()).await;
-        let error = error.expect_err("the address is not in it").to_string();
+        let error = error
+            .expect_err("the certificate does not have the address")
+            .to_string();
         assert!(
             error.contains("not for 127.0.0.1 but for etcd.test"),
             "{error}"
         );
         let named = connect(&etcd.endpoint(), tls().server_name("etcd.test")).await;
-        works(&named.expect("it connects")).await;
+        works(&named.expect("the client connects")).await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn danger_takes_every_certificate() {
+async fn danger_accept_invalid_certificates_accepts_every_certificate() {
     each(|binary| async move {
         let world = world();
         let pair = world.stranger.expired_pair(&["elsewhere.test"]);
         let etcd = world.server(&binary, &pair).start().await.expect("etcd");
         let tls = TlsConfig::new().danger_accept_invalid_certificates();
-        works(&connect(&etcd.endpoint(), tls).await.expect("it connects")).await;
+        works(
+            &connect(&etcd.endpoint(), tls)
+                .await
+                .expect("the client connects"),
+        )
+        .await;
     })
     .await;
 }
 
-/// Goes to one address whatever the endpoint says, as a tunnel would.
+/// Connects to one address for every endpoint, like a tunnel.
 struct Tunnel(std::net::SocketAddr);
 
 impl Connector for Tunnel {
@@ -127,7 +136,7 @@ impl Connector for Tunnel {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_goes_around_the_stream_of_an_own_connector() {
+async fn tls_wraps_the_stream_of_the_users_connector() {
     each(|binary| async move {
         let world = world();
         let etcd = world.strict_server(&binary).await;
@@ -135,7 +144,7 @@ async fn tls_goes_around_the_stream_of_an_own_connector() {
             .connector(Tunnel(etcd.client_address()))
             .connect()
             .await;
-        works(&client.expect("it connects")).await;
+        works(&client.expect("the client connects")).await;
     })
     .await;
 }
@@ -157,13 +166,13 @@ async fn the_example_with_tls_and_a_password_runs() {
         let _ = auth.add_role("root").await;
         auth.add_user("root", "hush-root").await.expect("a user");
         auth.grant_role("root", "root").await.expect("a role");
-        auth.enable().await.expect("it is switched on");
+        auth.enable().await.expect("authentication is enabled");
         let ca = world.file(&world.authority.pem);
         let ca = ca.to_str().expect("the folder's name is text");
         let url = etcd.endpoint();
         crate::examples::cluster_with_tls::run(&url, ca, "root", "hush-root")
             .await
-            .expect("it runs");
+            .expect("the example runs");
     })
     .await;
 }

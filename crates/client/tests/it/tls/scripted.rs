@@ -1,4 +1,4 @@
-//! Servers that real etcd is not: in-process, and told what to do.
+//! In-process servers that behave unlike etcd.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{connect, world};
 
-/// What connecting to a TLS server with these protocols comes to.
+/// Returns the error of a connect to a TLS server with these protocols.
 async fn against(protocols: &[&str]) -> Error {
     let world = world();
     let chain = vec![CertificateDer::from(world.server.certificate_der.clone())];
@@ -19,7 +19,7 @@ async fn against(protocols: &[&str]) -> Error {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .expect("ring has them")
+        .expect("ring has these versions")
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .expect("a pair");
@@ -32,14 +32,14 @@ async fn against(protocols: &[&str]) -> Error {
             let Ok(mut stream) = acceptor.accept(stream).await else {
                 continue;
             };
-            // Until the client goes.
+            // Waits until the client closes the connection.
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
     });
     let tls = TlsConfig::new().ca(world.authority.pem.clone());
     let error = connect(&format!("https://127.0.0.1:{port}"), tls).await;
     server.abort();
-    error.expect_err("it is no etcd")
+    error.expect_err("the server is no etcd")
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn a_server_that_speaks_http1_in_plain_text() {
     });
     let error = connect(&format!("https://127.0.0.1:{port}"), world().tls()).await;
     server.abort();
-    let error = error.expect_err("it is http");
+    let error = error.expect_err("the server has no TLS");
     assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
     assert!(
         error.to_string().contains("is not TLS (is it http?)"),

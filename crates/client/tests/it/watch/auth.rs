@@ -1,4 +1,4 @@
-//! Who may watch what, and tokens that expire meanwhile.
+//! Permissions of watches, and tokens that expire during a watch.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::stage::{DEADLINE, connect, each_alone, each_binary};
 
 const PASSWORD: &str = "hunter2";
 
-/// Turns authentication on, with a user that has the keys that begin with `own/`.
+/// Enables authentication, with a user who may use the keys that begin with `own/`.
 async fn enable(etcd: &Etcd) {
     let auth = connect(etcd).await.auth();
     // Some versions have the role from the start.
@@ -32,13 +32,13 @@ fn builder(endpoint: String, user: &'static str) -> ClientBuilder {
 }
 
 #[tokio::test]
-async fn who_may_not_read_may_not_watch() {
+async fn a_user_who_may_not_read_may_not_watch() {
     each_alone(&[], |etcd| async move {
         enable(&etcd).await;
         let root = builder(etcd.endpoint(), "root").connect().await.unwrap();
         let ann = builder(etcd.endpoint(), "ann").connect().await.unwrap();
-        // Not here: `from_key`. etcd (3.4.23 to 3.7.3) asks for the first key only, and lets who
-        // may read that one watch all that follow.
+        // Not tested: `from_key`. etcd (3.4.23 to 3.7.3) checks only the first key: a user who may
+        // read that key may watch all keys after it.
         let mut own = ann.watch("own/").prefix().await.unwrap();
         let mut one = ann.namespace("own/").watch("k").await.unwrap();
         for denied in [
@@ -51,13 +51,13 @@ async fn who_may_not_read_may_not_watch() {
             let error = denied.await.expect_err(&text);
             assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{text}: {error}");
         }
-        // Nobody else was harmed.
+        // Other watches are not affected.
         let put = root.put("own/k", "v").await.unwrap().header.revision;
         assert_eq!(next(&mut own).await.revision, put);
         assert_eq!(next(&mut one).await.events[0].kv.key, "k");
 
-        // What is taken away is seen at the next reconnect at the latest; nothing is told that
-        // may not be.
+        // A revoked permission takes effect at the next reconnect at the latest, and the watch
+        // delivers no forbidden event.
         root.auth()
             .revoke_permission("own", "own/")
             .prefix()
@@ -69,7 +69,7 @@ async fn who_may_not_read_may_not_watch() {
     .await;
 }
 
-/// The watch lives longer than its tokens: a reconnect takes a new one.
+/// The watch lives longer than its tokens: a reconnect uses a new one.
 async fn outlives(etcd: &Etcd, changes_users: bool) {
     enable(etcd).await;
     let root = builder(etcd.endpoint(), "root").connect().await.unwrap();
@@ -78,11 +78,11 @@ async fn outlives(etcd: &Etcd, changes_users: bool) {
     let mut watch = ann.watch("own/").prefix().await.unwrap();
     for round in 0..3 {
         if changes_users {
-            // Tokens know the revision of users and roles that they were made at.
+            // A token has the revision of users and roles at which it was made.
             let name = format!("user-{round}");
             root.auth().add_user(name, "pw").await.unwrap();
         } else {
-            // A simple token of one second is forgotten after it.
+            // The server drops a simple token of one second after that second.
             tokio::time::sleep(Duration::from_millis(1_500)).await;
         }
         proxy.refuse();

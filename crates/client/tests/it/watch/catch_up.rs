@@ -1,4 +1,5 @@
-//! Long histories of many small events: etcd sends them slowly in pieces, and quickly as a whole.
+//! Long histories of many small events: etcd sends them slowly in pieces, and quickly in whole
+//! messages.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,9 @@ use crate::stage::{DEADLINE, each_binary};
 const TRANSACTIONS: usize = 12;
 const PUTS: usize = 10_000;
 
-/// A server with twelve revisions of ten thousand empty puts each; gives the first of them.
-async fn crowded(binary: &Binary) -> (Etcd, Client, i64) {
+/// Starts a server with twelve revisions of ten thousand empty puts each, and returns the first
+/// revision.
+async fn with_history(binary: &Binary) -> (Etcd, Client, i64) {
     let builder = Etcd::builder().binary(binary);
     let arguments = ["--max-txn-ops=20000", "--max-request-bytes=16777216"];
     let etcd = builder.args(arguments).start().await.unwrap();
@@ -36,12 +38,12 @@ async fn crowded(binary: &Binary) -> (Etcd, Client, i64) {
     (etcd, client, first)
 }
 
-/// Each new watch makes the client look whether its stream is answered. It once gave the stream
-/// up because etcd was silent for too long, and the catching up began anew.
+/// Each new watch makes the client check its stream for answers. An earlier client gave the stream
+/// up because etcd was silent for too long, and the watch had to catch up again from the start.
 #[tokio::test]
-async fn a_crowd_is_caught_up_with_while_watches_come_and_come_into_force() {
+async fn a_watch_catches_up_while_other_watches_are_opened() {
     each_binary(|binary| async move {
-        let (_etcd, client, first) = crowded(&binary).await;
+        let (_etcd, client, first) = with_history(&binary).await;
         let begin = Instant::now();
         let history = client.watch("k").prefix().start_revision(first);
         let mut history = history.await.unwrap();
@@ -71,7 +73,7 @@ async fn a_crowd_is_caught_up_with_while_watches_come_and_come_into_force() {
             binary.version()
         );
         assert_eq!(events, TRANSACTIONS * PUTS);
-        // A second or two where nothing else runs. Without an end it would be.
+        // One or two seconds on an idle machine. The earlier client never ended.
         assert!(took < DEADLINE, "caught up in {took:?}");
     })
     .await;

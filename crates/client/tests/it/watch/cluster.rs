@@ -1,4 +1,4 @@
-//! Members that die, stand still and lose their leader, and a store that goes back.
+//! Members that die, are stopped or lose their leader, and a store that is restored.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn three(binary: &Binary) -> Cluster {
     builder.start_cluster(3).await.unwrap()
 }
 
-/// The member that holds watches, by etcd's own count.
+/// Returns the index of the member with the watches, by etcd's metrics.
 async fn holder(cluster: &Cluster) -> usize {
     for (place, member) in cluster.members().iter().enumerate() {
         let metrics = member.metrics().await.unwrap_or_default();
@@ -26,10 +26,10 @@ async fn holder(cluster: &Cluster) -> usize {
             return place;
         }
     }
-    panic!("nobody has the watch");
+    panic!("no member has the watch");
 }
 
-/// Writes until it succeeds; the revision of the write.
+/// Writes until a write succeeds, and returns its revision.
 async fn put(client: &Client, value: &str) -> i64 {
     loop {
         if let Ok(put) = client.put("k", value).await {
@@ -38,7 +38,7 @@ async fn put(client: &Client, value: &str) -> i64 {
     }
 }
 
-/// Events up to the revision, which must be exactly one after the other.
+/// Reads the events up to the revision, and asserts that their revisions are consecutive.
 async fn told_up_to(watcher: &mut Watcher, from: i64, to: i64) {
     let mut next = from;
     while next <= to {
@@ -56,7 +56,7 @@ async fn told_up_to(watcher: &mut Watcher, from: i64, to: i64) {
 }
 
 #[tokio::test]
-async fn a_watch_leaves_a_member_that_dies_or_stands_still() {
+async fn a_watch_leaves_a_member_that_dies_or_is_stopped() {
     ends(|binary| async move {
         let cluster = three(&binary).await;
         let builder = Client::builder().endpoints(cluster.endpoints());
@@ -125,7 +125,7 @@ async fn a_lost_leader_ends_no_watch() {
         let error = start.timeout(Duration::from_secs(2)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
         assert!(error.endpoint().is_some(), "{error}");
-        // The same where the store's revision has to be asked for first.
+        // The same for a watch from now, which reads the store's revision first.
         let start = client.watch("other").timeout(Duration::from_secs(4)).await;
         let error = start.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoLeader, "{error}");
@@ -141,8 +141,8 @@ async fn a_lost_leader_ends_no_watch() {
     .await;
 }
 
-/// Revisions of a restored store mean something else from the snapshot on: silence, or events
-/// of another history, would be lies.
+/// Revisions after the snapshot have other contents in a restored store: a watch that waits, or
+/// that delivers events of the new history, would be wrong.
 #[tokio::test]
 async fn a_store_that_was_restored_ends_the_watches() {
     each_alone(&[], |etcd| async move {
@@ -163,7 +163,7 @@ async fn a_store_that_was_restored_ends_the_watches() {
             matches!(end, WatchEnd::RolledBack { .. } | WatchEnd::ClusterChanged),
             "{end}"
         );
-        // The client itself goes on, with what is there now.
+        // The client itself goes on with the restored store.
         let mut again = client.watch("k").await.unwrap();
         let put = client.put("k", "3").await.unwrap().header.revision;
         assert_eq!(next(&mut again).await.revision, put);

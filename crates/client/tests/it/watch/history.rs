@@ -1,4 +1,4 @@
-//! The past: what is caught up on, and what is gone.
+//! Watches from past revisions, and compacted revisions.
 
 use etcdex::{Client, EventKind, WatchEnd};
 use etcdex_testkit::Proxy;
@@ -6,8 +6,8 @@ use etcdex_testkit::Proxy;
 use super::{end, next, up_to};
 use crate::stage::{each_alone, newest};
 
-/// Known bug of the ancestor: etcd sends the past in batches of a thousand revisions whose
-/// header is of now. Who resumes by the header loses all but the first.
+/// etcd sends past events in batches of a thousand revisions whose header has the current revision.
+/// A client that resumes by the header loses all but the first batch. EtcdEx had this bug.
 #[tokio::test]
 async fn a_watch_catches_up_over_cuts() {
     each_alone(&[], |etcd| async move {
@@ -31,7 +31,7 @@ async fn a_watch_catches_up_over_cuts() {
             .await
             .unwrap();
         let start = client.watch("k").prefix().start_revision(expected[0]);
-        // So little that it is paused, and resumed by its consumer.
+        // The limit is so small that the watch is paused, and goes on when its consumer reads.
         let mut slow = start.buffer(10_000).await.unwrap();
         for (watch, cuts) in [(&mut plain, 3), (&mut slow, 5)] {
             let mut told = Vec::new();
@@ -51,7 +51,7 @@ async fn a_watch_catches_up_over_cuts() {
 }
 
 #[tokio::test]
-async fn what_was_compacted_while_disconnected_is_told() {
+async fn a_compaction_during_an_outage_ends_the_watch_as_compacted() {
     each_alone(&[], |etcd| async move {
         let direct = crate::stage::connect(&etcd).await;
         let proxy = Proxy::start(etcd.client_address()).await.unwrap();
@@ -72,15 +72,15 @@ async fn what_was_compacted_while_disconnected_is_told() {
             matches!(end, WatchEnd::Compacted { revision, .. } if revision == last),
             "{end}"
         );
-        // And from there one can go on.
+        // A new watch from the compacted revision works.
         let mut again = client.watch("k").start_revision(last).await.unwrap();
         assert_eq!(next(&mut again).await.revision, last);
     })
     .await;
 }
 
-/// A start that is compacted away between the question for now and the creation is asked for
-/// again: under a storm of compactions, watches from now on always start.
+/// A start revision that is compacted between the Range for "now" and the creation is read again:
+/// watches from now always start, even under frequent compactions.
 #[tokio::test]
 async fn now_is_never_compacted_away() {
     let Some(binary) = newest() else { return };
@@ -104,7 +104,7 @@ async fn now_is_never_compacted_away() {
     assert!(started > 10, "{started}");
 }
 
-/// A restart changes nothing of the history.
+/// A restart does not change the history.
 #[tokio::test]
 async fn a_server_is_killed_and_restarted_on_its_data() {
     each_alone(&[], |etcd| async move {
@@ -119,7 +119,7 @@ async fn a_server_is_killed_and_restarted_on_its_data() {
                     etcd.launch().unwrap();
                 }
                 let key = format!("k{round}{number}");
-                // Those that are under way when it dies may have been applied, or not.
+                // Puts that are under way when the server dies may have been applied, or not.
                 if let Ok(put) = client.put(&key, "v").await {
                     done.push((put.header.revision, EventKind::Put, key));
                 }

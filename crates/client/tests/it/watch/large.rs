@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{end, next};
 use crate::stage::{DEADLINE, each_binary, ends};
 
-async fn roomy(binary: &Binary) -> Etcd {
+async fn with_large_requests(binary: &Binary) -> Etcd {
     let builder = Etcd::builder().binary(binary);
     let arguments = ["--max-txn-ops=20000", "--max-request-bytes=16777216"];
     builder.args(arguments).start().await.unwrap()
@@ -21,12 +21,12 @@ async fn client(etcd: &Etcd) -> Client {
     builder.max_send_size(32 << 20).connect().await.unwrap()
 }
 
-/// etcd cuts such a revision in pieces of two megabytes, or sends it whole: the user sees one
-/// batch in either case.
+/// etcd sends such a revision in pieces of two megabytes, or as a whole: the user gets one batch in
+/// either case.
 #[tokio::test]
 async fn one_revision_is_one_batch() {
     each_binary(|binary| async move {
-        let etcd = roomy(&binary).await;
+        let etcd = with_large_requests(&binary).await;
         let client = client(&etcd).await;
         let pieces = client.watch("k").prefix().prev_kv().fragment(true);
         let mut pieces = pieces.await.unwrap();
@@ -62,17 +62,16 @@ async fn one_revision_is_one_batch() {
     .await;
 }
 
-/// More events than a watch may hold, in one revision: it is one batch all the same.
-///
-/// Whole, because of what the pieces would cost the server: to find where to cut, etcd measures
-/// a piece anew for each event in it.
+/// A revision with more events than the limit of a watch is one batch, too. The test asks for whole
+/// messages, as pieces would take too long: etcd measures a piece again for each event that it
+/// adds.
 #[tokio::test]
 async fn a_hundred_thousand_keys_are_deleted_at_once() {
     ends(|binary| async move {
-        let etcd = roomy(&binary).await;
+        let etcd = with_large_requests(&binary).await;
         let client = client(&etcd).await;
-        // For 20,000 deletes with `prev_kv`, 3.4.23 takes more than half a minute to tell its
-        // own etcdctl.
+        // With 20,000 deletes and `prev_kv`, 3.4.23 takes more than half a minute even to answer
+        // etcdctl.
         let modern = etcd.version().is_at_least(3, 5);
         let (whole, pieces) = if modern {
             (100_000, 10_000)
@@ -108,7 +107,7 @@ async fn delete_many(client: &Client, count: usize, fragment: bool) {
     );
     assert!(batch.events.is_sorted_by(|a, b| a.kv.key < b.kv.key));
     for event in &batch.events {
-        let before = event.prev_kv.as_ref().expect("it was asked for");
+        let before = event.prev_kv.as_ref().expect("the pair before");
         assert_eq!(before.value, "the value before");
     }
 }
@@ -116,7 +115,7 @@ async fn delete_many(client: &Client, count: usize, fragment: bool) {
 #[tokio::test]
 async fn a_revision_over_the_limit_ends_the_watch_with_its_number() {
     each_binary(|binary| async move {
-        let etcd = roomy(&binary).await;
+        let etcd = with_large_requests(&binary).await;
         let mut limits = WatchLimits::default();
         limits.revision_bytes = 1 << 20;
         let builder = Client::builder()
@@ -141,7 +140,7 @@ async fn a_revision_over_the_limit_ends_the_watch_with_its_number() {
         assert_eq!(
             next(&mut other).await.revision,
             large,
-            "this one sees a part of it"
+            "this watch gets a part of the revision"
         );
     })
     .await;

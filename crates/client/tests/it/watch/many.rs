@@ -1,4 +1,4 @@
-//! A thousand watches of one watcher, whose connection is cut again and again.
+//! A thousand watches of one watcher, whose connection is cut repeatedly.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const WATCHES: usize = 1_000;
 const WRITES: usize = 3_000;
 
 #[tokio::test]
-async fn each_tells_exactly_the_history_of_its_key() {
+async fn each_watch_delivers_exactly_the_history_of_its_key() {
     each_alone(&[], |etcd| async move {
         let mut rng = fastrand::Rng::with_seed(seed());
         let direct = crate::stage::connect(&etcd).await;

@@ -1,4 +1,4 @@
-//! Events that a client holds for watches that no consumer reads: one limit for all of them.
+//! Events that a client holds for watches without a reading consumer: one limit for all of them.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::stage::{DEADLINE, connect, ends, newest};
 
 const WATCHES: usize = 60;
 
-/// Each of them would hold all of the history, which is three times the limit.
+/// Without a limit each watch would hold all of the history, which is three times the limit.
 #[tokio::test]
-async fn watches_that_nobody_reads_hold_no_more_than_the_client_may() {
+async fn unread_watches_hold_no_more_than_the_limit_of_the_client() {
     ends(|binary| async move {
         let etcd = Etcd::builder().binary(&binary).start().await.unwrap();
         hold(&etcd, 60, 50_000).await;
@@ -21,9 +21,9 @@ async fn watches_that_nobody_reads_hold_no_more_than_the_client_may() {
     .await;
 }
 
-/// The same with a history of so many megabytes, on the newest version; it prints the memory of
-/// this process:
-/// `ETCDEX_HISTORY=100 cargo test -p etcdex --test it megabytes_of_history -- --nocapture`.
+/// The same with a history of `ETCDEX_HISTORY` megabytes, on the newest version. Prints the memory
+/// of this process: `ETCDEX_HISTORY=100 cargo test -p etcdex --test it megabytes_of_history --
+/// --nocapture`.
 #[tokio::test]
 async fn megabytes_of_history_are_not_held() {
     let Ok(megabytes) = std::env::var("ETCDEX_HISTORY") else {
@@ -69,7 +69,7 @@ async fn hold(etcd: &Etcd, values: usize, size: usize) {
     let after = resident();
     println!("resident: {before} kB before, {highest} kB at most, {after} kB after");
     assert!((limit / 2..=limit).contains(&held), "{held} of {limit}");
-    // One that is read gets everything while the others are not read.
+    // A watch that is read gets all events while the others are not read.
     let mut seen = 0;
     while seen < values {
         let batch = timeout(DEADLINE * 2, next(&mut streams[WATCHES - 1])).await;

@@ -6,7 +6,8 @@ use tokio::time::timeout;
 use super::{end, message, next, pairs, up_to};
 use crate::stage::{DEADLINE, each};
 
-/// What a watch tells of a few puts and a delete; the last put is of a key that all watch.
+/// Returns the events that a watch delivers for a few puts and a delete; the last put is of a key
+/// that all watch.
 async fn told(client: &Client, watch: Watch) -> Vec<String> {
     let watcher = client.watcher();
     let mut watcher = watcher;
@@ -62,7 +63,7 @@ async fn ranges_and_filters() {
 }
 
 #[tokio::test]
-async fn no_put_tells_deletes_only_and_prev_kv_what_was_there() {
+async fn no_put_leaves_puts_out_and_prev_kv_adds_the_pair_before() {
     each(|stage| async move {
         let client = stage.inside();
         let mut watch = client.watch("k").no_put().prev_kv().await.unwrap();
@@ -76,7 +77,7 @@ async fn no_put_tells_deletes_only_and_prev_kv_what_was_there() {
         assert_eq!(event.kind, EventKind::Delete);
         assert_eq!((event.kv.key_str(), event.kv.value.len()), (Some("k"), 0));
         assert!(!event.is_create());
-        let before = event.prev_kv.as_ref().expect("it was asked for");
+        let before = event.prev_kv.as_ref().expect("the pair before");
         assert_eq!(
             (&before.value[..], before.mod_revision, before.version),
             (&b"2"[..], second, 2)
@@ -88,14 +89,14 @@ async fn no_put_tells_deletes_only_and_prev_kv_what_was_there() {
     .await;
 }
 
-/// Known bug of the ancestor: such a prefix has no last key to end before.
+/// Such a prefix has no successor as the end of its range. EtcdEx had a bug with it.
 #[tokio::test]
 async fn a_prefix_that_ends_in_two_bytes_of_ff() {
     each(|stage| async move {
         let client = &stage.client;
         let with = |tail: &[u8]| [stage.prefix.as_bytes(), tail].concat();
         let mut inner = client.watch(with(b"\xFF\xFF")).prefix().await.unwrap();
-        // All of what begins so, up to the end of all keys.
+        // The range goes to the end of all keys.
         let mut outer = client.watch(&b"\xFF\xFF"[..]).prefix().await.unwrap();
         client.put(with(b"\xFF\xFE"), "before").await.unwrap();
         client.put(with(b"\xFF\xFF"), "in").await.unwrap();
@@ -139,8 +140,8 @@ async fn start_revisions_past_and_future() {
             .collect();
         assert_eq!(told, revisions[1..]);
 
-        // Others write to this server, too: the future is far enough for that, and reached by
-        // writes of our own.
+        // Other tests write to this server, too. The future revision is far enough away, and the
+        // test's own writes reach it.
         let future = revisions[2] + 200;
         let mut watch = client.watch("k").start_revision(future).await.unwrap();
         let mut last = 0;
@@ -154,7 +155,7 @@ async fn start_revisions_past_and_future() {
     .await;
 }
 
-/// The watched keys are nobody's business but the server's; an end is told once.
+/// After a cancel the server has no watch, and the end is delivered once.
 #[tokio::test]
 async fn nothing_is_left_after_cancel() {
     each(|stage| async move {

@@ -1,4 +1,4 @@
-//! How far a watch has come while nothing happens.
+//! Progress of watches without events.
 
 use etcdex::{Client, WatchMessage};
 use etcdex_testkit::{Binary, Etcd, GrpcProxy, Proxy};
@@ -6,8 +6,8 @@ use etcdex_testkit::{Binary, Etcd, GrpcProxy, Proxy};
 use super::{message, next};
 use crate::stage::{each, each_alone, each_binary};
 
-/// A server that tells idle watches every second how far they have come.
-async fn talkative(binary: &Binary) -> Etcd {
+/// Starts a server that sends progress to idle watches every second.
+async fn with_frequent_progress(binary: &Binary) -> Etcd {
     let modern = binary.version().is_at_least(3, 6);
     let flag = if modern { "--" } else { "--experimental-" };
     let interval = format!("{flag}watch-progress-notify-interval=1s");
@@ -16,9 +16,9 @@ async fn talkative(binary: &Binary) -> Etcd {
 }
 
 #[tokio::test]
-async fn who_wants_to_know_is_told() {
+async fn progress_is_delivered_only_to_watches_with_progress_notify() {
     each_binary(|binary| async move {
-        let etcd = talkative(&binary).await;
+        let etcd = with_frequent_progress(&binary).await;
         let client = Client::connect(etcd.endpoint()).await.unwrap();
         let mut watch = client.watch("k").progress_notify().await.unwrap();
         let mut other = client.watch("k").await.unwrap();
@@ -31,7 +31,7 @@ async fn who_wants_to_know_is_told() {
             }
         }
         let put = client.put("k", "v").await.unwrap().header.revision;
-        // Who did not ask sees events only.
+        // A watch without `progress_notify` gets only events.
         assert_eq!(next(&mut other).await.revision, put);
         loop {
             let batch = next(&mut watch).await;
@@ -43,23 +43,23 @@ async fn who_wants_to_know_is_told() {
     .await;
 }
 
-/// What was compacted away while nothing happened was nothing to this watch.
+/// The compacted revisions had no events for this watch.
 #[tokio::test]
 async fn an_idle_watch_survives_a_compaction_and_a_reconnect() {
     each_binary(|binary| async move {
-        let etcd = talkative(&binary).await;
+        let etcd = with_frequent_progress(&binary).await;
         let proxy = Proxy::start(etcd.client_address()).await.unwrap();
         let client = Client::connect(proxy.endpoint()).await.unwrap();
         let direct = Client::connect(etcd.endpoint()).await.unwrap();
         let mut watcher = client.watcher();
-        // The resume point of this one moves as well, though it does not tell.
+        // The resume point of this watch moves as well, without messages.
         let quiet = watcher.watch("quiet").await.unwrap();
         let told = watcher.watch("told").progress_notify().await.unwrap();
         let mut last = 0;
         for _ in 0..10 {
             last = direct.put("elsewhere", "v").await.unwrap().header.revision;
         }
-        // Each server tells all watches in one go.
+        // A server sends progress to all its watches together.
         for _ in 0..2 {
             loop {
                 match message(&mut watcher).await {
@@ -88,18 +88,17 @@ async fn an_idle_watch_survives_a_compaction_and_a_reconnect() {
     .await;
 }
 
-/// Known bug of the ancestor: the answer, which names no watch, cancelled one.
-///
-/// One request has one answer that is not older than it: the answer to an older request, or of
-/// a member that lags, is not taken for it.
+/// EtcdEx had a bug here: the answer, which names no watch, cancelled one. A request has one answer
+/// that is not older than the request: the client does not take an answer to an older request, or
+/// of a member that lags, for it.
 #[tokio::test]
-async fn progress_is_told_when_asked_for() {
+async fn requested_progress_is_delivered() {
     each(|stage| async move {
         let client = stage.inside();
         let mut watcher = client.watcher();
         let watch = watcher.watch("k").await.unwrap();
         message(&mut watcher).await;
-        // One that is not for this round, so that its answer may come in between.
+        // An earlier request, whose answer may come in between.
         watcher.request_progress();
         for round in 0..3 {
             let put = client.put("k", "v").await.unwrap().header.revision;
@@ -121,7 +120,10 @@ async fn progress_is_told_when_asked_for() {
                     } => {
                         assert_eq!((of, header.revision), (None, revision));
                         assert_ne!(header.cluster_id, 0);
-                        assert!(revision < put || events == 1, "{round}: it has overtaken");
+                        assert!(
+                            revision < put || events == 1,
+                            "{round}: the progress has overtaken an event"
+                        );
                         progress = revision;
                     }
                     other => panic!("{other:?}"),
@@ -144,12 +146,12 @@ async fn batch_cluster(client: &Client) -> u64 {
     client.get("k").await.unwrap().header.cluster_id
 }
 
-/// Etcd tells no progress of a watch before the store has reached its start, and a watch from
-/// now starts behind the store's revision.
+/// etcd sends no progress of a watch before the store has reached its start, and a watch from now
+/// starts after the store's revision.
 #[tokio::test]
-async fn a_watch_from_now_is_told_of_progress_where_nothing_is_written() {
+async fn a_watch_from_now_gets_progress_without_writes() {
     each_binary(|binary| async move {
-        let etcd = talkative(&binary).await;
+        let etcd = with_frequent_progress(&binary).await;
         let client = Client::connect(etcd.endpoint()).await.unwrap();
         let now = client.put("before", "v").await.unwrap().header.revision;
         let mut notified = client.watch("k").progress_notify().await.unwrap();
@@ -163,7 +165,7 @@ async fn a_watch_from_now_is_told_of_progress_where_nothing_is_written() {
             assert!(batch.is_progress());
             assert_eq!(batch.revision, now);
         }
-        // Nor does it silence the requests of others.
+        // Requests of other watches are answered, too.
         let mut watcher = client.watcher();
         watcher.watch("before").await.unwrap();
         watcher.watch("k").await.unwrap();
@@ -186,10 +188,10 @@ async fn a_watch_from_now_is_told_of_progress_where_nothing_is_written() {
     .await;
 }
 
-/// A watch of the past has nothing to tell at its head; another one is from now, a third of the
-/// future. On servers that can be believed, the first is told how far it has come.
+/// One watch is from the past and has no events, another one is from now, and a third from the
+/// future. On servers with exact progress, the first one gets progress.
 #[tokio::test]
-async fn watches_ahead_of_the_store_do_not_keep_the_others_from_progress() {
+async fn watches_ahead_of_the_store_do_not_block_progress_of_others() {
     each_binary(|binary| async move {
         let etcd = Etcd::builder().binary(&binary).start().await.unwrap();
         let proxy = Proxy::start(etcd.client_address()).await.unwrap();
@@ -208,7 +210,7 @@ async fn watches_ahead_of_the_store_do_not_keep_the_others_from_progress() {
             let batch = next(&mut past).await;
             assert!(batch.is_progress());
             assert_eq!(batch.revision, now);
-            // What was compacted away while nothing happened was nothing to this watch.
+            // The compacted revisions had no events for this watch.
             direct.compact(now).await.unwrap();
             proxy.refuse();
             proxy.reset();
@@ -242,11 +244,11 @@ fn is_exact(binary: &Binary) -> bool {
     version.is_at_least(3, 6) || version.to_string() == "3.5.35"
 }
 
-/// On every version: etcd's own interval tells a watch of the past how far it has come.
+/// On every version etcd sends progress to a watch from the past at its own interval.
 #[tokio::test]
 async fn a_watch_of_the_past_survives_a_compaction_and_a_reconnect() {
     each_binary(|binary| async move {
-        let etcd = talkative(&binary).await;
+        let etcd = with_frequent_progress(&binary).await;
         let proxy = Proxy::start(etcd.client_address()).await.unwrap();
         let client = Client::connect(proxy.endpoint()).await.unwrap();
         let direct = Client::connect(etcd.endpoint()).await.unwrap();
@@ -274,10 +276,10 @@ async fn a_watch_of_the_past_survives_a_compaction_and_a_reconnect() {
     .await;
 }
 
-/// `etcd grpc-proxy` never answers a request for progress. What begins at the store's revision
-/// needs no answer.
+/// `etcd grpc-proxy` never answers a request for progress. A watch that begins at the store's
+/// revision needs no answer.
 #[tokio::test]
-async fn a_watch_through_etcds_proxy_is_told_of_now_and_of_events() {
+async fn a_watch_through_etcds_proxy_gets_progress_of_now_and_events() {
     each_binary(|binary| async move {
         let etcd = Etcd::builder().binary(&binary).start().await.unwrap();
         let proxy = GrpcProxy::start(&etcd).await.unwrap();
@@ -300,7 +302,7 @@ async fn a_watch_through_etcds_proxy_is_told_of_now_and_of_events() {
 /// etcd counts a watch that was compacted among those of its stream until the client cancels it,
 /// and answers no request for progress on the stream meanwhile.
 #[tokio::test]
-async fn progress_is_told_after_another_watch_was_compacted() {
+async fn requested_progress_is_delivered_after_another_watch_was_compacted() {
     each_alone(&[], |etcd| async move {
         let client = crate::stage::connect(&etcd).await;
         for round in 0..5 {

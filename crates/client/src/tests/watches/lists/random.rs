@@ -1,6 +1,6 @@
-//! Random sequences: a copy comes to be what the store is, and no difference is told twice.
-//!
-//! `ETCDEX_FUZZ_SECONDS` makes it longer, `ETCDEX_SEED` repeats a run from its seed.
+//! Random sequences of writes and faults: a consumer's copy becomes equal to the store, and no
+//! difference is delivered twice. `ETCDEX_FUZZ_SECONDS` sets the duration, `ETCDEX_SEED` repeats a
+//! run from its seed.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use super::store::{Store, pairs};
 use super::{Consumer, with_credentials};
 use crate::{Event, EventKind, WatchEnd, WatchListMessage};
 
-/// Rounds, where no time is given.
+/// Number of rounds without `ETCDEX_FUZZ_SECONDS`.
 const ROUNDS: usize = 150;
 
 #[test]
-fn a_copy_comes_to_be_what_the_store_is() {
+fn a_copy_becomes_equal_to_the_store() {
     let seconds = std::env::var("ETCDEX_FUZZ_SECONDS").ok();
     let seconds: u64 = seconds.map_or(0, |text| text.parse().expect("a number"));
     let given = std::env::var("ETCDEX_SEED").ok();
@@ -27,7 +27,7 @@ fn a_copy_comes_to_be_what_the_store_is() {
     let mut counts = Counts::default();
     let mut rounds = 0;
     while rounds < ROUNDS || Instant::now() < end {
-        let told = Told(seed);
+        let told = PrintSeed(seed);
         fastrand::seed(seed);
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().start_paused(true).build();
@@ -38,7 +38,7 @@ fn a_copy_comes_to_be_what_the_store_is() {
         rounds += 1;
     }
     println!("{rounds} rounds, {counts:?}");
-    // A harness in which nothing happens shows nothing.
+    // A run without faults would prove nothing.
     let Counts {
         compacted,
         changed,
@@ -59,10 +59,10 @@ struct Counts {
     events: usize,
 }
 
-/// Says which seed failed.
-struct Told(u64);
+/// Prints the seed when the test panics.
+struct PrintSeed(u64);
 
-impl Drop for Told {
+impl Drop for PrintSeed {
     fn drop(&mut self) {
         println!("ETCDEX_SEED={}", self.0);
     }
@@ -80,12 +80,12 @@ async fn round(seed: u64, counts: &mut Counts) {
         is_new_history: false,
     };
     for _ in 0..rng.usize(1..4) {
-        // A store that was put back is not written to until the client has had the chance to
-        // see it: from then on nothing tells the two histories apart.
+        // A store that was rolled back gets no writes until the client can notice: after writes,
+        // the client cannot tell the two histories apart.
         let mut frozen = false;
         for _ in 0..rng.usize(5..40) {
-            let deed = disturb(&mut rng, &store, &mut frozen);
-            check.trace.push(format!("{deed}: {}", store.revision()));
+            let action = disturb(&mut rng, &store, &mut frozen);
+            check.trace.push(format!("{action}: {}", store.revision()));
             for _ in 0..rng.usize(..4) {
                 let patience = Duration::from_millis(rng.u64(1..700));
                 check.step(&store, patience, counts).await;
@@ -98,11 +98,15 @@ async fn round(seed: u64, counts: &mut Counts) {
             .await
             .is_some()
         {}
-        assert_eq!(pairs(&check.consumer.copy), store.pairs(), "it diverged");
+        assert_eq!(
+            pairs(&check.consumer.copy),
+            store.pairs(),
+            "the copy differs"
+        );
     }
 }
 
-/// Something happens to the store, whatever; says what.
+/// Does a random write or fault, and returns its name.
 fn disturb(rng: &mut Rng, store: &Store, frozen: &mut bool) -> &'static str {
     let key = |rng: &mut Rng| Bytes::from(format!("k{:03}", rng.u32(..10)));
     let revision = store.revision();
@@ -140,7 +144,7 @@ fn disturb(rng: &mut Rng, store: &Store, frozen: &mut bool) -> &'static str {
         82..84 => {
             *frozen = false;
             store.change_cluster(rng.i64(1..60), rng.usize(..10));
-            "change of cluster"
+            "change cluster"
         }
         84..88 => {
             store.state().revoke_tokens();
@@ -152,7 +156,7 @@ fn disturb(rng: &mut Rng, store: &Store, frozen: &mut bool) -> &'static str {
         }
         89..92 => {
             store.state().leaderless ^= true;
-            "leader"
+            "change leader"
         }
         92..95 => {
             let refusal = ("14", "etcdserver: request timed out");
@@ -163,7 +167,7 @@ fn disturb(rng: &mut Rng, store: &Store, frozen: &mut bool) -> &'static str {
     }
 }
 
-/// The faults stop.
+/// Ends all faults.
 fn settle(store: &Store) {
     let mut state = store.state();
     state.range_refusals.clear();
@@ -179,12 +183,12 @@ fn settle(store: &Store) {
 }
 
 struct Check {
-    /// What happened, for a round that fails.
+    /// The actions and messages, printed if the round fails.
     trace: Vec<String>,
     consumer: Consumer,
-    /// The copy is the state of a single revision.
+    /// Whether the copy is the state of a single revision.
     is_synced: bool,
-    /// All keys are told again: what the consumer has is of another history.
+    /// Whether all keys are delivered again, as the consumer's copy is of another history.
     is_new_history: bool,
 }
 
@@ -220,20 +224,23 @@ impl Check {
                         EventKind::Put => before.insert(kv.key.clone(), news.clone()),
                         EventKind::Delete => {
                             let had = before.remove(&kv.key);
-                            assert!(had.is_some(), "a delete is told of what was not there");
+                            assert!(had.is_some(), "a delete of a key that is not in the copy");
                             had
                         }
                     };
                     let is_again = had.as_ref() == Some(&news);
-                    assert!(!is_again || self.is_new_history, "told twice: {event:?}");
+                    assert!(
+                        !is_again || self.is_new_history,
+                        "delivered twice: {event:?}"
+                    );
                 }
                 let copy = pairs(&self.consumer.copy);
                 let is_whole = !self.is_synced || store.was(*revision, &copy);
-                assert!(is_whole, "never the state at {revision}: {copy:?}");
+                assert!(is_whole, "not the state at {revision}: {copy:?}");
             }
             WatchListMessage::Synced { revision } => {
                 let copy = pairs(&self.consumer.copy);
-                assert!(store.was(*revision, &copy), "never so at {revision}");
+                assert!(store.was(*revision, &copy), "not the state at {revision}");
                 (self.is_synced, self.is_new_history) = (true, false);
             }
             WatchListMessage::Resync { cause } => {

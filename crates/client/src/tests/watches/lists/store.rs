@@ -1,5 +1,5 @@
-//! A scripted etcd with a store: it lists, watches, compacts, goes back, and is replaced by
-//! another cluster, as a test says.
+//! A scripted etcd with a store. A test can compact it, roll it back, or replace it by another
+//! cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +19,7 @@ use crate::KeyValue;
 /// The keys of a store with the revision of their last change and their value.
 pub(super) type Pairs = BTreeMap<Bytes, (i64, Bytes)>;
 
-/// Compares what a consumer has with what a store has.
+/// Converts a consumer's copy, for a comparison with a store.
 pub(super) fn pairs(copy: &BTreeMap<Bytes, KeyValue>) -> Pairs {
     let pair = |(key, kv): (&Bytes, &KeyValue)| (key.clone(), (kv.mod_revision, kv.value.clone()));
     copy.iter().map(pair).collect()
@@ -32,7 +32,7 @@ struct Change {
     keys: Vec<(Bytes, Option<Bytes>)>,
 }
 
-/// What a store went through until it went back or was replaced.
+/// Changes of a store until it was rolled back or replaced.
 #[derive(Clone, Debug)]
 struct History {
     cluster: u64,
@@ -69,35 +69,35 @@ enum Act {
     End,
 }
 
-/// How a server tells that the history which a watch needs was compacted.
+/// How a server reports that the revisions of a watch were compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compaction {
-    /// It creates the watch and cancels it with the next message, as etcd does.
+    /// Creates the watch and cancels it with the next message, as etcd does.
     Cancels,
-    /// The answer to the creation says both.
+    /// Creates and cancels the watch in one message.
     Refuses,
-    /// The same for all watches.
+    /// Does so for all watches, also those at a revision that exists.
     RefusesAll,
 }
 
 pub(super) struct State {
     history: History,
-    /// The histories that are over.
+    /// Earlier histories.
     past: Vec<History>,
     streams: Vec<Watching>,
     writes: u64,
-    /// What the next ranges are refused with.
+    /// The errors of the next Ranges.
     pub(super) range_refusals: Vec<(&'static str, &'static str)>,
-    /// The number of the oldest token that is taken; no token is taken if it is `u64::MAX`.
+    /// Number of the oldest valid token; no token is valid if it is `u64::MAX`.
     pub(super) oldest_token: u64,
     logins: u64,
     /// Ranges that wait for a leader.
     unanswered: Vec<Asked>,
-    /// Events that happen are not sent: the stream is about to be lost.
+    /// Drops events instead of sending them: the stream will be cut.
     pub(super) loses: bool,
-    /// Streams are refused for want of a leader.
+    /// Refuses streams with `no leader`.
     pub(super) leaderless: bool,
-    /// How a creation is answered whose revision was compacted.
+    /// The answer to a creation at a compacted revision.
     pub(super) compaction: Compaction,
     pub(super) ranges: usize,
     pub(super) creations: Vec<i64>,
@@ -108,7 +108,7 @@ pub(super) struct State {
 pub(super) struct Store(Arc<Mutex<State>>);
 
 impl Store {
-    /// A store of the cluster 1 at this revision, with that many keys.
+    /// Makes a store of cluster 1 at this revision, with that number of keys.
     pub(super) fn new(revision: i64, keys: usize) -> Self {
         let mut state = State {
             history: History {
@@ -161,7 +161,7 @@ impl Store {
         state.history.at(state.history.revision)
     }
 
-    /// Whether a store was ever like this at a revision.
+    /// Returns whether this history or an earlier one had these pairs at a revision.
     pub(super) fn was(&self, revision: i64, pairs: &Pairs) -> bool {
         let state = self.state();
         let mut all = state.past.iter().chain([&state.history]);
@@ -178,7 +178,7 @@ impl Store {
         self.state().cut();
     }
 
-    /// The store is what it was at a revision; its streams end.
+    /// Rolls the store back to a revision, and ends its streams.
     pub(super) fn roll_back(&self, revision: i64) {
         let mut state = self.state();
         let past = state.history.clone();
@@ -189,7 +189,8 @@ impl Store {
         state.cut();
     }
 
-    /// Another cluster answers, at this revision and with that many keys; the streams end.
+    /// Replaces the store by one of another cluster at this revision, with that number of keys, and
+    /// ends the streams.
     pub(super) fn change_cluster(&self, revision: i64, keys: usize) {
         let mut state = self.state();
         let history = History {
@@ -229,7 +230,7 @@ impl Store {
                     if wants_leader {
                         return asked.fail("14", "etcdserver: no leader");
                     }
-                    // It waits for one.
+                    // The request waits for a leader.
                     self.state().unanswered.push(asked);
                     return;
                 }
@@ -330,7 +331,7 @@ impl State {
         self.write(vec![(key, Some(value))])
     }
 
-    /// Deletes keys in one revision, of those that exist.
+    /// Deletes the existing ones of these keys in one revision.
     pub(super) fn delete(&mut self, keys: &[Bytes]) -> i64 {
         let present = self.history.at(self.history.revision);
         let gone = keys.iter().filter(|key| present.contains_key(*key));
@@ -371,7 +372,7 @@ impl State {
         self.oldest_token > 0 && number.is_none_or(|number: u64| number < self.oldest_token)
     }
 
-    /// Takes back all the tokens that were given.
+    /// Revokes all tokens.
     pub(super) fn revoke_tokens(&mut self) {
         self.oldest_token = self.logins + 1;
     }
@@ -470,7 +471,7 @@ impl State {
                     return;
                 }
                 if create.start_revision > 0 && is_compacted {
-                    // etcd's header of it has no revision.
+                    // The header of etcd's cancellation has no revision.
                     let header = header.map(|header| pb::ResponseHeader {
                         revision: 0,
                         ..header
@@ -496,7 +497,7 @@ impl State {
                     ..answer
                 });
             }
-            // Its answer would say that all has been sent.
+            // An answer would mean that all events have been sent.
             RequestUnion::ProgressRequest(_) if self.loses => {}
             RequestUnion::ProgressRequest(_) => stream.send(&pb::WatchResponse {
                 watch_id: -1,
@@ -505,7 +506,7 @@ impl State {
         }
     }
 
-    /// Cancels all watches, for no reason.
+    /// Cancels all watches without a reason.
     pub(super) fn cancel_all(&mut self) {
         let header = self.header();
         for stream in &mut self.streams {

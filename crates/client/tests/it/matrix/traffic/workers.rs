@@ -1,4 +1,4 @@
-//! What reads and what writes.
+//! The readers and writers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -7,20 +7,18 @@ use std::time::{Duration, Instant};
 use etcdex::txn::Swapped;
 use etcdex::{Client, Error, KeyValue, Outcome};
 
-use super::{Told, Watch};
+use super::{TaskResult, Watch};
 use crate::stage::keys;
 
-/// Between two calls of a task: the load is steady, and the machine is not full.
+/// Pause between two calls of a task, so that the load is steady and leaves processor time.
 const PACE: Duration = Duration::from_millis(10);
 
-/// How long one write is waited for.
-///
-/// What a leader had in hand when it died is lost, and nobody is told: etcd lets the caller
-/// wait until the time is over. Who wants a good answer within five seconds asks whether the
-/// write was applied before they are over, and writes again.
+/// Time-out of one write. The proposals of a leader that dies are lost without an error: etcd lets
+/// the caller wait until its time-out. A program that needs a successful answer within five seconds
+/// uses a shorter time-out, reads whether the write was applied, and writes again.
 const WRITE: Duration = Duration::from_millis(500);
 
-/// What every task needs.
+/// The common state of a task.
 #[derive(Clone)]
 pub(super) struct Work {
     pub(super) client: Client,
@@ -33,7 +31,7 @@ impl Work {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// A good answer to what was begun then.
+    /// Records a successful answer to a call that began at `begun`.
     async fn good(&self, longest: &std::sync::atomic::AtomicU64, begun: Instant, turn: &mut u64) {
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap();
         longest.fetch_max(micros, Ordering::Relaxed);
@@ -45,15 +43,16 @@ impl Work {
         tokio::time::sleep(PACE).await;
     }
 
-    /// An error of a write: all that it may say is that nobody knows.
+    /// Records the error of a write, whose outcome has to be unknown.
     fn unknown(&self, error: &Error) {
         assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
         self.gaps.unknown.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Reads a counter; no read fails, and none gives what was overwritten before it was asked for.
-pub(super) async fn read(work: Work, key: String, acknowledged: Arc<AtomicI64>) -> Told {
+/// Reads a counter; no read fails, and none returns a value that was overwritten before the read
+/// began.
+pub(super) async fn read(work: Work, key: String, acknowledged: Arc<AtomicI64>) -> TaskResult {
     let mut turn = 0;
     while !work.is_over() {
         let begun = Instant::now();
@@ -63,22 +62,22 @@ pub(super) async fn read(work: Work, key: String, acknowledged: Arc<AtomicI64>) 
         assert_eq!(number(&kv), kv.version);
         work.good(&work.gaps.read, begun, &mut turn).await;
     }
-    Told::Nothing
+    TaskResult::Nothing
 }
 
-/// The count that the value stands for, as in `hush-17-by-3`.
+/// Returns the count in a value, 17 in `hush-17-by-3`.
 fn number(kv: &KeyValue) -> i64 {
     let number = kv.value_str().unwrap().split('-').nth(1).unwrap();
     number.parse().unwrap()
 }
 
-/// A key whose value goes up by one with each write, by compare-and-swap. Each attempt at it
-/// writes a value that no other one does.
+/// A key whose value is incremented with each write, by compare-and-swap. Each attempt writes a
+/// unique value.
 pub(super) struct Counter {
     key: String,
-    /// The last value that is known to have been in place.
+    /// The last value that is known to have been in the store.
     present: KeyValue,
-    /// Attempts whose outcome was not told.
+    /// Attempts with an unknown outcome.
     unknown: Vec<String>,
     attempts: u64,
     acknowledged: Arc<AtomicI64>,
@@ -103,12 +102,12 @@ impl Counter {
         self.key.clone()
     }
 
-    /// The version that reads have to show at least.
+    /// The minimum version that reads have to return.
     pub(super) fn acknowledged(&self) -> Arc<AtomicI64> {
         Arc::clone(&self.acknowledged)
     }
 
-    pub(super) async fn count(mut self, work: Work) -> Told {
+    pub(super) async fn count(mut self, work: Work) -> TaskResult {
         let (mut turn, mut begun) = (0, Instant::now());
         while !work.is_over() {
             if self.attempt(&work).await {
@@ -116,10 +115,10 @@ impl Counter {
                 begun = Instant::now();
             }
         }
-        Told::Counter(self)
+        TaskResult::Counter(self)
     }
 
-    /// Whether it is known to have been applied.
+    /// Returns whether the attempt is known to have been applied.
     async fn attempt(&mut self, work: &Work) -> bool {
         self.attempts += 1;
         let value = format!("hush-{}-by-{}", self.present.version + 1, self.attempts);
@@ -136,9 +135,9 @@ impl Counter {
             }
             Ok(Swapped::Conflict { present, .. }) => {
                 let present = present.unwrap();
-                // It was sent twice if it met itself.
+                // An attempt that conflicts with its own value was sent twice.
                 assert_ne!(present.value_str().unwrap(), value);
-                assert!(self.settle(present, work), "a conflict with nobody");
+                assert!(self.settle(present, work), "a conflict with no known value");
                 false
             }
             Err(error) => {
@@ -153,7 +152,7 @@ impl Counter {
         }
     }
 
-    /// Takes note of what is there: what is known, or one of the attempts that were left open.
+    /// Records the pair in the store: the known one, or one of the open attempts.
     fn settle(&mut self, there: KeyValue, work: &Work) -> bool {
         if there.mod_revision == self.present.mod_revision {
             assert_eq!(there.value, self.present.value);
@@ -172,16 +171,16 @@ impl Counter {
     pub(super) async fn check(&self, client: &Client) {
         let kv = client.get(&self.key).await.unwrap().into_kv().unwrap();
         assert_eq!(number(&kv), kv.version);
-        // One of the open attempts may still have come through.
+        // One of the open attempts may have been applied.
         let late = self.unknown.iter().any(|one| kv.value == *one);
         assert!(kv.version == self.present.version || late);
     }
 }
 
-/// Keys that are put once each, unconditionally: what is sent twice would be there twice.
+/// Keys that are put once each, unconditionally: a put that is sent twice would have version 2.
 pub(super) struct Puts {
     number: usize,
-    /// For each key, whether it was told as done.
+    /// For each key, whether its put was acknowledged.
     done: Vec<bool>,
 }
 
@@ -201,7 +200,7 @@ impl Puts {
         format!("{}{put:08}", self.prefix())
     }
 
-    pub(super) async fn put(mut self, work: Work) -> Told {
+    pub(super) async fn put(mut self, work: Work) -> TaskResult {
         let (mut turn, mut begun) = (0, Instant::now());
         while !work.is_over() {
             let key = self.key(self.done.len());
@@ -219,7 +218,7 @@ impl Puts {
                 }
             }
         }
-        Told::Puts(self)
+        TaskResult::Puts(self)
     }
 
     pub(super) async fn check(&self, client: &Client) {

@@ -1,11 +1,11 @@
-//! What a server should not send: replies that make sense at first, and then less and less.
+//! Invalid replies: valid messages with random mutations.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use etcdex_proto::{etcdserverpb as pb, mvccpb};
 use fastrand::Rng;
 use prost::Message;
 
-/// Numbers at which something might overflow, or mean something else.
+/// Numbers that may overflow or have a special meaning.
 const EDGES: [i64; 10] = [
     i64::MIN,
     -2,
@@ -19,11 +19,15 @@ const EDGES: [i64; 10] = [
     i64::MAX,
 ];
 
-/// What a server sends to those who asked for these watches: valid, then mutated, as bytes.
-pub(super) fn noise(rng: &mut Rng, asked: &[pb::WatchCreateRequest], revision: i64) -> Bytes {
+/// Makes valid answers to these creations, mutates them, and returns them as bytes.
+pub(super) fn mutated_replies(
+    rng: &mut Rng,
+    asked: &[pb::WatchCreateRequest],
+    revision: i64,
+) -> Bytes {
     let mut messages = valid(rng, asked, revision);
     for _ in 0..rng.usize(..4) {
-        muddle(rng, &mut messages);
+        mutate_messages(rng, &mut messages);
     }
     let mut bytes = BytesMut::new();
     for message in &messages {
@@ -35,17 +39,17 @@ pub(super) fn noise(rng: &mut Rng, asked: &[pb::WatchCreateRequest], revision: i
             _ => (0, body.len()),
         };
         bytes.put_u8(flag);
-        bytes.put_u32(u32::try_from(length & 0xFFFF_FFFF).expect("it is cut"));
+        bytes.put_u32(u32::try_from(length & 0xFFFF_FFFF).expect("the value is masked"));
         bytes.extend_from_slice(&body);
     }
     if rng.u32(..3) == 0 {
-        scratch(rng, &mut bytes);
+        mutate_bytes(rng, &mut bytes);
     }
     bytes.freeze()
 }
 
 /// Flips, cuts, inserts and repeats bytes.
-pub(super) fn scratch(rng: &mut Rng, bytes: &mut BytesMut) {
+pub(super) fn mutate_bytes(rng: &mut Rng, bytes: &mut BytesMut) {
     for _ in 0..=rng.usize(..4) {
         if bytes.is_empty() {
             return;
@@ -135,7 +139,7 @@ fn event(rng: &mut Rng, key: &Bytes, revision: i64) -> mvccpb::Event {
 }
 
 /// One mutation of messages.
-fn muddle(rng: &mut Rng, messages: &mut Vec<pb::WatchResponse>) {
+fn mutate_messages(rng: &mut Rng, messages: &mut Vec<pb::WatchResponse>) {
     if messages.is_empty() {
         return;
     }
@@ -150,16 +154,16 @@ fn muddle(rng: &mut Rng, messages: &mut Vec<pb::WatchResponse>) {
             messages.remove(place);
         }
         3 => {
-            // The events of one with the rest of another.
+            // The events of one message with the other fields of another.
             let events = messages[place].events.clone();
             messages[other].events.extend(events);
         }
-        _ => spoil(rng, &mut messages[place]),
+        _ => mutate_field(rng, &mut messages[place]),
     }
 }
 
-/// One field of a message, to anything.
-fn spoil(rng: &mut Rng, message: &mut pb::WatchResponse) {
+/// Sets one field of a message to a random value.
+fn mutate_field(rng: &mut Rng, message: &mut pb::WatchResponse) {
     let edge = EDGES[rng.usize(..EDGES.len())];
     match rng.u32(..11) {
         0 => message.watch_id = edge,

@@ -1,4 +1,4 @@
-//! A server that dies, or was never there: who is told what, and when.
+//! A server that dies, or does not listen: the error of each call, and when it comes.
 
 use std::io;
 use std::pin::Pin;
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::peer::{Asked, Peers, handshake, read, serve, serve_well};
 use crate::{ByteStream, Client, ConnectFuture, Connector, Endpoint, ErrorKind, Outcome};
 
-/// Takes so many requests, answers none, and breaks the connection.
-async fn die_after(requests: usize, stream: tokio::io::DuplexStream) {
+/// Reads this number of requests, answers none, and breaks the connection.
+async fn break_after(requests: usize, stream: tokio::io::DuplexStream) {
     let mut connection = handshake(stream).await;
     let mut held = Vec::new();
     while let Some(Ok(request)) = connection.accept().await {
@@ -28,13 +28,13 @@ async fn die_after(requests: usize, stream: tokio::io::DuplexStream) {
 #[tokio::test(start_paused = true)]
 async fn every_request_in_flight_is_answered_before_any_timer_fires() {
     const EACH: usize = 500;
-    let peers = Peers::one(|_, stream| die_after(2 * EACH, stream));
+    let peers = Peers::one(|_, stream| break_after(2 * EACH, stream));
     let client = peers
         .builder()
         .retries(0)
         .connect()
         .await
-        .expect("it connects");
+        .expect("the client connects");
     let start = Instant::now();
     let puts: Vec<_> = (0..EACH)
         .map(|_| tokio::spawn(client.put("k", "v")))
@@ -62,7 +62,7 @@ async fn every_request_in_flight_is_answered_before_any_timer_fires() {
 async fn a_read_survives_the_death_of_its_connection() {
     let peers = Peers::one(|number, stream| async move {
         if number == 0 {
-            die_after(1, stream).await;
+            break_after(1, stream).await;
         } else {
             serve_well(stream).await;
         }
@@ -71,12 +71,12 @@ async fn a_read_survives_the_death_of_its_connection() {
     client
         .get("k")
         .await
-        .expect("it is read over the second connection");
+        .expect("the second connection answers");
     assert_eq!(peers.connections("http://one:1"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_connection_comes_back_without_a_request() {
+async fn a_client_reconnects_without_a_request() {
     let back = Arc::new(Notify::new());
     let told = Arc::clone(&back);
     let peers = Peers::one(move |number, stream| {
@@ -84,7 +84,7 @@ async fn the_connection_comes_back_without_a_request() {
         async move {
             let mut connection = handshake(stream).await;
             if number == 0 {
-                // Answers the ping of the handshake, and dies.
+                // Answers the ping of the handshake, and breaks the connection.
                 let accept = connection.accept();
                 let _ = tokio::time::timeout(std::time::Duration::from_secs(1), accept).await;
                 return;
@@ -105,16 +105,16 @@ async fn the_connection_comes_back_without_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_accepts_and_resets_is_not_hammered() {
+async fn connects_to_a_server_that_resets_them_back_off() {
     let peers = Peers::one(|_, stream| async { drop(stream) });
     let client = peers
         .builder()
         .connect_lazy()
-        .expect("the options are fine");
+        .expect("the options are valid");
     let error = client.get("k").await.expect_err("there is no server");
     assert_eq!(error.outcome(), Outcome::NotSent);
-    // 10 ms, doubled seven times, then one a second: within 5 s about twelve attempts, and
-    // with the jitter never twice that.
+    // Pauses of 10 ms, doubled seven times, then of a second: about twelve attempts within 5 s.
+    // With jitter there are fewer than twice as many.
     let attempts = peers.connections("http://one:1");
     assert!((8..24).contains(&attempts), "{attempts} attempts in 5 s");
 }
@@ -133,19 +133,19 @@ async fn connect_fails_with_the_cause() {
         "{error}"
     );
 
-    let error = peers.builder().endpoint("http://nobody:1").connect().await;
-    let error = error.expect_err("neither of both is there").to_string();
+    let error = peers.builder().endpoint("http://absent:1").connect().await;
+    let error = error.expect_err("no server listens").to_string();
     assert!(error.contains("other 1"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_a_connection_tells_why() {
+async fn the_error_of_a_call_without_a_connection_has_the_cause() {
     let peers = Peers::default().and("http://one:1", |_, stream| async { drop(stream) });
     let client = peers
         .builder()
         .name("orders")
         .connect_lazy()
-        .expect("the options are fine");
+        .expect("the options are valid");
     let start = Instant::now();
     let error = client.put("k", "v").await.expect_err("there is no server");
     assert_eq!(start.elapsed().as_secs(), 5);
@@ -167,10 +167,10 @@ async fn a_call_without_a_connection_tells_why() {
     assert!(std::error::Error::source(&error).is_some());
 }
 
-/// A request that was handed over to a connection that was dead already: not a byte of it has
-/// left, so a write too goes over the next one.
+/// A request that was handed to a broken connection: not a byte of it was sent, so even a write
+/// goes over the next connection.
 #[tokio::test(start_paused = true)]
-async fn what_never_left_is_sent_again_writes_too() {
+async fn a_request_that_was_never_sent_is_retried_even_a_write() {
     let (hand_out, mut handed_out) = tokio::sync::mpsc::unbounded_channel();
     let peers = Peers::one(move |number, stream| {
         let hand_out = hand_out.clone();
@@ -190,12 +190,12 @@ async fn what_never_left_is_sent_again_writes_too() {
     let mut put = Box::pin(client.put("k", "v"));
     assert!(super::peer::poll_once(&mut put).is_pending());
     drop(connection);
-    put.await.expect("it goes over the second connection");
+    put.await.expect("the second connection takes the put");
     assert_eq!(peers.connections("http://one:1"), 2);
 }
 
-/// A byte stream that sends what it is given and then, once told so, fails: as a TLS session does
-/// whose next record cannot be written.
+/// A byte stream that sends the given bytes and reports an error all the same, once `fails` is set.
+/// A TLS session whose next record cannot be written behaves like that.
 struct Partial {
     stream: tokio::io::DuplexStream,
     fails: Arc<AtomicBool>,
@@ -234,12 +234,12 @@ impl AsyncWrite for Partial {
 }
 
 /// The user's own connector, for [`Partial`] streams to a peer that counts its requests.
-struct Fragile {
+struct PartialConnector {
     fails: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
 }
 
-impl Connector for Fragile {
+impl Connector for PartialConnector {
     fn connect(&self, _: &Endpoint) -> ConnectFuture {
         let (stream, theirs) = tokio::io::duplex(1 << 20);
         let (fails, count) = (Arc::clone(&self.fails), Arc::clone(&self.count));
@@ -251,22 +251,22 @@ impl Connector for Fragile {
     }
 }
 
-/// A user's own byte stream may have sent what it says it has failed to write.
+/// A user's own byte stream may have sent the bytes whose write it reports as failed.
 #[tokio::test(start_paused = true)]
 async fn a_write_that_failed_on_a_users_own_stream_is_not_sent_again() {
     let fails = Arc::new(AtomicBool::new(false));
     let count = Arc::new(AtomicUsize::new(0));
-    let connector = Fragile {
+    let connector = PartialConnector {
         fails: Arc::clone(&fails),
         count: Arc::clone(&count),
     };
     let client = Client::builder().endpoint("http://one:1");
     let client = client.connector(connector).connect().await;
-    let client = client.expect("it connects");
-    client.put("k", "1").await.expect("the stream is whole");
+    let client = client.expect("the client connects");
+    client.put("k", "1").await.expect("the stream works");
     fails.store(true, Ordering::Relaxed);
     let error = client.put("k", "2").await.expect_err("the stream broke");
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
     tokio::time::sleep(std::time::Duration::from_secs(10)).await;
-    assert!(count.load(Ordering::Relaxed) <= 2, "it was sent again");
+    assert!(count.load(Ordering::Relaxed) <= 2, "the put was sent again");
 }

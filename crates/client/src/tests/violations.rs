@@ -1,5 +1,5 @@
-//! A server that lies, in each way that we know of: always a typed error, never a panic or a
-//! hang.
+//! Servers that break HTTP/2, gRPC or protobuf: each call ends with a typed error, and none panics
+//! or hangs.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
@@ -10,8 +10,8 @@ use super::frames;
 use super::peer::{Asked, Peers, framed, head, headers, range_reply, serve};
 use crate::{Client, Error, ErrorKind, Outcome};
 
-/// What a get and a put come to on a server that answers like that.
-async fn told<F>(answer: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> Error
+/// Returns the error of a get and a put on a server that answers by `answer`.
+async fn errors_of<F>(answer: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> Error
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -21,7 +21,7 @@ where
         .retries(0)
         .connect()
         .await
-        .expect("it connects");
+        .expect("the client connects");
     both(&client).await
 }
 
@@ -32,7 +32,7 @@ async fn both(client: &Client) -> Error {
     put
 }
 
-fn lie(error: &Error, kind: ErrorKind, outcome: Outcome, part: &str) {
+fn check_error(error: &Error, kind: ErrorKind, outcome: Outcome, part: &str) {
     assert_eq!((error.kind(), error.outcome()), (kind, outcome), "{error}");
     assert!(
         error.to_string().contains(part),
@@ -83,16 +83,16 @@ async fn about_the_head() {
             Outcome::Unknown,
         ),
     ] {
-        let error = told(move |mut asked| async move {
+        let error = errors_of(move |mut asked| async move {
             let mut response = Response::new(());
             *response.status_mut() = status;
             let _ = asked.reply.send_response(response, true);
         })
         .await;
-        lie(&error, kind, outcome, status.as_str());
+        check_error(&error, kind, outcome, status.as_str());
     }
     for content_type in ["text/html", ""] {
-        let error = told(move |mut asked| async move {
+        let error = errors_of(move |mut asked| async move {
             let mut stream = asked
                 .reply
                 .send_response(head(content_type), false)
@@ -100,7 +100,7 @@ async fn about_the_head() {
             let _ = stream.send_data(good_body(), true);
         })
         .await;
-        lie(
+        check_error(
             &error,
             ErrorKind::Protocol,
             Outcome::Unknown,
@@ -116,17 +116,17 @@ async fn about_the_status() {
         (headers(&[("grpc-status", "none")]), "no number"),
         (headers(&[("grpc-status", "-1")]), "no number"),
     ] {
-        let error = told(move |mut asked| {
+        let error = errors_of(move |mut asked| {
             let trailers = trailers.clone();
             async move {
                 let _ = asked.try_answer(good_body(), trailers);
             }
         })
         .await;
-        lie(&error, ErrorKind::Protocol, Outcome::Unknown, part);
+        check_error(&error, ErrorKind::Protocol, Outcome::Unknown, part);
     }
-    // The stream ends with the message.
-    let error = told(|mut asked| async move {
+    // The stream ends after the message, without trailers.
+    let error = errors_of(|mut asked| async move {
         let mut stream = asked
             .reply
             .send_response(head("application/grpc"), false)
@@ -134,18 +134,18 @@ async fn about_the_status() {
         let _ = stream.send_data(good_body(), true);
     })
     .await;
-    lie(
+    check_error(
         &error,
         ErrorKind::Protocol,
         Outcome::Unknown,
         "without a grpc-status",
     );
-    // A status of OK in the head, and nothing else.
-    let error = told(|asked| async move { asked.fail("0", "") }).await;
-    lie(&error, ErrorKind::Protocol, Outcome::Unknown, "no message");
-    // A status nobody knows, with text that has to be decoded.
-    let error = told(|asked| async move { asked.fail("99", "so%20what%0A%zz") }).await;
-    lie(&error, ErrorKind::Server, Outcome::Unknown, "so what");
+    // A status of OK in the head, without a message.
+    let error = errors_of(|asked| async move { asked.fail("0", "") }).await;
+    check_error(&error, ErrorKind::Protocol, Outcome::Unknown, "no message");
+    // An unknown status, with a percent-encoded text.
+    let error = errors_of(|asked| async move { asked.fail("99", "so%20what%0A%zz") }).await;
+    check_error(&error, ErrorKind::Server, Outcome::Unknown, "so what");
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +158,7 @@ async fn about_the_message() {
     let cut = good_body().slice(..good_body().len() - 1);
     let twice = [good_body(), good_body()].concat();
     let more = [&good_body()[..], b"x"].concat();
-    // The field of the header, said to be longer than the message.
+    // The length of the header field is larger than the message.
     let no_protobuf = Bytes::from_static(b"\0\0\0\0\x02\x0a\x7f");
     for (body, kind, part) in [
         (compressed.freeze(), ErrorKind::Protocol, "compressed"),
@@ -173,12 +173,12 @@ async fn about_the_message() {
         (no_protobuf, ErrorKind::Protocol, "not the message"),
         (Bytes::new(), ErrorKind::Protocol, "no message"),
     ] {
-        let error = told(move |asked| {
+        let error = errors_of(move |asked| {
             let body = body.clone();
             async move { asked.answer(body) }
         })
         .await;
-        lie(&error, kind, Outcome::Unknown, part);
+        check_error(&error, kind, Outcome::Unknown, part);
     }
 }
 
@@ -191,7 +191,7 @@ async fn a_reset_at_any_point() {
             (h2::Reason::CANCEL, ErrorKind::Cancelled),
             (h2::Reason::ENHANCE_YOUR_CALM, ErrorKind::TooManyRequests),
         ] {
-            let error = told(move |mut asked| async move {
+            let error = errors_of(move |mut asked| async move {
                 if point == 0 {
                     return asked.reply.send_reset(reason);
                 }
@@ -206,12 +206,12 @@ async fn a_reset_at_any_point() {
                     _ => body,
                 };
                 stream.send_data(sent, false).expect("open");
-                // The reset overtakes what h2 has not written yet.
+                // The reset overtakes frames that h2 has not written yet.
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 stream.send_reset(reason);
             })
             .await;
-            lie(&error, kind, Outcome::Unknown, "reset");
+            check_error(&error, kind, Outcome::Unknown, "reset");
         }
     }
 }
@@ -221,7 +221,7 @@ async fn against_the_rules_of_http2() {
     type Answer = fn(u32) -> Vec<u8>;
     let answers: [(Answer, bool); 6] = [
         (|id| frames::reply(id, &good_body()), false),
-        // A message behind the trailers: the call has its answer all the same.
+        // A message after the trailers: the call succeeds all the same.
         (
             |id| {
                 [
@@ -250,7 +250,7 @@ async fn against_the_rules_of_http2() {
             .retries(0)
             .connect()
             .await
-            .expect("it connects");
+            .expect("the client connects");
         match client.get("k").await {
             Ok(_) => assert!(!fails),
             Err(error) => {
@@ -261,12 +261,12 @@ async fn against_the_rules_of_http2() {
     }
 }
 
-/// Frames of calls that are over are the server's fault, and no reason to end the connection:
-/// at h2's default, those of the 1,025th such call in its whole life are.
+/// Frames of ended calls do not end the connection. At h2's default, they do from the 1,025th such
+/// call on.
 #[tokio::test(start_paused = true)]
 async fn late_frames_are_not_counted_forever() {
     const CALLS: u32 = 1_500;
-    // The calls have the streams 1, 3, 5 and so on.
+    // The calls use the streams 1, 3, 5 and so on.
     const LAST: u32 = 2 * CALLS + 1;
     let peers = Peers::one(|_, stream| {
         frames::answer_with(stream, |id| {
@@ -283,10 +283,10 @@ async fn late_frames_are_not_counted_forever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_http2_is_told_at_connect() {
+async fn a_server_without_http2_fails_the_connect() {
     let answers: [&[u8]; 3] = [
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        // The alert of a TLS server to whom somebody talks in plain text.
+        // The alert of a TLS server that gets plain text.
         &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46],
         b"",
     ];
@@ -294,7 +294,11 @@ async fn what_is_no_http2_is_told_at_connect() {
         let peers = Peers::one(move |_, mut stream: DuplexStream| async move {
             let _ = stream.write_all(answer).await;
         });
-        let error = peers.builder().connect().await.expect_err("it is no etcd");
+        let error = peers
+            .builder()
+            .connect()
+            .await
+            .expect_err("the server is no etcd");
         assert_eq!(
             (error.kind(), error.outcome()),
             (ErrorKind::Unavailable, Outcome::NotSent)
@@ -306,7 +310,7 @@ async fn what_is_no_http2_is_told_at_connect() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Any bytes as the answer of a server that has shaken hands.
+    /// Random bytes as the answer of a server, after the handshake.
     #[test]
     fn any_bytes_at_all(bytes in prop::collection::vec(any::<u8>(), 0..200), framed: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -322,8 +326,8 @@ proptest! {
                     false => bytes.clone(),
                 })
             });
-            let client = peers.builder().connect().await.expect("it connects");
-            // It ends, whatever it comes to.
+            let client = peers.builder().connect().await.expect("the client connects");
+            // The call ends with any result.
             let _ = client.get("k").await;
             let _ = client.txn().await;
         });
