@@ -1,4 +1,4 @@
-//! The etcd binaries that are on this machine.
+//! The installed etcd binaries.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,7 +9,7 @@ use std::sync::Once;
 
 use crate::Version;
 
-/// One etcd on this machine.
+/// An installed etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binary {
     version: Version,
@@ -17,11 +17,11 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// The etcd at this path, which is run once to learn its version.
+    /// Returns the etcd at this path, which is run once to learn its version.
     pub fn at(etcd: impl Into<PathBuf>) -> io::Result<Self> {
         let etcd = etcd.into();
         let explain = |what: String| {
-            io::Error::other(format!("{} is no working etcd: {what}", etcd.display()))
+            io::Error::other(format!("{} is not a working etcd: {what}", etcd.display()))
         };
         let output = Command::new(&etcd)
             .arg("--version")
@@ -38,22 +38,23 @@ impl Binary {
         Ok(Self { version, etcd })
     }
 
-    /// Its version.
+    /// Returns the version.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The server.
+    /// Returns the path of the server.
     pub fn etcd(&self) -> &Path {
         &self.etcd
     }
 
-    /// The command line client of the same version, if it is there.
+    /// Returns the path of the command-line client of the same version, if it is installed.
     pub fn etcdctl(&self) -> Option<PathBuf> {
         self.beside("etcdctl")
     }
 
-    /// The offline tool of the same version, if it is there; etcd 3.4 has none.
+    /// Returns the path of the offline tool of the same version, if it is installed; etcd 3.4 has
+    /// none.
     pub fn etcdutl(&self) -> Option<PathBuf> {
         self.beside("etcdutl")
     }
@@ -63,11 +64,10 @@ impl Binary {
     }
 }
 
-/// The etcd binaries that are on this machine, and those that could be.
-///
-/// `ETCDEX_ETCD` names the one etcd to use and overrides the rest; else they are taken from
-/// the folder that `ETCDEX_ETCD_DIR` names; else from `target/etcd` of the workspace, where
-/// `cargo xtask etcd` puts them.
+/// The installed etcd binaries, and the versions that could be installed. `ETCDEX_ETCD` names the
+/// one etcd to use and overrides the rest. Otherwise the binaries are those in the folder
+/// `ETCDEX_ETCD_DIR`, or else in `target/etcd` of the workspace, where `cargo xtask etcd` puts
+/// them.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     all: Vec<Binary>,
@@ -75,7 +75,7 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Looks for them.
+    /// Finds the binaries.
     pub fn find() -> io::Result<Self> {
         if let Some(etcd) = variable("ETCDEX_ETCD") {
             return Ok(Self {
@@ -99,7 +99,7 @@ impl Binaries {
         Ok(Self { all, missing })
     }
 
-    /// The binaries for a test: says once per process on which versions the tests run.
+    /// Finds the binaries for a test, and prints their versions once per process.
     ///
     /// # Panics
     ///
@@ -114,33 +114,33 @@ impl Binaries {
         let required = variable("ETCDEX_REQUIRE_ETCD").is_some_and(|value| value != "0");
         assert!(
             !required || (binaries.missing.is_empty() && !binaries.all.is_empty()),
-            "{}; ETCDEX_REQUIRE_ETCD wants all of them: run cargo xtask etcd",
+            "{}; ETCDEX_REQUIRE_ETCD requires all of them: run cargo xtask etcd",
             binaries.summary()
         );
         binaries
     }
 
-    /// Every version that is there, in ascending order.
+    /// Returns the installed versions, in ascending order.
     pub fn all(&self) -> &[Binary] {
         &self.all
     }
 
-    /// The newest that is there.
+    /// Returns the newest installed version.
     pub fn newest(&self) -> Option<&Binary> {
         self.all.last()
     }
 
-    /// The binary of this version.
+    /// Returns the binary of this version.
     pub fn of(&self, version: Version) -> Option<&Binary> {
         self.all.iter().find(|binary| binary.version == version)
     }
 
-    /// The versions that `cargo xtask etcd` knows how to get and that are not there.
+    /// Returns the versions that `cargo xtask etcd` can get and that are not installed.
     pub fn missing(&self) -> &[Version] {
         &self.missing
     }
 
-    /// What is there and what is missing, in a line.
+    /// Returns the installed and the missing versions, in a line.
     pub fn summary(&self) -> String {
         let there: Vec<Version> = self.all.iter().map(Binary::version).collect();
         let mut line = format!("etcd versions: {}", listed(&there));
@@ -159,7 +159,7 @@ impl Binaries {
             } else {
                 " (cargo xtask etcd gets them)"
             };
-            // Not eprintln, which the test harness swallows. Losing the line is no harm.
+            // Not eprintln, which the test harness captures. An error here is ignored.
             let _ = writeln!(io::stderr(), "{}{hint}", self.summary());
         });
     }
@@ -177,7 +177,7 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// The versions that a folder has a subfolder for, in ascending order.
+/// Returns the versions with a subfolder of this folder, in ascending order.
 fn versions(folder: &Path) -> Vec<Version> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let mut versions: Vec<Version> = entries
@@ -187,7 +187,7 @@ fn versions(folder: &Path) -> Vec<Version> {
     versions
 }
 
-/// The workspace that this crate was built in, or else the one that the process runs in.
+/// Returns the workspace in which this crate was built, or else the one of the current folder.
 fn workspace() -> io::Result<PathBuf> {
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
     let runs_in = std::env::current_dir()?;

@@ -1,38 +1,32 @@
-//! What callers were told, and whether it fits the history of the store.
-//!
-//! [`check`] judges the calls of a run against the history that was read from the store itself.
+//! Compares the answers that callers got with the history of the store. [`check`] compares the
+//! calls of a run with the history that was read from the store itself.
 //!
 //! # Linearizability
-//!
-//! Checking it is hard in general, as all orders of concurrent calls have to be tried. It is easy
-//! here: etcd numbers its states, and each answer names the state that it comes from (the
-//! revision of its header). So the order is given, and has only to be verified:
-//!
-//! * a write stands at the revision that it made. It is known for writes without an answer too, as
-//!   each value is written once: the history shows where it is;
+//! Checking linearizability is hard in general, as all orders of concurrent calls have to be tried.
+//! It is easy here: etcd numbers its states, and each answer names its state (the revision of its
+//! header). So the order is given, and only has to be verified:
+//! * a write stands at the revision that it made. That revision is known for writes without an
+//!   answer, too, as each value is written once and can be found in the history;
 //! * a linearizable read stands after the write of its revision and before the next one. A swap
 //!   whose condition did not hold, and a delete of nothing, are such reads. Reads of one revision
 //!   stand in the order of their beginnings.
 //!
 //! The calls are linearizable in this order, for all keys together, if
-//!
-//! 1. each read gave what the history has at its revision, and each write found what the history
-//!    has before its revision ([`Rule::Content`], [`Rule::Condition`]);
-//! 2. each call that began after another one had ended stands behind it: a write at a revision
-//!    above all that were told before it began, a read not below them ([`Rule::Order`]).
-//!
-//! Writes that failed and are not in the history have not happened and need no place. An answer
-//! with a wrong revision is a fault as well, so that nothing is excused by relying on it.
-//! Serializable reads may be of the past: for them, only the first rule holds, and that no write
-//! that began later is in what they saw.
+//! 1. each read returned the pair that the history has at its revision, and each write found the
+//!    pair that the history has before its revision ([`Rule::Content`], [`Rule::Condition`]);
+//! 2. each call that began after another one had ended stands after it: a write at a revision above
+//!    all revisions that were returned before it began, a read not below them ([`Rule::Order`]).
+//!    Writes that failed and are not in the history were not applied and have no place in the
+//!    order. An answer with a wrong revision breaks a rule, too, so relying on revisions hides no
+//!    fault. Serializable reads may return past states: for them, only the first rule holds, and no
+//!    write that began later may be in their answers.
 //!
 //! # Outcomes
-//!
 //! Each value in the history belongs to one call ([`Rule::Invented`]), is there once
-//! ([`Rule::Twice`]), and in all of its keys at once ([`Rule::Atomic`]). A write that was
-//! acknowledged is there ([`Rule::Missing`]), and one that was not sent or rejected is not
-//! ([`Rule::Outcome`]). Deletions leave no value: those without an acknowledgement are given to
-//! the deletes of their key whose outcome is unknown, one to each ([`Rule::Invented`]).
+//! ([`Rule::Twice`]), and in all of its keys at one revision ([`Rule::Atomic`]). An acknowledged
+//! write is in the history ([`Rule::Missing`]), and a write that was not sent or was rejected is
+//! not ([`Rule::Outcome`]). Deletions leave no value: each deletion without an acknowledgement is
+//! assigned to a delete of its key with an unknown outcome, one to each ([`Rule::Invented`]).
 
 mod check;
 mod gap;
@@ -54,25 +48,25 @@ pub use gap::{Period, longest_gap};
 pub struct Call {
     /// The name of the caller.
     pub caller: Arc<str>,
-    /// When the call was begun.
+    /// When the call began.
     pub began: u64,
-    /// When its answer or error was there.
+    /// When its answer or error came.
     pub ended: u64,
-    /// What was asked.
+    /// The request.
     pub action: Action,
-    /// What came of it.
+    /// The result.
     pub answer: Answer,
 }
 
-/// What a call asks. Values are hashes ([`hash`](crate::history::hash)), and no value is written
-/// by two calls.
+/// The request of a call. Values are hashes ([`hash`](crate::history::hash)), and no value is
+/// written by two calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Reads a key.
     Get {
         /// The key.
         key: Arc<str>,
-        /// Whether the answer may be of the past.
+        /// Whether the answer may be a past state.
         serializable: bool,
     },
     /// Writes a value to one key, and asks for the pair before, or to several keys at once.
@@ -98,7 +92,7 @@ pub enum Action {
     },
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Nothing was changed: a read, a swap whose condition did not hold, a delete of nothing.
@@ -112,19 +106,19 @@ pub enum Answer {
     Written {
         /// The revision of the header.
         revision: i64,
-        /// The pair before, where it was asked for and there was one.
+        /// The pair before, if it was asked for and existed.
         prev: Option<Pair>,
     },
     /// The call failed.
     Failed {
-        /// What that says about the store.
+        /// The effect on the store.
         effect: Effect,
         /// The text of the error.
         error: String,
     },
 }
 
-/// What an error says about the store.
+/// The effect on the store that an error reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     /// No server has seen the request.
@@ -135,14 +129,14 @@ pub enum Effect {
     Rejected,
 }
 
-/// A rule that calls have to keep; see the [module](self).
+/// A rule of calls; see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// An answer shows what the store had at the answer's revision.
+    /// An answer shows the state of the store at the answer's revision.
     Content,
-    /// A swap happens only if its condition holds, and says truly whether it happened.
+    /// A swap is applied only if its condition holds, and its answer says correctly whether it was.
     Condition,
-    /// A call stands behind all calls that ended before it began.
+    /// A call stands after all calls that ended before it began.
     Order,
     /// A write that was acknowledged is in the store.
     Missing,
@@ -152,23 +146,23 @@ pub enum Rule {
     Twice,
     /// All writes of a transaction are applied at one revision.
     Atomic,
-    /// The store has only what was written, and loses only what was deleted.
+    /// The store has only written values, and only deleted keys are removed.
     Invented,
 }
 
-/// A rule that was broken, and by what.
+/// A broken rule, and the call that broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breach {
     /// The rule.
     pub rule: Rule,
-    /// What breaks it, in words.
+    /// A description of the breach.
     pub what: String,
-    /// The place of the call in what was judged; none if it is a change without a call.
+    /// The index of the call; none if it is a change without a call.
     pub call: Option<usize>,
 }
 
 impl Action {
-    /// The keys that it reads or writes.
+    /// Returns the keys that the call reads or writes.
     pub fn keys(&self) -> &[Arc<str>] {
         match self {
             Self::Put { keys, .. } => keys,
@@ -180,7 +174,7 @@ impl Action {
 }
 
 impl Answer {
-    /// The revision that it names.
+    /// Returns the revision of the answer.
     pub fn revision(&self) -> Option<i64> {
         match self {
             Self::Read { revision, .. } | Self::Written { revision, .. } => Some(*revision),
@@ -190,7 +184,7 @@ impl Answer {
 }
 
 impl Call {
-    /// Whether it is one that only a member with a quorum can answer, and was answered.
+    /// Returns whether only a member with a quorum can answer the call, and it was answered.
     pub fn is_good(&self) -> bool {
         let serializable = matches!(
             self.action,

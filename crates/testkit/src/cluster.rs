@@ -1,4 +1,4 @@
-//! Several etcd servers that are one cluster.
+//! A cluster of etcd servers.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::etcd::{DEADLINE, INTERVAL};
 use crate::peers::PeerProxies;
 use crate::{Binary, Etcd};
 
-/// Several etcd servers that are one cluster; killed when dropped.
+/// A cluster of etcd servers, which are killed when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     members: Vec<Etcd>,
@@ -16,7 +16,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts so many servers of one version and waits until each answers.
+    /// Starts `size` servers of one version and waits until each answers.
     ///
     /// With arguments of your own: [`Builder::start_cluster`](crate::Builder::start_cluster).
     pub async fn start(binary: &Binary, size: usize) -> io::Result<Self> {
@@ -27,24 +27,24 @@ impl Cluster {
         Self { members, peers }
     }
 
-    /// The servers; each can be killed, paused and restarted by itself.
+    /// Returns the servers; each can be killed, paused and restarted separately.
     pub fn members(&self) -> &[Etcd] {
         &self.members
     }
 
-    /// The endpoint of each member.
+    /// Returns the endpoint of each member.
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(Etcd::endpoint).collect()
     }
 
-    /// One more server of the first member's version, which is not a member yet and does not
+    /// Returns another server of the first member's version, which is not a member yet and does not
     /// run: add its [peer URL](Etcd::peer_url) to the cluster, then [launch](Etcd::launch) it.
     pub fn newcomer(&self) -> io::Result<Etcd> {
         match self.members.first() {
             Some(first) => Etcd::builder()
                 .binary(first.binary())
                 .newcomer(&self.members),
-            None => Err(io::Error::other("a cluster of nobody has no newcomers")),
+            None => Err(io::Error::other("the cluster has no members")),
         }
     }
 
@@ -53,9 +53,9 @@ impl Cluster {
     /// returns.
     ///
     /// Clients still reach the member, and it answers pings and serializable reads, but nothing
-    /// that needs a quorum. It may take itself for the leader for an election time-out (1 s).
-    /// Several members can be cut off at a time. A [`newcomer`](Self::newcomer) is not known to
-    /// the proxies and has no connections to members while any of them is cut off.
+    /// that needs a quorum. It may still act as the leader for an election time-out (1 s). Several
+    /// members can be cut off at a time. The proxies do not know a [`newcomer`](Self::newcomer),
+    /// which has no connections to members while any of them is cut off.
     ///
     /// # Errors
     ///
@@ -65,8 +65,8 @@ impl Cluster {
         self.peers()?.isolate(member).await
     }
 
-    /// Lets a member reach its peers again, and them it. It takes a moment until it has caught
-    /// up; [`Etcd::ready`] waits for that.
+    /// Connects a member with its peers again. It takes a moment until the member has caught up;
+    /// [`Etcd::ready`] waits for that.
     ///
     /// # Errors
     ///
@@ -86,9 +86,8 @@ impl Cluster {
         peers.is_some_and(|peers| peers.is_isolated(member))
     }
 
-    /// Waits until one of the members that run and are not isolated leads, and gives it.
-    ///
-    /// To be used after a leader was killed or paused: etcd loses what it is asked meanwhile.
+    /// Waits until one of the members that run and are not isolated leads, and returns it. Call
+    /// this after a leader was killed or paused: etcd loses requests until the election has ended.
     pub async fn leader(&self) -> io::Result<&Etcd> {
         let deadline = Instant::now() + DEADLINE;
         loop {

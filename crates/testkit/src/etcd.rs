@@ -1,4 +1,4 @@
-//! One running etcd.
+//! A running etcd.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -16,20 +16,19 @@ use crate::ports::Ports;
 use crate::process::Process;
 use crate::{Binary, Builder, Version, health, watchdog};
 
-/// How long a server may take to answer, or to end when it is asked to.
+/// How long a server may take to answer, or to terminate.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
-/// How often it is looked at meanwhile.
+/// Interval of the checks meanwhile.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
-/// How many lines a tail of the log has.
+/// Number of lines in a tail of the log.
 const TAIL: usize = 20;
-/// How many lines go into an error: all that etcd says of a flag that it does not know.
+/// Number of log lines in an error: enough for the usage text after an unknown flag.
 const LONG_TAIL: usize = 60;
 
-/// One etcd server on the loopback, with a data folder of its own.
-///
-/// It is killed and its data removed when this is dropped. When that happens in a panic, the
-/// end of its log is printed. Its faults ([`kill`](Self::kill), [`pause`](Self::pause) ...)
-/// take `&self`, so that they can be had while a client is at work.
+/// An etcd server on the loopback, with a data folder of its own. The server is killed and its data
+/// is removed when this is dropped. If the drop happens in a panic, the end of the log is printed.
+/// Faults ([`kill`](Self::kill), [`pause`](Self::pause) ...) take `&self`, so that a test can cause
+/// them while a client works.
 #[derive(Debug)]
 pub struct Etcd {
     binary: Binary,
@@ -41,7 +40,7 @@ pub struct Etcd {
     folder: TempDir,
 }
 
-/// The process of a server, if it has one, for all that have to know it.
+/// The process of a server, if there is one, shared with the proxies.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedProcess(Arc<Mutex<Option<Process>>>);
 
@@ -51,13 +50,13 @@ impl SharedProcess {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Process>> {
-        // A panic leaves it whole: it is only ever replaced.
+        // A panic leaves the value consistent: it is only ever replaced.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Etcd {
-    /// What to start an etcd with, when not with what [`start`](Self::start) takes.
+    /// Returns a builder with more options than [`start`](Self::start) has.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -92,28 +91,28 @@ impl Etcd {
         })
     }
 
-    /// Where clients find it, as in `http://127.0.0.1:23790`.
+    /// Returns the URL for clients, as in `http://127.0.0.1:23790`.
     pub fn endpoint(&self) -> String {
         let scheme = if self.https { "https" } else { "http" };
         format!("{scheme}://{}", self.client_address())
     }
 
-    /// Where clients find it, as a [`Proxy`](crate::Proxy) wants it.
+    /// Returns the address for clients, the target of a [`Proxy`](crate::Proxy).
     pub fn client_address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.client).into()
     }
 
-    /// The port of the endpoint.
+    /// Returns the port of the endpoint.
     pub fn client_port(&self) -> u16 {
         self.ports.client
     }
 
-    /// Where the other members find it: the URL that it advertises, which may be a proxy's.
+    /// Returns the advertised peer URL, which may be that of a proxy.
     pub fn peer_url(&self) -> String {
         self.ports.peer_url()
     }
 
-    /// Where it listens for the other members.
+    /// Returns the address at which it listens for the other members.
     pub(crate) fn peer_address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.peer).into()
     }
@@ -122,58 +121,61 @@ impl Etcd {
         self.process.clone()
     }
 
-    /// Its name in the cluster: `n1`, `n2` ...
+    /// Returns the name in the cluster: `n1`, `n2` ...
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its version.
+    /// Returns the version.
     pub fn version(&self) -> Version {
         self.binary.version()
     }
 
-    /// What it was started from.
+    /// Returns the binary.
     pub fn binary(&self) -> &Binary {
         &self.binary
     }
 
-    /// The id of its process; none when it was killed.
+    /// Returns the ID of the process; none after it was killed.
     pub fn pid(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Its data.
+    /// Returns the data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// Whether it can answer: it was neither killed nor paused, and has not ended by itself.
+    /// Returns whether the server can answer: it was neither killed nor paused, and has not ended
+    /// by itself.
     pub fn is_running(&self) -> bool {
         self.process().as_mut().is_some_and(Process::is_running)
     }
 
-    /// The last lines of its log, which has warnings and worse unless `--log-level` was given.
+    /// Returns the last lines of the log, which has warnings and errors unless `--log-level` was
+    /// given.
     pub fn log_tail(&self) -> String {
         self.log_lines(TAIL)
     }
 
-    /// Its metrics, in Prometheus' text format.
+    /// Returns the metrics, in Prometheus' text format.
     pub async fn metrics(&self) -> io::Result<String> {
         health::ask(self.ports.metrics, "/metrics").await
     }
 
-    /// Kills it (`SIGKILL`); it has ended when this returns. Its ports and data are kept.
+    /// Kills the server (`SIGKILL`), which has ended when this returns. The ports and the data are
+    /// kept.
     pub fn kill(&self) {
         *self.process() = None;
     }
 
-    /// Asks it to end (`SIGTERM`) and waits until it has: etcd closes its links in order.
+    /// Terminates the server (`SIGTERM`) and waits for its end: etcd closes its links gracefully.
     pub async fn terminate(&self) -> io::Result<()> {
         self.running(Process::terminate)?;
         let deadline = Instant::now() + DEADLINE;
         while self.running(Process::exit)?.is_none() {
             if Instant::now() > deadline {
-                return Err(self.failure(io::ErrorKind::TimedOut, "did not end when asked to"));
+                return Err(self.failure(io::ErrorKind::TimedOut, "did not end after SIGTERM"));
             }
             sleep(INTERVAL).await;
         }
@@ -181,25 +183,26 @@ impl Etcd {
         Ok(())
     }
 
-    /// Stops it (`SIGSTOP`): its links stay, and nothing answers. It is stopped when this
-    /// returns.
+    /// Stops the server (`SIGSTOP`): its links stay open, and nothing answers. The server is
+    /// stopped when this returns.
     pub fn pause(&self) -> io::Result<()> {
         self.running(Process::pause)
     }
 
-    /// Lets it go on (`SIGCONT`) after a [`pause`](Self::pause).
+    /// Continues the server (`SIGCONT`) after a [`pause`](Self::pause).
     pub fn resume(&self) -> io::Result<()> {
         self.running(Process::resume)
     }
 
-    /// Kills it if it runs, starts it with the same ports and data, and waits until it answers.
+    /// Kills the server if it runs, starts it with the same ports and data, and waits until it
+    /// answers.
     pub async fn restart(&self) -> io::Result<()> {
         self.kill();
         self.launch()?;
         self.ready().await
     }
 
-    /// Starts it after a [`kill`](Self::kill), and does not wait until it answers.
+    /// Starts the server after a [`kill`](Self::kill), and does not wait until it answers.
     pub fn launch(&self) -> io::Result<()> {
         let mut process = self.process();
         if process.is_some() {
@@ -213,7 +216,7 @@ impl Etcd {
         Ok(())
     }
 
-    /// Waits until it answers linearizable reads.
+    /// Waits until the server answers linearizable reads.
     ///
     /// The error has the end of its log.
     pub async fn ready(&self) -> io::Result<()> {
@@ -234,17 +237,16 @@ impl Etcd {
             if Instant::now() > deadline {
                 return Err(self.failure(
                     io::ErrorKind::TimedOut,
-                    &format!("gave no healthy answer within {DEADLINE:?}"),
+                    &format!("was not healthy within {DEADLINE:?}"),
                 ));
             }
             sleep(INTERVAL).await;
         }
     }
 
-    /// Runs the etcdctl of the same version and gives what it prints.
-    ///
-    /// It asks this server, unless the arguments have `--endpoints=` of their own. For a
-    /// server with TLS they must say which certificates to use.
+    /// Runs the etcdctl of the same version and returns its output. etcdctl connects to this
+    /// server, unless the arguments have `--endpoints=`. For a server with TLS the arguments must
+    /// name the certificates.
     pub async fn etcdctl<I>(&self, arguments: I) -> io::Result<String>
     where
         I: IntoIterator,
@@ -265,7 +267,7 @@ impl Etcd {
             command.arg(argument);
         }
         if !elsewhere {
-            // Given twice, etcdctl would use both in turn.
+            // With the flag given twice, etcdctl would use both in turn.
             command.arg(format!("--endpoints={}", self.endpoint()));
         }
         command.kill_on_drop(true);
@@ -281,7 +283,7 @@ impl Etcd {
     fn log_lines(&self, count: usize) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
-        // Each look at the health that fails leaves a line or two; the last tells enough.
+        // Each failed health check adds a line or two; the last is enough.
         let mut told = false;
         let lines = log.lines().rev().filter(|line| {
             let health = line.contains("/health");
@@ -304,7 +306,7 @@ impl Etcd {
         match &mut *self.process() {
             Some(process) => act(process),
             None => Err(io::Error::other(format!(
-                "etcd {} does not run; it was killed",
+                "etcd {} does not run, it was killed",
                 self.name
             ))),
         }
@@ -332,12 +334,12 @@ impl Drop for Etcd {
                 self.log_tail()
             );
         }
-        // ORDER: before the folder goes. Proxies know the process too, and may outlive this.
+        // ORDER: before the folder is removed. Proxies hold the process, too, and may outlive this.
         self.kill();
     }
 }
 
-/// Takes the flags out of the environment, which is a second source of them.
+/// Removes etcd's flags from the environment, which is a second source of them.
 pub(crate) fn forget_flags(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -13,7 +13,7 @@ use crate::ports::Ports;
 use crate::process::Process;
 use crate::{Etcd, health, watchdog};
 
-/// How often a start is tried when another process takes the port that was free just before.
+/// Number of attempts to start when another process takes the free port first.
 const ATTEMPTS: usize = 5;
 
 /// A running `etcd grpc-proxy` in front of one server, from the same binary as the server.
@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 5;
 #[derive(Debug)]
 pub struct GrpcProxy {
     port: u16,
-    // Before the folder: the process ends first.
+    // Declared before the folder, so that the process ends first.
     process: Process,
     folder: TempDir,
 }
@@ -31,8 +31,8 @@ impl GrpcProxy {
     /// Starts the proxy in front of `etcd` and waits until requests pass through it.
     ///
     /// # Errors
-    /// The process could not be started, or it ended or gave no healthy answer within 20
-    /// seconds; the error has the proxy's log.
+    /// The process could not be started, or it ended or was not healthy within 20 seconds; the
+    /// error has the proxy's log.
     pub async fn start(etcd: &Etcd) -> io::Result<Self> {
         let mut attempt = 1;
         loop {
@@ -45,12 +45,12 @@ impl GrpcProxy {
         }
     }
 
-    /// Returns the URL at which clients find the proxy, as in `http://127.0.0.1:23790`.
+    /// Returns the URL of the proxy for clients, as in `http://127.0.0.1:23790`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address())
     }
 
-    /// Returns the address of the proxy, as a [`Proxy`](crate::Proxy) wants it.
+    /// Returns the address of the proxy, the target of a [`Proxy`](crate::Proxy).
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
@@ -66,7 +66,7 @@ impl GrpcProxy {
             .args(["grpc-proxy", "start"])
             .arg(format!("--endpoints={}", etcd.client_address()))
             .arg(format!("--listen-addr=127.0.0.1:{port}"))
-            // The proxy is a client of itself, and ends when it does not reach this address.
+            // The proxy is a client of itself, and ends when it cannot reach this address.
             .arg(format!("--advertise-client-url=127.0.0.1:{port}"))
             .arg(format!("--data-dir={}", folder.path().display()));
         forget_flags(&mut command);
@@ -93,7 +93,10 @@ impl GrpcProxy {
                 Some(_) => io::ErrorKind::Other,
                 None => io::ErrorKind::TimedOut,
             };
-            let text = format!("etcd grpc-proxy passes no request on; its log:\n{log}");
+            let text = format!(
+                "etcd grpc-proxy forwards no request; its log:
+{log}"
+            );
             return Err(io::Error::new(kind, text));
         }
         Ok(self)

@@ -1,4 +1,4 @@
-//! Plain HTTP questions to an etcd.
+//! Plain HTTP requests to an etcd.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -8,17 +8,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// More than an answer takes that comes at all.
+/// Time-out of a request.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether the server answers a linearizable read: a leader is there, and it is caught up.
+/// Returns whether the server answers a linearizable read: there is a leader, and the server has
+/// caught up.
 pub(crate) async fn is_healthy(port: u16) -> bool {
-    // A test that raises an alarm wants its server back after a restart all the same.
+    // Without alarms: a server with an alarm counts as healthy after a restart.
     let answer = ask(port, "/health?exclude=NOSPACE&exclude=CORRUPT").await;
     answer.is_ok_and(|body| body.contains(r#""health":"true""#))
 }
 
-/// The body that is at this path.
+/// Returns the body at this path.
 pub(crate) async fn ask(port: u16, path: &str) -> io::Result<String> {
     match timeout(PATIENCE, exchange(port, path)).await {
         Ok(outcome) => outcome,

@@ -1,8 +1,6 @@
-//! What happened in a store, and what watches said of it.
-//!
-//! A [`History`] is every change of a store, in order: the truth. A [`Recording`] is one
-//! watch: what it asked for and each message that came. [`check`](crate::check) compares the
-//! two. Both are written and read as JSON lines ([`Archive`]).
+//! Histories of a store, and recordings of watches. A [`History`] has every change of a store, in
+//! order. A [`Recording`] has the query and all messages of one watch. [`check`](crate::check)
+//! compares the two. Both are written and read as JSON lines ([`Archive`]).
 //!
 //! Values are kept as hashes only, so that a history of hours fits into memory.
 
@@ -17,20 +15,20 @@ use serde::{Deserialize, Serialize};
 pub use archive::{Archive, Incident};
 pub use recording::{Body, End, Message, Query, Recording};
 
-/// What a store has at a key; of a deleted one all is zero but `mod_revision`, as in events.
+/// A pair of a store. For a deleted key, all fields but `mod_revision` are zero, as in events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
     /// The revision that created the key.
     pub create_revision: i64,
     /// The revision that changed it last.
     pub mod_revision: i64,
-    /// How often it was written since it was created.
+    /// Number of writes since the key was created.
     pub version: i64,
     /// The [`hash`] of its value.
     pub value: u64,
 }
 
-/// What stands for a value: FNV-1a, 64 bits, which is the same on every machine.
+/// Returns the hash of a value: FNV-1a, 64 bits, which is the same on every machine.
 pub fn hash(value: &[u8]) -> u64 {
     value.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
@@ -46,68 +44,69 @@ pub enum EventKind {
     Delete,
 }
 
-/// A change of one key, as it happened or as a watch tells it.
+/// A change of one key, in a store or in a message of a watch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// What happened.
+    /// The kind of change.
     pub kind: EventKind,
-    /// To which key.
+    /// The key.
     pub key: Arc<str>,
-    /// What it made of the key.
+    /// The pair after the change.
     pub pair: Pair,
-    /// What was there before. Boxed, as most watches do not ask for it.
+    /// The pair before the change. Boxed, as most watches do not ask for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev: Option<Box<Pair>>,
 }
 
 impl Event {
-    /// The revision of the change.
+    /// Returns the revision of the change.
     pub fn revision(&self) -> i64 {
         self.pair.mod_revision
     }
 
-    /// Whether it created the key.
+    /// Returns whether the change has created the key.
     pub fn is_create(&self) -> bool {
         self.kind == EventKind::Put && self.pair.create_revision == self.pair.mod_revision
     }
 }
 
-/// A change that is asked of the store.
+/// A requested change of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Writes a value with this hash.
     Put(Arc<str>, u64),
-    /// Deletes a key that is there.
+    /// Deletes an existing key.
     Delete(Arc<str>),
 }
 
-/// A compaction that was asked for.
+/// A requested compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compaction {
-    /// When it was asked for, in microseconds since the start.
+    /// When it was requested, in microseconds since the start.
     pub at: u64,
-    /// What it was to keep from.
+    /// The revision of the compaction.
     pub revision: i64,
 }
 
-/// When a revision came to be, in microseconds since the start.
+/// When a revision was made, in microseconds since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// The revision.
     pub revision: i64,
-    /// When its write was begun: the store cannot have had it before. None if the revision
-    /// was read from the store, as its writer did not tell of it.
+    /// When its write began: the store cannot have had the revision before. None if the revision
+    /// was read from the store, for want of an acknowledgement.
     pub began: Option<u64>,
-    /// When its write was acknowledged, or the revision was read: the store had it by then.
+    /// When its write was acknowledged, or the revision was read: the store had the revision by
+    /// then.
     pub known: u64,
 }
 
 /// Every change of a store, in order and without a gap.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// Ordered by revision; those of one revision as they were given.
+    /// Ordered by revision; events of one revision keep their order.
     events: Vec<Event>,
-    /// Where in `events` each key is.
+    /// The indices in `events` of each key.
     of_key: HashMap<Arc<str>, Vec<usize>>,
     present: HashMap<Arc<str>, Pair>,
     revision: i64,
@@ -116,7 +115,7 @@ pub struct History {
 }
 
 impl History {
-    /// The history of a store that is empty at this revision; a new one is at 1.
+    /// Makes the history of a store that is empty at this revision; a new store is at 1.
     pub fn since(revision: i64) -> Self {
         Self {
             revision,
@@ -124,27 +123,27 @@ impl History {
         }
     }
 
-    /// The last revision it has.
+    /// Returns the last revision.
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// What is there at that revision.
+    /// Returns the pairs at the last revision.
     pub fn present(&self) -> &HashMap<Arc<str>, Pair> {
         &self.present
     }
 
-    /// How many changes it has.
+    /// Returns the number of changes.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// Whether nothing has changed yet.
+    /// Returns whether there is no change.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// Adds what the next revision did.
+    /// Adds the changes of the next revision.
     pub fn append(&mut self, ops: impl IntoIterator<Item = Op>) {
         self.revision += 1;
         for op in ops {
@@ -194,12 +193,12 @@ impl History {
         self.events.push(event);
     }
 
-    /// All changes, in order.
+    /// Returns all changes, in order.
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// The change of this key at this revision.
+    /// Returns the change of this key at this revision.
     pub fn find(&self, key: &str, revision: i64) -> Option<&Event> {
         let places = self.of_key.get(key)?;
         let at = places.partition_point(|place| self.events[*place].revision() < revision);
@@ -207,7 +206,7 @@ impl History {
         (event.revision() == revision).then_some(event)
     }
 
-    /// What a watch has to deliver, from its start to the end of this history.
+    /// Returns the events that a watch has to deliver, from its start to the end of this history.
     pub fn expected(&self, query: &Query) -> Vec<&Event> {
         if query.range_end.is_none() {
             let places = self.of_key.get(&query.key).into_iter().flatten();
@@ -221,30 +220,30 @@ impl History {
         events.filter(|event| query.wants(event)).collect()
     }
 
-    /// Adds when a revision came to be.
+    /// Adds the time of a revision.
     pub fn date(&mut self, moment: Moment) {
         self.moments.push(moment);
     }
 
-    /// When revisions came to be, as far as that was recorded.
+    /// Returns the recorded times of revisions.
     pub fn moments(&self) -> &[Moment] {
         &self.moments
     }
 
-    /// The last revision that the store certainly had at that time; 0 if none is known.
+    /// Returns the last revision that the store certainly had at that time; 0 if none is known.
     pub fn certain_at(&self, at: u64) -> i64 {
         let known = self.moments.iter().filter(|moment| moment.known < at);
         known.map(|moment| moment.revision).max().unwrap_or(0)
     }
 
-    /// The first revision that the store certainly did not have yet at that time.
+    /// Returns the first revision that the store certainly did not have at that time.
     pub fn impossible_at(&self, at: u64) -> Option<i64> {
         let later = |moment: &&Moment| moment.began.is_some_and(|began| began > at);
         let later = self.moments.iter().filter(later);
         later.map(|moment| moment.revision).min()
     }
 
-    /// The pairs that a query covers, as they were at a revision.
+    /// Returns the pairs that a query covers, at a revision.
     pub fn state(&self, query: &Query, revision: i64) -> BTreeMap<Arc<str>, Pair> {
         let mut state = BTreeMap::new();
         let past = self
@@ -262,17 +261,17 @@ impl History {
         state
     }
 
-    /// Adds a compaction that was asked for, whether or not it happened.
+    /// Adds a requested compaction, whether or not it was applied.
     pub fn compact(&mut self, compaction: Compaction) {
         self.compactions.push(compaction);
     }
 
-    /// The compactions that were asked for, in that order.
+    /// Returns the requested compactions, in order.
     pub fn compactions(&self) -> &[Compaction] {
         &self.compactions
     }
 
-    /// Up to which revision the history may have been compacted away by then.
+    /// Returns the highest revision to which the store may have been compacted by then.
     pub fn compacted_by(&self, at: u64) -> i64 {
         let before = self.compactions.iter().filter(|one| one.at <= at);
         before.map(|one| one.revision).max().unwrap_or(0)

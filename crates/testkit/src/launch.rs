@@ -1,4 +1,4 @@
-//! How servers are started.
+//! Starts servers.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,10 +8,10 @@ use crate::peers::{PeerListeners, PeerProxies, Target};
 use crate::ports::Ports;
 use crate::{Binaries, Binary, Cluster, Etcd, Version};
 
-/// How often a start is tried when others take the ports that were free just before.
+/// Number of attempts to start when other processes take the free ports first.
 const ATTEMPTS: usize = 5;
 
-/// What an etcd is started with; see [`Etcd::builder`].
+/// The options of an etcd; see [`Etcd::builder`].
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     choice: Choice,
@@ -32,21 +32,21 @@ enum Choice {
 }
 
 impl Builder {
-    /// Starts this binary. Without this and [`version`](Self::version) the newest is started.
+    /// Selects this binary. The default is the newest version.
     #[must_use]
     pub fn binary(mut self, binary: &Binary) -> Self {
         self.choice = Choice::Binary(binary.clone());
         self
     }
 
-    /// Starts this version, as in `3.5.35`.
+    /// Selects this version, as in `3.5.35`.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.choice = Choice::Version(version.into());
         self
     }
 
-    /// Adds arguments for etcd; they go before those that the testkit gives itself.
+    /// Adds arguments for etcd; they come before those of the testkit.
     #[must_use]
     pub fn args<I>(mut self, arguments: I) -> Self
     where
@@ -57,7 +57,7 @@ impl Builder {
         self
     }
 
-    /// Serves clients by TLS, with this certificate and its key (PEM files).
+    /// Enables TLS for clients, with this certificate and its key (PEM files).
     #[must_use]
     pub fn tls(mut self, certificate: &Path, key: &Path) -> Self {
         self.https = true;
@@ -69,14 +69,14 @@ impl Builder {
         ])
     }
 
-    /// Serves clients by TLS, with a certificate that etcd makes and signs itself (`--auto-tls`).
+    /// Enables TLS for clients, with a certificate that etcd makes and signs itself (`--auto-tls`).
     #[must_use]
     pub fn auto_tls(mut self) -> Self {
         self.https = true;
         self.args(["--auto-tls"])
     }
 
-    /// Lets in only clients that have a certificate of this authority (a PEM file).
+    /// Requires client certificates of this authority (a PEM file).
     #[must_use]
     pub fn client_authority(self, authority: &Path) -> Self {
         self.args([
@@ -86,10 +86,9 @@ impl Builder {
         ])
     }
 
-    /// Puts a proxy before the peer port of each member, so that members can be cut off from
-    /// their peers: [`Cluster::isolate`]. Clients are not affected.
-    ///
-    /// It needs `/proc`, that is Linux. Without this, members reach each other directly.
+    /// Puts a proxy before the peer port of each member, so that members can be cut off from their
+    /// peers: [`Cluster::isolate`]. Clients are not affected. The proxies need `/proc`, so they
+    /// work only on Linux. Without this option, members reach each other directly.
     #[must_use]
     pub fn peer_proxies(mut self) -> Self {
         self.peer_proxies = true;
@@ -100,21 +99,20 @@ impl Builder {
     ///
     /// The error has the end of etcd's log.
     pub async fn start(mut self) -> io::Result<Etcd> {
-        // The proxies would belong to a cluster, and one server has no peers.
+        // A single server has no peers, so no proxies either.
         self.peer_proxies = false;
         let (mut members, _) = self.members(1).await?;
         Ok(members.remove(0))
     }
 
-    /// Starts so many servers as one cluster and waits until each answers.
-    ///
-    /// The error has the end of the log of the etcd that did not.
+    /// Starts `size` servers as one cluster and waits until each answers. The error has the end of
+    /// the log of the etcd that did not answer.
     pub async fn start_cluster(self, size: usize) -> io::Result<Cluster> {
         let (members, peers) = self.members(size).await?;
         Ok(Cluster::of(members, peers))
     }
 
-    /// One more server for a cluster, which does not run yet.
+    /// Returns another server for a cluster, which does not run yet.
     pub(crate) fn newcomer(self, cluster: &[Etcd]) -> io::Result<Etcd> {
         let binary = self.choice.binary()?;
         let ports = Ports::free(1)?.remove(0);
@@ -154,7 +152,7 @@ impl Builder {
             .map(|(number, ports)| format!("n{number}={}", ports.peer_url()))
             .collect();
         let cluster = cluster.join(",");
-        // What is left of another cluster at one of these ports must not get into this one.
+        // The token keeps a member of an earlier cluster at one of these ports out of this one.
         let token = format!("{:016x}", fastrand::u64(..));
         let mut members = Vec::new();
         for (number, ports) in (1..).zip(ports) {
@@ -185,7 +183,7 @@ impl Builder {
         Ok((members, proxies))
     }
 
-    /// A listener for the proxy before each peer port, if there are to be proxies.
+    /// Returns the listeners of the peer proxies, if there are to be proxies.
     fn peer_listeners(&self, ports: &mut [Ports]) -> io::Result<Option<PeerListeners>> {
         if !self.peer_proxies {
             return Ok(None);
@@ -197,7 +195,7 @@ impl Builder {
         Ok(Some(listeners))
     }
 
-    /// The arguments that make one server of its own.
+    /// Returns the arguments of one server.
     fn own(&self, version: Version, name: &str, ports: Ports) -> Vec<OsString> {
         let scheme = if self.https { "https" } else { "http" };
         let client = format!("{scheme}://127.0.0.1:{}", ports.client);
@@ -218,7 +216,7 @@ impl Builder {
             "--logger=zap".to_owned(),
             "--log-outputs=stderr".to_owned(),
         ];
-        // What a test may want to say itself.
+        // Defaults that the arguments of a test may replace.
         if !given("advertise-client-urls") {
             own.push(format!("--advertise-client-urls={client}"));
         }
@@ -247,7 +245,7 @@ impl Choice {
             Self::Newest => Binaries::find()?
                 .newest()
                 .cloned()
-                .ok_or_else(|| absent("no etcd is there; run cargo xtask etcd".to_owned())),
+                .ok_or_else(|| absent("no etcd is installed; run cargo xtask etcd".to_owned())),
             Self::Version(text) => {
                 let version: Version = text
                     .parse()

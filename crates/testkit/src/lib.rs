@@ -1,16 +1,14 @@
 //! Real etcd servers and a fault proxy for the tests of etcdex.
-//!
-//! * [`Binaries`] finds the etcd versions that `cargo xtask etcd` has put on this machine;
-//! * [`Etcd`] is one running server, [`Cluster`] several that are one cluster;
+//! * [`Binaries`] finds the etcd versions that `cargo xtask etcd` has installed;
+//! * [`Etcd`] is one running server, [`Cluster`] a cluster of servers;
 //! * [`GrpcProxy`] is etcd's own proxy, `etcd grpc-proxy`, in front of a server;
-//! * [`Proxy`] stands between a client and a server and does what bad networks do;
-//! * [`history`] records what happened and what watches said of it, and [`check`] compares;
-//! * [`calls`] judges what callers were told, [`leases`] what keepers of leases and takers of
-//!   locks were told;
-//! * [`until`] waits for a condition with a deadline, in place of a sleep.
-//!
-//! Nothing outlives a test: what is dropped is killed, and a watchdog kills the servers of
-//! a test process that was itself killed.
+//! * [`Proxy`] forwards between a client and a server, with faults of the network on command;
+//! * [`history`] has histories of a store and recordings of watches, and [`check`] compares them;
+//! * [`calls`] checks the answers of calls, [`leases`] the states of kept leases and the grants of
+//!   locks;
+//! * [`until`] waits for a condition with a deadline, in place of a sleep. No server outlives a
+//!   test: dropping a server kills it, and a watchdog kills the servers of a test process that was
+//!   itself killed.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {

@@ -1,10 +1,9 @@
 //! Proxies between the members of a cluster, which can cut a member off from its peers.
 //!
-//! Each member advertises the address of its proxy as its peer URL. A proxy knows the target of
-//! a connection, as it has one only. The source is looked up in `/proc`: the process that holds
-//! the other end. Most requests name their sender (`X-Server-From: <member ID>`), so that this is
-//! done once for a member; the others (`/leases`, `/raft/probing`, `/version`, `/members`) cost a
-//! look each.
+//! Each member advertises the address of its proxy as its peer URL. A proxy has only one target. It
+//! looks the source of a connection up in `/proc`: the process that holds the other end. Most
+//! requests name their sender (`X-Server-From: <member ID>`), so that one lookup for each member is
+//! enough; the others (`/leases`, `/raft/probing`, `/version`, `/members`) need a lookup each.
 //!
 //! All proxies of a cluster run on one thread of their own, so that a test that blocks its
 //! runtime, or pauses its clock, does not disturb the cluster.
@@ -31,12 +30,12 @@ const SENDER: &str = "X-Server-From: ";
 /// How long a connection may take to send its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
-/// How often the source of a connection is looked up: `/proc/net/tcp` can miss a socket while
-/// others come and go.
+/// Number of lookups of the source of a connection: `/proc/net/tcp` can miss a socket while others
+/// are opened and closed.
 const LOOKUPS: usize = 3;
 
-/// How long a connection that must not be is held, without a byte forwarded, before it is
-/// refused. Members try again at once, and each try costs a look at `/proc` (5 ms).
+/// How long a forbidden connection is held, without forwarding a byte, before it is refused.
+/// Members try again at once, and each try costs a lookup in `/proc` (5 ms).
 const HOLD: Duration = Duration::from_secs(1);
 
 /// A listener for the proxy of each member, before the members exist.
@@ -57,9 +56,9 @@ pub(crate) struct PeerProxies {
 /// One member as its proxy sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// Where the member listens for its peers.
+    /// The address at which the member listens for its peers.
     pub(crate) address: SocketAddr,
-    /// The process of the member, to know its outgoing connections by.
+    /// The process of the member, which identifies its outgoing connections.
     pub(crate) process: SharedProcess,
 }
 
@@ -69,7 +68,7 @@ struct Shared {
     targets: Vec<Target>,
     isolated: watch::Receiver<Vec<bool>>,
     links: watch::Sender<Vec<usize>>,
-    /// The place of each member, by its ID in hexadecimal as it stands in requests.
+    /// The index of each member, by its ID in hexadecimal as in requests.
     // INVARIANT: a member keeps its ID for the life of the cluster.
     ids: Mutex<HashMap<String, usize>>,
 }
@@ -116,7 +115,7 @@ impl PeerListeners {
                     for (to, listener) in listeners.into_iter().enumerate() {
                         tokio::spawn(accept(listener, to, Arc::clone(&shared)));
                     }
-                    // The sender is never used: this ends when it is dropped.
+                    // The sender sends nothing: the wait ends when it is dropped.
                     let _ = stopped.await;
                 });
             })?;
@@ -133,8 +132,8 @@ impl PeerProxies {
     /// [`heal`](Self::heal). The connections are closed when this returns.
     pub(crate) async fn isolate(&self, member: usize) -> io::Result<()> {
         self.set(member, true)?;
-        // ORDER: a link is counted before it looks at `isolated`. One that is counted after the
-        // count was seen at zero sees that it must not be.
+        // ORDER: a link is counted before it reads `isolated`. A link that is counted after this
+        // has read zero sees that it is forbidden.
         let mut links = self.links.clone();
         let none = links.wait_for(|links| links[member] == 0).await;
         none.map(drop).map_err(io::Error::other)
@@ -161,8 +160,8 @@ impl PeerProxies {
 }
 
 impl Ends {
-    /// Whether the connection may be. A connection of an unknown source may be one of an
-    /// isolated member's, so that it is refused while any member is isolated.
+    /// Returns whether the connection is allowed. A connection of an unknown source may be an
+    /// isolated member's, so it is refused while any member is isolated.
     fn are_allowed(self, isolated: &[bool]) -> bool {
         match self.from {
             Some(from) => !isolated[from] && !isolated[self.to],
@@ -170,8 +169,8 @@ impl Ends {
         }
     }
 
-    /// Adds to or takes from the count of each member that the connection belongs to. One of an
-    /// unknown source belongs to all.
+    /// Changes the count of each member that the connection belongs to. A connection of an unknown
+    /// source belongs to all.
     fn count(self, links: &mut [usize], change: impl Fn(&mut usize)) {
         for (member, count) in links.iter_mut().enumerate() {
             if self.from.is_none() || self.from == Some(member) || self.to == member {
@@ -215,7 +214,8 @@ async fn accept(listener: TcpListener, to: usize, shared: Arc<Shared>) {
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move { forward(stream, source, to, &shared).await });
             }
-            // The connector was gone before, or no file is free: nothing that lasts.
+            // The peer has closed the connection, or no file descriptor is free: both are
+            // temporary.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
@@ -232,7 +232,7 @@ async fn forward(mut source: TcpStream, address: SocketAddr, to: usize, shared: 
     };
     let ends = Ends { from, to };
     if !ends.are_allowed(&isolated.borrow_and_update()) {
-        // Refused at once when anything is isolated or healed.
+        // Refused at once when a member is isolated or healed.
         let _ = timeout(HOLD, isolated.changed()).await;
         return reset(source);
     }
@@ -257,7 +257,7 @@ async fn forward(mut source: TcpStream, address: SocketAddr, to: usize, shared: 
     }
 }
 
-/// The member that a connection comes from.
+/// Returns the member that a connection comes from.
 async fn find(shared: &Arc<Shared>, stream: &TcpStream, address: SocketAddr) -> Option<usize> {
     let sender = timeout(FIRST_REQUEST, sender(stream)).await.ok().flatten();
     let known = sender.as_ref().and_then(|id| shared.ids().get(id).copied());
@@ -265,7 +265,7 @@ async fn find(shared: &Arc<Shared>, stream: &TcpStream, address: SocketAddr) -> 
         return known;
     }
     let looking = Arc::clone(shared);
-    // Away from the thread that forwards: elections would come of a wait of some tens of ms.
+    // Not on the thread that forwards: a delay of some tens of milliseconds would cause elections.
     let found = spawn_blocking(move || looking.look_up(address)).await;
     let found = found.ok().flatten();
     if let (Some(id), Some(member)) = (sender, found) {
@@ -274,12 +274,12 @@ async fn find(shared: &Arc<Shared>, stream: &TcpStream, address: SocketAddr) -> 
     found
 }
 
-/// The member ID in the first request of a connection, which stays to be read.
+/// Returns the member ID in the first request of a connection, which is peeked and not consumed.
 async fn sender(stream: &TcpStream) -> Option<String> {
     let mut head = [0; 2048];
     let count = stream.peek(&mut head).await.ok()?;
     let head = String::from_utf8_lossy(&head[..count]);
-    // Cut off, the ID would be another one.
+    // An incomplete ID would be another one.
     let mut lines = head.split_inclusive("\r\n");
     let id = lines.find_map(|line| line.strip_prefix(SENDER)?.strip_suffix("\r\n"))?;
     Some(id.to_owned())
@@ -290,7 +290,7 @@ impl Shared {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The member that holds the other end of a connection from this address.
+    /// Returns the member that holds the other end of a connection from this address.
     fn look_up(&self, address: SocketAddr) -> Option<usize> {
         (0..LOOKUPS).find_map(|_| {
             let inode = source::inode(address.port())?;
@@ -304,6 +304,6 @@ impl Shared {
 
 /// Closes a connection with an RST.
 fn reset(stream: TcpStream) {
-    // It fails only for a connection that is gone already.
+    // This fails only for a closed connection.
     let _ = set_socket_linger(&stream, Some(Duration::ZERO));
 }

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Below the ports that systems give to outgoing connections: none of those can take the
-/// port of a server that is down for a restart.
+/// Below the range of ephemeral ports: no outgoing connection can take the port of a server that is
+/// being restarted.
 const RANGE: Range<u16> = 10_000..32_000;
 
 /// The ports of one server.
@@ -15,16 +15,16 @@ const RANGE: Range<u16> = 10_000..32_000;
 pub(crate) struct Ports {
     pub(crate) client: u16,
     pub(crate) peer: u16,
-    /// Health and metrics, in plain text whatever the client port speaks.
+    /// Health and metrics, in plain text even if the client port has TLS.
     pub(crate) metrics: u16,
     /// The proxy before `peer`, if there is one.
     pub(crate) peer_proxy: Option<u16>,
 }
 
 impl Ports {
-    /// Ports for so many servers, free just now.
+    /// Finds free ports for this number of servers.
     pub(crate) fn free(servers: usize) -> io::Result<Vec<Self>> {
-        // All are held until all are there, so that none is given twice.
+        // All listeners are held until all ports are found, so that no port is returned twice.
         let mut held = Vec::new();
         let mut ports = Vec::new();
         for _ in 0..servers {
@@ -43,18 +43,18 @@ impl Ports {
         Ok(ports)
     }
 
-    /// The URL for the other members.
+    /// Returns the URL for the other members.
     pub(crate) fn peer_url(&self) -> String {
         let port = self.peer_proxy.unwrap_or(self.peer);
         format!("http://127.0.0.1:{port}")
     }
 }
 
-/// A port that nobody has, and that no server of this process ever had: one that is down for a
-/// restart wants its own back, and would be taken for the one that has it meanwhile.
+/// Finds a free port that no server of this process has ever had: a server that is being restarted
+/// needs its port, and clients would take another server there for it.
 fn one() -> io::Result<(u16, TcpListener)> {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    // Nothing that panics leaves it half done.
+    // A panic leaves the set consistent.
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..1_000 {
         let port = fastrand::u16(RANGE);

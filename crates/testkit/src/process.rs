@@ -16,7 +16,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it with both its outputs going to this file.
+    /// Starts a process with standard output and error in this file.
     pub(crate) fn spawn(command: &mut Command, log: &File) -> io::Result<Self> {
         let child = command
             .stdin(Stdio::null())
@@ -35,7 +35,7 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it did so by itself.
+    /// Returns the exit status, if the process has ended by itself.
     pub(crate) fn exit(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait()?;
         if status.is_some() {
@@ -44,37 +44,37 @@ impl Process {
         Ok(status)
     }
 
-    /// Whether it can do something.
+    /// Returns whether the process runs and is not stopped.
     pub(crate) fn is_running(&mut self) -> bool {
         !self.paused && matches!(self.exit(), Ok(None))
     }
 
-    /// Stops it; it is stopped when this returns.
+    /// Stops the process, which is stopped when this returns.
     pub(crate) fn pause(&mut self) -> io::Result<()> {
         let pid = self.pid()?;
         if self.paused {
             return Ok(());
         }
         kill_process(pid, Signal::STOP)?;
-        // The signal only asks; this waits for the kernel to tell that it has happened.
+        // The signal is asynchronous; this waits until the kernel reports the stop.
         waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED)?;
         self.paused = true;
         Ok(())
     }
 
-    /// Lets it go on.
+    /// Continues the process.
     pub(crate) fn resume(&mut self) -> io::Result<()> {
         kill_process(self.pid()?, Signal::CONT)?;
         self.paused = false;
         Ok(())
     }
 
-    /// Asks it to end by itself.
+    /// Sends `SIGTERM`.
     pub(crate) fn terminate(&mut self) -> io::Result<()> {
         Ok(kill_process(self.pid()?, Signal::TERM)?)
     }
 
-    /// The id to signal. It is the process's own as long as nobody has waited for it.
+    /// Returns the ID to signal. It belongs to this process until the process is waited for.
     fn pid(&mut self) -> io::Result<Pid> {
         if let Some(status) = self.exit()? {
             return Err(io::Error::other(format!(
@@ -87,7 +87,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Errors would mean that it has ended already, which is what is wanted.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         watchdog::forget(self.child.id());
         let _ = self.child.wait();

@@ -1,4 +1,4 @@
-//! A TCP proxy that does what bad networks do.
+//! A TCP proxy with the faults of bad networks.
 
 mod counters;
 mod fault;
@@ -24,9 +24,9 @@ pub use fault::Fault;
 pub use frames::FrameKind;
 pub use tap::{Delivery, Passage, Tap};
 pub use trip::Trip;
-use view::Sight;
+use view::Inspection;
 
-/// One of the two ways that bytes go through a [`Proxy`].
+/// A direction of bytes through a [`Proxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the client to the server.
@@ -35,37 +35,29 @@ pub enum Direction {
     ToClient,
 }
 
-/// A TCP proxy on the loopback, between a client and a server, with faults on command.
-///
-/// A new proxy forwards everything. There are two kinds of commands, and both take effect at
-/// once:
-///
-/// * what happens once, to the links that are open: [`cut`](Self::cut),
-///   [`reset`](Self::reset), [`half_close`](Self::half_close). New links are as before. At a
-///   given frame of HTTP/2, once, to the link that has it: [`trip`](Self::trip);
-/// * what goes on, for present and new links, until another of them or
-///   [`heal`](Self::heal): [`stall`](Self::stall), [`black_hole`](Self::black_hole). Beside
-///   these [`delay`](Self::delay), [`refuse`](Self::refuse), [`throttle`](Self::throttle),
-///   [`slice`](Self::slice) and [`reset_after`](Self::reset_after) go on until `heal`, too.
-///
-/// All of them are values as well, which can be drawn by lot: [`Fault`]. What goes through
-/// can be listened to, message by message: [`tap`](Self::tap).
-///
-/// It follows the HTTP/2 of links in plain text. Behind TLS, and before anything that is not
-/// HTTP/2, trips do not happen and taps hear nothing.
-///
-/// Dropping it closes the listener and all links. It needs the tokio runtime that it was
-/// started on.
+/// A TCP proxy on the loopback, between a client and a server, with faults on command. A new proxy
+/// forwards all bytes. There are two kinds of commands, and both take effect at once:
+/// * faults that happen once, to the open links: [`cut`](Self::cut), [`reset`](Self::reset),
+///   [`half_close`](Self::half_close). New links are not affected. [`trip`](Self::trip) ends one
+///   link at a given frame of HTTP/2;
+/// * faults that go on, for present and new links: [`stall`](Self::stall) and
+///   [`black_hole`](Self::black_hole) until the other one or [`heal`](Self::heal), and
+///   [`delay`](Self::delay), [`refuse`](Self::refuse), [`throttle`](Self::throttle),
+///   [`slice`](Self::slice) and [`reset_after`](Self::reset_after) until `heal`. Each fault is also
+///   a value, which can be chosen at random: [`Fault`]. A [`tap`](Self::tap) records the messages
+///   that pass. The proxy parses the HTTP/2 of links in plain text. With TLS, or without HTTP/2,
+///   trips do not happen and taps record nothing. Dropping the proxy closes the listener and all
+///   links. The proxy needs the tokio runtime on which it was started.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     state: watch::Sender<State>,
     counters: Arc<Counters>,
-    sight: Sight,
+    inspection: Inspection,
 }
 
-/// What the links follow. The counts go up by one with each command, so that a link sees
-/// what happened since it was made, however late it looks.
+/// The commands to the links. Each command increments a count, so that a link notices all commands
+/// since it was made, however late it reads them.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     flow: Flow,
@@ -101,51 +93,51 @@ impl State {
 }
 
 impl Proxy {
-    /// Starts a proxy to this server, on a port of its own.
+    /// Starts a proxy to this server, on a free port.
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (state, follower) = watch::channel(State::default());
         let counters = Arc::new(Counters::default());
-        let sight = Sight::default();
+        let inspection = Inspection::default();
         let accepting = accept(
             listener,
             target,
             follower,
             Arc::clone(&counters),
-            sight.clone(),
+            inspection.clone(),
         );
         tokio::spawn(accepting);
         Ok(Self {
             address,
             state,
             counters,
-            sight,
+            inspection,
         })
     }
 
-    /// Where it listens.
+    /// Returns the address at which the proxy listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it listens, as in `http://127.0.0.1:34567`.
+    /// Returns the URL of the proxy, as in `http://127.0.0.1:34567`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Closes the present links in order, both ways (FIN).
+    /// Closes the present links gracefully in both directions (FIN).
     pub fn cut(&self) {
         self.state.send_modify(|state| state.cuts += 1);
     }
 
-    /// Tears the present links down, both ways (RST).
+    /// Resets the present links in both directions (RST).
     pub fn reset(&self) {
         self.state.send_modify(|state| state.resets += 1);
     }
 
-    /// Ends the present links in this direction only: its receiver sees the end (FIN), and
-    /// what its sender still sends is dropped. The other direction goes on.
+    /// Ends the present links in this direction only: the receiver gets the end (FIN), and later
+    /// bytes of the sender are dropped. The other direction goes on.
     pub fn half_close(&self, direction: Direction) {
         self.state.send_modify(|state| match direction {
             Direction::ToServer => state.closes_to_server += 1,
@@ -153,22 +145,19 @@ impl Proxy {
         });
     }
 
-    /// Takes in bytes and keeps them; [`heal`](Self::heal) delivers them.
-    ///
-    /// It keeps up to 16 MiB per link and direction, then it takes in no more.
+    /// Reads bytes and holds them back; [`heal`](Self::heal) delivers them. The proxy holds up to
+    /// 16 MiB per link and direction, and then reads no more.
     pub fn stall(&self) {
         self.state.send_modify(|state| state.flow = Flow::Stall);
     }
 
-    /// Takes in bytes and drops them.
-    ///
-    /// Links that have lost bytes by it are reset by [`heal`](Self::heal): what would go on
-    /// is a stream with a hole, which no network makes. The others go on.
+    /// Reads bytes and drops them. [`heal`](Self::heal) resets links that have lost bytes: a byte
+    /// stream with a gap does not exist in TCP. The other links go on.
     pub fn black_hole(&self) {
         self.state.send_modify(|state| state.flow = Flow::BlackHole);
     }
 
-    /// Delivers bytes this much later, each way: a round trip takes twice that.
+    /// Delays bytes by this time in each direction: a round trip takes twice as long.
     pub fn delay(&self, delay: Duration) {
         self.state.send_modify(|state| state.delay = delay);
     }
@@ -179,33 +168,30 @@ impl Proxy {
         self.state.send_modify(|state| state.refuse = true);
     }
 
-    /// Delivers no more bytes in a second than this, each way and for each link.
+    /// Limits the bytes per second, in each direction of each link.
     pub fn throttle(&self, bytes_per_second: u64) {
         let rate = bytes_per_second.max(1);
         self.state.send_modify(|state| state.throttle = Some(rate));
     }
 
-    /// Delivers at most so many bytes at once: with 1, each byte by itself.
-    ///
-    /// The receiver's system may put together again what it is slow to read.
+    /// Limits the bytes that are delivered at once: with 1, each byte is delivered separately. The
+    /// receiver's system may join the slices of a slow reader.
     pub fn slice(&self, bytes: usize) {
         self.state
             .send_modify(|state| state.slice = Some(bytes.max(1)));
     }
 
-    /// Tells clients on new links that the server takes no more than so many streams at a time
-    /// (`SETTINGS_MAX_CONCURRENT_STREAMS`), in a frame of SETTINGS before the server's own.
-    /// Links keep the limit that they began with. A server whose own SETTINGS have a limit (etcd
-    /// 3.4.23 and 3.5.1) replaces it at once.
-    ///
-    /// For links of HTTP/2 in plain text only.
+    /// Limits the concurrent streams of new links (`SETTINGS_MAX_CONCURRENT_STREAMS`), by a
+    /// SETTINGS frame before that of the server. Links keep the limit that they began with. A
+    /// server whose own SETTINGS have a limit (etcd 3.4.23 and 3.5.1) replaces it at once. This
+    /// works only for links with HTTP/2 in plain text.
     pub fn limit_streams(&self, streams: u32) {
         self.state
             .send_modify(|state| state.stream_limit = Some(streams));
     }
 
-    /// Resets each link once it has forwarded so many bytes more in this direction: present
-    /// links from now on, new ones from their start.
+    /// Resets each link after `bytes` more bytes in this direction: present links from now on, new
+    /// links from their start.
     pub fn reset_after(&self, direction: Direction, bytes: u64) {
         self.state.send_modify(|state| {
             state.reset_after = Some((direction, bytes));
@@ -213,17 +199,18 @@ impl Proxy {
         });
     }
 
-    /// Ends a link at a given place of its HTTP/2, once; see [`Trip`].
+    /// Ends a link once at a given HTTP/2 frame; see [`Trip`].
     pub fn trip(&self, trip: Trip) {
-        self.sight.trips().arm(trip);
+        self.inspection.trips().arm(trip);
     }
 
-    /// How many trips have happened: the frame came, and its link is ended there.
+    /// Returns the number of trips that have happened: the frame came, and its link was ended
+    /// there.
     pub fn tripped(&self) -> u64 {
-        self.sight.trips().happened()
+        self.inspection.trips().happened()
     }
 
-    /// Does what the fault says.
+    /// Causes a fault.
     pub fn inflict(&self, fault: &Fault) {
         match fault {
             Fault::Cut => self.cut(),
@@ -248,10 +235,10 @@ impl Proxy {
         }
     }
 
-    /// Ends what goes on: everything is forwarded again, without delay or limit, and trips
-    /// that have not happened are forgotten.
+    /// Ends all faults: all bytes are forwarded again, without delay or limit, and trips that have
+    /// not happened are removed.
     pub fn heal(&self) {
-        self.sight.trips().disarm();
+        self.inspection.trips().disarm();
         self.state.send_modify(|state| {
             state.flow = Flow::Pass;
             state.delay = Duration::ZERO;
@@ -264,37 +251,35 @@ impl Proxy {
         });
     }
 
-    /// Listens to the messages of all calls of this method, as in
-    /// `/etcdserverpb.Watch/Watch`, on links that come from now on; see [`Tap`].
-    ///
-    /// It takes the place of the last one.
+    /// Records the messages of all calls of this method, as in `/etcdserverpb.Watch/Watch`, on
+    /// links that are opened from now on; see [`Tap`]. The new tap replaces an earlier one.
     pub fn tap(&self, method: impl Into<String>) -> Tap {
-        self.sight.tap(method.into())
+        self.inspection.tap(method.into())
     }
 
-    /// How many connections were accepted since the start, refused ones too.
+    /// Returns the number of connections that were accepted since the start, refused ones included.
     pub fn connections(&self) -> u64 {
         self.counters.accepted()
     }
 
-    /// How many links are open now.
+    /// Returns the number of open links.
     pub fn open(&self) -> u64 {
         self.counters.open()
     }
 
-    /// How many bytes were forwarded in this direction.
+    /// Returns the number of bytes that were forwarded in this direction.
     pub fn forwarded(&self, direction: Direction) -> u64 {
         self.counters.forwarded(direction)
     }
 }
 
-/// Takes connections in until the proxy is dropped.
+/// Accepts connections until the proxy is dropped.
 async fn accept(
     listener: TcpListener,
     target: SocketAddr,
     mut state: watch::Receiver<State>,
     counters: Arc<Counters>,
-    sight: Sight,
+    inspection: Inspection,
 ) {
     loop {
         tokio::select! {
@@ -311,9 +296,9 @@ async fn accept(
                     link::reset(client);
                     continue;
                 }
-                let place = counters::Place::new(&counters);
-                let sight = sight.clone();
-                tokio::spawn(link::run(client, target, follower, born, place, sight));
+                let open_link = counters::OpenLink::new(&counters);
+                let inspection = inspection.clone();
+                tokio::spawn(link::run(client, target, follower, born, open_link, inspection));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-/// The version of an etcd, as in `3.5.35`; ordered as versions are.
+/// The version of an etcd, as in `3.5.35`, with the order of versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
     /// The `3` of `3.5.35`.
@@ -16,15 +16,15 @@ pub struct Version {
 }
 
 impl Version {
-    /// Whether this is `major.minor` or one after it.
+    /// Returns whether this is `major.minor` or later.
     pub fn is_at_least(self, major: u32, minor: u32) -> bool {
         (self.major, self.minor) >= (major, minor)
     }
 }
 
 impl Version {
-    /// Whether the answer to a request for progress of watches comes after the events before
-    /// it. Older servers answer while events are under way.
+    /// Returns whether the answer to a request for progress comes after all events before it. Older
+    /// servers answer while events are under way.
     ///
     /// Source: etcd issue 15220; the changelogs of 3.4.25 and 3.5.8 name the fix, 3.6.0 has it.
     pub fn answers_progress_in_order(self) -> bool {
@@ -35,14 +35,15 @@ impl Version {
         }
     }
 
-    /// Whether the lock service can lose locks that wait at one member when a token expires.
+    /// Returns whether the lock service can lose the waiting locks of a member when a token
+    /// expires.
     ///
     /// All waiting locks of a member share one stream of watches inside the server, with the token
-    /// of the lock that opened it. Once that token has expired, a refused watch gets the number of
-    /// a watch that is in force, and neither lock is answered.
+    /// of the lock that opened it. Once that token has expired, a refused watch gets the ID of a
+    /// watch that is in force, and neither lock is answered.
     ///
     /// Source: `crates/client/tests/it/lock_tokens.rs`, and logs of servers under `chaos leases`.
-    /// Seen on 3.4.23 and 3.5.1, and not on 3.5.35 and later. No release between was tried.
+    /// Seen on 3.4.23 and 3.5.1, and not on 3.5.35 and later. No release in between was tried.
     pub fn loses_waiting_locks(self) -> bool {
         let fixed = Self {
             major: 3,
@@ -59,7 +60,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// A text that is no version of an etcd.
+/// The error of a text that is no etcd version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseVersionError(String);
 
@@ -126,7 +127,7 @@ mod tests {
         let read = |text: &str| text.parse::<Version>();
         let old: Version = read("3.5.9").unwrap();
         let new: Version = read("3.5.35").unwrap();
-        assert!(old < new, "by number and not by letter");
+        assert!(old < new, "numeric order");
         assert_eq!(new.to_string(), "3.5.35");
         assert!(new.is_at_least(3, 5) && !new.is_at_least(3, 6));
         for bad in ["", "3", "3.5", "3.5.x", "3.5.1.2", "v3.5.1", ".staging"] {

@@ -1,8 +1,6 @@
-//! Kills the servers of a test process that was killed before it could do so itself.
-//!
-//! One shell per test process reads the ids of the servers from a pipe. The pipe closes when
-//! the test process ends, however it ends; the shell then kills the servers that are left,
-//! and removes the folder that all of them have their data in.
+//! Kills the servers of a test process that was killed. A shell for each test process reads the IDs
+//! of the servers from a pipe. The pipe closes when the test process ends for any reason. The shell
+//! then kills the remaining servers, and removes the folder with their data.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -10,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// Told `+ <pid>` and `- <pid>`, one a line; its argument is the folder.
+/// Reads lines `+ <pid>` and `- <pid>`; its argument is the folder.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 pids=' '
@@ -28,31 +26,32 @@ rm -rf -- "$1" || rm -rf -- "$1"
 struct Watchdog {
     pipe: ChildStdin,
     folder: PathBuf,
-    /// Never waited for: it ends after this process.
+    /// Never waited for: the shell ends after this process.
     _shell: Child,
 }
 
 static WATCHDOG: Mutex<Option<Watchdog>> = Mutex::new(None);
 
-/// The folder for the data of this process's servers. It is gone after this process.
+/// Returns the folder for the data of this process's servers, which is removed after this process.
 pub(crate) fn folder() -> io::Result<PathBuf> {
     with(|watchdog| Ok(watchdog.folder.clone()))
 }
 
-/// Has this child killed when this process ends.
+/// Registers a child, which is killed when this process ends.
 pub(crate) fn watch(pid: u32) -> io::Result<()> {
     with(|watchdog| writeln!(watchdog.pipe, "+ {pid}"))
 }
 
-/// To be called before the child is waited for: from then on its id can be another's.
+/// Removes a child. Call this before waiting for the child: afterwards its ID may belong to another
+/// process.
 pub(crate) fn forget(pid: u32) {
-    // If the shell is gone there is nobody to tell.
+    // An error means that the shell has ended.
     let _ = with(|watchdog| writeln!(watchdog.pipe, "- {pid}"));
 }
 
-/// Acts on the watchdog of this process, which is started by the first who asks for it.
+/// Runs `act` on the watchdog of this process, which the first call starts.
 fn with<T>(act: impl FnOnce(&mut Watchdog) -> io::Result<T>) -> io::Result<T> {
-    // The state is whole whoever panicked with it: writing a line is all that happens.
+    // A panic leaves the state consistent: `act` only writes a line.
     let mut watchdog = WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner);
     match &mut *watchdog {
         Some(watchdog) => act(watchdog),
@@ -70,13 +69,13 @@ fn start() -> io::Result<Watchdog> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // What ends the test's process group, as Ctrl-C does, must not end this first.
+        // Ctrl-C ends the test's process group, and must not end the shell first.
         .process_group(0)
         .spawn()?;
     let pipe = shell.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     Ok(Watchdog {
         pipe,
-        // The shell removes it from here on.
+        // From here on the shell removes the folder.
         folder: folder.keep(),
         _shell: shell,
     })

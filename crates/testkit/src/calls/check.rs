@@ -32,9 +32,9 @@ struct Judge<'a> {
 /// The history by key and by value.
 struct Store<'a> {
     last: i64,
-    /// For each key, what each of its changes made of it; none where it was deleted.
+    /// For each key, the pair after each of its changes; none after a deletion.
     keys: HashMap<&'a str, BTreeMap<i64, Option<Pair>>>,
-    /// For each value, the changes that wrote it: key by revision.
+    /// For each value, the changes that wrote it: keys by revision.
     values: HashMap<u64, BTreeMap<i64, BTreeSet<&'a str>>>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Store<'a> {
     }
 }
 
-/// The highest revision that was told up to each moment.
+/// The highest revision that was returned up to each moment.
 struct Floors(Vec<(u64, i64)>);
 
 impl Floors {
@@ -93,7 +93,7 @@ impl Floors {
         Self(told)
     }
 
-    /// The highest revision of all answers that were there before this moment.
+    /// Returns the highest revision of all answers from before this moment.
     fn before(&self, moment: u64) -> i64 {
         let count = self.0.partition_point(|(ended, _)| *ended < moment);
         count.checked_sub(1).map_or(0, |last| self.0[last].1)
@@ -147,7 +147,7 @@ impl Judge<'_> {
     fn read(&mut self, place: usize, key: &str, revision: i64, pair: Option<Pair>) {
         let there = self.store.at(key, revision);
         if revision > self.store.last || revision < 1 {
-            let what = format!("the answer is of revision {revision}, which does not exist");
+            let what = format!("the answer has revision {revision}, which does not exist");
             self.breach(Rule::Content, place, what);
         } else if there != pair {
             let what = format!("{key} was {there:?} at {revision}, and read as {pair:?}");
@@ -158,7 +158,7 @@ impl Judge<'_> {
     fn previous(&mut self, place: usize, key: &str, revision: i64, prev: Option<Pair>) {
         let there = self.store.at(key, revision - 1);
         if there != prev {
-            let what = format!("{key} was {there:?} before {revision}, and told as {prev:?}");
+            let what = format!("{key} was {there:?} before {revision}, and returned as {prev:?}");
             self.breach(Rule::Content, place, what);
         }
     }
@@ -172,7 +172,7 @@ impl Judge<'_> {
         };
         if !stands {
             let what = format!(
-                "a call that began at {} stands at revision {revision}, and {floor} was told before",
+                "a call that began at {} stands at revision {revision}, and {floor} was returned before",
                 call.began
             );
             self.breach(Rule::Order, place, what);
@@ -216,8 +216,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Compares what a call wrote with what it was told. Returns where it wrote, if it did so as
-    /// it may.
+    /// Compares the effect of a write with its answer. Returns the revision of the write, if it is
+    /// allowed.
     fn effect(
         &mut self,
         place: usize,
@@ -274,7 +274,8 @@ impl Judge<'_> {
             };
             match &call.answer {
                 Answer::Written { revision, .. } if !acknowledged.insert((key, *revision)) => {
-                    let what = format!("two calls were told that they deleted {key} at {revision}");
+                    let what =
+                        format!("two calls have the answer that they deleted {key} at {revision}");
                     self.breach(Rule::Content, place, what);
                 }
                 Answer::Failed {
@@ -290,7 +291,7 @@ impl Judge<'_> {
         let mut found = Vec::new();
         for (key, changes) in &self.store.keys {
             let mut floors = unknown.remove(key).unwrap_or_default();
-            // The call that began first has the lowest floor: if any may have made the first
+            // The call that began first has the lowest floor: if any call may have made the first
             // deletion, it may.
             floors.sort_unstable();
             let mut floors = floors.into_iter();

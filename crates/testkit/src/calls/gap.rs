@@ -1,19 +1,19 @@
-//! PURE: how long callers went without an answer that they could have had.
+//! PURE: the longest time of callers without an answer, in periods in which an answer was possible.
 
-/// A time in which nothing was done to servers and connections, and a quorum and a way to it
-/// were there. Times are microseconds since the start of the run.
+/// A time without a change of faults, in which a client could reach a quorum. Times are
+/// microseconds since the start of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Period {
-    /// When the last fault before it was done or undone.
+    /// When the last fault before it began or ended.
     pub from: u64,
-    /// When the next one was.
+    /// When the next fault begins or ends.
     pub to: u64,
-    /// What went on meanwhile, in words.
+    /// A description of the faults that went on meanwhile.
     pub what: String,
 }
 
 impl Period {
-    /// What goes on when there is no fault at all.
+    /// The description of a time without faults.
     pub const CALM: &'static str = "no fault";
 }
 

@@ -1,4 +1,4 @@
-//! Each rule is shown to find what it is for.
+//! Tests that each rule finds its violation.
 
 use super::*;
 use crate::history::{EventKind, History, Op};
@@ -87,7 +87,7 @@ fn failed(effect: Effect) -> Answer {
     }
 }
 
-/// The calls that made that history, one after the other.
+/// The calls that make that history, one after the other.
 fn true_calls() -> Vec<Call> {
     vec![
         call(0, 10, put(20), written(2, None)),
@@ -102,14 +102,14 @@ fn rules(calls: &[Call]) -> Vec<Rule> {
     breaches.iter().map(|breach| breach.rule).collect()
 }
 
-/// What is broken when these calls are added to the true ones.
+/// Returns the rules that are broken when these calls are added to the true ones.
 fn with(more: impl IntoIterator<Item = Call>) -> Vec<Rule> {
     let mut calls = true_calls();
     calls.extend(more);
     rules(&calls)
 }
 
-/// What is broken when one of the true calls is another one.
+/// Returns the rules that are broken when one of the true calls is replaced.
 fn instead(place: usize, other: Call) -> Vec<Rule> {
     let mut calls = true_calls();
     calls[place] = other;
@@ -121,13 +121,13 @@ fn true_calls_break_no_rule() {
     assert_eq!(rules(&true_calls()), []);
     let reads = [
         call(11, 19, get(), read(2, pair(2))),
-        // Concurrent with the swap: either side of it.
+        // Concurrent with the swap: the read may be before or after it.
         call(21, 29, get(), read(2, pair(2))),
         call(21, 29, get(), read(3, pair(3))),
         call(51, 59, get(), read(4, None)),
         call(51, 59, delete(), read(4, None)),
         call(71, 79, swap(1, 3), read(5, pair(5))),
-        // A serializable read may be of the past.
+        // A serializable read may return a past state.
         call(71, 79, serializable(), read(2, pair(2))),
         call(71, 79, get(), failed(Effect::Unknown)),
         call(71, 79, put(2), failed(Effect::NotSent)),
@@ -145,13 +145,13 @@ fn writes_of_an_unknown_outcome_may_be_in_the_store() {
         calls[place].answer = failed(Effect::Unknown);
         assert_eq!(rules(&calls), [], "{place}");
     }
-    // Applied long after the caller had given up.
+    // Applied long after the call has ended.
     let late = call(0, 1, both(50), failed(Effect::Unknown));
     assert_eq!(instead(3, late), []);
 }
 
 #[test]
-fn a_read_shows_what_was_there_at_its_revision() {
+fn a_read_shows_the_pair_at_its_revision() {
     let wrong = call(11, 19, get(), read(2, None));
     assert_eq!(with([wrong]), [Rule::Content]);
     let wrong = call(31, 39, get(), read(3, pair(2)));
@@ -167,7 +167,7 @@ fn a_read_shows_what_was_there_at_its_revision() {
 }
 
 #[test]
-fn a_write_tells_what_was_there_before_it() {
+fn a_write_returns_the_pair_before_it() {
     let wrong = call(0, 10, put(20), written(2, pair(2)));
     assert_eq!(instead(0, wrong), [Rule::Content]);
     let wrong = call(40, 50, delete(), written(4, pair(2)));
@@ -175,14 +175,14 @@ fn a_write_tells_what_was_there_before_it() {
 }
 
 #[test]
-fn a_read_is_not_older_than_what_was_told_before_it_began() {
+fn a_read_is_not_older_than_revisions_from_before_it_began() {
     let stale = call(31, 39, get(), read(2, pair(2)));
     assert_eq!(with([stale]), [Rule::Order]);
     let stale = call(71, 79, swap(1, 3), read(4, None));
     assert_eq!(with([stale]), [Rule::Order]);
     let stale = call(71, 79, delete(), read(4, None));
     assert_eq!(with([stale]), [Rule::Order]);
-    // Told by a serializable read, and by another key.
+    // Returned by a serializable read, and for another key.
     let mut calls = true_calls();
     calls[1].ended = 1_000;
     calls.push(call(22, 25, serializable(), read(3, pair(3))));
@@ -191,15 +191,15 @@ fn a_read_is_not_older_than_what_was_told_before_it_began() {
 }
 
 #[test]
-fn a_write_stands_behind_what_was_told_before_it_began() {
-    // The answer of a later write was there before this one began.
+fn a_write_stands_after_revisions_from_before_it_began() {
+    // A later write had ended before this one began.
     let late = call(35, 38, put(20), written(2, None));
     assert_eq!(instead(0, late), [Rule::Order]);
     let late = call(35, 38, put(20), failed(Effect::Unknown));
     assert_eq!(instead(0, late), [Rule::Order]);
     let late = call(75, 78, delete(), written(4, pair(3)));
     assert_eq!(instead(2, late), [Rule::Order]);
-    // A read cannot have seen what was not asked for yet.
+    // A read cannot have seen a write that had not begun.
     let early = call(52, 55, serializable(), read(5, pair(5)));
     assert_eq!(with([early]), [Rule::Order]);
 }
@@ -227,7 +227,7 @@ fn a_write_that_was_not_sent_or_rejected_is_not_in_the_store() {
 }
 
 #[test]
-fn a_swap_happens_only_on_its_condition_and_says_so() {
+fn a_swap_is_applied_only_on_its_condition_and_its_answer_says_so() {
     let wrong = call(20, 30, swap(30, 1), written(3, None));
     assert_eq!(instead(1, wrong), [Rule::Condition]);
     let wrong = call(20, 30, swap(30, 0), failed(Effect::Unknown));
@@ -252,11 +252,12 @@ fn a_write_is_applied_once_and_whole() {
 }
 
 #[test]
-fn the_store_has_nothing_of_its_own() {
+fn the_store_has_no_change_without_a_call() {
     let mut calls = true_calls();
     calls.remove(0);
     assert_eq!(rules(&calls), [Rule::Invented]);
-    // A deletion, and not one that may have made it: too late, of another key, used up.
+    // A deletion without a possible call: the deletes are too late, of another key, or used
+    // already.
     let mut calls = true_calls();
     calls.remove(2);
     assert_eq!(rules(&calls), [Rule::Invented]);
@@ -272,7 +273,8 @@ fn the_store_has_nothing_of_its_own() {
     calls.retain(|call| call.began != 71);
     let breaches = check(&again, &calls);
     assert_eq!(breaches.len(), 1, "{breaches:?}");
-    // Each deletion is given to a call that had begun, whatever the order of the answers.
+    // Each deletion is assigned to a call that had begun, independently of the order of the
+    // answers.
     again.append([Op::Put(KEY.into(), 80)]);
     again.append([Op::Delete(KEY.into())]);
     let mut calls = true_calls();
@@ -282,7 +284,7 @@ fn the_store_has_nothing_of_its_own() {
     calls.push(call(75, 76, delete(), failed(Effect::Unknown)));
     calls.push(call(0, 1, delete(), failed(Effect::Unknown)));
     assert_eq!(check(&again, &calls), []);
-    // One deletion is the work of one call.
+    // A call makes one deletion.
     let same = call(40, 50, delete(), written(4, pair(3)));
     assert_eq!(with([same]), [Rule::Content]);
 }

@@ -9,26 +9,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{Compaction, Event, EventKind, History, Message, Moment, Op, Query, Recording};
 
-/// Something that was done to a server or a connection.
+/// A fault of a server or a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
-    /// When, in microseconds since the start.
+    /// When it began, in microseconds since the start.
     pub at: u64,
-    /// What kind of fault it was.
+    /// The kind of fault.
     pub kind: String,
-    /// What it was done to, and how.
+    /// The server or connection, and details.
     pub what: String,
 }
 
-/// A folder with a run in it:
+/// A folder with a recorded run:
 ///
 /// * `history.jsonl`: every change of the store, one a line, in order;
-/// * `moments.jsonl`: when each revision came to be;
-/// * `compactions.jsonl`: those that were asked for;
-/// * `faults.jsonl`: what was done to servers and connections;
+/// * `moments.jsonl`: the time of each revision;
+/// * `compactions.jsonl`: requested compactions;
+/// * `faults.jsonl`: faults of servers and connections;
 /// * `watches.jsonl`, `wire.jsonl`, `lists.jsonl` and `owners.jsonl`: for each recording a line
-///   with its query, then a line for each message. Watches are as the client told them, the wire
-///   is as it came from servers, lists are watched lists, and owners are what was told of all
+///   with its query, then a line for each message. Watches are the messages of the client, the wire
+///   has the messages of servers, lists are watched lists, and owners are the messages about all
 ///   watches of one watcher.
 #[derive(Clone, Debug)]
 pub struct Archive {
@@ -43,14 +43,14 @@ enum Line {
 }
 
 impl Archive {
-    /// A run in this folder, which is made if it is not there.
+    /// Opens a folder for a run, which is made if it does not exist.
     pub fn at(folder: impl Into<PathBuf>) -> io::Result<Self> {
         let folder = folder.into();
         fs::create_dir_all(&folder)?;
         Ok(Self { folder })
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -62,34 +62,33 @@ impl Archive {
         self.write("compactions.jsonl", history.compactions())
     }
 
-    /// Writes what was done.
+    /// Writes the faults.
     pub fn write_faults(&self, faults: &[Incident]) -> io::Result<()> {
         self.write("faults.jsonl", faults)
     }
 
-    /// Writes what clients told of their watches.
+    /// Writes the recordings of watches.
     pub fn write_watches(&self, recordings: &[Recording]) -> io::Result<()> {
         self.write_recordings("watches.jsonl", recordings)
     }
 
-    /// Writes what clients told of watched lists.
+    /// Writes the recordings of watched lists.
     pub fn write_lists(&self, recordings: &[Recording]) -> io::Result<()> {
         self.write_recordings("lists.jsonl", recordings)
     }
 
-    /// Writes what watchers were told of all their watches together.
+    /// Writes the messages about all watches of a watcher.
     pub fn write_owners(&self, recordings: &[Recording]) -> io::Result<()> {
         self.write_recordings("owners.jsonl", recordings)
     }
 
-    /// Writes what came from servers.
+    /// Writes the recordings of servers' messages.
     pub fn write_wire(&self, recordings: &[Recording]) -> io::Result<()> {
         self.write_recordings("wire.jsonl", recordings)
     }
 
-    /// Reads the changes of a store, and its compactions.
-    ///
-    /// The revisions between two changes, which a store gives to nobody, are empty in it.
+    /// Reads the changes of a store, and its compactions. Revisions without a change are empty in
+    /// it.
     pub fn read_history(&self) -> io::Result<History> {
         let mut history = History::since(1);
         let mut ops = Vec::new();
@@ -113,22 +112,22 @@ impl Archive {
         Ok(history)
     }
 
-    /// Reads what clients told of their watches.
+    /// Reads the recordings of watches.
     pub fn read_watches(&self) -> io::Result<Vec<Recording>> {
         self.read_recordings("watches.jsonl")
     }
 
-    /// Reads what clients told of watched lists.
+    /// Reads the recordings of watched lists.
     pub fn read_lists(&self) -> io::Result<Vec<Recording>> {
         self.read_recordings("lists.jsonl")
     }
 
-    /// Reads what watchers were told of all their watches together.
+    /// Reads the messages about all watches of a watcher.
     pub fn read_owners(&self) -> io::Result<Vec<Recording>> {
         self.read_recordings("owners.jsonl")
     }
 
-    /// Reads what came from servers.
+    /// Reads the recordings of servers' messages.
     pub fn read_wire(&self) -> io::Result<Vec<Recording>> {
         self.read_recordings("wire.jsonl")
     }
@@ -158,7 +157,7 @@ impl Archive {
                 (Line::Message(_), None) => {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
-                        format!("{file} begins with a message of no watch"),
+                        format!("{file} begins with a message without a watch"),
                     ));
                 }
             }

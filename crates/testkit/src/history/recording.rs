@@ -1,4 +1,4 @@
-//! What a watch was asked for, and what it said.
+//! The query and the messages of a watch.
 
 use std::sync::Arc;
 
@@ -6,26 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, EventKind};
 
-/// What a watch was asked for.
+/// The query of a watch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Query {
     /// The key, or the first of a range.
     pub key: Arc<str>,
-    /// The end of the range, as etcd has it: itself not in it, `"\0"` for no end. None is a
-    /// single key.
+    /// The end of the range as in etcd: exclusive, `"\0"` for no end. None is a single key.
     pub range_end: Option<Arc<str>>,
-    /// The first revision that is delivered, as the watch has told it.
+    /// The first revision that is delivered, as the watch has reported it.
     pub start_revision: i64,
-    /// Puts are left out.
+    /// Whether puts are left out.
     pub no_put: bool,
-    /// Deletes are left out.
+    /// Whether deletes are left out.
     pub no_delete: bool,
-    /// Events have what was there before.
+    /// Whether events have the pair before.
     pub prev_kv: bool,
 }
 
 impl Query {
-    /// A watch of one key.
+    /// Makes the query of one key.
     pub fn key(key: &str, start_revision: i64) -> Self {
         Self {
             key: key.into(),
@@ -37,7 +36,7 @@ impl Query {
         }
     }
 
-    /// Whether a key is in its range.
+    /// Returns whether a key is in the range.
     pub fn covers(&self, key: &str) -> bool {
         match self.range_end.as_deref() {
             None => key == &*self.key,
@@ -46,12 +45,12 @@ impl Query {
         }
     }
 
-    /// Whether it has to deliver a change that has happened.
+    /// Returns whether the watch has to deliver a change.
     pub fn wants(&self, event: &Event) -> bool {
         event.revision() >= self.start_revision && self.lets_through(event)
     }
 
-    /// Whether range and filters let it through, whenever it happened.
+    /// Returns whether range and filters let a change through, at any revision.
     pub fn lets_through(&self, event: &Event) -> bool {
         let filtered = match event.kind {
             EventKind::Put => self.no_put,
@@ -60,7 +59,7 @@ impl Query {
         !filtered && self.covers(&event.key)
     }
 
-    /// Whether it asks for the same but for the revision it starts at.
+    /// Returns whether both queries are equal except for the start revision.
     pub fn is_like(&self, other: &Self) -> bool {
         let from = |query: &Self| Self {
             start_revision: 0,
@@ -73,84 +72,84 @@ impl Query {
 /// One watch, from its creation to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {
-    /// Which one it is, as `client/watch`.
+    /// The name, as `client/watch`.
     pub name: String,
-    /// What it was asked for.
+    /// The query.
     pub query: Query,
-    /// What came, in order.
+    /// The messages, in order.
     pub messages: Vec<Message>,
 }
 
-/// What came, and when.
+/// A message, and when it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Microseconds since the start.
+    /// When it came, in microseconds since the start.
     pub at: u64,
-    /// What came.
+    /// The content.
     pub body: Body,
 }
 
-/// What can come.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
-    /// The watch is asked for: by the consumer's call, or by a request on the wire.
+    /// The watch is requested: by the consumer's call, or by a request on the wire.
     Asked {
-        /// The first revision that is wanted; 0 is from now on.
+        /// The requested first revision; 0 is from now on.
         revision: i64,
     },
     /// The watch is in force.
     Created {
-        /// The first revision it delivers.
+        /// The first revision that the watch delivers.
         revision: i64,
     },
-    /// One or more whole revisions.
+    /// One or more complete revisions.
     Batch {
-        /// The revision of the header: where the store was.
+        /// The revision of the header, which is the store's.
         header: i64,
-        /// Everything up to this revision has come, it says.
+        /// The batch is complete up to this revision, according to the message.
         revision: i64,
-        /// What happened.
+        /// The events.
         events: Vec<Event>,
     },
-    /// Everything up to this revision was delivered.
+    /// Progress: all events up to a revision were delivered.
     Progress {
-        /// This one.
+        /// The revision.
         revision: i64,
     },
-    /// On the wire: the answer to a request for progress, which is of all watches of a stream.
+    /// On the wire: the answer to a request for progress, which covers all watches of a stream.
     Answered {
-        /// Up to here, the server says.
+        /// The revision of the progress.
         revision: i64,
-        /// Whether the server's version keeps what it says. Older ones answer while events are
-        /// still under way (etcd issue 15220), and nothing may be concluded from it.
+        /// Whether the answer is exact in the server's version. Older versions answer while events
+        /// are still under way (etcd issue 15220), so their answers prove nothing.
         binding: bool,
     },
-    /// On the wire: the client has had everything up to this revision for two seconds, over a
-    /// connection that lived on.
+    /// On the wire: the client has had all events up to this revision for two seconds, over a
+    /// connection that stayed open.
     Settled {
-        /// This one.
+        /// The revision.
         revision: i64,
     },
     /// The connection was lost.
     Disconnected,
-    /// It is there again; what follows goes on where the last batch ended.
+    /// The connection was made again; the next message follows the last batch.
     Resumed,
     /// The watch was cancelled by the consumer, or on the wire by the client.
     Cancelled,
-    /// The consumer asks how far its watches have come.
+    /// The consumer requests progress.
     Requested,
-    /// A copy that is kept by a watched list is what the store was at this revision.
+    /// The copy of a watched list equals the store at this revision.
     Synced {
-        /// This one.
+        /// The revision.
         revision: i64,
     },
     /// A watched list reads the state again.
     Resync(End),
-    /// The watch is over, without having been asked to end.
+    /// The watch has ended by itself.
     Ended(End),
-    /// The run is over: everything up to this revision had time enough to come.
+    /// The run is over: all events up to this revision had enough time to come.
     Drained {
-        /// This one.
+        /// The revision.
         revision: i64,
     },
 }
@@ -158,11 +157,11 @@ pub enum Body {
 /// Why a watch ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
-    /// What it had to go on from was compacted away.
+    /// The next revision of the watch was compacted.
     Compacted {
-        /// The revision that the store was compacted to, as it was told.
+        /// The revision of the compaction, as reported.
         revision: i64,
     },
-    /// Anything else, which nothing in a run gives a reason for.
+    /// Another end, which has no reason in a run.
     Other(String),
 }

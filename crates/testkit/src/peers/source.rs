@@ -6,12 +6,12 @@ use std::path::Path;
 /// The state of an established connection in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
 
-/// The inode of the socket that is connected from this port of 127.0.0.1.
+/// Returns the inode of the socket that is connected from this port of 127.0.0.1.
 pub(super) fn inode(port: u16) -> Option<u64> {
     find(&fs::read_to_string("/proc/net/tcp").ok()?, port)
 }
 
-/// Whether a process has this socket open.
+/// Returns whether a process has this socket open.
 pub(super) fn holds(pid: u32, inode: u64) -> bool {
     let link = format!("socket:[{inode}]");
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
@@ -23,9 +23,9 @@ pub(super) fn holds(pid: u32, inode: u64) -> bool {
     })
 }
 
-/// Finds a port in what `/proc/net/tcp` holds.
+/// Finds a port in the text of `/proc/net/tcp`.
 fn find(table: &str, port: u16) -> Option<u64> {
-    // Addresses are the bytes of an IPv4 address in the order of the machine, in hexadecimal.
+    // Addresses are the bytes of an IPv4 address in the byte order of the machine, in hexadecimal.
     let loopback = u32::from_ne_bytes([127, 0, 0, 1]);
     let local = format!("{loopback:08X}:{port:04X}");
     table.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! What a proxy counts.
+//! The counters of a proxy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -42,13 +42,13 @@ impl Counters {
     }
 }
 
-/// A link's place among the open ones, given back when dropped.
+/// Counts an open link until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct OpenLink {
     counters: Arc<Counters>,
 }
 
-impl Place {
+impl OpenLink {
     pub(super) fn new(counters: &Arc<Counters>) -> Self {
         counters.open.fetch_add(1, Relaxed);
         Self {
@@ -61,7 +61,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenLink {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);
     }

@@ -1,12 +1,11 @@
-//! Faults as values: what a [`Proxy`](super::Proxy) can be told to do.
+//! The faults of a [`Proxy`](super::Proxy) as values.
 
 use std::time::Duration;
 
 use super::{Direction, FrameKind, Trip};
 
-/// One fault of a proxy, to be told by [`Proxy::inflict`](super::Proxy::inflict).
-///
-/// Each is a method of the proxy as well; its documentation says what the fault does.
+/// A fault of a proxy, which [`Proxy::inflict`](super::Proxy::inflict) causes. Each fault is also a
+/// method of the proxy, whose documentation describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -34,14 +33,14 @@ pub enum Fault {
     /// [`Proxy::slice`](super::Proxy::slice)
     Slice(usize),
     /// [`Proxy::limit_streams`](super::Proxy::limit_streams) and
-    /// [`Proxy::reset`](super::Proxy::reset): the client connects anew, and finds the limit.
+    /// [`Proxy::reset`](super::Proxy::reset): the client connects again, with the limit.
     StreamLimit(u32),
     /// [`Proxy::trip`](super::Proxy::trip)
     Trip(Trip),
 }
 
 impl Fault {
-    /// What kind it is, in a word or two for reports.
+    /// Returns the kind in a word or two, for reports.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Cut => "cut",
@@ -60,27 +59,27 @@ impl Fault {
         }
     }
 
-    /// Whether it goes on until [`Proxy::heal`](super::Proxy::heal).
+    /// Returns whether the fault goes on until [`Proxy::heal`](super::Proxy::heal).
     pub fn goes_on(&self) -> bool {
         !matches!(self, Self::Cut | Self::Reset | Self::HalfClose(_))
     }
 
-    /// One of the faults that end links, or will: the same one for the same state of `random`.
-    ///
-    /// `method` is the path whose frames the faults at a frame look for.
+    /// Returns a random fault that ends links, at once or later. The same state of `random` gives
+    /// the same fault. `method` is the path whose frames the faults at a frame wait for.
     pub fn random_break(random: &mut fastrand::Rng, method: &str) -> Self {
         match random.u8(..8) {
             0 => Self::Cut,
             1 | 2 => Self::Reset,
             3 => Self::HalfClose(random_direction(random)),
             4 => Self::Outage,
-            // Up to where the first messages are over, evenly in orders of magnitude.
+            // Within the first messages, evenly in orders of magnitude.
             5 => Self::ResetAfter(random_direction(random), 1 << random.u32(..18)),
             _ => Self::Trip(random_trip(random, method)),
         }
     }
 
-    /// One of the faults that change how bytes flow, as [`random_break`](Self::random_break).
+    /// Returns a random fault that changes the flow of bytes, as
+    /// [`random_break`](Self::random_break) does.
     pub fn random_flow(random: &mut fastrand::Rng) -> Self {
         match random.u8(..6) {
             0 => Self::Stall,
@@ -136,6 +135,6 @@ mod tests {
         let mut names: Vec<_> = faults(7).iter().map(Fault::name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 11, "all kinds come: {names:?}");
+        assert_eq!(names.len(), 11, "all kinds: {names:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP/2 frames in a stream of bytes, as they pass.
+//! Parses the HTTP/2 frames of a byte stream.
 //!
 //! Source: RFC 9113, sections 3.4 (preface), 4.1 (frames), 6.1, 6.2, 6.10 (padding, priority,
 //! header blocks); RFC 7541 (HPACK), which `loona-hpack` decodes.
@@ -10,7 +10,7 @@ use loona_hpack::Decoder;
 
 use super::Direction;
 
-/// What a client says first.
+/// The connection preface of a client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;
 
@@ -23,19 +23,19 @@ const PRIORITY: u8 = 0x20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FrameKind {
-    /// A piece of a body: in gRPC, of messages.
+    /// DATA: a piece of a body, in gRPC of messages.
     Data,
-    /// The head or the trailers of a call, with its CONTINUATION frames.
+    /// HEADERS: the head or the trailers of a call, with its CONTINUATION frames.
     Headers,
-    /// The end of one call by force.
+    /// RST_STREAM: the reset of a call.
     RstStream,
-    /// The settings of a side, and their acknowledgement.
+    /// SETTINGS, and their acknowledgement.
     Settings,
-    /// A ping, and its answer.
+    /// PING, and its answer.
     Ping,
-    /// A side that takes no more calls.
+    /// GOAWAY.
     GoAway,
-    /// Room for more bytes.
+    /// WINDOW_UPDATE.
     WindowUpdate,
 }
 
@@ -54,20 +54,20 @@ impl FrameKind {
     }
 }
 
-/// A frame that passes.
+/// A frame that passes the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Passing<'a> {
     pub(super) kind: FrameKind,
     pub(super) stream: u32,
-    /// Of the call, where it is known.
+    /// The method of the call, if it is known.
     pub(super) method: Option<&'a str>,
-    /// Its first byte, counted from the start of the link in this direction.
+    /// Position of the first byte, from the start of the link in this direction.
     pub(super) start: u64,
-    /// The byte after its last.
+    /// Position after the last byte.
     pub(super) end: u64,
 }
 
-/// What the two directions of a link know of its calls.
+/// The calls of a link, for both directions.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     methods: HashMap<u32, Arc<str>>,
@@ -79,30 +79,30 @@ impl Calls {
     }
 }
 
-/// What a [`Scanner`] tells as bytes pass.
+/// Receives the events of a [`Scanner`].
 pub(super) trait Observer {
-    /// A frame passes: told with its head; for HEADERS, at the end of the header block.
+    /// A frame passes: called at its head, and for HEADERS at the end of the header block.
     fn frame(&mut self, frame: Passing<'_>);
     /// A piece of the body of a call of this method.
     fn body(&mut self, stream: u32, method: &Arc<str>, bytes: &[u8]);
-    /// Nothing more comes of this call in this direction.
+    /// This direction of a call has ended.
     fn end(&mut self, stream: u32, method: &Arc<str>);
 }
 
-/// Follows one direction of a link. On anything that is not HTTP/2 in plain text it stops
-/// looking, and tells nothing more.
+/// Parses one direction of a link. It stops at bytes that are not HTTP/2 in plain text, without
+/// further events.
 pub(super) struct Scanner {
     direction: Direction,
     state: State,
-    /// Bytes of this direction so far.
+    /// Number of bytes of this direction so far.
     position: u64,
-    /// Only clients' are decoded: servers' heads hold nothing that is looked for.
+    /// Decoder of header blocks of clients; those of servers have no method.
     hpack: Decoder<'static>,
     block: Block,
 }
 
 enum State {
-    /// So much of the preface has come.
+    /// Number of bytes of the preface that have come.
     Preface(usize),
     Head([u8; HEAD], usize),
     Payload(Head, usize),
@@ -118,11 +118,11 @@ struct Head {
     start: u64,
 }
 
-/// A header block under way.
+/// An incomplete header block.
 #[derive(Default)]
 struct Block {
     start: u64,
-    /// Those of the HEADERS frame that began it.
+    /// The flags of the HEADERS frame that began the block.
     flags: u8,
     bytes: Vec<u8>,
 }
@@ -130,7 +130,8 @@ struct Block {
 impl Scanner {
     pub(super) fn new(direction: Direction) -> Self {
         let mut hpack = Decoder::new();
-        // A client may use as much as the server allows, which is not looked at here.
+        // A client may use a table as large as the server allows; the scanner does not parse that
+        // setting.
         hpack.set_max_allowed_table_size(1 << 20);
         Self {
             direction,
@@ -144,12 +145,12 @@ impl Scanner {
         }
     }
 
-    /// Whether it has stopped looking.
+    /// Returns whether the scanner has stopped.
     pub(super) fn is_inert(&self) -> bool {
         matches!(self.state, State::Inert)
     }
 
-    /// Takes the next bytes.
+    /// Parses the next bytes.
     pub(super) fn scan(
         &mut self,
         mut bytes: &[u8],
@@ -201,13 +202,13 @@ impl Scanner {
     }
 
     fn begin(&mut self, head: Head, calls: &mut Calls, observer: &mut impl Observer) {
-        // The first frame of a server is its SETTINGS; what begins otherwise is not HTTP/2.
+        // The first frame of an HTTP/2 server is SETTINGS.
         let first = head.start == 0;
         if first && self.direction == Direction::ToClient && head.code != 0x4 {
             self.state = State::Inert;
             return;
         }
-        // HEADERS, which CONTINUATION frames (0x9) may follow.
+        // CONTINUATION frames (0x9) may follow HEADERS.
         if head.code == 0x1 {
             self.block = Block {
                 start: head.start,
@@ -216,7 +217,7 @@ impl Scanner {
             };
         }
         match FrameKind::of(head.code) {
-            // Told when its method is known.
+            // Reported when the method is known.
             Some(FrameKind::Headers) | None => {}
             Some(kind) => observer.frame(Passing {
                 kind,
@@ -232,7 +233,7 @@ impl Scanner {
         }
     }
 
-    /// A piece of a frame's payload, maybe its last.
+    /// Handles a piece of a frame's payload, which may be the last one.
     fn payload(
         &mut self,
         head: Head,
@@ -242,7 +243,7 @@ impl Scanner {
         observer: &mut impl Observer,
     ) {
         match FrameKind::of(head.code) {
-            // Nobody pads these; the padding of one that is padded would be taken for a message.
+            // gRPC implementations do not pad DATA; padding would be parsed as a message.
             Some(FrameKind::Data) if head.flags & PADDED == 0 => {
                 if let Some(method) = calls.method(head.stream) {
                     observer.body(head.stream, method, bytes);
@@ -274,7 +275,7 @@ impl Scanner {
         let block = std::mem::take(&mut self.block);
         if self.direction == Direction::ToServer {
             let Some(method) = self.decode(&block.bytes, block.flags) else {
-                // From here on the table of HPACK is not the sender's.
+                // From here on the HPACK table differs from the sender's.
                 self.state = State::Inert;
                 return;
             };
@@ -298,13 +299,14 @@ impl Scanner {
         if let Some(method) = calls.method(stream) {
             observer.end(stream, method);
         }
-        // A client that has said all still listens.
+        // The server's side of the call is still open.
         if self.direction == Direction::ToClient {
             calls.methods.remove(&stream);
         }
     }
 
-    /// The `:path` in a header block, if it has one; none at all if it cannot be read.
+    /// Returns the `:path` of a header block, if it has one; the outer option is none if the block
+    /// cannot be decoded.
     fn decode(&mut self, mut block: &[u8], flags: u8) -> Option<Option<Arc<str>>> {
         if flags & PADDED != 0 {
             let (&padding, rest) = block.split_first()?;

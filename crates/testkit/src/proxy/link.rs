@@ -1,4 +1,4 @@
-//! One link through a proxy: a client's connection and its own to the server.
+//! A link through a proxy: the client's connection and the proxy's connection to the server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,37 +10,45 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::counters::Place;
+use super::counters::OpenLink;
 use super::pump::{Over, Pump};
-use super::view::{Conversation, Sight};
+use super::view::{Inspection, SharedView};
 use super::{Direction, State};
 
-/// How long the two sides may take to close after a cut.
+/// How long both sides may take to close after a cut.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Forwards both ways until the link is over.
+/// Forwards in both directions until the link has ended.
 pub(super) async fn run(
     mut client: TcpStream,
     target: SocketAddr,
     state: watch::Receiver<State>,
     born: State,
-    place: Place,
-    sight: Sight,
+    open_link: OpenLink,
+    inspection: Inspection,
 ) {
-    // A server that is not there looks to the client as it would without a proxy, nearly.
+    // Without a server, the client gets nearly the same error as without a proxy.
     let Ok(mut server) = connect(&client, target).await else {
         return reset(client);
     };
     if let Some(streams) = born.stream_limit {
-        // The server's own SETTINGS follow; it takes no notice of one acknowledgement more.
+        // The server's own SETTINGS follow; it ignores the additional acknowledgement.
         let frame = settings(streams);
         if client.write_all(&frame).await.is_err() {
             return reset(server);
         }
     }
-    let over = forward(&mut client, &mut server, state, born, &place, &sight).await;
-    // From here on nothing is forwarded: it counts as closed.
-    drop(place);
+    let over = forward(
+        &mut client,
+        &mut server,
+        state,
+        born,
+        &open_link,
+        &inspection,
+    )
+    .await;
+    // From here on nothing is forwarded: the link counts as closed.
+    drop(open_link);
     match over {
         Ok(()) => {}
         Err(Over::Reset) => {
@@ -53,7 +61,7 @@ pub(super) async fn run(
     }
 }
 
-/// A frame of SETTINGS that allows so many streams at a time.
+/// Returns a SETTINGS frame that allows this number of concurrent streams.
 ///
 /// Source: RFC 9113, sections 4.1 and 6.5.
 fn settings(streams: u32) -> [u8; 15] {
@@ -66,7 +74,7 @@ fn settings(streams: u32) -> [u8; 15] {
 
 async fn connect(client: &TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
     let server = TcpStream::connect(target).await?;
-    // Small frames are not to wait for each other here.
+    // No Nagle's algorithm: small frames must not be delayed here.
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     Ok(server)
@@ -77,10 +85,10 @@ async fn forward(
     server: &mut TcpStream,
     state: watch::Receiver<State>,
     born: State,
-    place: &Place,
-    sight: &Sight,
+    open_link: &OpenLink,
+    inspection: &Inspection,
 ) -> Result<(), Over> {
-    let conversation = Conversation::new(sight);
+    let shared = SharedView::new(inspection);
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let up = Pump {
@@ -89,8 +97,8 @@ async fn forward(
         to: to_server,
         state: state.clone(),
         seen: born,
-        counters: place.counters(),
-        view: conversation.view(Direction::ToServer),
+        counters: open_link.counters(),
+        view: shared.view(Direction::ToServer),
     };
     let down = Pump {
         direction: Direction::ToClient,
@@ -98,15 +106,15 @@ async fn forward(
         to: to_client,
         state,
         seen: born,
-        counters: place.counters(),
-        view: conversation.view(Direction::ToClient),
+        counters: open_link.counters(),
+        view: shared.view(Direction::ToClient),
     };
     tokio::try_join!(up.run(), down.run()).map(|_| ())
 }
 
 /// Closes a connection with an RST.
 pub(super) fn reset(stream: TcpStream) {
-    // It fails only for a connection that is gone already.
+    // This fails only for a closed connection.
     let _ = set_socket_linger(&stream, Some(Duration::ZERO));
 }
 

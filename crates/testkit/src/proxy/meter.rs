@@ -1,21 +1,21 @@
-//! How fast bytes may flow.
+//! The rate limit of a proxy.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How much goes at once: what flows in this time.
+/// The bytes of this time are delivered at once.
 const GRAIN: Duration = Duration::from_millis(10);
 
 /// Spaces deliveries so that a rate is kept.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    /// When what was delivered so far has had its time.
+    /// When the delivered bytes have used up their time.
     free: Option<Instant>,
 }
 
 impl Meter {
-    /// How many bytes may go now, at least one; or when to ask again.
+    /// Returns how many bytes may be delivered now, at least one; or when to ask again.
     pub(super) fn allows(&self, rate: u64, now: Instant) -> Result<usize, Instant> {
         match self.free {
             Some(free) if free > now => Err(free),

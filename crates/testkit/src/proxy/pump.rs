@@ -15,25 +15,25 @@ use super::counters::Counters;
 use super::meter::Meter;
 use super::queue::{Next, Queue};
 use super::tap::Delivery;
-use super::trip::Mine;
+use super::trip::CutPoint;
 use super::view::View;
 use super::{Direction, Flow, State};
 
-/// How much is taken in at once.
+/// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
-/// How much is kept while bytes flow: little, so that a slow receiver slows the sender.
+/// Bytes that are held while they flow: few, so that a slow receiver slows the sender.
 const FLOWING: usize = 256 << 10;
-/// How much is kept while bytes are stalled or delayed.
+/// Bytes that are held while they are stalled or delayed.
 const STALLED: usize = 16 << 20;
 
-/// Why a link as a whole is over before both its directions are.
+/// Why a link ends before both its directions have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
-    /// To be closed in order.
+    /// The link is to be closed gracefully.
     Cut,
-    /// To be torn down, on command or because one side did so.
+    /// The link is to be reset, on command or because one side has reset it.
     Reset,
-    /// The proxy is gone.
+    /// The proxy was dropped.
     Dropped,
 }
 
@@ -42,40 +42,40 @@ pub(super) struct Pump<'a> {
     pub(super) from: ReadHalf<'a>,
     pub(super) to: WriteHalf<'a>,
     pub(super) state: watch::Receiver<State>,
-    /// The state that was acted on last; at first that of the link's birth.
+    /// The last state that was followed; at first the state when the link was made.
     pub(super) seen: State,
     pub(super) counters: &'a Counters,
     pub(super) view: View<'a>,
 }
 
-/// What a pump has on its hands.
+/// The bytes and positions of a pump.
 #[derive(Default)]
 struct Load {
     queue: Queue,
-    /// How much was forwarded.
+    /// Number of forwarded bytes.
     position: u64,
-    /// Where the link is to end.
-    mine: Option<Mine>,
+    /// The position at which the link is to end.
+    cut_point: Option<CutPoint>,
     meter: Meter,
-    /// What a tap has heard and is not delivered, with the position that its last byte is before.
+    /// Recorded messages that are not delivered yet, with the position after their last byte.
     heard: VecDeque<(u64, Delivery)>,
-    /// Bytes were dropped, so the stream has a hole.
+    /// Whether bytes were dropped, so that the stream has a gap.
     hole: bool,
-    /// The receiver was told the end; what still comes is dropped.
+    /// Whether the receiver has got the end; later bytes are dropped.
     closed: bool,
 }
 
 impl Pump<'_> {
-    /// Forwards until the end of the stream, or until the link is over.
+    /// Forwards until the end of the stream, or until the link has ended.
     pub(super) async fn run(mut self) -> Result<(), Over> {
         let mut load = Load::default();
         let mut chunk = vec![0; CHUNK];
         self.limit_life(&mut load);
         loop {
             self.follow(&mut load).await?;
-            if let Some(mine) = load.mine {
-                if mine.position <= load.position {
-                    return Err(mine.over);
+            if let Some(cut_point) = load.cut_point {
+                if cut_point.position <= load.position {
+                    return Err(cut_point.over);
                 }
             }
             let next = self.next(&load, Instant::now());
@@ -99,7 +99,7 @@ impl Pump<'_> {
                         load.meter.delivered(count, rate, Instant::now());
                     }
                     if self.seen.slice.is_some() {
-                        // So that the receiver may see the slices one by one.
+                        // So that the receiver can read the slices one by one.
                         yield_now().await;
                     }
                 }
@@ -111,7 +111,7 @@ impl Pump<'_> {
         }
     }
 
-    /// What is to be delivered next, as much of it as may go at once.
+    /// Returns the next bytes to deliver, at most as many as may be delivered at once.
     fn next<'l>(&self, load: &'l Load, now: Instant) -> Next<'l> {
         let bytes = match (self.seen.flow, load.queue.next(now)) {
             (Flow::Pass, Next::Deliver(bytes)) => bytes,
@@ -119,8 +119,8 @@ impl Pump<'_> {
             (Flow::Stall | Flow::BlackHole, _) => return Next::Idle,
         };
         let mut count = bytes.len().min(self.seen.slice.unwrap_or(usize::MAX));
-        if let Some(mine) = load.mine {
-            let room = mine.position.saturating_sub(load.position);
+        if let Some(cut_point) = load.cut_point {
+            let room = cut_point.position.saturating_sub(load.position);
             count = count.min(usize::try_from(room).unwrap_or(usize::MAX));
         }
         if let Some(rate) = self.seen.throttle {
@@ -132,11 +132,11 @@ impl Pump<'_> {
         Next::Deliver(&bytes[..count])
     }
 
-    /// Lays the mine of `reset_after`.
+    /// Sets the cut point of `reset_after`.
     fn limit_life(&self, load: &mut Load) {
         if let Some((direction, bytes)) = self.seen.reset_after {
             if direction == self.direction {
-                load.lay(Mine {
+                load.set_cut_point(CutPoint {
                     position: load.position + bytes,
                     over: Over::Reset,
                 });
@@ -144,7 +144,7 @@ impl Pump<'_> {
         }
     }
 
-    /// Does what was commanded since the last time.
+    /// Follows the commands since the last time.
     async fn follow(&mut self, load: &mut Load) -> Result<(), Over> {
         let last = self.seen;
         self.seen = *self.state.borrow_and_update();
@@ -167,7 +167,7 @@ impl Pump<'_> {
             return Err(Over::Reset);
         }
         if self.seen.heals != last.heals {
-            load.mine = None;
+            load.cut_point = None;
         }
         if self.seen.limits != last.limits {
             self.limit_life(load);
@@ -178,12 +178,12 @@ impl Pump<'_> {
         Ok(())
     }
 
-    /// Takes in what has come; nothing is the end.
+    /// Handles the bytes that were read; no bytes are the end.
     fn keep(&mut self, load: &mut Load, bytes: &[u8]) {
         let due = Instant::now() + self.seen.delay;
         let dropped = load.closed || self.seen.flow == Flow::BlackHole;
-        if let Some(mine) = self.view.see(bytes) {
-            load.lay(mine);
+        if let Some(cut_point) = self.view.see(bytes) {
+            load.set_cut_point(cut_point);
         }
         let heard = self.view.take_heard();
         match (bytes.is_empty(), dropped) {
@@ -208,7 +208,7 @@ impl Pump<'_> {
 }
 
 impl Load {
-    /// Tells of what has been delivered.
+    /// Marks the delivered messages.
     fn delivered(&mut self) {
         while let Some((end, delivery)) = self.heard.front() {
             if *end > self.position {
@@ -219,15 +219,18 @@ impl Load {
         }
     }
 
-    /// The nearer mine counts.
-    fn lay(&mut self, mine: Mine) {
-        if self.mine.is_none_or(|last| mine.position < last.position) {
-            self.mine = Some(mine);
+    /// Sets a cut point; the nearer one counts.
+    fn set_cut_point(&mut self, cut_point: CutPoint) {
+        if self
+            .cut_point
+            .is_none_or(|last| cut_point.position < last.position)
+        {
+            self.cut_point = Some(cut_point);
         }
     }
 }
 
-/// Waits until something is due and the receiver takes it.
+/// Waits until bytes are due, and writes them.
 async fn deliver(to: &WriteHalf<'_>, next: &Next<'_>) -> io::Result<usize> {
     match next {
         Next::Idle | Next::End => pending().await,
@@ -245,7 +248,7 @@ async fn deliver(to: &WriteHalf<'_>, next: &Next<'_>) -> io::Result<usize> {
     }
 }
 
-/// Waits until something comes in.
+/// Waits until bytes come.
 async fn take(from: &ReadHalf<'_>, chunk: &mut [u8]) -> io::Result<usize> {
     loop {
         from.readable().await?;

@@ -1,10 +1,11 @@
-//! What one direction of a link has taken in and not delivered yet.
+//! The bytes of one direction of a link that are not delivered yet.
 
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-/// Bytes in the order they came, each piece with the time it is due, then maybe the end.
+/// Bytes in order, each piece with the time at which it is due, and the end after them if it has
+/// come.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pieces: VecDeque<Piece>,
@@ -16,19 +17,19 @@ pub(super) struct Queue {
 struct Piece {
     due: Instant,
     bytes: Vec<u8>,
-    /// How much of it is delivered.
+    /// Number of delivered bytes of the piece.
     start: usize,
 }
 
-/// What is next to do with a queue.
+/// The next action of a queue.
 pub(super) enum Next<'a> {
-    /// Nothing, until more comes in.
+    /// Wait for more bytes.
     Idle,
-    /// Nothing, until then.
+    /// Wait until this time.
     Wait(Instant),
-    /// These bytes are due.
+    /// Deliver these bytes.
     Deliver(&'a [u8]),
-    /// All is delivered, and the end is due.
+    /// Deliver the end.
     End,
 }
 
@@ -37,7 +38,7 @@ impl Queue {
         self.length
     }
 
-    /// Whether the end has come in: nothing comes after it.
+    /// Returns whether the end has come.
     pub(super) fn has_end(&self) -> bool {
         self.end.is_some()
     }
@@ -65,7 +66,7 @@ impl Queue {
         }
     }
 
-    /// Takes out so many bytes of those that `next` gave.
+    /// Removes this number of the bytes that `next` returned.
     pub(super) fn delivered(&mut self, count: usize) {
         self.length -= count;
         if let Some(piece) = self.pieces.front_mut() {
@@ -84,7 +85,7 @@ impl Queue {
         self.end = self.end.map(|due| due.min(now));
     }
 
-    /// Drops everything; says whether there was something.
+    /// Drops all bytes, and returns whether there were any.
     pub(super) fn clear(&mut self) -> bool {
         let lost = self.length > 0 || self.end.is_some();
         self.pieces.clear();

@@ -1,4 +1,4 @@
-//! The messages of a gRPC method, as a proxy sees them.
+//! Records the messages of a gRPC method that pass a proxy.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -9,21 +9,21 @@ use tokio::sync::mpsc;
 
 use super::Direction;
 
-/// gRPC's prefix of a message: whether it is compressed, and its length.
+/// Size of gRPC's prefix of a message: the compression flag and the length.
 const PREFIX: usize = 5;
 
-/// When something that a [`Proxy`](super::Proxy) took in was handed to its receiver's socket.
+/// When a message that a [`Proxy`](super::Proxy) has read was written to the receiver's socket.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery(Arc<OnceLock<Instant>>);
 
 impl Delivery {
-    /// When; none as long as it has not been, and for ever if its link ended before.
+    /// Returns the time of the delivery; none before it, and for ever if the link ended before.
     pub fn at(&self) -> Option<Instant> {
         self.0.get().copied()
     }
 
     pub(super) fn happened(&self, at: Instant) {
-        // It happens once: a position of a link passes once.
+        // Set once: a position of a link passes once.
         let _ = self.0.set(at);
     }
 }
@@ -36,27 +36,25 @@ impl PartialEq for Delivery {
 
 impl Eq for Delivery {}
 
-/// Something that a [`Proxy`](super::Proxy) saw of a call.
+/// A message, or the end, of one direction of a call through a [`Proxy`](super::Proxy).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passage {
-    /// When it came to the proxy. Whether it left it again is another matter: faults come
-    /// after.
+    /// When the proxy has read it. It may not be delivered: faults come after the tap.
     pub at: Instant,
-    /// Which link of the proxy, counted from 1.
+    /// Number of the link, from 1.
     pub link: u64,
-    /// Which call of the link: its stream in HTTP/2.
+    /// The HTTP/2 stream of the call.
     pub stream: u32,
-    /// From where to where.
+    /// The direction.
     pub direction: Direction,
-    /// When the last byte of it left the proxy.
+    /// When the last byte was delivered.
     pub delivered: Delivery,
-    /// A message, as protobuf; none is the end of the call in this direction.
+    /// The message, as protobuf; none is the end of the call in this direction.
     pub message: Option<Bytes>,
 }
 
-/// What was heard of the calls of one method, in the order of each link.
-///
-/// It holds what has not been taken yet, without a limit.
+/// Receives the recorded messages of one method, in the order of each link. The tap holds messages
+/// until they are taken, without a limit.
 #[derive(Debug)]
 pub struct Tap {
     receiver: mpsc::UnboundedReceiver<Passage>,
@@ -68,25 +66,25 @@ impl Tap {
         (sender, Self { receiver })
     }
 
-    /// The next; none once the proxy and its links are gone.
+    /// Returns the next message; none once the proxy and its links have ended.
     pub async fn next(&mut self) -> Option<Passage> {
         self.receiver.recv().await
     }
 
-    /// The next that is there already.
+    /// Returns the next message, if there is one already.
     pub fn take(&mut self) -> Option<Passage> {
         self.receiver.try_recv().ok()
     }
 }
 
-/// Puts messages together from the pieces of one direction of a link.
+/// Joins the pieces of one direction of a link to messages.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     calls: HashMap<u32, BytesMut>,
 }
 
 impl Assembly {
-    /// Takes a piece; gives each message that is whole by it.
+    /// Takes a piece, and passes on each complete message.
     pub(super) fn take(&mut self, stream: u32, bytes: &[u8], mut whole: impl FnMut(Bytes)) {
         let buffer = self.calls.entry(stream).or_default();
         buffer.extend_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! Faults at a given place of the HTTP/2 that goes through.
+//! Faults at a given HTTP/2 frame.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,10 +7,9 @@ use super::Direction;
 use super::frames::{FrameKind, Passing};
 use super::pump::Over;
 
-/// Where in the HTTP/2 of a link it ends; to be armed by [`Proxy::trip`](super::Proxy::trip).
-///
-/// Frames are counted over all links together, from when it is armed. It ends the one link
-/// that has the frame, once.
+/// The HTTP/2 frame at which a link is to end; armed by [`Proxy::trip`](super::Proxy::trip). Frames
+/// are counted over all links together, from the arming on. A trip ends the link with that frame,
+/// once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trip {
     direction: Direction,
@@ -21,7 +20,7 @@ pub struct Trip {
     over: Over,
 }
 
-/// How much of the frame still goes through.
+/// How much of the frame is still delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edge {
     Before,
@@ -30,8 +29,7 @@ enum Edge {
 }
 
 impl Trip {
-    /// At the next frame of this kind in this direction, which is still delivered: then the
-    /// link is reset.
+    /// Resets the link after the next frame of this kind in this direction.
     pub fn at(direction: Direction, kind: FrameKind) -> Self {
         Self {
             direction,
@@ -43,46 +41,45 @@ impl Trip {
         }
     }
 
-    /// Counts only frames of calls of this method, as in `/etcdserverpb.Watch/Watch`.
-    ///
-    /// Frames of the connection itself (settings, pings, GOAWAY) are of no method.
+    /// Counts only frames of calls of this method, as in `/etcdserverpb.Watch/Watch`. Frames of the
+    /// connection itself (SETTINGS, PING, GOAWAY) have no method.
     #[must_use]
     pub fn method(mut self, path: impl Into<String>) -> Self {
         self.method = Some(path.into());
         self
     }
 
-    /// At the `nth` such frame, counted from 1.
+    /// Sets the number of the frame, from 1.
     #[must_use]
     pub fn nth(mut self, nth: u64) -> Self {
         self.nth = nth.max(1);
         self
     }
 
-    /// Nothing of the frame goes through, except what has gone before it was known: of one
-    /// that came in pieces, the bytes before the last of its head; of HEADERS, those before
-    /// the method could be read.
+    /// Ends the link before the frame. Bytes that were delivered before the frame was recognized
+    /// stay delivered: of a frame that came in pieces, the bytes before the end of its head; of
+    /// HEADERS, the bytes before the method was read.
     #[must_use]
     pub fn before(mut self) -> Self {
         self.edge = Edge::Before;
         self
     }
 
-    /// Half of the frame goes through.
+    /// Ends the link after half of the frame.
     #[must_use]
     pub fn within(mut self) -> Self {
         self.edge = Edge::Within;
         self
     }
 
-    /// All of the frame goes through: how a trip is unless told otherwise.
+    /// Ends the link after the frame. This is the default.
     #[must_use]
     pub fn after(mut self) -> Self {
         self.edge = Edge::After;
         self
     }
 
-    /// The link is closed in order (FIN) instead of reset.
+    /// Closes the link (FIN) instead of resetting it.
     #[must_use]
     pub fn cut(mut self) -> Self {
         self.over = Over::Cut;
@@ -102,15 +99,15 @@ impl Trip {
 #[derive(Debug, Default)]
 pub(super) struct Trips {
     armed: Mutex<Vec<Trip>>,
-    /// How many there are: nearly always none, which is to cost no lock.
+    /// Number of trips: nearly always none, and then no lock is taken.
     count: AtomicUsize,
     happened: AtomicU64,
 }
 
-/// Where a link is to end.
+/// The position at which a link is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mine {
-    /// After so many bytes of this link and direction.
+pub(super) struct CutPoint {
+    /// Number of bytes of this link and direction before the end.
     pub(super) position: u64,
     pub(super) over: Over,
 }
@@ -132,13 +129,13 @@ impl Trips {
         self.happened.load(Relaxed)
     }
 
-    /// Counts a frame; where the link that has it is to end, if this was the one.
-    pub(super) fn pass(&self, direction: Direction, frame: &Passing<'_>) -> Option<Mine> {
+    /// Counts a frame. Returns where its link is to end, if a trip has this frame.
+    pub(super) fn pass(&self, direction: Direction, frame: &Passing<'_>) -> Option<CutPoint> {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
         let mut armed = self.lock();
-        let mut mine = None;
+        let mut cut_point = None;
         armed.retain_mut(|trip| {
             if !trip.matches(direction, frame) {
                 return true;
@@ -152,7 +149,7 @@ impl Trips {
                 Edge::Within => frame.start + (frame.end - frame.start) / 2,
                 Edge::After => frame.end,
             };
-            mine = Some(Mine {
+            cut_point = Some(CutPoint {
                 position,
                 over: trip.over,
             });
@@ -160,11 +157,11 @@ impl Trips {
             false
         });
         self.count.store(armed.len(), Relaxed);
-        mine
+        cut_point
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Trip>> {
-        // Whole whoever panicked with it: trips are only put in, counted and taken out.
+        // A panic leaves the list consistent: trips are only added, counted and removed.
         self.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

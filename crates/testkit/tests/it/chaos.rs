@@ -1,4 +1,4 @@
-//! The command `chaos`, as CI and people run it.
+//! Runs of the command `chaos`.
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn a_run_is_judged_and_recorded_and_can_be_judged_again() {
     let check = chaos(&["check", folder]);
     assert_eq!(check.status.code(), Some(0), "{}", told(&check));
 
-    // What the clients told without one of the batches.
+    // The recordings of the clients without one of the batches.
     let file = Path::new(folder).join("watches.jsonl");
     let recorded = fs::read_to_string(&file).unwrap();
     let is_batch = |line: &&str| line.contains("\"Batch\"");
@@ -75,7 +75,7 @@ fn leases_and_locks_are_judged_and_recorded() {
     a_run_in_scenes("leases", &files, &parts);
 }
 
-/// A run of seconds, which breaks nothing.
+/// Runs a workload for seconds, and expects no violation.
 fn a_run_in_scenes(verb: &str, files: &[&str], parts: &[&str]) {
     let Some(binary) = newest() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ fn a_run_in_scenes(verb: &str, files: &[&str], parts: &[&str]) {
 }
 
 #[test]
-fn what_makes_no_sense_or_cannot_be_run_is_neither_kept_nor_broken() {
+fn invalid_arguments_and_runs_that_cannot_be_done_exit_with_2() {
     let help = chaos(&["watch", "--help"]);
     assert_eq!(help.status.code(), Some(0));
     assert!(told(&help).contains("--profile"));

@@ -9,7 +9,7 @@ async fn three_nodes_are_one_cluster_and_outlive_one_of_them() {
     for binary in Binaries::for_tests().all() {
         let cluster = Cluster::start(binary, 3).await.unwrap();
         let [first, second, third] = cluster.members() else {
-            panic!("three were asked for");
+            panic!("three members");
         };
         if binary.etcdctl().is_none() {
             continue;

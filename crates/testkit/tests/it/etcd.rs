@@ -1,4 +1,4 @@
-//! The launcher, on each version that is there.
+//! Starting servers, on each installed version.
 
 use std::io;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::{is_alive, newest};
 
 #[tokio::test]
-async fn each_version_starts_and_keeps_what_is_put() {
+async fn each_version_starts_and_stores_keys() {
     for binary in Binaries::for_tests().all() {
         let etcd = Etcd::start(binary).await.unwrap();
         assert_eq!(etcd.version(), binary.version());
@@ -29,7 +29,7 @@ async fn each_version_starts_and_keeps_what_is_put() {
 }
 
 #[tokio::test]
-async fn the_grpc_proxy_of_each_version_passes_requests_on() {
+async fn the_grpc_proxy_of_each_version_forwards_requests() {
     for binary in Binaries::for_tests().all() {
         let etcd = Etcd::start(binary).await.unwrap();
         let proxy = GrpcProxy::start(&etcd).await.unwrap();
@@ -48,8 +48,8 @@ async fn drop_kills_and_removes() {
     let data = etcd.data_dir();
     assert!(is_alive(pid) && data.exists());
     drop(etcd);
-    assert!(!is_alive(pid), "the process is gone");
-    assert!(!data.exists(), "the data is gone");
+    assert!(!is_alive(pid), "the process has ended");
+    assert!(!data.exists(), "the data is removed");
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_panic_kills() {
     let task = tokio::spawn(async move {
         let etcd = Etcd::start(&binary).await.unwrap();
         tell.send(etcd.pid().unwrap()).unwrap();
-        panic!("as a failing test does");
+        panic!("a failing test");
     });
     assert!(task.await.unwrap_err().is_panic());
     assert!(!is_alive(told.recv().unwrap()));
@@ -97,7 +97,7 @@ async fn a_paused_server_is_silent_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_killed_server_is_gone_and_comes_back_when_told() {
+async fn a_killed_server_can_be_restarted() {
     let Some(binary) = newest() else { return };
     let etcd = Etcd::start(&binary).await.unwrap();
     let pid = etcd.pid().unwrap();
@@ -118,7 +118,7 @@ async fn a_killed_server_is_gone_and_comes_back_when_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_start_says_why() {
+async fn the_error_of_a_server_that_does_not_start_has_the_cause() {
     let Some(binary) = newest() else { return };
     let started = Instant::now();
     let error = Etcd::builder()
@@ -130,12 +130,12 @@ async fn a_server_that_does_not_start_says_why() {
     assert!(error.to_string().contains("no-such-flag"), "{error}");
     assert!(
         started.elapsed() < Duration::from_secs(10),
-        "it is not waited for"
+        "the error comes at once"
     );
 }
 
 #[tokio::test]
-async fn a_taken_port_is_told_apart() {
+async fn a_taken_port_has_its_own_error_kind() {
     let Some(binary) = newest() else { return };
     let etcd = Etcd::start(&binary).await.unwrap();
     etcd.kill();
@@ -145,7 +145,7 @@ async fn a_taken_port_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_raised_alarm_does_not_keep_it_from_being_ready() {
+async fn a_server_with_an_alarm_is_ready() {
     for binary in Binaries::for_tests().all() {
         let etcd = Etcd::builder()
             .binary(binary)
@@ -168,7 +168,7 @@ async fn a_raised_alarm_does_not_keep_it_from_being_ready() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_not_there_is_named() {
+async fn the_error_of_a_missing_version_names_it() {
     let error = Etcd::builder().version("3.0.0").start().await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -179,7 +179,7 @@ async fn a_version_that_is_not_there_is_named() {
 }
 
 #[test]
-fn what_is_there_and_what_is_missing_are_apart() {
+fn no_version_is_both_installed_and_missing() {
     let binaries = Binaries::find().unwrap();
     let there: Vec<Version> = binaries.all().iter().map(Binary::version).collect();
     assert!(there.is_sorted());
@@ -194,8 +194,8 @@ fn what_is_there_and_what_is_missing_are_apart() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "waited for ten seconds: what never is")]
+#[should_panic(expected = "waited for ten seconds: a condition that never holds")]
 async fn waiting_has_a_deadline() {
     tokio::time::pause();
-    until("what never is", || false).await;
+    until("a condition that never holds", || false).await;
 }

@@ -6,9 +6,9 @@ use etcdex::{Client, Error};
 use etcdex_testkit::{Binaries, Binary, Cluster, Etcd};
 use tokio::time::{Instant, sleep};
 
-/// How long a call may take. A member without a quorum never answers.
+/// Time-out of a call. A member without a quorum never answers.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// More than elections take on a machine that is busy.
+/// Longer than elections take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn isolate_and_heal(cluster: &Cluster, isolated: usize) {
     served(&cut_off, "plum").await;
 
     cluster.isolate(isolated).await.unwrap();
-    // Twice: the second time, the member has noticed.
+    // Twice: the second time, the member has noticed the loss of its peers.
     for _ in 0..2 {
         assert_eq!(serializable(&cut_off).await, "plum", "{version}");
         let error = linearizable(&cut_off).await.unwrap_err();
@@ -77,11 +77,11 @@ async fn isolate_and_heal(cluster: &Cluster, isolated: usize) {
     for client in &rest {
         served(client, "fig").await;
     }
-    // Neither a connection that it opened itself nor one that was opened to it carries the log.
+    // Neither the member's own connections nor those of its peers carry the log.
     assert_eq!(serializable(&cut_off).await, "plum", "{version}");
 
     cluster.heal(isolated).unwrap();
-    eventually("the healed member has what it missed", async || {
+    eventually("the healed member has caught up", async || {
         serializable(&cut_off).await == "fig"
     })
     .await;
@@ -99,7 +99,7 @@ fn client(member: &Etcd) -> Client {
     builder.timeout(PATIENCE).connect_lazy().unwrap()
 }
 
-/// Waits until a client writes a value and reads it: elections are waited for.
+/// Waits until a client can write a value and read it, after elections.
 async fn served(client: &Client, value: &str) {
     eventually("a member with a quorum serves", async || {
         let written = client.put("fruit", value).await;

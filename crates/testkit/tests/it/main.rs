@@ -1,4 +1,4 @@
-//! The testkit tested: a test is worth what its tools are.
+//! Tests of the testkit.
 
 mod chaos;
 mod cluster;
@@ -15,26 +15,27 @@ use std::time::Duration;
 use etcdex_testkit::{Binaries, Binary};
 use rustix::process::{Pid, test_kill_process};
 
-/// More than any single wait takes here.
+/// Longer than any single wait takes.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The newest etcd, if there is one at all.
+/// Returns the newest etcd, if one is installed.
 fn newest() -> Option<Binary> {
     Binaries::for_tests().newest().cloned()
 }
 
-/// Whether a process of this id is there and has not ended.
+/// Returns whether the process with this ID exists and has not ended.
 fn is_alive(pid: u32) -> bool {
     let raw = pid.try_into().unwrap();
     let there = test_kill_process(Pid::from_raw(raw).unwrap()).is_ok();
-    // One that has ended is there until its parent asks, which in a container may be never.
+    // A process that has ended stays until its parent waits for it, which in a container may be
+    // never.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     there && !stat.contains(") Z ")
 }
 
-/// Waits for what is to come soon.
+/// Awaits a future that has to be ready soon.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future)
         .await
-        .expect("this comes within ten seconds")
+        .expect("ready within ten seconds")
 }

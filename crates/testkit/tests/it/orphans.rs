@@ -1,4 +1,4 @@
-//! What becomes of the servers of a test process that is killed.
+//! The servers of a killed test process.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -25,12 +25,12 @@ async fn servers_die_with_a_killed_test_process() {
     let told = told
         .lines()
         .find_map(|line| Some(line.unwrap().split_once(MARK)?.1.to_owned()))
-        .expect("the process says what it started");
+        .expect("the process prints the pids");
     let (pids, data) = told.split_once(" in ").unwrap();
     let data = Path::new(data);
     let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
     let [gone, left, paused] = pids[..] else {
-        panic!("three were started");
+        panic!("three servers");
     };
     assert!(!is_alive(gone) && is_alive(left) && is_alive(paused) && data.exists());
     process.kill().unwrap();
@@ -52,6 +52,6 @@ async fn a_process_to_be_killed() {
     let data = left.data_dir();
     let [first, second, third] = pids;
     println!("{MARK}{first} {second} {third} in {}", data.display());
-    // Should the other forget to kill this, it ends by itself.
+    // This process ends by itself if the other test does not kill it.
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
 }

@@ -1,4 +1,4 @@
-//! The faults of the proxy that end links, against a server that echoes.
+//! The faults of the proxy that end links, with an echo server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::soon;
 
-/// A server that echoes.
+/// Starts an echo server.
 pub(crate) async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -24,7 +24,7 @@ pub(crate) async fn echo() -> SocketAddr {
     address
 }
 
-/// A proxy before a server that echoes, and a link through it that has worked.
+/// Starts a proxy before an echo server, and opens a working link through it.
 pub(crate) async fn linked() -> (Proxy, TcpStream) {
     let proxy = Proxy::start(echo().await).await.unwrap();
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
@@ -32,20 +32,20 @@ pub(crate) async fn linked() -> (Proxy, TcpStream) {
     (proxy, stream)
 }
 
-/// Sends this and waits for it to come back.
+/// Sends bytes and waits for their echo.
 pub(crate) async fn assert_echo(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).await.unwrap();
     assert_comes(stream, bytes).await;
 }
 
-/// Waits for this to come.
+/// Waits for these bytes.
 pub(crate) async fn assert_comes(stream: &mut TcpStream, bytes: &[u8]) {
     let mut back = vec![0; bytes.len()];
     soon(stream.read_exact(&mut back)).await.unwrap();
-    assert!(back == bytes, "what comes back is what was sent");
+    assert!(back == bytes, "the echo equals the sent bytes");
 }
 
-/// Reads once: what a link says when it is over.
+/// Reads once, at the end of a link.
 async fn end(stream: &mut TcpStream) -> io::Result<usize> {
     soon(stream.read(&mut [0; 16])).await
 }
@@ -66,14 +66,14 @@ async fn it_forwards_and_counts() {
     assert_eq!(
         end(&mut first).await.unwrap(),
         0,
-        "the end comes back as well"
+        "the end is echoed as well"
     );
     until("one link is left", || proxy.open() == 1).await;
     assert_eq!(proxy.connections(), 2);
 }
 
 #[tokio::test]
-async fn much_goes_through_unchanged() {
+async fn megabytes_are_forwarded_unchanged() {
     let (_proxy, stream) = linked().await;
     let sent: Vec<u8> = (0..4_000_000_u32)
         .map(|number| (number % 251) as u8)
@@ -91,7 +91,7 @@ async fn much_goes_through_unchanged() {
 }
 
 #[tokio::test]
-async fn cut_ends_present_links_in_order() {
+async fn cut_closes_present_links() {
     let (proxy, mut stream) = linked().await;
     proxy.cut();
     assert_eq!(end(&mut stream).await.unwrap(), 0, "a FIN and no RST");
@@ -101,7 +101,7 @@ async fn cut_ends_present_links_in_order() {
 }
 
 #[tokio::test]
-async fn reset_tears_present_links_down() {
+async fn reset_resets_present_links() {
     let (proxy, mut stream) = linked().await;
     proxy.reset();
     assert!(is_reset(&end(&mut stream).await));
@@ -111,7 +111,7 @@ async fn reset_tears_present_links_down() {
 }
 
 #[tokio::test]
-async fn half_close_to_the_client_ends_only_what_it_reads() {
+async fn half_close_to_the_client_ends_only_that_direction() {
     let (proxy, mut stream) = linked().await;
     proxy.half_close(Direction::ToClient);
     assert_eq!(end(&mut stream).await.unwrap(), 0);
@@ -122,16 +122,16 @@ async fn half_close_to_the_client_ends_only_what_it_reads() {
     })
     .await;
     assert_eq!(proxy.open(), 1);
-    assert_eq!(proxy.forwarded(Direction::ToClient), 5, "no echo of it");
+    assert_eq!(proxy.forwarded(Direction::ToClient), 5, "no echo");
     drop(stream);
     until("the link ends with the client", || proxy.open() == 0).await;
 }
 
 #[tokio::test]
-async fn half_close_to_the_server_looks_like_a_client_that_is_done() {
+async fn half_close_to_the_server_looks_like_the_end_of_the_client() {
     let (proxy, mut stream) = linked().await;
     proxy.half_close(Direction::ToServer);
-    // The echo ends when its input ends, and that comes through.
+    // The echo server ends its output after its input, and that end is forwarded.
     assert_eq!(end(&mut stream).await.unwrap(), 0);
 }
 
@@ -149,7 +149,7 @@ async fn refuse_resets_new_links_and_keeps_present_ones() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_resets_its_clients() {
+async fn without_a_server_clients_are_reset() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -159,7 +159,7 @@ async fn a_server_that_is_gone_resets_its_clients() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_everything() {
+async fn dropping_the_proxy_closes_the_listener_and_all_links() {
     let (proxy, mut stream) = linked().await;
     let address = proxy.address();
     drop(proxy);
@@ -169,7 +169,7 @@ async fn dropping_it_closes_everything() {
 }
 
 #[tokio::test]
-async fn it_stands_before_an_etcd() {
+async fn a_proxy_works_with_etcd() {
     for binary in Binaries::for_tests().all() {
         let etcd = Etcd::start(binary).await.unwrap();
         let proxy = Proxy::start(etcd.client_address()).await.unwrap();

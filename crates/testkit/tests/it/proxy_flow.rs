@@ -1,4 +1,4 @@
-//! The faults of the proxy that change how bytes flow, against a server that echoes.
+//! The faults of the proxy that change the flow of bytes, with an echo server.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::proxy::{assert_comes, assert_echo, linked};
 use crate::soon;
 
-/// Long enough for bytes that should not come to come.
+/// Long enough for unexpected bytes to arrive.
 const WHILE: Duration = Duration::from_millis(100);
 
 async fn assert_silent(stream: &mut TcpStream) {
@@ -49,13 +49,13 @@ async fn stall_keeps_the_end_as_well() {
 }
 
 #[tokio::test]
-async fn black_hole_takes_links_and_bytes_in_and_forwards_nothing() {
+async fn black_hole_accepts_links_and_reads_bytes_and_forwards_nothing() {
     let (proxy, mut stream) = linked().await;
     let mut quiet = TcpStream::connect(proxy.address()).await.unwrap();
     assert_echo(&mut quiet, b"hello").await;
     proxy.black_hole();
     let mut next = TcpStream::connect(proxy.address()).await.unwrap();
-    until("the new link is taken in", || proxy.open() == 3).await;
+    until("the new link is accepted", || proxy.open() == 3).await;
     next.write_all(b"lost").await.unwrap();
     stream.write_all(b"lost").await.unwrap();
     assert_silent(&mut next).await;
@@ -64,7 +64,7 @@ async fn black_hole_takes_links_and_bytes_in_and_forwards_nothing() {
     proxy.heal();
     for mut lossy in [stream, next] {
         let outcome = soon(lossy.read(&mut [0; 16])).await;
-        let error = outcome.expect_err("a stream with a hole does not go on");
+        let error = outcome.expect_err("a stream with a gap ends");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
     assert_echo(&mut quiet, b"nothing of it was lost").await;
@@ -92,7 +92,7 @@ async fn delay_holds_bytes_each_way() {
     let started = Instant::now();
     assert_echo(&mut stream, b"slow").await;
     let took = started.elapsed();
-    assert!(took >= 2 * delay, "there and back: {took:?}");
+    assert!(took >= 2 * delay, "both directions: {took:?}");
 
     proxy.delay(Duration::from_secs(3600));
     stream.write_all(b"an hour").await.unwrap();
@@ -123,10 +123,10 @@ async fn faults_follow_each_other_at_once() {
 #[tokio::test]
 async fn a_slow_reader_slows_the_sender() {
     let (proxy, mut stream) = linked().await;
-    // Nobody reads the echo, so at some point nothing more is taken in.
+    // The echo is not read, so at some point the proxy reads no more.
     let much = vec![7; 64 << 20];
     timeout(Duration::from_millis(500), stream.write_all(&much))
         .await
-        .expect_err("the proxy does not take in everything");
+        .expect_err("the proxy does not read everything");
     assert!(proxy.forwarded(Direction::ToServer) < 60 << 20);
 }

@@ -1,4 +1,4 @@
-//! The faults of the proxy that know HTTP/2, and its taps.
+//! The faults of the proxy at HTTP/2 frames, and its taps.
 
 use std::net::SocketAddr;
 
@@ -41,7 +41,7 @@ async fn server() -> SocketAddr {
     address
 }
 
-/// A connection of h2 through the proxy.
+/// Opens an h2 connection through the proxy.
 async fn connect(proxy: &Proxy) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(proxy.address()).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
@@ -49,7 +49,7 @@ async fn connect(proxy: &Proxy) -> SendRequest<Bytes> {
     soon(sender.ready()).await.unwrap()
 }
 
-/// A call that is open.
+/// An open call.
 struct Chat {
     up: h2::SendStream<Bytes>,
     down: h2::RecvStream,
@@ -63,7 +63,7 @@ async fn call(sender: &mut SendRequest<Bytes>, path: &str) -> Result<Chat, h2::E
 }
 
 impl Chat {
-    /// Sends this and waits for as much to come back.
+    /// Sends bytes and waits for an echo of that size.
     async fn say(&mut self, bytes: &Bytes) -> Result<(), h2::Error> {
         self.up.send_data(bytes.clone(), false)?;
         let mut back = 0;
@@ -114,7 +114,7 @@ async fn a_trip_ends_the_link_at_the_nth_data_frame_of_its_method() {
     }
     assert_eq!(proxy.tripped(), 1);
     until("the link is over", || proxy.open() == 0).await;
-    // Once: the next link is as before.
+    // Only once: the next link works.
     let mut sender = connect(&proxy).await;
     let mut chat = call(&mut sender, CHAT).await.unwrap();
     for _ in 0..5 {
@@ -149,10 +149,10 @@ async fn a_trip_before_or_within_a_frame_lets_less_of_it_through() {
 }
 
 #[tokio::test]
-async fn a_trip_finds_the_head_of_a_call_however_it_is_coded() {
+async fn a_trip_finds_the_head_of_a_call_in_every_encoding() {
     let proxy = Proxy::start(server().await).await.unwrap();
     let mut sender = connect(&proxy).await;
-    // From the second on, the path is a reference into HPACK's table.
+    // From the second call on, the path is a reference into HPACK's table.
     for _ in 0..3 {
         call(&mut sender, CHAT).await.unwrap();
     }
@@ -168,11 +168,11 @@ async fn a_trip_finds_the_head_of_a_call_however_it_is_coded() {
 #[tokio::test]
 async fn a_trip_at_frames_of_the_connection_has_no_method() {
     let proxy = Proxy::start(server().await).await.unwrap();
-    // The settings, and the acknowledgement of the client's.
+    // The SETTINGS, and the acknowledgement of the client's SETTINGS.
     proxy.trip(Trip::at(Direction::ToClient, FrameKind::Settings).nth(2));
     let stream = TcpStream::connect(proxy.address()).await.unwrap();
     let (_sender, connection) = h2::client::handshake(stream).await.unwrap();
-    soon(connection).await.expect_err("it is reset");
+    soon(connection).await.expect_err("the link is reset");
     assert_eq!(proxy.tripped(), 1);
 }
 
@@ -192,7 +192,7 @@ async fn heard(tap: &mut Tap) -> (u64, Direction, Option<Bytes>) {
 }
 
 #[tokio::test]
-async fn a_tap_gives_whole_messages_of_its_method_whatever_the_slices() {
+async fn a_tap_returns_complete_messages_of_its_method_for_any_slices() {
     let proxy = Proxy::start(server().await).await.unwrap();
     let mut tap = proxy.tap(CHAT);
     proxy.slice(3);
@@ -201,7 +201,7 @@ async fn a_tap_gives_whole_messages_of_its_method_whatever_the_slices() {
         let mut hush = call(&mut sender, HUSH).await.unwrap();
         hush.say(&framed(b"not for the tap")).await.unwrap();
         let mut chat = call(&mut sender, CHAT).await.unwrap();
-        // Two messages in one frame, the second one cut off; the rest of it; an empty one.
+        // Two messages in one frame, of which the second is incomplete; its rest; an empty message.
         let long = framed(&[9; 50_000]);
         let first = [&framed(b"one")[..], &long[..20_000]].concat();
         chat.say(&first.into()).await.unwrap();
@@ -225,7 +225,7 @@ async fn a_tap_gives_whole_messages_of_its_method_whatever_the_slices() {
 }
 
 #[tokio::test]
-async fn a_tap_hears_an_etcd_and_its_go_client() {
+async fn a_tap_records_etcd_and_its_go_client() {
     for binary in Binaries::for_tests().all() {
         let Some(_) = binary.etcdctl() else { continue };
         let etcd = Etcd::start(binary).await.unwrap();
@@ -245,12 +245,12 @@ async fn a_tap_hears_an_etcd_and_its_go_client() {
     }
 }
 
-/// Servers of etcd take no notice of the acknowledgement of a frame that they have not sent.
+/// etcd servers ignore the acknowledgement of a SETTINGS frame that they have not sent.
 #[tokio::test]
 async fn a_stream_limit_holds_for_new_links_to_etcd() {
     for binary in Binaries::for_tests().all() {
         if binary.version() < "3.5.35".parse().unwrap() {
-            // Its own SETTINGS, which follow, have a limit (seen on 3.4.23 and 3.5.1).
+            // The server's own SETTINGS, which follow, have a limit (seen on 3.4.23 and 3.5.1).
             continue;
         }
         let etcd = Etcd::start(binary).await.unwrap();

@@ -1,4 +1,4 @@
-//! The faults of the proxy that count bytes and time, against a server that echoes.
+//! The faults of the proxy that count bytes and time, with an echo server.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 use crate::proxy::{assert_comes, assert_echo, linked};
 use crate::soon;
 
-/// Everything that comes until the link is reset.
+/// Returns all bytes until the link is reset.
 async fn until_reset(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     let outcome = soon(stream.read_to_end(&mut all)).await;
-    let error = outcome.expect_err("it ends by a reset");
+    let error = outcome.expect_err("the link ends by a reset");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     all
 }
@@ -43,7 +43,7 @@ async fn reset_after_counts_from_now_on_present_links_and_from_the_start_on_new_
 }
 
 #[tokio::test]
-async fn heal_takes_back_what_was_laid_for_present_links() {
+async fn heal_removes_pending_resets_of_present_links() {
     let (proxy, mut stream) = linked().await;
     proxy.reset_after(Direction::ToServer, 3);
     stream.write_all(b"ab").await.unwrap();
@@ -53,14 +53,15 @@ async fn heal_takes_back_what_was_laid_for_present_links() {
 }
 
 #[tokio::test]
-async fn throttle_keeps_to_its_rate() {
+async fn throttle_keeps_its_rate() {
     let (proxy, mut stream) = linked().await;
     proxy.throttle(100_000);
     let sent = vec![3; 30_000];
     let started = Instant::now();
     stream.write_all(&sent).await.unwrap();
     assert_comes(&mut stream, &sent).await;
-    // What comes last has waited for all before it, but for the grain that goes at once.
+    // The last bytes have waited for all bytes before them, except for those that are delivered at
+    // once.
     let took = started.elapsed();
     assert!(took > Duration::from_millis(250), "took {took:?}");
 
@@ -71,7 +72,7 @@ async fn throttle_keeps_to_its_rate() {
 }
 
 #[tokio::test]
-async fn slices_come_one_by_one_and_whole() {
+async fn slices_arrive_separately_and_completely() {
     let (proxy, mut stream) = linked().await;
     proxy.slice(1);
     let sent: Vec<u8> = (0..4_000_u32).map(|number| (number % 251) as u8).collect();
@@ -84,7 +85,7 @@ async fn slices_come_one_by_one_and_whole() {
         reads += 1;
     }
     assert!(back == sent);
-    // The kernel puts some together again; unsliced they come in one or two.
+    // The kernel joins some slices; without slicing, one or two reads are enough.
     assert!(reads >= 10, "{reads} reads");
 }
 

@@ -7,10 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use etcdex_testkit::Version;
 
-/// etcdex under faults, and whether etcd's promises were kept.
-///
-/// Exits with 0 when they did, with 1 when one did not, and with 2 when the run could not be
-/// done.
+/// Runs etcdex under faults, and checks whether the guarantees of etcd hold. Exits with 0 if all
+/// guarantees hold, with 1 if one is violated, and with 2 if the run could not be done.
 #[derive(Debug, Parser)]
 #[command(name = "chaos", arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -20,15 +18,15 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Runs etcd, a load, watches and faults, and judges the watches at the end.
+    /// Runs etcd, a load, watches and faults, and checks the watches at the end.
     Watch(Watch),
-    /// Runs etcd, many callers and faults, and judges the calls at the end.
+    /// Runs etcd, many callers and faults, and checks the calls at the end.
     Calls(InScenes),
-    /// Runs etcd, kept leases, locks and faults, and judges the leases and locks at the end.
+    /// Runs etcd, kept leases, locks and faults, and checks the leases and locks at the end.
     Leases(InScenes),
-    /// Judges a recorded run of watches again.
+    /// Checks a recorded run of watches again.
     Check {
-        /// The folder that a run was recorded to (--out).
+        /// The folder with the recorded run (--out).
         folder: PathBuf,
     },
 }
@@ -36,47 +34,47 @@ pub(crate) enum Verb {
 /// Options of every run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Run {
-    /// How long faults happen.
+    /// Duration of the faults in minutes.
     #[arg(long, default_value_t = 1.0, value_parser = minutes)]
     pub(crate) minutes: f64,
-    /// How many members the cluster has: 1 or 3.
+    /// Number of members of the cluster: 1 or 3.
     #[arg(long, default_value_t = 1, value_parser = nodes)]
     pub(crate) nodes: usize,
-    /// The version of etcd [default: the newest that is there].
+    /// The version of etcd [default: the newest installed].
     #[arg(long)]
     pub(crate) etcd: Option<Version>,
-    /// Gives the same faults and the same load again; not the same timing [default: a new one].
+    /// Seed of the faults and of the load. The timing still differs between runs [default: random].
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Records the run to this folder; without it, only a run with a violation is recorded, to
-    /// a folder that is told then.
+    /// Records the run to this folder. Without it, only a run with a violation is recorded, to a
+    /// folder whose path is printed.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
 }
 
-/// A run that judges watches.
+/// A run that checks watches.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Watch {
     #[command(flatten)]
     pub(crate) run: Run,
-    /// Which faults happen.
+    /// The kinds of faults.
     #[arg(long, value_enum, default_value_t = Profile::All)]
     pub(crate) profile: Profile,
-    /// How many revisions the load makes in a second.
+    /// Number of revisions per second that the load makes.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     pub(crate) rate: u32,
-    /// Writes revisions of so many small events now and then, some before the watches begin; 0
-    /// for none.
+    /// Number of small events in some revisions: the load writes a few of these before the watches
+    /// begin, and one every 15 s; 0 for none.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20_000))]
     pub(crate) small: u32,
 }
 
-/// A run that judges calls, or leases and locks.
+/// A run that checks calls, or leases and locks.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct InScenes {
     #[command(flatten)]
     pub(crate) run: Run,
-    /// Which faults happen.
+    /// The kinds of faults.
     #[arg(long, value_enum, default_value_t = Scenery::All)]
     pub(crate) profile: Scenery,
 }
@@ -86,7 +84,7 @@ impl Run {
         Duration::from_secs_f64(self.minutes * 60.0)
     }
 
-    /// Where to record the run to, if it is to be recorded.
+    /// Returns the folder to record the run to, if it is to be recorded.
     pub(crate) fn folder(&self, seed: u64, suspicious: bool) -> Option<PathBuf> {
         let fallback = || std::env::temp_dir().join(format!("etcdex-chaos-{seed}"));
         match &self.out {
@@ -96,16 +94,16 @@ impl Run {
     }
 }
 
-/// Which faults happen.
+/// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Profile {
-    /// Connections are cut in every way, servers are killed, leaders move.
+    /// Connections are cut in every way, servers are killed, leaders are moved.
     Cuts,
-    /// The same, while the history is compacted to nearly the present all the time.
+    /// The same, while the history is compacted to nearly the latest revision all the time.
     Compaction,
-    /// Connections and servers are slow or silent, and come back.
+    /// Connections and servers are slow or silent, and recover.
     Slow,
-    /// All of it, with authentication and tokens that expire.
+    /// All of these, with authentication and tokens that expire.
     All,
 }
 
@@ -123,11 +121,11 @@ impl fmt::Display for Profile {
 /// Which faults happen in scenes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenery {
-    /// Connections are cut and refused, servers are killed and restarted, leaders move.
+    /// Connections are cut and refused, servers are killed and restarted, leaders are moved.
     Cuts,
     /// Connections are slow or silent, servers are stopped or cut off from their peers.
     Slow,
-    /// All of it, with authentication and tokens that expire.
+    /// All of these, with authentication and tokens that expire.
     All,
 }
 

@@ -24,22 +24,22 @@ use scenes::Scenes;
 pub(crate) use scenes::{Seen, Served};
 use servers::{Servers, revoke};
 
-/// How often a run says how far it is.
+/// Interval of the progress lines of a run.
 const TELL: Duration = Duration::from_secs(10);
 
-/// The faults of a run. The same seed and the same order of calls bring the same faults.
+/// The faults of a run. The same seed and the same order of calls give the same faults.
 pub(crate) struct Faults {
     tasks: JoinSet<io::Result<()>>,
-    desk: Desk,
+    state: FaultState,
     seeds: fastrand::Rng,
 }
 
-/// State that all tasks share which cause faults.
+/// State that all tasks with faults share.
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct FaultState {
     clock: Clock,
     stop: Arc<AtomicBool>,
-    /// Lasting ways and servers are left alone.
+    /// Whether lasting ways and servers get no faults.
     calm: Arc<AtomicBool>,
     incidents: Arc<Mutex<Vec<Incident>>>,
 }
@@ -48,7 +48,7 @@ impl Faults {
     pub(crate) fn new(seed: u64, clock: Clock) -> Self {
         Self {
             tasks: JoinSet::new(),
-            desk: Desk {
+            state: FaultState {
                 clock,
                 stop: Arc::default(),
                 calm: Arc::default(),
@@ -58,21 +58,21 @@ impl Faults {
         }
     }
 
-    pub(crate) fn desk(&self) -> Desk {
-        self.desk.clone()
+    pub(crate) fn state(&self) -> FaultState {
+        self.state.clone()
     }
 
-    /// A source of random numbers for one task.
+    /// Returns a source of random numbers for one task.
     pub(crate) fn random(&mut self) -> fastrand::Rng {
         fastrand::Rng::with_seed(self.seeds.u64(..))
     }
 
-    /// Runs a task that causes faults and ends when [`Desk::pause`] says so.
+    /// Runs a task that causes faults and ends when [`FaultState::pause`] returns false.
     pub(crate) fn add(&mut self, task: impl Future<Output = io::Result<()>> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    /// Disturbs the connections of each way. Faults at a frame look for frames of `method`.
+    /// Causes faults of the connections of each way. Faults at a frame wait for frames of `method`.
     pub(crate) fn disturb_connections(
         &mut self,
         profile: Profile,
@@ -81,7 +81,7 @@ impl Faults {
     ) {
         for number in 0..ways.len() {
             let connections = Connections {
-                desk: self.desk(),
+                state: self.state(),
                 ways: Arc::clone(ways),
                 number,
                 profile,
@@ -92,7 +92,7 @@ impl Faults {
         }
     }
 
-    /// Disturbs the servers, and takes tokens away where there are users.
+    /// Causes faults of the servers, and revokes tokens if there are users.
     pub(crate) fn disturb_servers(
         &mut self,
         profile: Profile,
@@ -100,7 +100,7 @@ impl Faults {
         client: &Client,
     ) {
         let servers = Servers {
-            desk: self.desk(),
+            state: self.state(),
             stage: Arc::clone(stage),
             client: client.clone(),
             profile,
@@ -108,12 +108,12 @@ impl Faults {
         };
         self.add(servers.disturb());
         if stage.has_users() {
-            self.add(revoke(self.desk(), client.clone()));
+            self.add(revoke(self.state(), client.clone()));
         }
     }
 
-    /// Disturbs servers and connections in scenes, and takes tokens away where there are users.
-    /// Faults at a frame look for frames of `method`.
+    /// Causes faults of servers and connections in scenes, and revokes tokens if there are users.
+    /// Faults at a frame wait for frames of `method`.
     pub(crate) fn play_scenes(
         &mut self,
         scenery: Scenery,
@@ -124,7 +124,7 @@ impl Faults {
     ) -> Served {
         let served = Served::default();
         let scenes = Scenes {
-            desk: self.desk(),
+            state: self.state(),
             stage: Arc::clone(stage),
             ways: Arc::clone(ways),
             client: client.clone(),
@@ -135,12 +135,12 @@ impl Faults {
         };
         self.add(scenes.play());
         if stage.has_users() {
-            self.add(revoke(self.desk(), client.clone()));
+            self.add(revoke(self.state(), client.clone()));
         }
         served
     }
 
-    /// Tells how far it is, until the time is over.
+    /// Prints progress until the time is over.
     pub(crate) async fn go_on(&mut self, time: Duration) -> io::Result<()> {
         let deadline = Instant::now() + time;
         let mut tell = Instant::now() + TELL;
@@ -151,19 +151,19 @@ impl Faults {
             }
             if Instant::now() >= tell {
                 tell += TELL;
-                let (time, count) = (self.desk.clock.now() / 1_000_000, self.count());
+                let (time, count) = (self.state.clock.now() / 1_000_000, self.count());
                 println!("{time:>5} s: {count} faults");
             }
         }
         Ok(())
     }
 
-    /// How many there were so far.
+    /// Returns the number of faults so far.
     pub(crate) fn count(&self) -> usize {
-        self.desk.incidents().len()
+        self.state.incidents().len()
     }
 
-    /// How one of them could not be done, or none while all goes on.
+    /// Returns the error of a fault that could not be caused, if there is one.
     pub(crate) fn trouble(&mut self) -> Option<io::Error> {
         match self.tasks.try_join_next()? {
             Ok(Ok(())) => None,
@@ -172,18 +172,18 @@ impl Faults {
         }
     }
 
-    /// Ends them; all is well when this returns.
+    /// Ends all faults. Servers and connections work again when this returns.
     pub(crate) async fn end(mut self) -> io::Result<Vec<Incident>> {
-        self.desk.stop.store(true, Relaxed);
+        self.state.stop.store(true, Relaxed);
         while let Some(outcome) = self.tasks.join_next().await {
             outcome.map_err(io::Error::other)??;
         }
-        let incidents = self.desk.incidents().clone();
+        let incidents = self.state.incidents().clone();
         Ok(incidents)
     }
 }
 
-impl Desk {
+impl FaultState {
     fn incidents(&self) -> std::sync::MutexGuard<'_, Vec<Incident>> {
         let incidents = self.incidents.lock();
         incidents.unwrap_or_else(PoisonError::into_inner)
@@ -203,12 +203,12 @@ impl Desk {
         self.incidents().retain(|other| other != incident);
     }
 
-    /// Leaves lasting ways and servers alone, or no longer.
+    /// Sets whether lasting ways and servers get no faults.
     pub(crate) fn set_calm(&self, calm: bool) {
         self.calm.store(calm, Relaxed);
     }
 
-    /// Waits; says whether to go on.
+    /// Waits, and returns whether to go on.
     pub(crate) async fn pause(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
         while !self.stop.load(Relaxed) && Instant::now() < end {
@@ -218,8 +218,9 @@ impl Desk {
     }
 }
 
-impl Desk {
-    /// Waits while a fault goes on; what is to be left alone before a storm is healed early.
+impl FaultState {
+    /// Waits while a fault goes on. A fault of a lasting way ends early before a series of
+    /// compactions.
     async fn hold(&self, time: Duration, lasting: bool) {
         let end = Instant::now() + time;
         let step = Duration::from_millis(10);
@@ -235,7 +236,7 @@ pub(crate) fn between(random: &mut fastrand::Rng, least: u64, most: u64) -> Dura
     Duration::from_millis(random.u64(least..most))
 }
 
-/// The faults by kind, for a summary.
+/// Returns the number of faults of each kind, for a summary.
 pub(crate) fn summary(incidents: &[Incident]) -> String {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for incident in incidents {

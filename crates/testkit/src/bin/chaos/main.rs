@@ -1,13 +1,10 @@
-//! `chaos`: etcdex under faults, and whether etcd's promises were kept.
-//!
-//! * `args.rs` is the command line, `stage.rs` the servers with proxies before them;
-//! * `store.rs` reads the history of the store, when all is over;
-//! * `faults.rs` disturbs servers and connections, whatever runs on them;
-//! * `watch.rs` is the workload that judges watches, `calls.rs` judges calls, `leases.rs` leases
-//!   and locks. Each workload has a file and a folder of
-//!   its own and a verb on the command line.
-//!
-//! docs/reliability/README.md says how to read what it prints.
+//! `chaos`: runs etcdex under faults, and checks whether the guarantees of etcd hold.
+//! * `args.rs` is the command line, `stage.rs` starts the servers with proxies before them;
+//! * `store.rs` reads the history of the store, after the run;
+//! * `faults.rs` disturbs servers and connections, for every workload;
+//! * `watch.rs` is the workload that checks watches, `calls.rs` checks calls, `leases.rs` checks
+//!   leases and locks. Each workload has a file, a folder and a command of its own.
+//!   docs/reliability/README.md explains the output.
 
 mod args;
 mod calls;
@@ -25,13 +22,13 @@ use clap::Parser as _;
 
 use args::{Arguments, Verb};
 
-/// A promise was not kept.
+/// A guarantee was violated.
 const VIOLATION: u8 = 1;
-/// There is nothing to judge.
+/// The run could not be done.
 const NO_RUN: u8 = 2;
 
 fn main() -> ExitCode {
-    // Its own exit codes are the same: 0 for --help, 2 for what makes no sense.
+    // clap has the same exit codes: 0 for --help, 2 for invalid arguments.
     let arguments = Arguments::parse();
     let outcome = match arguments.verb {
         Verb::Watch(watch) => watch::run(&watch),
@@ -49,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plays a run on a runtime of its own. Its seed is the first line and the last.
+/// Runs `play` on a runtime of its own. Prints the seed in the first and the last line.
 fn with_seed<P>(seed: Option<u64>, play: impl FnOnce(u64) -> P) -> io::Result<bool>
 where
     P: Future<Output = io::Result<bool>>,

@@ -1,4 +1,4 @@
-//! What a run is played on: servers, and proxies before them.
+//! The setup of a run: servers, and proxies before them.
 
 use std::io;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Proxy, Tap, Version};
 
 use crate::args::Run;
 
-/// The user of the clients under test, if there are users; its password is its name.
+/// The user of the clients under test, if there are users; the password is the same text.
 pub(crate) const WATCHER: &str = "watcher";
 const ROOT: &str = "root";
 
-/// How long the bench waits for an answer to its own requests.
+/// Time-out of the requests of `chaos` itself.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The servers of a run.
@@ -23,17 +23,18 @@ pub(crate) struct Stage {
     has_users: bool,
 }
 
-/// A way to the servers of its own, for one client: a proxy before each member.
+/// The way of one client to the servers: a proxy before each member.
 pub(crate) struct Way {
     pub(crate) name: &'static str,
-    /// It is left alone before and while the history is compacted to the present, so that its
-    /// watches live on.
+    /// Whether the way gets no faults before and during compactions to the latest revision, so that
+    /// its watches survive.
     pub(crate) lasting: bool,
     pub(crate) proxies: Vec<Proxy>,
 }
 
 impl Way {
-    /// Listens to the calls of one method, one tap a proxy, on links that come from now on.
+    /// Returns a tap of each proxy for the calls of one method, on links that are opened from now
+    /// on.
     pub(crate) fn tap(&self, method: &str) -> Vec<Tap> {
         self.proxies.iter().map(|proxy| proxy.tap(method)).collect()
     }
@@ -76,7 +77,7 @@ impl Stage {
         self.version
     }
 
-    /// A client for the bench itself, which no fault of a proxy meets.
+    /// Makes a client for `chaos` itself, which no fault of a proxy affects.
     pub(crate) fn direct(&self) -> Result<Client, etcdex::Error> {
         let builder = Client::builder()
             .endpoints(self.cluster.endpoints())
@@ -90,7 +91,7 @@ impl Stage {
         builder.connect_lazy()
     }
 
-    /// A way to the servers for one client.
+    /// Makes a way to the servers for one client.
     pub(crate) async fn way(&self, name: &'static str, lasting: bool) -> io::Result<Way> {
         let mut proxies = Vec::new();
         for member in self.members() {
@@ -103,12 +104,12 @@ impl Stage {
         })
     }
 
-    /// A client under test.
+    /// Makes a client under test.
     pub(crate) fn client(&self, way: &Way) -> Result<Client, etcdex::Error> {
         self.client_in(way, Mode::default())
     }
 
-    /// A client under test, in this mode.
+    /// Makes a client under test, in this mode.
     pub(crate) fn client_in(&self, way: &Way, mode: Mode) -> Result<Client, etcdex::Error> {
         let builder = Client::builder()
             .endpoints(way.proxies.iter().map(Proxy::endpoint))
@@ -151,15 +152,15 @@ fn binary(arguments: &Run) -> io::Result<Binary> {
             .map_or_else(|| "etcd".to_owned(), |version| format!("etcd {version}"));
         io::Error::new(
             io::ErrorKind::NotFound,
-            format!("{what} is not there ({})", binaries.summary()),
+            format!("{what} is not installed ({})", binaries.summary()),
         )
     })
 }
 
 fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
-    // Ten minutes otherwise: no idle watch would ever be told anything in a run. Each time, a
-    // stream gets as many notifications as its buffer in the server holds, 128, and the others
-    // are dropped: a thousand idle watches need many times.
+    // The default of ten minutes would send no progress to an idle watch in a run. Each time, a
+    // stream gets as many notifications as its buffer in the server holds, 128, and the others are
+    // dropped: a thousand idle watches need many intervals.
     let progress = if binary.version().is_at_least(3, 6) {
         "--watch-progress-notify-interval=100ms"
     } else {
@@ -169,7 +170,7 @@ fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
         progress.to_owned(),
         "--quota-backend-bytes=8589934592".to_owned(),
         "--max-txn-ops=20000".to_owned(),
-        // Members that were away get a snapshot instead of the log now and then.
+        // Members that were down get a snapshot instead of the log sometimes.
         "--snapshot-count=2000".to_owned(),
     ];
     if has_users {

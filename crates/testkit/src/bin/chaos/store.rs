@@ -1,7 +1,6 @@
-//! The history of the store, read from the store itself when all writers have ended.
-//!
-//! All keys are read at each revision, and compared with the revision before. That shows a
-//! change at most once, a deletion too, and no client under test has a part in it.
+//! Reads the history of the store from the store itself, after all writers have ended. All keys are
+//! read at each revision, and compared with the revision before. So each change and each deletion
+//! is found once, without a client under test.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,9 +12,9 @@ use etcdex_testkit::history::{History, Op, Pair, hash};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// How many revisions are read at a time.
+/// Number of revisions that are read at a time.
 const AT_ONCE: i64 = 64;
-/// How long a server may take to answer, when there is no fault any more.
+/// How long a server may take to answer without faults.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 type State = HashMap<Arc<str>, Pair>;
@@ -48,7 +47,7 @@ pub(crate) async fn read(client: &Client) -> io::Result<History> {
     Ok(history)
 }
 
-/// What a revision did.
+/// Returns the changes of a revision.
 fn changes(before: &State, after: &State, revision: i64) -> Vec<Op> {
     let gone = before.keys().filter(|key| !after.contains_key(*key));
     let written = after.iter();
@@ -58,7 +57,7 @@ fn changes(before: &State, after: &State, revision: i64) -> Vec<Op> {
         .collect()
 }
 
-/// Versions and revisions included: the store numbers its changes as the history does.
+/// Asserts that both states are equal, with versions and revisions.
 fn same(known: &State, read: &State, revision: i64) -> io::Result<()> {
     if known == read {
         return Ok(());

@@ -1,22 +1,22 @@
 //! `chaos watch`: watches under faults, from the start of a run to its summary.
-//!
-//! * `load.rs` writes, `chronicle.rs` keeps the history of the store: the truth;
-//! * `plan.rs` says which watches there are, `audience.rs` reads them, `notes.rs` records what
-//!   they told; `quiet.rs` reads one watch more, in the end, when nothing is written;
-//! * `wire.rs` records what servers sent; `keys.rs` serves both recordings;
+//! * `load.rs` writes, `reference.rs` builds the history of the store, to which watches are
+//!   compared;
+//! * `plan.rs` lists the watches, `consumers.rs` reads them, `recorder.rs` records their messages;
+//!   `quiet.rs` reads one more watch at the end, without writes;
+//! * `wire.rs` records the messages of servers; `keys.rs` is used by both recordings;
 //! * `compactions.rs` compacts the history;
 //! * `verdict.rs` compares, `report.rs` prints.
 
-mod audience;
-mod chronicle;
 mod churn;
 mod compactions;
+mod consumers;
 mod keys;
 mod lists;
 mod load;
-mod notes;
 mod plan;
 mod quiet;
+mod recorder;
+mod reference;
 mod report;
 mod verdict;
 mod wire;
@@ -33,29 +33,29 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::audience::{Audience, Finale, Tally};
-use self::chronicle::{Broken, Chronicle, Scribe};
 use self::churn::Churn;
 use self::compactions::Compactor;
+use self::consumers::{Consumers, Counters, FinalHistory};
 use self::load::Load;
-use self::notes::{Account, Notebook};
 use self::plan::Plan;
+use self::recorder::{ConsumerLog, WatchRecord};
+use self::reference::{Reference, ReferenceBuilder, ReferenceError};
 use self::report::Report;
 use self::verdict::{Evidence, judge};
-use self::wire::{Heard, Wire};
+use self::wire::{Wire, WireRecords};
 use crate::args::{Profile, Watch};
 use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::stage::{Stage, Way};
 
-/// How often a run says how far it is.
+/// Interval of the progress lines of a run.
 const TELL: Duration = Duration::from_secs(10);
-/// The watches of the past have so many revisions to tell.
+/// Number of past revisions for the watches that start in the past.
 const PAST: i64 = 300;
-/// How long the watches may take to be in force, with no fault about.
+/// How long the watches may take to be in force, without faults.
 const SET_UP: Duration = Duration::from_secs(60);
 
-/// Plays a run; says whether all promises were kept.
+/// Does a run, and returns whether all guarantees hold.
 pub(crate) fn run(arguments: &Watch) -> io::Result<bool> {
     let seed = arguments.run.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
@@ -67,10 +67,10 @@ pub(crate) fn run(arguments: &Watch) -> io::Result<bool> {
     outcome
 }
 
-/// Judges a recorded run again; says whether all promises were kept.
+/// Checks a recorded run again, and returns whether all guarantees hold.
 pub(crate) fn check(folder: &Path) -> io::Result<bool> {
     if !folder.is_dir() {
-        let what = format!("{} is no folder with a run", folder.display());
+        let what = format!("{} has no recorded run", folder.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, what));
     }
     let archive = Archive::at(folder)?;
@@ -98,14 +98,14 @@ pub(crate) fn check(folder: &Path) -> io::Result<bool> {
     Ok(verdict.client.is_empty())
 }
 
-/// The clients of a run, under way.
-struct House {
+/// The running clients of a run.
+struct RunningClients {
     ways: Arc<Vec<Way>>,
-    audiences: JoinSet<Vec<Notebook>>,
+    consumers: JoinSet<Vec<ConsumerLog>>,
     lists: JoinSet<Vec<Recording>>,
     wires: JoinSet<Wire>,
     ready: watch::Receiver<usize>,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
 }
 
 async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
@@ -113,34 +113,34 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let has_users = arguments.profile == Profile::All;
     let stage = Arc::new(Stage::set(&arguments.run, has_users).await?);
     let client = stage.direct().map_err(io::Error::other)?;
-    let (chronicle, acks) = Chronicle::begin(clock);
-    let mut scribe = Scribe::new(&chronicle, acks, client.clone());
-    let load = Load::start(&client, &chronicle, arguments.rate, arguments.small, seed);
+    let (reference, acks) = Reference::begin(clock);
+    let mut builder = ReferenceBuilder::new(&reference, acks, client.clone());
+    let load = Load::start(&client, &reference, arguments.rate, arguments.small, seed);
     let counts = load.counts();
     let past = async {
-        while chronicle.settled() < PAST {
+        while reference.settled() < PAST {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    scribe_until(&mut scribe, past).await?;
+    build_until(&mut builder, past).await?;
 
-    let (finale, end) = watch::channel(None);
-    let house = open(&stage, clock, &end, seed).await?;
-    scribe_until(&mut scribe, in_force(&house)).await??;
+    let (final_history, end) = watch::channel(None);
+    let running = open(&stage, clock, &end, seed).await?;
+    build_until(&mut builder, in_force(&running)).await??;
     println!(
         "etcd {}, {} node(s), profile {}: {} clients watch; faults begin",
         stage.version(),
         arguments.run.nodes,
         arguments.profile,
-        house.audiences.len()
+        running.consumers.len()
     );
     let mut faults = Faults::new(seed, clock);
-    faults.disturb_connections(arguments.profile, &house.ways, WATCH);
+    faults.disturb_connections(arguments.profile, &running.ways, WATCH);
     faults.disturb_servers(arguments.profile, &stage, &client);
     let compactor = Compactor {
-        desk: faults.desk(),
+        state: faults.state(),
         client: client.clone(),
-        chronicle: chronicle.clone(),
+        reference: reference.clone(),
         random: faults.random(),
     };
     match arguments.profile {
@@ -148,23 +148,23 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         Profile::All => faults.add(compactor.now_and_then()),
         Profile::Cuts | Profile::Slow => {}
     }
-    let going = go_on(arguments, clock, &mut faults, &chronicle, &house.tally);
-    scribe_until(&mut scribe, going).await??;
+    let going = go_on(arguments, clock, &mut faults, &reference, &running.counters);
+    build_until(&mut builder, going).await??;
 
     println!("faults end; watches catch up");
-    let incidents = scribe_until(&mut scribe, faults.end()).await??;
-    scribe_until(&mut scribe, load.stop()).await?;
-    finish(&mut scribe).await?;
-    let written = chronicle.close();
+    let incidents = build_until(&mut builder, faults.end()).await??;
+    build_until(&mut builder, load.stop()).await?;
+    finish(&mut builder).await?;
+    let written = reference.close();
     let history = Arc::new(written.history);
-    finale.send_replace(Some(Arc::clone(&history)));
-    let tally = Arc::clone(&house.tally);
-    let mut recorded = close(house).await?;
+    final_history.send_replace(Some(Arc::clone(&history)));
+    let counters = Arc::clone(&running.counters);
+    let mut recorded = close(running).await?;
     let quiet = quiet::ask(&stage, clock, history.revision()).await?;
     recorded.owners.push(quiet);
 
-    if incidents.is_empty() || tally.events.load(Relaxed) == 0 {
-        let what = "there was no fault, or no event: this run says nothing";
+    if incidents.is_empty() || counters.events.load(Relaxed) == 0 {
+        let what = "there was no fault, or no event: this run proves nothing";
         return Err(io::Error::other(what));
     }
     let verdict = judge(Evidence {
@@ -180,9 +180,9 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         version: stage.version(),
         seed,
         incidents: &incidents,
-        accounts: &recorded.accounts,
+        records: &recorded.records,
         lists: &recorded.lists,
-        tally: &tally,
+        counters: &counters,
         counts: &counts,
         moments: history.moments(),
         changes: history.len(),
@@ -203,25 +203,25 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
 }
 
 /// Waits until all clients have their watches.
-async fn in_force(house: &House) -> io::Result<()> {
-    let count = house.audiences.len();
-    let mut ready = house.ready.clone();
+async fn in_force(running: &RunningClients) -> io::Result<()> {
+    let count = running.consumers.len();
+    let mut ready = running.ready.clone();
     match timeout(SET_UP, ready.wait_for(|ready| *ready == count)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) => Err(io::Error::other(
-            "a client has ended before all watches were there",
+            "a client has ended before all watches were in force",
         )),
         Err(_) => Err(io::Error::other("the watches were not in force in time")),
     }
 }
 
-/// Tells how far it is, until the time is over.
+/// Prints progress until the time is over.
 async fn go_on(
     arguments: &Watch,
     clock: Clock,
     faults: &mut Faults,
-    chronicle: &Chronicle,
-    tally: &Tally,
+    reference: &Reference,
+    counters: &Counters,
 ) -> io::Result<()> {
     let deadline = Instant::now() + arguments.run.duration();
     let mut tell = Instant::now() + TELL;
@@ -236,18 +236,23 @@ async fn go_on(
                 "{:>5} s: {} faults, revision {}, {} events, {} resumes, {} ended as compacted",
                 clock.now() / 1_000_000,
                 faults.count(),
-                chronicle.settled(),
-                tally.events.load(Relaxed),
-                tally.resumes.load(Relaxed),
-                tally.compacted.load(Relaxed)
+                reference.settled(),
+                counters.events.load(Relaxed),
+                counters.resumes.load(Relaxed),
+                counters.compacted.load(Relaxed)
             );
         }
     }
     Ok(())
 }
 
-/// Starts the clients and what listens to them.
-async fn open(stage: &Stage, clock: Clock, end: &Finale, seed: u64) -> io::Result<House> {
+/// Starts the clients and the recordings of the wire.
+async fn open(
+    stage: &Stage,
+    clock: Clock,
+    end: &FinalHistory,
+    seed: u64,
+) -> io::Result<RunningClients> {
     let first = 2;
     let clients: [(&str, bool, Vec<Plan>); 7] = [
         ("crowd", true, plan::crowd()),
@@ -255,93 +260,93 @@ async fn open(stage: &Stage, clock: Clock, end: &Finale, seed: u64) -> io::Resul
         ("streams", false, plan::streams(first)),
         ("alone", true, plan::solo("busy/")),
         ("exposed", false, plan::solo("crowd/")),
-        ("restless", false, plan::staying()),
+        ("churn", false, plan::staying()),
         ("lists", false, Vec::new()),
     ];
     let binding = stage.version().answers_progress_in_order();
     let (ready, is_ready) = watch::channel(0);
-    let mut house = House {
+    let mut running = RunningClients {
         ways: Arc::default(),
-        audiences: JoinSet::new(),
+        consumers: JoinSet::new(),
         lists: JoinSet::new(),
         wires: JoinSet::new(),
         ready: is_ready,
-        tally: Arc::default(),
+        counters: Arc::default(),
     };
     let mut ways = Vec::new();
     for (name, lasting, plans) in clients {
         let way = stage.way(name, lasting).await?;
         for (number, tap) in way.tap(WATCH).into_iter().enumerate() {
             let wire = Wire::new(format!("{name} n{}", number + 1), clock, binding);
-            house.wires.spawn(wire.listen(tap));
+            running.wires.spawn(wire.listen(tap));
         }
         let client = stage.client(&way).map_err(io::Error::other)?;
         ways.push(way);
         if name == "lists" {
-            house
+            running
                 .lists
                 .spawn(lists::keep(client, clock, end.clone(), seed));
             continue;
         }
-        let audience = Audience {
+        let consumers = Consumers {
             name,
             owner: name.to_owned(),
             is_alone: false,
             client,
             plans,
             clock,
-            tally: Arc::clone(&house.tally),
-            finale: end.clone(),
+            counters: Arc::clone(&running.counters),
+            final_history: end.clone(),
             ready: ready.clone(),
         };
         let churn = || Churn::new(fastrand::Rng::with_seed(seed));
         match name {
-            "streams" => house.audiences.spawn(audience.watch_apart()),
-            "restless" => house
-                .audiences
-                .spawn(audience.watch_together(Some(churn()))),
-            _ => house.audiences.spawn(audience.watch_together(None)),
+            "streams" => running.consumers.spawn(consumers.watch_apart()),
+            "churn" => running
+                .consumers
+                .spawn(consumers.watch_together(Some(churn()))),
+            _ => running.consumers.spawn(consumers.watch_together(None)),
         };
     }
-    house.ways = Arc::new(ways);
-    Ok(house)
+    running.ways = Arc::new(ways);
+    Ok(running)
 }
 
-/// What was recorded in a run.
+/// The recordings of a run.
 struct Recorded {
-    accounts: Vec<Account>,
+    records: Vec<WatchRecord>,
     owners: Vec<Recording>,
     lists: Vec<Recording>,
-    heard: Heard,
+    heard: WireRecords,
 }
 
 impl Recorded {
     fn watches(&self) -> Vec<Recording> {
-        let accounts = self.accounts.iter();
-        accounts.map(|account| account.recording.clone()).collect()
+        let records = self.records.iter();
+        records.map(|record| record.recording.clone()).collect()
     }
 }
 
-/// Waits for the clients, which end by themselves, then for what listened to them.
-async fn close(mut house: House) -> io::Result<Recorded> {
+/// Waits for the clients, which end by themselves, then for the recordings of the wire.
+async fn close(mut running: RunningClients) -> io::Result<Recorded> {
     let mut recorded = Recorded {
-        accounts: Vec::new(),
+        records: Vec::new(),
         owners: Vec::new(),
         lists: Vec::new(),
-        heard: Heard::default(),
+        heard: WireRecords::default(),
     };
-    while let Some(audience) = house.audiences.join_next().await {
-        for notebook in audience.map_err(io::Error::other)? {
-            recorded.accounts.extend(notebook.accounts);
+    while let Some(consumers) = running.consumers.join_next().await {
+        for notebook in consumers.map_err(io::Error::other)? {
+            recorded.records.extend(notebook.records);
             recorded.owners.push(notebook.owner);
         }
     }
-    while let Some(lists) = house.lists.join_next().await {
+    while let Some(lists) = running.lists.join_next().await {
         recorded.lists.extend(lists.map_err(io::Error::other)?);
     }
     // The proxies end with their last owner, and the taps with them.
-    drop(house.ways);
-    while let Some(one) = house.wires.join_next().await {
+    drop(running.ways);
+    while let Some(one) = running.wires.join_next().await {
         let one = one.map_err(io::Error::other)?;
         if one.broken > 0 {
             let what = format!("{} messages of watches could not be read", one.broken);
@@ -352,31 +357,34 @@ async fn close(mut house: House) -> io::Result<Recorded> {
     Ok(recorded)
 }
 
-/// Lets the history be written until something is done.
-async fn scribe_until<T>(scribe: &mut Scribe, done: impl Future<Output = T>) -> io::Result<T> {
+/// Builds the history until `done` ends.
+async fn build_until<T>(
+    builder: &mut ReferenceBuilder,
+    done: impl Future<Output = T>,
+) -> io::Result<T> {
     tokio::select! {
-        broken = scribe.run() => Err(unjudged(broken)),
+        broken = builder.run() => Err(not_checked(broken)),
         done = done => Ok(done),
     }
 }
 
-async fn finish(scribe: &mut Scribe) -> io::Result<()> {
+async fn finish(builder: &mut ReferenceBuilder) -> io::Result<()> {
     let deadline = Instant::now() + SET_UP;
     loop {
-        match scribe.finish().await {
+        match builder.finish().await {
             Ok(()) => return Ok(()),
-            Err(Broken::Unread(_)) if Instant::now() < deadline => {
+            Err(ReferenceError::Unread(_)) if Instant::now() < deadline => {
                 sleep(Duration::from_millis(100)).await;
             }
-            Err(broken) => return Err(unjudged(broken)),
+            Err(broken) => return Err(not_checked(broken)),
         }
     }
 }
 
-fn unjudged(broken: Broken) -> io::Error {
+fn not_checked(broken: ReferenceError) -> io::Error {
     io::Error::other(match broken {
-        Broken::Contradiction(what) => format!("the history contradicts itself: {what}"),
-        Broken::Unread(error) => format!("the history could not be read: {error}"),
+        ReferenceError::Contradiction(what) => format!("the history contradicts itself: {what}"),
+        ReferenceError::Unread(error) => format!("the history could not be read: {error}"),
     })
 }
 

@@ -1,4 +1,4 @@
-//! What is done to the connections of a client.
+//! Faults of the connections of a client.
 
 use std::io;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use etcdex_testkit::{Fault, Proxy};
 
-use super::{Desk, between};
+use super::{FaultState, between};
 use crate::args::Profile;
 use crate::stage::Way;
 
 /// The faults of one client's connections.
 pub(super) struct Connections {
-    pub(super) desk: Desk,
+    pub(super) state: FaultState,
     pub(super) ways: Arc<Vec<Way>>,
     pub(super) number: usize,
     pub(super) profile: Profile,
@@ -27,7 +27,7 @@ impl Connections {
         let way = &ways[self.number];
         loop {
             let pause = between(&mut self.random, 300, 2_500);
-            if !self.desk.pause(pause).await {
+            if !self.state.pause(pause).await {
                 return Ok(());
             }
             let flow = match self.profile {
@@ -40,11 +40,11 @@ impl Connections {
             let all = self.random.bool();
             let one = self.random.usize(..way.proxies.len());
             let hold = match fault {
-                // Long enough for the client to give the connection up, now and then.
+                // Sometimes long enough for the client to give the connection up.
                 Fault::Stall | Fault::BlackHole => between(&mut self.random, 100, 6_000),
                 _ => between(&mut self.random, 100, 1_500),
             };
-            if way.lasting && self.desk.calm.load(Relaxed) {
+            if way.lasting && self.state.calm.load(Relaxed) {
                 continue;
             }
             let chosen: Vec<&Proxy> = way
@@ -61,11 +61,11 @@ impl Connections {
     fn fault(&mut self, flow: bool) -> Fault {
         let choice = self.random.u8(..12);
         match (flow, choice) {
-            // Up to a time-out of calls, or nearly.
+            // Up to nearly the time-out of a call.
             (true, 0) => Fault::Delay(between(&mut self.random, 300, 2_500)),
             (true, _) => Fault::random_flow(&mut self.random),
             (false, 0) => Fault::Refuse,
-            // One stream is what a watch takes; calls and other streams wait, or go elsewhere.
+            // A watch takes one stream; calls and other streams wait, or go elsewhere.
             (false, 1) => Fault::StreamLimit(self.random.u32(1..4)),
             (false, _) => Fault::random_break(&mut self.random, self.method),
         }
@@ -77,23 +77,23 @@ impl Connections {
             proxy.inflict(fault);
         }
         let what = format!("{} of {}: {fault:?}", proxies.len(), way.name);
-        let incident = self.desk.note(fault.name(), what);
+        let incident = self.state.note(fault.name(), what);
         if fault.goes_on() {
-            self.desk.hold(hold, way.lasting).await;
+            self.state.hold(hold, way.lasting).await;
             for proxy in proxies {
                 proxy.heal();
             }
         }
-        // One that waits for bytes or frames that did not come was none.
+        // A fault that waited for bytes or frames in vain does not count.
         let waits = matches!(fault, Fault::Trip(_) | Fault::ResetAfter(..));
         let mut now = proxies.iter().map(|proxy| traces(proxy));
         if waits && before.iter().all(|before| now.next() == Some(*before)) {
-            self.desk.take_back(&incident);
+            self.state.take_back(&incident);
         }
     }
 }
 
-/// What a link that was ended leaves behind.
+/// Returns the counters that change when a link ends.
 fn traces(proxy: &Proxy) -> (u64, u64) {
     (proxy.tripped(), proxy.connections() - proxy.open())
 }

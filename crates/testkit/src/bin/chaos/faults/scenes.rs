@@ -1,5 +1,5 @@
-//! Faults in scenes: something is done to servers and connections, goes on for a while, and is
-//! undone. So it is known at each moment who could be reached.
+//! Faults in scenes: a scene disturbs servers and connections, goes on for a while, and is undone.
+//! So it is known at each moment which members could be reached.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,42 +11,42 @@ use etcdex_testkit::leases::Stop;
 use etcdex_testkit::{Etcd, Fault, Proxy};
 
 use super::servers::move_leader;
-use super::{Desk, between};
+use super::{FaultState, between};
 use crate::args::Scenery;
 use crate::stage::{Stage, Way};
 
-/// How long servers take to find each other after a scene: an election, and what they missed.
+/// Time for the servers after a scene: an election, and catching up.
 const CALM: Duration = Duration::from_secs(1);
 
-/// How often a member is waited for until the run is given up; each time is 20 s.
+/// Number of attempts of 20 s to wait for a member before the run is given up.
 const READY: usize = 4;
 
 /// The scenes of a run, one after the other.
 pub(crate) struct Scenes {
-    pub(super) desk: Desk,
+    pub(super) state: FaultState,
     pub(super) stage: Arc<Stage>,
     pub(super) ways: Arc<Vec<Way>>,
     pub(super) client: Client,
     pub(super) scenery: Scenery,
-    /// The path whose frames the faults at a frame look for.
+    /// The path whose frames the faults at a frame wait for.
     pub(super) method: &'static str,
     pub(super) random: fastrand::Rng,
     pub(super) served: Served,
 }
 
-/// For each way, the times in which a member with a quorum could be reached over it; and what
-/// was done beside that judges have to know.
+/// For each way, the times in which a member with a quorum could be reached over it; and the stops
+/// of servers, which the checkers need.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Served(Arc<Mutex<Seen>>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) periods: Vec<(usize, Period)>,
-    /// Servers that were stopped.
+    /// The stops of servers.
     pub(crate) stops: Vec<Stop>,
 }
 
-/// What is done to servers in a scene.
+/// The fault of servers in a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Act {
     Nothing,
@@ -54,11 +54,11 @@ enum Act {
     Stop(usize),
     Isolate(usize),
     MoveLeader,
-    /// One member after the other ends in order and starts again.
+    /// One member after the other is terminated and started again.
     Restart,
 }
 
-/// What is done to the connections of one way.
+/// The fault of the connections of one way.
 struct Disturbance {
     fault: Fault,
     proxies: Vec<usize>,
@@ -79,7 +79,7 @@ impl Served {
 }
 
 impl Act {
-    /// Members that cannot serve while it goes on.
+    /// Returns the members that cannot serve during this fault.
     fn out(&self) -> &[usize] {
         match self {
             Self::Kill(members) => members,
@@ -101,7 +101,7 @@ impl Act {
 }
 
 impl Disturbance {
-    /// Whether a proxy forwards as if nothing were once the fault was done.
+    /// Returns whether a proxy forwards normally after the fault was caused.
     fn spares(&self, proxy: usize) -> bool {
         !self.fault.goes_on() || !self.proxies.contains(&proxy)
     }
@@ -109,11 +109,11 @@ impl Disturbance {
 
 impl Scenes {
     pub(super) async fn play(mut self) -> io::Result<()> {
-        let mut quiet_since = self.desk.clock.now();
+        let mut quiet_since = self.state.clock.now();
         loop {
             let pause = CALM + between(&mut self.random, 0, 1_500);
-            let goes_on = self.desk.pause(pause).await;
-            let now = self.desk.clock.now();
+            let goes_on = self.state.pause(pause).await;
+            let now = self.state.clock.now();
             for way in 0..self.ways.len() {
                 let period = period(quiet_since, now, Period::CALM.to_owned());
                 self.served.add(way, period);
@@ -122,7 +122,7 @@ impl Scenes {
                 return Ok(());
             }
             self.scene().await?;
-            quiet_since = self.desk.clock.now();
+            quiet_since = self.state.clock.now();
         }
     }
 
@@ -130,7 +130,7 @@ impl Scenes {
         let act = self.act();
         let disturbances: Vec<Option<Disturbance>> =
             (0..self.ways.len()).map(|_| self.disturbance()).collect();
-        // Long enough for all that a client does about it, now and then.
+        // Sometimes long enough for every reaction of a client.
         let hold = if self.random.u8(..5) == 0 {
             between(&mut self.random, 12_000, 14_000)
         } else {
@@ -143,9 +143,9 @@ impl Scenes {
             }
         }
         self.begin(&act).await?;
-        let began = self.desk.clock.now();
-        self.desk.pause(hold).await;
-        let ended = self.desk.clock.now();
+        let began = self.state.clock.now();
+        self.state.pause(hold).await;
+        let ended = self.state.clock.now();
         for (number, disturbance) in disturbances.iter().enumerate() {
             if self.can_be_reached(&act, disturbance.as_ref()) {
                 let what = describe(&act, disturbance.as_ref());
@@ -156,7 +156,7 @@ impl Scenes {
         self.end(&act).await
     }
 
-    /// What is done to servers. The last of the members is only ever hit alone.
+    /// Chooses a fault of servers. A fault of the last member hits no other member.
     fn act(&mut self) -> Act {
         let members = self.stage.members().len();
         let one = self.random.usize(..members);
@@ -214,14 +214,14 @@ impl Scenes {
         }
         let Disturbance { fault, proxies } = disturbance;
         let what = format!("{proxies:?} of {}: {fault:?}", way.name);
-        self.desk.note(fault.name(), what);
+        self.state.note(fault.name(), what);
     }
 
     async fn begin(&mut self, act: &Act) -> io::Result<()> {
         let members = self.stage.members();
         if *act != Act::Nothing && *act != Act::MoveLeader {
             let names: Vec<&str> = act.out().iter().map(|at| members[*at].name()).collect();
-            self.desk.note(act.name(), names.join(", "));
+            self.state.note(act.name(), names.join(", "));
         }
         match act {
             Act::Nothing => {}
@@ -232,7 +232,7 @@ impl Scenes {
                     .lines()
                     .any(|line| line == "etcd_server_is_leader 1");
                 members[*at].pause()?;
-                let from = self.desk.clock.now();
+                let from = self.state.clock.now();
                 self.served.lock().stops.push(Stop {
                     led,
                     from,
@@ -243,7 +243,7 @@ impl Scenes {
             Act::MoveLeader => {
                 let first = self.random.usize(..members.len());
                 if let Some(next) = move_leader(&self.client, members, first).await {
-                    self.desk.note(act.name(), format!("to {next:x}"));
+                    self.state.note(act.name(), format!("to {next:x}"));
                 }
             }
             Act::Restart => {
@@ -268,7 +268,7 @@ impl Scenes {
             Act::Stop(at) => {
                 members[*at].resume()?;
                 if let Some(stop) = self.served.lock().stops.last_mut() {
-                    stop.to = self.desk.clock.now();
+                    stop.to = self.state.clock.now();
                 }
             }
             Act::Isolate(at) => self.stage.cluster().heal(*at)?,
@@ -280,7 +280,7 @@ impl Scenes {
         Ok(())
     }
 
-    /// Whether a quorum is there, and one of its members behind a proxy that is left alone.
+    /// Returns whether there is a quorum with a member behind an undisturbed proxy.
     fn can_be_reached(&self, act: &Act, disturbance: Option<&Disturbance>) -> bool {
         let members = self.stage.members().len();
         let out = act.out();
@@ -291,8 +291,8 @@ impl Scenes {
     }
 }
 
-/// Waits until a member has a quorum again. On 3.4, a member that comes back disturbs the leader
-/// (it has no pre-vote), and a machine that is busy splits votes again and again.
+/// Waits until a member has a quorum again. On 3.4, a member that returns disturbs the leader
+/// (there is no pre-vote), and on a busy machine votes are split repeatedly.
 async fn ready(member: &Etcd) -> io::Result<()> {
     let mut tries = 0;
     loop {

@@ -1,4 +1,4 @@
-//! What is done to servers, and to the tokens that they gave.
+//! Faults of servers and of the tokens that they gave.
 
 use std::io;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use etcdex::Client;
 use etcdex_testkit::Etcd;
 
-use super::{Desk, between};
+use super::{FaultState, between};
 use crate::args::Profile;
 use crate::stage::{Stage, WATCHER};
 
 /// The faults of servers.
 pub(super) struct Servers {
-    pub(super) desk: Desk,
+    pub(super) state: FaultState,
     pub(super) stage: Arc<Stage>,
     pub(super) client: Client,
     pub(super) profile: Profile,
@@ -27,7 +27,7 @@ impl Servers {
         let members = stage.members();
         loop {
             let pause = between(&mut self.random, 2_000, 6_000);
-            if !self.desk.pause(pause).await {
+            if !self.state.pause(pause).await {
                 return Ok(());
             }
             let choice = self.random.u8(..3);
@@ -35,7 +35,7 @@ impl Servers {
             let number = self.random.usize(..members.len());
             let member = &members[number];
             let hold = between(&mut self.random, 50, 2_500);
-            if self.desk.calm.load(Relaxed) {
+            if self.state.calm.load(Relaxed) {
                 continue;
             }
             let is_slow = matches!(self.profile, Profile::Slow | Profile::All);
@@ -45,7 +45,7 @@ impl Servers {
                 (_, 1) if members.len() > 1 => {
                     let first = self.random.usize(..members.len());
                     if let Some(next) = move_leader(&self.client, members, first).await {
-                        self.desk.note("moved leader", format!("to {next:x}"));
+                        self.state.note("moved leader", format!("to {next:x}"));
                     }
                 }
                 _ => self.kill(member, hold).await?,
@@ -56,37 +56,37 @@ impl Servers {
     /// SIGSTOP, then SIGCONT.
     async fn stop(&self, member: &Etcd, hold: Duration) -> io::Result<()> {
         let what = format!("{} for {hold:?}", member.name());
-        self.desk.note("stopped server", what);
+        self.state.note("stopped server", what);
         member.pause()?;
-        self.desk.hold(hold, true).await;
+        self.state.hold(hold, true).await;
         member.resume()
     }
 
-    /// Cuts a member off from its peers: it answers pings, and no linearizable call. Three times
-    /// as long as other faults, so that clients find out what it is.
+    /// Cuts a member off from its peers: it answers pings, and no linearizable call. The fault
+    /// takes three times as long as others, so that clients notice it.
     async fn isolate(&self, number: usize, hold: Duration) -> io::Result<()> {
         let cluster = self.stage.cluster();
         let hold = hold * 3;
         let name = cluster.members()[number].name();
-        self.desk
+        self.state
             .note("isolated server", format!("{name} for {hold:?}"));
         cluster.isolate(number).await?;
-        self.desk.hold(hold, true).await;
+        self.state.hold(hold, true).await;
         cluster.heal(number)
     }
 
-    /// SIGKILL, then the same server with the same data again.
+    /// SIGKILL, then a start of the same server with the same data.
     async fn kill(&self, member: &Etcd, hold: Duration) -> io::Result<()> {
         let what = format!("{} for {hold:?}", member.name());
-        self.desk.note("killed server", what);
+        self.state.note("killed server", what);
         member.kill();
-        self.desk.hold(hold, true).await;
+        self.state.hold(hold, true).await;
         member.restart().await
     }
 }
 
-/// Moves the leader to another member, looking at the members from `first` on. Returns the ID of
-/// the next leader; without a leader, or a member to follow it, there is nothing to move.
+/// Moves the leadership to another member, trying the members from `first` on. Returns the ID of
+/// the next leader; none without a leader or without another member.
 pub(super) async fn move_leader(client: &Client, members: &[Etcd], first: usize) -> Option<u64> {
     let mut leader = None;
     let mut others = Vec::new();
@@ -109,13 +109,13 @@ pub(super) async fn move_leader(client: &Client, members: &[Etcd], first: usize)
     moved.is_ok().then_some(next)
 }
 
-/// Takes the tokens of the watching user away: whoever changes a password ends all of them.
-/// That they also end by themselves, 3 s after their last use, is not counted.
-pub(super) async fn revoke(desk: Desk, client: Client) -> io::Result<()> {
-    while desk.pause(Duration::from_secs(5)).await {
+/// Revokes the tokens of the watching user by changing the password. Expiries, 3 s after the last
+/// use of a token, are not counted as faults.
+pub(super) async fn revoke(state: FaultState, client: Client) -> io::Result<()> {
+    while state.pause(Duration::from_secs(5)).await {
         let changed = client.auth().change_password(WATCHER, WATCHER).await;
         if changed.is_ok() {
-            desk.note("revoked tokens", String::new());
+            state.note("revoked tokens", String::new());
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Watches that come and go at random moments.
+//! Watches that are opened and cancelled at random moments.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,34 +7,34 @@ use tokio::task::AbortHandle;
 
 use super::plan::{Plan, passing};
 
-/// Plans with numbers from here on come and go.
+/// The first number of plans of the churn.
 const FIRST: usize = 1_000_000;
-/// How many of them there are at a time.
+/// Maximum number of these watches at a time.
 const MOST: usize = 40;
 
-/// Which watches come, and which go next.
+/// Chooses the watches to open and to cancel.
 pub(crate) struct Churn {
     random: fastrand::Rng,
     next: usize,
-    /// Those that were asked for and are not in force: their task, what for, and since when.
+    /// Watches that are not in force yet: their task, their plan, and the time of the call.
     pub(crate) pending: HashMap<usize, (AbortHandle, Plan, u64)>,
-    /// Those whose future was dropped.
+    /// Plans whose future was dropped.
     pub(crate) dropped: HashSet<usize>,
     pub(crate) live: Vec<(WatchRef, usize)>,
 }
 
-/// What happens to a watch that is in force now.
+/// What to do with a watch that has come into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It stays for the whole run.
+    /// The watch stays for the whole run.
     Staying,
-    /// It goes at some time.
+    /// The watch is cancelled later.
     Passing,
-    /// Its future was dropped already.
+    /// The future was dropped already: cancel the watch.
     Dropped,
 }
 
-/// What is done next.
+/// The next action.
 pub(crate) enum Act {
     Add(usize, Plan),
     /// Drops a future.
@@ -54,7 +54,7 @@ impl Churn {
         }
     }
 
-    /// What becomes of a watch that was added.
+    /// Returns what to do with a watch that has come into force.
     pub(crate) fn added(&mut self, number: usize) -> Fate {
         if number < FIRST {
             return Fate::Staying;
@@ -67,14 +67,15 @@ impl Churn {
         }
     }
 
-    /// A watch ended by itself; whether it is one of those that do not come again.
+    /// Records that a watch has ended by itself. Returns whether it belongs to the churn, and so is
+    /// not opened again.
     pub(crate) fn ended(&mut self, watch: WatchRef) -> bool {
         let before = self.live.len();
         self.live.retain(|(live, _)| *live != watch);
         self.live.len() < before
     }
 
-    /// What is done next; `past` is a revision that the store has had.
+    /// Chooses the next action; `past` is an earlier revision of the store.
     pub(crate) fn act(&mut self, past: i64) -> Act {
         let full = self.pending.len() + self.live.len() >= MOST;
         match self.random.u8(..8) {

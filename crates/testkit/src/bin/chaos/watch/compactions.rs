@@ -1,4 +1,4 @@
-//! What is done to the history.
+//! Compactions of the history.
 
 use std::io;
 use std::time::Duration;
@@ -6,30 +6,31 @@ use std::time::Duration;
 use etcdex::Client;
 use tokio::time::Instant;
 
-use super::chronicle::Chronicle;
-use crate::faults::{Desk, between};
+use super::reference::Reference;
+use crate::faults::{FaultState, between};
 
-/// How long watches are left alone before a storm of compactions, so that those of lasting
-/// ways are connected and have heard how far the store is.
+/// Time without faults of lasting ways before a series of compactions, so that their watches are
+/// connected and have got progress.
 const CALM: Duration = Duration::from_secs(4);
 const STORM: Duration = Duration::from_secs(2);
-/// How long they are left alone after it: idle ones are to hear of it before the next fault.
+/// Time without faults of lasting ways after the series, so that idle watches get progress before
+/// the next fault.
 const LULL: Duration = Duration::from_secs(4);
 
-/// Compactions.
+/// Requests the compactions.
 pub(super) struct Compactor {
-    pub(super) desk: Desk,
+    pub(super) state: FaultState,
     pub(super) client: Client,
-    pub(super) chronicle: Chronicle,
+    pub(super) reference: Reference,
     pub(super) random: fastrand::Rng,
 }
 
 impl Compactor {
-    /// As etcd's own tests do it: every 100 to 200 ms, to nearly the present.
+    /// Compacts to nearly the latest revision every 100 to 200 ms, as etcd's own tests do.
     pub(super) async fn always(mut self) -> io::Result<()> {
         loop {
             let pause = between(&mut self.random, 100, 200);
-            if !self.desk.pause(pause).await {
+            if !self.state.pause(pause).await {
                 return Ok(());
             }
             self.compact().await;
@@ -39,17 +40,17 @@ impl Compactor {
     pub(super) async fn now_and_then(mut self) -> io::Result<()> {
         loop {
             let pause = between(&mut self.random, 10_000, 20_000);
-            let mut goes_on = self.desk.pause(pause).await;
-            self.desk.set_calm(true);
-            goes_on &= self.desk.pause(CALM).await;
+            let mut goes_on = self.state.pause(pause).await;
+            self.state.set_calm(true);
+            goes_on &= self.state.pause(CALM).await;
             let end = Instant::now() + STORM;
             while goes_on && Instant::now() < end {
                 self.compact().await;
                 let pause = between(&mut self.random, 100, 200);
-                goes_on = self.desk.pause(pause).await;
+                goes_on = self.state.pause(pause).await;
             }
-            goes_on = goes_on && self.desk.pause(LULL).await;
-            self.desk.set_calm(false);
+            goes_on = goes_on && self.state.pause(LULL).await;
+            self.state.set_calm(false);
             if !goes_on {
                 return Ok(());
             }
@@ -57,14 +58,14 @@ impl Compactor {
     }
 
     async fn compact(&mut self) {
-        let revision = self.chronicle.settled() - self.random.i64(0..20);
+        let revision = self.reference.settled() - self.random.i64(0..20);
         if revision < 2 {
             return;
         }
-        // ORDER: noted before it is asked for, as it may have happened whatever the answer.
-        self.chronicle.compact(revision);
+        // ORDER: recorded before the request, as the compaction may happen whatever the answer is.
+        self.reference.compact(revision);
         if self.client.compact(revision).await.is_ok() {
-            self.desk.note("compaction", format!("to {revision}"));
+            self.state.note("compaction", format!("to {revision}"));
         }
     }
 }

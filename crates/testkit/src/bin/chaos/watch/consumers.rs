@@ -1,4 +1,4 @@
-//! Clients under test: they watch, and write down what they are told.
+//! The consumers of the clients under test: they watch, and record their messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,62 +13,62 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use crate::clock::Clock;
 use crate::watch::churn::{Act, Churn, Fate};
-use crate::watch::notes::{Notebook, Notes};
 use crate::watch::plan::{Pace, Plan};
+use crate::watch::recorder::{ConsumerLog, Recorder};
 
-/// How often a watcher asks how far the server has come.
+/// Interval of a watcher's requests for progress.
 const ASK: Duration = Duration::from_secs(1);
-/// Before a watch that could not be had is asked for again.
+/// Pause before a watch that could not be opened is opened again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How often a watch comes or goes, where watches do.
-const STIR: Duration = Duration::from_millis(25);
-/// Between a watch being in force and its future being ready, in microseconds, at most.
+/// Interval at which the churn opens or cancels a watch.
+const CHURN: Duration = Duration::from_millis(25);
+/// Maximum time between a watch being in force and its future being ready, in microseconds.
 const SHORTLY: u64 = 3_000_000;
-/// A burst is over when nothing comes for so long.
+/// A burst ends when nothing comes for this time.
 const BURST: Duration = Duration::from_millis(50);
 
-/// What is counted while a run goes on.
+/// Counters of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     pub(crate) events: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) disconnects: AtomicU64,
     pub(crate) resumes: AtomicU64,
-    /// Watches that ended as what they had to go on from was compacted.
+    /// Watches that ended as compacted.
     pub(crate) compacted: AtomicU64,
-    /// Watches that were asked for and not in force in time.
+    /// Watches that were not in force in time.
     pub(crate) late: AtomicU64,
 }
 
-/// The end of a run: the whole history, once nothing is added any more.
-pub(crate) type Finale = watch::Receiver<Option<Arc<History>>>;
+/// The complete history at the end of a run; none before.
+pub(crate) type FinalHistory = watch::Receiver<Option<Arc<History>>>;
 
-/// A client with what it is to watch.
+/// The consumers of a client, and the watches that they open.
 #[derive(Clone)]
-pub(crate) struct Audience {
+pub(crate) struct Consumers {
     pub(crate) name: &'static str,
-    /// Names the consumer among those of the client.
+    /// The name of the consumer among those of the client.
     pub(crate) owner: String,
-    /// The consumer has one watch, as a stream of batches.
+    /// Whether the consumer has one watch, as a stream of batches.
     pub(crate) is_alone: bool,
     pub(crate) client: Client,
     pub(crate) plans: Vec<Plan>,
     pub(crate) clock: Clock,
-    pub(crate) tally: Arc<Tally>,
-    pub(crate) finale: Finale,
-    /// Told once all watches are in force.
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) final_history: FinalHistory,
+    /// The number of consumers whose watches are all in force.
     pub(crate) ready: watch::Sender<usize>,
 }
 
-impl Audience {
-    /// Watches everything by one watcher, until the end of the run. With `churn`, other watches
-    /// come and go meanwhile.
-    pub(crate) async fn watch_together(self, churn: Option<Churn>) -> Vec<Notebook> {
+impl Consumers {
+    /// Watches all plans by one watcher, until the end of the run. With `churn`, other watches are
+    /// opened and cancelled meanwhile.
+    pub(crate) async fn watch_together(self, churn: Option<Churn>) -> Vec<ConsumerLog> {
         let watcher = self.client.watcher();
-        let notes = Notes::new(&self);
+        let recorder = Recorder::new(&self);
         let mut together = Together {
             watcher,
-            notes,
+            recorder,
             adding: JoinSet::new(),
             of: HashMap::new(),
             early: HashMap::new(),
@@ -83,15 +83,15 @@ impl Audience {
             together.joined(added);
         }
         self.ready.send_modify(|ready| *ready += 1);
-        vec![together.read(self.finale).await]
+        vec![together.read(self.final_history).await]
     }
 
     /// Watches each plan by a stream of its own, until the end of the run.
-    pub(crate) async fn watch_apart(self) -> Vec<Notebook> {
+    pub(crate) async fn watch_apart(self) -> Vec<ConsumerLog> {
         let mut streams = JoinSet::new();
         let opened = watch::Sender::new(0);
         for plan in &self.plans {
-            let single = Audience {
+            let single = Consumers {
                 owner: format!("{}/{}", self.name, plan.name),
                 is_alone: true,
                 plans: vec![plan.clone()],
@@ -102,7 +102,7 @@ impl Audience {
         }
         let count = self.plans.len();
         let mut waiting = opened.subscribe();
-        // INVARIANT: `opened` is held here, so the wait ends only by what is waited for.
+        // INVARIANT: `opened` is held here, so the wait ends only when the count is reached.
         let _ = waiting.wait_for(|opened| *opened == count).await;
         self.ready.send_modify(|ready| *ready += 1);
         let mut notebooks = Vec::new();
@@ -112,61 +112,61 @@ impl Audience {
         notebooks
     }
 
-    async fn watch_alone(self) -> Notebook {
-        let mut finale = self.finale.clone();
-        let mut notes = Notes::new(&self);
+    async fn watch_alone(self) -> ConsumerLog {
+        let mut final_history = self.final_history.clone();
+        let mut recorder = Recorder::new(&self);
         let plan = self.plans[0].clone();
-        let mut stream = self.open(&plan, &mut notes).await;
+        let mut stream = self.open(&plan, &mut recorder).await;
         self.ready.send_modify(|ready| *ready += 1);
         let mut ask = interval(ASK);
         loop {
-            let deadline = notes.deadline();
+            let deadline = recorder.deadline();
             let pace = match deadline {
                 None => plan.pace,
                 Some(_) => Pace::Keen,
             };
             tokio::select! {
-                // At the end only: what is paused now and then is not up to date.
+                // At the end only: a consumer that pauses sometimes is not up to date before.
                 _ = ask.tick(), if deadline.is_some() => stream.request_progress(),
                 batch = next(&mut stream, pace) => match batch {
-                    Ok(batch) => notes.batch(0, &batch),
+                    Ok(batch) => recorder.batch(0, &batch),
                     Err(end) => {
-                        // At the end of a run, too: a stream that has ended answers nothing.
-                        notes.ended(0, end);
-                        stream = self.open(&plan.anew(), &mut notes).await;
+                        // Also at the end of a run: a stream that has ended answers nothing.
+                        recorder.ended(0, end);
+                        stream = self.open(&plan.anew(), &mut recorder).await;
                     }
                 },
-                changed = finale.changed(), if deadline.is_none() => {
-                    notes.aim(&finale);
+                changed = final_history.changed(), if deadline.is_none() => {
+                    recorder.aim(&final_history);
                     if changed.is_err() {
-                        return notes.close();
+                        return recorder.close();
                     }
                 }
-                () = until(deadline) => return notes.close(),
+                () = until(deadline) => return recorder.close(),
             }
-            if notes.deadline().is_some() && notes.is_done() {
-                return notes.close();
+            if recorder.deadline().is_some() && recorder.is_done() {
+                return recorder.close();
             }
         }
     }
 
-    /// Opens a stream, however often that takes.
-    async fn open(&self, plan: &Plan, notes: &mut Notes) -> WatchStream {
+    /// Opens a stream, and repeats that until it succeeds.
+    async fn open(&self, plan: &Plan, recorder: &mut Recorder) -> WatchStream {
         loop {
             let called = self.clock.now();
             match plan.open(&self.client).await {
                 Ok(stream) => {
-                    notes.created(0, plan, called, stream.start_revision());
+                    recorder.created(0, plan, called, stream.start_revision());
                     return stream;
                 }
-                Err(error) => notes.refused(0, plan, called, &error),
+                Err(error) => recorder.refused(0, plan, called, &error),
             }
             sleep(RETRY).await;
         }
     }
 }
 
-/// The next batch of a stream; a slow consumer waits when there is none just now.
+/// Returns the next batch of a stream; a slow consumer pauses when there is none.
 async fn next(stream: &mut WatchStream, pace: Pace) -> Result<Batch, WatchEnd> {
     loop {
         let batch = match pace {
@@ -179,7 +179,7 @@ async fn next(stream: &mut WatchStream, pace: Pace) -> Result<Batch, WatchEnd> {
                 }
             },
         };
-        // Nobody cancels it here.
+        // The stream is never cancelled here.
         if let Some(batch) = batch {
             return Ok(batch);
         }
@@ -194,20 +194,20 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// A watch that was asked for.
+/// The result of opening a watch: the plan's number, the plan, the time of the call, and the watch.
 type Adding = (usize, Plan, u64, Result<WatchRef, Error>);
 
 /// Many watches on one watcher.
 struct Together {
     watcher: Watcher,
-    notes: Notes,
+    recorder: Recorder,
     clock: Clock,
     adding: JoinSet<Adding>,
-    /// Which plan each is of.
+    /// The number of the plan of each watch.
     of: HashMap<WatchRef, usize>,
-    /// What came of watches before it was known which plan they are of.
+    /// Messages of watches whose plan is not known yet.
     early: HashMap<WatchRef, Vec<(u64, WatchMessage)>>,
-    /// What each is asked for now, and when that was: the plan, or the same anew.
+    /// The plan of each watch, and when it was opened: the plan, or the same plan from now on.
     asked: HashMap<WatchRef, (Plan, u64)>,
     churn: Option<Churn>,
 }
@@ -226,7 +226,7 @@ impl Together {
     fn joined(&mut self, joined: Result<Adding, JoinError>) {
         match joined {
             Ok(added) => self.added(added),
-            // One that was dropped before it was in force.
+            // The future was dropped before the watch was in force.
             Err(error) if error.is_cancelled() => {}
             Err(error) => panic!("{error}"),
         }
@@ -235,7 +235,7 @@ impl Together {
     fn added(&mut self, (number, plan, called, outcome): Adding) {
         let fate = self.churn.as_mut().map(|churn| churn.added(number));
         match outcome {
-            // Its future was dropped too late.
+            // The future was dropped too late.
             Ok(watch) if fate == Some(Fate::Dropped) => {
                 self.watcher.cancel(watch);
                 self.early.remove(&watch);
@@ -252,63 +252,66 @@ impl Together {
             }
             Err(_) if fate.is_some_and(|fate| fate != Fate::Staying) => {}
             Err(error) => {
-                self.notes.refused(number, &plan, called, &error);
+                self.recorder.refused(number, &plan, called, &error);
                 self.add(number, plan, RETRY);
             }
         }
     }
 
-    async fn read(mut self, mut finale: Finale) -> Notebook {
+    async fn read(mut self, mut final_history: FinalHistory) -> ConsumerLog {
         let mut ask = interval(ASK);
-        let mut stir = interval(STIR);
+        let mut churn_once = interval(CHURN);
         loop {
-            let deadline = self.notes.deadline();
+            let deadline = self.recorder.deadline();
             tokio::select! {
                 _ = ask.tick() => {
-                    self.notes.requested();
+                    self.recorder.requested();
                     self.watcher.request_progress();
                 }
-                _ = stir.tick(), if self.churn.is_some() && deadline.is_none() => self.stir(),
+                _ = churn_once.tick(), if self.churn.is_some() && deadline.is_none() => self.churn_once(),
                 message = self.watcher.next() => match message {
                     Some(message) => self.take(message),
                     None => return self.close(),
                 },
                 Some(added) = self.adding.join_next() => self.joined(added),
-                changed = finale.changed(), if deadline.is_none() => {
-                    self.settle_down();
-                    self.notes.aim(&finale);
+                changed = final_history.changed(), if deadline.is_none() => {
+                    self.end_churn();
+                    self.recorder.aim(&final_history);
                     if changed.is_err() {
                         return self.close();
                     }
                 }
                 () = until(deadline) => return self.close(),
             }
-            if self.notes.deadline().is_some() && self.adding.is_empty() && self.notes.is_done() {
+            if self.recorder.deadline().is_some()
+                && self.adding.is_empty()
+                && self.recorder.is_done()
+            {
                 return self.close();
             }
         }
     }
 
-    fn close(mut self) -> Notebook {
+    fn close(mut self) -> ConsumerLog {
         for (watch, messages) in &self.early {
-            // What was read just before its future was dropped is no fault.
+            // Messages that were read just before the future was dropped are no fault.
             let times = messages.iter().map(|(at, _)| *at);
             let (first, last) = (times.clone().min(), times.max());
             if last.unwrap_or(0) - first.unwrap_or(0) < SHORTLY {
                 continue;
             }
             let what = format!("{} messages of {watch}, which was dropped", messages.len());
-            self.notes.stray(what);
+            self.recorder.stray(what);
         }
-        self.notes.close()
+        self.recorder.close()
     }
 
-    /// Adds, drops or cancels a watch.
-    fn stir(&mut self) {
+    /// Opens, drops or cancels a watch.
+    fn churn_once(&mut self) {
         let Some(mut churn) = self.churn.take() else {
             return;
         };
-        match churn.act(self.notes.last_revision()) {
+        match churn.act(self.recorder.last_revision()) {
             Act::Add(number, plan) => {
                 let called = self.clock.now();
                 let handle = self.add(number, plan.clone(), Duration::ZERO);
@@ -318,7 +321,7 @@ impl Together {
                 if let Some((handle, plan, called)) = churn.pending.remove(&number) {
                     handle.abort();
                     churn.dropped.insert(number);
-                    self.notes.abandoned(number, &plan, called);
+                    self.recorder.abandoned(number, &plan, called);
                 }
             }
             Act::Cancel(watch, number) => self.cancel(watch, number),
@@ -328,28 +331,28 @@ impl Together {
     }
 
     fn cancel(&mut self, watch: WatchRef, number: usize) {
-        // What ended by itself meanwhile has no more to be cancelled.
+        // A watch that has ended by itself meanwhile cannot be cancelled.
         if !self.watcher.cancel(watch) {
             return;
         }
         match self.asked.get(&watch) {
-            // Cancelled before it was read that it is in force.
-            Some((plan, called)) if !self.notes.knows(number) => {
-                self.notes.abandoned(number, plan, *called);
+            // Cancelled before its `Created` message was read.
+            Some((plan, called)) if !self.recorder.knows(number) => {
+                self.recorder.abandoned(number, plan, *called);
             }
-            _ => self.notes.cancelled(number),
+            _ => self.recorder.cancelled(number),
         }
     }
 
-    /// Ends all that come and go.
-    fn settle_down(&mut self) {
+    /// Ends all watches of the churn.
+    fn end_churn(&mut self) {
         let Some(mut churn) = self.churn.take() else {
             return;
         };
         for (number, (handle, plan, called)) in churn.pending.drain() {
             handle.abort();
             churn.dropped.insert(number);
-            self.notes.abandoned(number, &plan, called);
+            self.recorder.abandoned(number, &plan, called);
         }
         for (watch, number) in churn.live.drain(..) {
             self.cancel(watch, number);
@@ -359,7 +362,7 @@ impl Together {
 
     fn take(&mut self, message: WatchMessage) {
         let Some(watch) = message.watch() else {
-            return self.notes.everybody(&message);
+            return self.recorder.all_watches(&message);
         };
         let Some(&number) = self.of.get(&watch) else {
             let now = self.clock.now();
@@ -369,12 +372,12 @@ impl Together {
         match message {
             WatchMessage::Created { revision, .. } => {
                 let (plan, called) = &self.asked[&watch];
-                self.notes.created(number, plan, *called, revision);
+                self.recorder.created(number, plan, *called, revision);
             }
-            WatchMessage::Notify { batch, .. } => self.notes.batch(number, &batch),
-            WatchMessage::Progress { revision, .. } => self.notes.progress(number, revision),
+            WatchMessage::Notify { batch, .. } => self.recorder.batch(number, &batch),
+            WatchMessage::Progress { revision, .. } => self.recorder.progress(number, revision),
             WatchMessage::Cancelled { end, .. } => {
-                self.notes.ended(number, end);
+                self.recorder.ended(number, end);
                 let churn = self.churn.as_mut();
                 if churn.is_some_and(|churn| churn.ended(watch)) {
                     return;
@@ -382,7 +385,7 @@ impl Together {
                 let plan = self.asked[&watch].0.anew();
                 self.add(number, plan, Duration::ZERO);
             }
-            // Those of no watch were taken above.
+            // Messages without a watch were handled above.
             _ => {}
         }
     }

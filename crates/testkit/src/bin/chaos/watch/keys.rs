@@ -1,13 +1,13 @@
-//! Keys as they stand in recordings.
+//! The texts of keys in recordings.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::watch::chronicle::text;
+use crate::watch::reference::text;
 
-/// The text of each key, kept once, however often the key comes.
+/// Interns the texts of keys.
 #[derive(Default)]
 pub(crate) struct Keys {
     known: HashMap<Bytes, Arc<str>>,
@@ -19,7 +19,7 @@ impl Keys {
             return Arc::clone(known);
         }
         let known = text(key);
-        // A copy: the key would keep its whole message in memory.
+        // A copy: the key would pin its whole message.
         self.known
             .insert(Bytes::copy_from_slice(key), Arc::clone(&known));
         known

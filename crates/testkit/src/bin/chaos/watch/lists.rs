@@ -1,4 +1,4 @@
-//! Watched lists, and what they tell.
+//! The consumers of watched lists.
 
 use std::time::Duration;
 
@@ -7,20 +7,25 @@ use etcdex_testkit::history::{self, Body, End, Message, Query, Recording};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::audience::Finale;
+use super::consumers::FinalHistory;
 use super::keys::Keys;
-use super::notes::pair;
 use super::plan::successor;
+use super::recorder::pair;
 use crate::clock::Clock;
 
-/// What is listed and watched.
+/// The prefixes of the lists.
 const PREFIXES: [&str; 4] = ["busy/", "crowd/", "lease/", "idle-five/"];
-/// How long nothing may come at the end of a run while something is still to come.
+/// Maximum silence at the end of a run while messages are still missing.
 const CATCH_UP: Duration = Duration::from_secs(45);
 
-/// Keeps lists of a client until the end of the run; each with what it was told. Most live for
-/// some seconds, so that the step from listing to watching comes often.
-pub(crate) async fn keep(client: Client, clock: Clock, end: Finale, seed: u64) -> Vec<Recording> {
+/// Reads lists of a client until the end of the run, and returns the recording of each. Most lists
+/// live for some seconds, so that the step from listing to watching comes often.
+pub(crate) async fn keep(
+    client: Client,
+    clock: Clock,
+    end: FinalHistory,
+    seed: u64,
+) -> Vec<Recording> {
     let mut lists = JoinSet::new();
     for (number, prefix) in (0..).zip(PREFIXES) {
         let (client, end) = (client.clone(), end.clone());
@@ -28,7 +33,7 @@ pub(crate) async fn keep(client: Client, clock: Clock, end: Finale, seed: u64) -
         lists.spawn(async move {
             let mut recordings = Vec::new();
             while end.borrow().is_none() {
-                // Small pages, so that a listing takes more than one.
+                // Small pages, so that a listing has several.
                 let list = client.watch_list(prefix).page(50);
                 let life = Duration::from_millis(random.u64(500..8_000));
                 recordings.push(read(prefix, list, life, clock, end.clone()).await);
@@ -43,13 +48,13 @@ pub(crate) async fn keep(client: Client, clock: Clock, end: Finale, seed: u64) -
     recordings
 }
 
-/// What a list tells until its life is over, or the run is.
+/// Records a list until its time is over, or until the end of the run.
 async fn read(
     prefix: &str,
     mut list: WatchList,
     life: Duration,
     clock: Clock,
-    mut finale: Finale,
+    mut final_history: FinalHistory,
 ) -> Recording {
     let over = Instant::now() + life;
     let mut recording = Recording {
@@ -67,7 +72,7 @@ async fn read(
     };
     let mut reached = 0;
     let mut is_synced = false;
-    // The last revision that is to come, and the last of all.
+    // The last expected revision of the list, and the last revision of the store.
     let mut aim: Option<(i64, i64)> = None;
     let mut deadline = None;
     loop {
@@ -97,8 +102,8 @@ async fn read(
                     break;
                 }
             },
-            _ = finale.changed(), if aim.is_none() => {
-                let history = finale.borrow().clone();
+            _ = final_history.changed(), if aim.is_none() => {
+                let history = final_history.borrow().clone();
                 let Some(history) = history else { break };
                 let query = Query {
                     range_end: Some(successor(prefix).into()),

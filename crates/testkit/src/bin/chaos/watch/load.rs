@@ -1,4 +1,4 @@
-//! What is written while a run goes on.
+//! The writes of a run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -10,28 +10,29 @@ use etcdex_testkit::history::{Op, hash};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::watch::chronicle::{Chronicle, text};
+use crate::watch::reference::{Reference, text};
 
-/// How many writers there are.
+/// Number of writers.
 const WRITERS: u32 = 4;
-/// How many keys everybody watches.
+/// Number of keys that all clients watch.
 pub(crate) const BUSY: usize = 40;
-/// How many keys have a watch of their own.
+/// Number of keys with a watch of their own.
 pub(crate) const CROWD: usize = 1_000;
-/// How many keys are written in one revision now and then, each with this value: with what was
-/// there before it is more than one message takes, so that it comes in fragments.
+/// Number of keys of a large revision, which is written every few seconds, and the size of each
+/// value. With the pairs before, such a revision is larger than a message, so that it comes in
+/// fragments.
 const BULK: usize = 100;
 const BULK_VALUE: usize = 13_000;
 const BULK_PAUSE: Duration = Duration::from_secs(4);
-/// How many revisions of small events are written before a pause, and how long the pauses are.
+/// Number of revisions of small events before the first pause, and the duration of a pause.
 const SMALL_FIRST: u32 = 5;
 const SMALL_PAUSE: Duration = Duration::from_secs(15);
 
-/// What all writers share.
+/// A writer.
 #[derive(Clone)]
 struct Writer {
     client: Client,
-    chronicle: Chronicle,
+    reference: Reference,
     counts: Arc<Counts>,
     random: fastrand::Rng,
 }
@@ -40,23 +41,23 @@ struct Writer {
 pub(crate) struct Counts {
     /// Writes that were acknowledged.
     pub(crate) acknowledged: AtomicU64,
-    /// Writes that failed: some of them have happened.
+    /// Writes that failed; some of them were applied.
     pub(crate) failed: AtomicU64,
     stop: AtomicBool,
 }
 
-/// A load that goes on.
+/// A running load.
 pub(crate) struct Load {
     writers: JoinSet<()>,
     counts: Arc<Counts>,
 }
 
 impl Load {
-    /// Starts writers that make so many revisions in a second together.
-    /// With `small`, some revisions have so many small events.
+    /// Starts writers that make `rate` revisions per second together. Some revisions have `small`
+    /// small events, if that is not 0.
     pub(crate) fn start(
         client: &Client,
-        chronicle: &Chronicle,
+        reference: &Reference,
         rate: u32,
         small: u32,
         seed: u64,
@@ -66,7 +67,7 @@ impl Load {
         for number in 0..WRITERS {
             let writer = Writer {
                 client: client.clone(),
-                chronicle: chronicle.clone(),
+                reference: reference.clone(),
                 counts: Arc::clone(&counts),
                 random: fastrand::Rng::with_seed(seed.wrapping_add(number.into())),
             };
@@ -87,7 +88,7 @@ impl Load {
         Arc::clone(&self.counts)
     }
 
-    /// Ends it; what is under way is waited for.
+    /// Ends the load after the writes that are under way.
     pub(crate) async fn stop(mut self) {
         self.counts.stop.store(true, Relaxed);
         while self.writers.join_next().await.is_some() {}
@@ -114,7 +115,7 @@ impl Writer {
         }
     }
 
-    /// Large revisions, which come in fragments.
+    /// Writes large revisions, which come in fragments.
     async fn write_bulk(mut self) {
         while !self.pause(BULK_PAUSE).await {
             let mut txn = Txn::new();
@@ -126,15 +127,15 @@ impl Writer {
                 ops.push(Op::Put(key.as_str().into(), hash(&value)));
                 txn = txn.then(Put::new(key, value));
             }
-            let began = self.chronicle.now();
+            let began = self.reference.now();
             let outcome = self.client.run(txn).await;
             let outcome =
-                outcome.map(|reply| self.chronicle.tell(began, reply.header.revision, ops));
+                outcome.map(|reply| self.reference.tell(began, reply.header.revision, ops));
             self.count(outcome).await;
         }
     }
 
-    /// Revisions of many small events: some in a row, then one now and then.
+    /// Writes revisions of many small events: some in a row, then one after each pause.
     async fn write_small(self, events: u32) {
         let mut written = 0;
         loop {
@@ -145,10 +146,10 @@ impl Writer {
                 ops.push(Op::Put(key.as_str().into(), hash(b"")));
                 txn = txn.then(Put::new(key, ""));
             }
-            let began = self.chronicle.now();
+            let began = self.reference.now();
             let outcome = self.client.run(txn).await;
             let outcome =
-                outcome.map(|reply| self.chronicle.tell(began, reply.header.revision, ops));
+                outcome.map(|reply| self.reference.tell(began, reply.header.revision, ops));
             self.count(outcome).await;
             written += 1;
             let pause = if written < SMALL_FIRST {
@@ -162,7 +163,7 @@ impl Writer {
         }
     }
 
-    /// Keys that go with a lease; most of them end without a word.
+    /// Writes keys with a lease; most leases expire.
     async fn lease(mut self) {
         let mut number = 0_u32;
         while !self.pause(Duration::from_millis(700)).await {
@@ -173,10 +174,10 @@ impl Writer {
                 let key = format!("lease/{:02}/{part}", number % 50);
                 let value = self.value();
                 let op = Op::Put(key.as_str().into(), hash(&value));
-                let began = self.chronicle.now();
+                let began = self.reference.now();
                 let outcome = self.client.put(key, value).lease(lease.id).await;
                 let outcome = outcome
-                    .map(|reply| self.chronicle.tell(began, reply.header.revision, vec![op]));
+                    .map(|reply| self.reference.tell(began, reply.header.revision, vec![op]));
                 self.count(outcome).await;
             }
         }
@@ -185,14 +186,14 @@ impl Writer {
     async fn put(&mut self, key: String) -> Result<(), Error> {
         let value = self.value();
         let op = Op::Put(key.as_str().into(), hash(&value));
-        let began = self.chronicle.now();
+        let began = self.reference.now();
         let reply = self.client.put(key, value).await?;
-        self.chronicle.tell(began, reply.header.revision, vec![op]);
+        self.reference.tell(began, reply.header.revision, vec![op]);
         Ok(())
     }
 
     async fn delete(&mut self, key: String) -> Result<(), Error> {
-        let began = self.chronicle.now();
+        let began = self.reference.now();
         let reply = self.client.delete(key).prev_kv().await?;
         self.deleted(began, reply.header.revision, deletes(&reply));
         Ok(())
@@ -203,13 +204,13 @@ impl Writer {
         let from = format!("busy/{first:02}");
         let to = format!("busy/{:02}", first + self.random.usize(2..6));
         let delete = Delete::new(from).range_end(to).prev_kv();
-        let began = self.chronicle.now();
+        let began = self.reference.now();
         let reply = self.client.run(delete).await?;
         self.deleted(began, reply.header.revision, deletes(&reply));
         Ok(())
     }
 
-    /// Some writes and deletes in one revision.
+    /// Does some puts and deletes in one revision.
     async fn txn(&mut self) -> Result<(), Error> {
         let mut txn = Txn::new();
         let mut puts = Vec::new();
@@ -225,7 +226,7 @@ impl Writer {
                 txn = txn.then(Put::new(key, value));
             }
         }
-        let began = self.chronicle.now();
+        let began = self.reference.now();
         let reply = self.client.run(txn).await?;
         let mut ops = puts;
         for response in &reply.responses {
@@ -237,10 +238,10 @@ impl Writer {
         Ok(())
     }
 
-    /// What deletes nothing makes no revision.
+    /// Reports deletes; a delete of nothing makes no revision.
     fn deleted(&self, began: u64, revision: i64, ops: Vec<Op>) {
         if !ops.is_empty() {
-            self.chronicle.tell(began, revision, ops);
+            self.reference.tell(began, revision, ops);
         }
     }
 
@@ -262,13 +263,13 @@ impl Writer {
             }
             Err(_) => {
                 self.counts.failed.fetch_add(1, Relaxed);
-                // A server that is down fails at once, again and again.
+                // Calls to a server that is down fail at once: pause.
                 sleep(Duration::from_millis(20)).await;
             }
         }
     }
 
-    /// Waits; says whether the load is to end.
+    /// Waits, and returns whether the load is to end.
     async fn pause(&self, time: Duration) -> bool {
         let mut left = time;
         let step = Duration::from_millis(100);

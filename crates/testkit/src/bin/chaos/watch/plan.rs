@@ -1,4 +1,4 @@
-//! Which watches a run has.
+//! The watches of a run.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use etcdex_testkit::history::Query;
 
 use crate::watch::load::{BUSY, CROWD};
 
-/// One watch of a run.
+/// The options of one watch of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) name: String,
     key: String,
     range: Range,
-    /// 0 is from now on.
+    /// The first revision; 0 is from now on.
     start_revision: i64,
     no_put: bool,
     no_delete: bool,
@@ -31,17 +31,16 @@ enum Range {
     From,
 }
 
-/// How its consumer reads.
+/// How the consumer of a watch reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
     /// At once.
     Keen,
-    /// Nothing for so long, then all there is.
+    /// Nothing for this time, then all that has come.
     Bursts(Duration),
 }
 
-/// Gives a watch the options of a plan. `Watch` and `OpenWatch` have the same methods, and no
-/// trait that says so.
+/// Sets the options of a plan. `Watch` and `OpenWatch` have the same methods, and no common trait.
 macro_rules! dressed {
     ($plan:expr, $watch:expr) => {{
         let plan = $plan;
@@ -113,34 +112,34 @@ impl Plan {
         self
     }
 
-    /// Reads in bursts, and keeps little meanwhile.
+    /// Reads in bursts, with a small buffer.
     fn slow(mut self, pause: Duration) -> Self {
         self.pace = Pace::Bursts(pause);
         self.buffer = Some(64 << 10);
         self
     }
 
-    /// The first revision that is asked for; 0 is from now on.
+    /// Returns the first revision that the watch asks for; 0 is from now on.
     pub(crate) fn start_revision(&self) -> i64 {
         self.start_revision
     }
 
-    /// The same from now on.
+    /// Returns the same plan, from now on.
     pub(crate) fn anew(&self) -> Self {
         self.clone().starting_at(0)
     }
 
-    /// As a watcher takes it.
+    /// Returns the watch for a watcher.
     pub(crate) fn watch(&self) -> Watch {
         dressed!(self, Watch::new(self.key.as_str()))
     }
 
-    /// As a stream of its own.
+    /// Returns the watch as a stream of its own.
     pub(crate) fn open(&self, client: &Client) -> OpenWatch {
         dressed!(self, client.watch(self.key.as_str()))
     }
 
-    /// As the checkers take it, with the first revision that the watch has told it delivers.
+    /// Returns the query for the checkers, with the first revision that the watch has reported.
     pub(crate) fn query(&self, told: i64) -> Query {
         let range_end = match &self.range {
             Range::Key => None,
@@ -164,7 +163,7 @@ impl Plan {
     }
 }
 
-/// The first key behind a prefix.
+/// Returns the first key after a prefix.
 pub(crate) fn successor(prefix: &str) -> String {
     let mut bytes = prefix.as_bytes().to_vec();
     if let Some(last) = bytes.last_mut() {
@@ -173,7 +172,7 @@ pub(crate) fn successor(prefix: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A thousand on one stream: a key each, some of which are never written.
+/// A thousand watches on one stream, of one key each; some keys are never written.
 pub(crate) fn crowd() -> Vec<Plan> {
     (0..CROWD)
         .map(|number| {
@@ -191,7 +190,8 @@ pub(crate) fn crowd() -> Vec<Plan> {
         .collect()
 }
 
-/// Of every kind, on one watcher. `first` is the first revision of the load, `then` one after.
+/// Watches of every kind, on one watcher. `first` is the first revision of the load, `then` a later
+/// one.
 pub(crate) fn mixed(first: i64, then: i64) -> Vec<Plan> {
     let middle = format!("busy/{:02}", BUSY / 2);
     vec![
@@ -217,7 +217,7 @@ pub(crate) fn mixed(first: i64, then: i64) -> Vec<Plan> {
     ]
 }
 
-/// One watch a stream of batches, some of them read slowly.
+/// Watches as streams of batches; some consumers are slow.
 pub(crate) fn streams(first: i64) -> Vec<Plan> {
     let second = Duration::from_secs(1);
     vec![
@@ -234,7 +234,7 @@ pub(crate) fn streams(first: i64) -> Vec<Plan> {
     ]
 }
 
-/// One of many that come and go; no two ask for the same.
+/// A watch of the churn; no two of them have the same query.
 pub(crate) fn passing(number: usize, random: &mut fastrand::Rng, past: i64) -> Plan {
     let end = format!("busy/9{number:08}");
     let plan = Plan::new(&format!("passing {number}"), "busy/", Range::To(end));
@@ -249,7 +249,7 @@ pub(crate) fn passing(number: usize, random: &mut fastrand::Rng, past: i64) -> P
     }
 }
 
-/// Those that stay among many that come and go.
+/// Watches that stay during the churn.
 pub(crate) fn staying() -> Vec<Plan> {
     vec![
         Plan::new("stays", "busy/", Range::Prefix).prev_kv(),
@@ -268,12 +268,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_watches_of_a_client_ask_for_the_same() {
+    fn no_two_watches_of_a_client_have_the_same_query() {
         for plans in [crowd(), mixed(2, 3), streams(2)] {
             let queries: Vec<Query> = plans.iter().map(|plan| plan.query(7)).collect();
             for (number, query) in queries.iter().enumerate() {
                 let same = queries[..number].iter().find(|other| other.is_like(query));
-                assert_eq!(same, None, "the wire could not tell them apart");
+                assert_eq!(
+                    same, None,
+                    "the recording of the wire could not tell them apart"
+                );
             }
         }
     }

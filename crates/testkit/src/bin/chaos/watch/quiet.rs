@@ -1,4 +1,4 @@
-//! A watch that begins when nothing is written any more.
+//! A watch that begins after the last write.
 
 use std::io;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tokio::time::{Instant, interval, sleep_until};
 use crate::clock::Clock;
 use crate::stage::Stage;
 
-/// How long it may take: a little longer than the judge allows.
+/// How long the answer may take: a little longer than the checker allows.
 const ANSWER: Duration = Duration::from_secs(32);
 
-/// Asks a new client with one new watch for progress, until it is told or the time is over. The
-/// store is at `revision` and stays there.
+/// Requests progress of one new watch of a new client, until the answer comes or the time is over.
+/// The store is at `revision` and stays there.
 pub(super) async fn ask(stage: &Stage, clock: Clock, revision: i64) -> io::Result<Recording> {
     let mut recording = Recording {
         name: "quiet/*".to_owned(),
@@ -44,10 +44,10 @@ pub(super) async fn ask(stage: &Stage, clock: Clock, revision: i64) -> io::Resul
                     break;
                 }
                 Some(WatchMessage::Created { .. }) => {}
-                // No fault is left, but a client may still give a connection up and go on.
+                // There are no more faults, but a client may still reconnect.
                 Some(WatchMessage::Disconnected { .. }) => push(Body::Disconnected),
                 Some(WatchMessage::Resumed { .. }) => push(Body::Resumed),
-                other => push(Body::Ended(End::Other(format!("{other:?} came of nothing")))),
+                other => push(Body::Ended(End::Other(format!("unexpected {other:?}")))),
             },
             () = sleep_until(deadline) => break,
         }

@@ -1,4 +1,4 @@
-//! What a consumer writes down of its watches.
+//! Records the messages that a consumer gets from its watches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,85 +9,85 @@ use etcdex::{Batch, Error, ErrorKind, EventKind, KeyValue, WatchEnd, WatchMessag
 use etcdex_testkit::history::{self, Body, End, Event, Message, Pair, Query, Recording, hash};
 use tokio::time::Instant;
 
-use crate::watch::audience::{Audience, Finale, Tally};
+use crate::watch::consumers::{Consumers, Counters, FinalHistory};
 
 use crate::clock::Clock;
 use crate::watch::keys::Keys;
 use crate::watch::plan::{Pace, Plan};
 
-/// How long nothing may come, once all is well again, while something is still to come. A consumer
-/// with little room is slow to catch up, and has lost nothing.
+/// Maximum silence after the last fault while events are still missing. A consumer with a small
+/// buffer catches up slowly, and has lost nothing.
 const CATCH_UP: Duration = Duration::from_secs(45);
-/// How long all of it may take.
+/// Maximum time for all missing events.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// One watch as its consumer saw it.
+/// The record of one watch.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct WatchRecord {
     pub(crate) recording: Recording,
     pub(crate) pace: Pace,
-    /// The first of its plan, which has been there since before the first fault.
+    /// Whether the watch is the first of its plan, which was in force before the first fault.
     pub(crate) first: bool,
     ended: bool,
-    /// The last revision that came.
+    /// The last delivered revision.
     reached: i64,
 }
 
-impl Account {
-    /// Whether it lived from the start of the run to its end.
+impl WatchRecord {
+    /// Returns whether the watch lived from the start of the run to its end.
     pub(crate) fn is_whole(&self) -> bool {
         self.first && !self.ended
     }
 }
 
-/// How long the answer to a request for progress is waited for, once all is well and everything
-/// has come: a little longer than the judge allows.
+/// How long the consumer waits for the answer to a request for progress, after the faults and after
+/// all events: a little longer than the checker allows.
 const ANSWER: Duration = Duration::from_secs(32);
 
-/// Everything that a consumer wrote down.
+/// All recordings of a consumer.
 #[derive(Debug)]
-pub(crate) struct Notebook {
-    pub(crate) accounts: Vec<Account>,
-    /// What it was told of all its watches together.
+pub(crate) struct ConsumerLog {
+    pub(crate) records: Vec<WatchRecord>,
+    /// The messages about all its watches together.
     pub(crate) owner: Recording,
 }
 
-/// The watches of a client, one after the other for each plan.
-pub(crate) struct Notes {
+/// Records the watches of a client, one after the other for each plan.
+pub(crate) struct Recorder {
     name: &'static str,
     clock: Clock,
-    tally: Arc<Tally>,
-    accounts: Vec<Account>,
-    /// The present account of each plan.
+    counters: Arc<Counters>,
+    records: Vec<WatchRecord>,
+    /// The record of each plan's present watch.
     present: HashMap<usize, usize>,
-    /// The account of each plan that is cancelled.
+    /// The record of each plan's cancelled watch.
     gone: HashMap<usize, usize>,
     generations: HashMap<usize, u32>,
     keys: Keys,
-    /// At the end of a run: up to where each present account has to come, and the last
-    /// revision of all.
+    /// At the end of a run: the revision that each present watch has to reach, and the last
+    /// revision of the store.
     aims: HashMap<usize, i64>,
     end: Option<i64>,
-    /// Since when nothing is added to the history.
+    /// When the history was complete.
     aimed: Option<Instant>,
-    /// When events last came.
+    /// When the last events came.
     moved: Instant,
     owner: Recording,
-    /// It has one watch: what is told of that is told of all.
+    /// Whether the consumer has one watch: its progress is then that of all watches.
     is_alone: bool,
-    /// Since when everything has come that is to come.
+    /// When all expected events had come.
     done: Option<Instant>,
-    /// The last request for progress was made after that and is answered.
+    /// Whether a request for progress after that is answered.
     answered: bool,
 }
 
-impl Notes {
-    pub(crate) fn new(audience: &Audience) -> Self {
+impl Recorder {
+    pub(crate) fn new(consumers: &Consumers) -> Self {
         Self {
-            name: audience.name,
-            clock: audience.clock,
-            tally: Arc::clone(&audience.tally),
-            accounts: Vec::new(),
+            name: consumers.name,
+            clock: consumers.clock,
+            counters: Arc::clone(&consumers.counters),
+            records: Vec::new(),
             present: HashMap::new(),
             gone: HashMap::new(),
             generations: HashMap::new(),
@@ -97,44 +97,46 @@ impl Notes {
             aimed: None,
             moved: Instant::now(),
             owner: Recording {
-                name: format!("{}/*", audience.owner),
+                name: format!("{}/*", consumers.owner),
                 query: Query::key("", 0),
                 messages: Vec::new(),
             },
-            is_alone: audience.is_alone,
+            is_alone: consumers.is_alone,
             done: None,
             answered: false,
         }
     }
 
-    /// The last revision that came.
+    /// The last delivered revision.
     pub(crate) fn last_revision(&self) -> i64 {
-        let reached = self.accounts.iter().map(|account| account.reached);
+        let reached = self.records.iter().map(|record| record.reached);
         reached.max().unwrap_or(0)
     }
 
-    /// A watch of this plan, which the consumer had asked for at that time, is in force.
+    /// Records that a watch of this plan is in force, which the consumer opened at `called`.
     pub(crate) fn created(&mut self, number: usize, plan: &Plan, called: u64, revision: i64) {
         self.begin(number, plan, called, revision);
         self.push(number, Body::Created { revision });
     }
 
-    /// A watch of this plan was asked for at that time, and its consumer wants it no more.
+    /// Records that the consumer opened a watch of this plan at `called` and has dropped its
+    /// future.
     pub(crate) fn abandoned(&mut self, number: usize, plan: &Plan, called: u64) {
         self.begin(number, plan, called, 0);
         self.cancelled(number);
     }
 
-    /// The consumer has cancelled or dropped a watch. What still comes of it is written down.
+    /// Records that the consumer has cancelled or dropped a watch. Later messages of it are still
+    /// recorded.
     pub(crate) fn cancelled(&mut self, number: usize) {
         self.push(number, Body::Cancelled);
         if let Some(place) = self.present.remove(&number) {
-            self.accounts[place].ended = true;
+            self.records[place].ended = true;
             self.gone.insert(number, place);
         }
     }
 
-    /// Whether a watch of this plan was ever written down.
+    /// Returns whether a watch of this plan was ever recorded.
     pub(crate) fn knows(&self, number: usize) -> bool {
         self.generations.contains_key(&number)
     }
@@ -153,8 +155,8 @@ impl Notes {
                 },
             }],
         };
-        self.present.insert(number, self.accounts.len());
-        self.accounts.push(Account {
+        self.present.insert(number, self.records.len());
+        self.records.push(WatchRecord {
             recording,
             pace: plan.pace,
             first,
@@ -169,8 +171,8 @@ impl Notes {
         }
         let events: Vec<Event> = batch.events.iter().map(|event| self.event(event)).collect();
         self.moved = Instant::now();
-        self.tally.batches.fetch_add(1, Relaxed);
-        self.tally.events.fetch_add(events.len() as u64, Relaxed);
+        self.counters.batches.fetch_add(1, Relaxed);
+        self.counters.events.fetch_add(events.len() as u64, Relaxed);
         self.reach(number, events.iter().map(Event::revision).max());
         let body = Body::Batch {
             header: batch.header.revision,
@@ -190,43 +192,43 @@ impl Notes {
     pub(crate) fn ended(&mut self, number: usize, end: WatchEnd) {
         let end = match end {
             WatchEnd::Compacted { revision, .. } => {
-                self.tally.compacted.fetch_add(1, Relaxed);
+                self.counters.compacted.fetch_add(1, Relaxed);
                 End::Compacted { revision }
             }
             other => End::Other(other.to_string()),
         };
         self.push(number, Body::Ended(end));
         if let Some(place) = self.present.remove(&number) {
-            self.accounts[place].ended = true;
+            self.records[place].ended = true;
         }
-        // The next one begins behind the end of the history, and has nowhere to come.
+        // The next watch begins after the end of the history, and has no revision to reach.
         self.aims.remove(&number);
     }
 
-    /// A watch could not be had. That it took too long under faults is no wonder; anything
-    /// else is an end like another.
+    /// Records that a watch could not be opened. A time-out is expected under faults; any other
+    /// error counts as an end.
     pub(crate) fn refused(&mut self, number: usize, plan: &Plan, called: u64, error: &Error) {
         if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable) {
-            self.tally.late.fetch_add(1, Relaxed);
+            self.counters.late.fetch_add(1, Relaxed);
             return;
         }
         self.begin(number, plan, called, 0);
-        let end = End::Other(format!("it could not be had: {error}"));
+        let end = End::Other(format!("the watch could not be opened: {error}"));
         self.push(number, Body::Ended(end));
         if let Some(place) = self.present.remove(&number) {
-            self.accounts[place].ended = true;
+            self.records[place].ended = true;
         }
     }
 
-    /// What is told of all watches at once.
-    pub(crate) fn everybody(&mut self, message: &WatchMessage) {
+    /// Records a message about all watches.
+    pub(crate) fn all_watches(&mut self, message: &WatchMessage) {
         let body = match message {
             WatchMessage::Disconnected { .. } => {
-                self.tally.disconnects.fetch_add(1, Relaxed);
+                self.counters.disconnects.fetch_add(1, Relaxed);
                 Body::Disconnected
             }
             WatchMessage::Resumed { .. } => {
-                self.tally.resumes.fetch_add(1, Relaxed);
+                self.counters.resumes.fetch_add(1, Relaxed);
                 Body::Resumed
             }
             WatchMessage::Progress { revision, .. } => Body::Progress {
@@ -246,7 +248,7 @@ impl Notes {
         }
     }
 
-    /// The consumer asks for progress.
+    /// Records that the consumer asks for progress.
     pub(crate) fn requested(&mut self) {
         self.note(Body::Requested);
     }
@@ -256,7 +258,7 @@ impl Notes {
         self.note(Body::Progress { revision });
     }
 
-    /// Something came that belongs to no watch which the consumer has.
+    /// Records a message of a watch that the consumer does not have.
     pub(crate) fn stray(&mut self, what: String) {
         self.note(Body::Ended(End::Other(what)));
     }
@@ -266,13 +268,13 @@ impl Notes {
         self.owner.messages.push(Message { at, body });
     }
 
-    /// Nothing is added to the history any more: notes up to where each watch has to come.
-    pub(crate) fn aim(&mut self, finale: &Finale) {
-        let Some(history) = finale.borrow().clone() else {
+    /// Sets the revision that each watch has to reach, once the history is complete.
+    pub(crate) fn aim(&mut self, final_history: &FinalHistory) {
+        let Some(history) = final_history.borrow().clone() else {
             return;
         };
         for (number, place) in &self.present {
-            let expected = history.expected(&self.accounts[*place].recording.query);
+            let expected = history.expected(&self.records[*place].recording.query);
             let last = expected.last().map_or(0, |event| event.revision());
             self.aims.insert(*number, last);
         }
@@ -280,7 +282,7 @@ impl Notes {
         self.aimed = Some(Instant::now());
     }
 
-    /// Until when what is to come may come, at the end of a run.
+    /// Returns until when expected messages may come, at the end of a run.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let aimed = self.aimed?;
         if let Some(done) = self.done {
@@ -289,13 +291,13 @@ impl Notes {
         Some((self.moved.max(aimed) + CATCH_UP).min(aimed + LONGEST))
     }
 
-    /// Whether every present watch has come to where it has to, and a request for progress that
-    /// was made after that is answered.
+    /// Returns whether every present watch has reached its last revision, and a later request for
+    /// progress is answered.
     pub(crate) fn is_done(&mut self) -> bool {
         if self.done.is_none() {
             let all = self.present.iter().all(|(number, place)| {
                 let aim = self.aims.get(number).copied().unwrap_or(0);
-                self.accounts[*place].reached >= aim
+                self.records[*place].reached >= aim
             });
             if all {
                 self.done = Some(Instant::now());
@@ -305,8 +307,9 @@ impl Notes {
         self.answered
     }
 
-    /// Everything; accounts of the present watches say up to where they had time to come.
-    pub(crate) fn close(mut self) -> Notebook {
+    /// Returns all recordings. Those of the present watches end with the revision that they had
+    /// time to reach.
+    pub(crate) fn close(mut self) -> ConsumerLog {
         if let Some(revision) = self.end {
             let numbers: Vec<usize> = self.present.keys().copied().collect();
             for number in numbers {
@@ -314,8 +317,8 @@ impl Notes {
             }
             self.note(Body::Drained { revision });
         }
-        Notebook {
-            accounts: self.accounts,
+        ConsumerLog {
+            records: self.records,
             owner: self.owner,
         }
     }
@@ -324,15 +327,15 @@ impl Notes {
         let at = self.clock.now();
         let place = self.present.get(&number).or(self.gone.get(&number));
         if let Some(place) = place {
-            let messages = &mut self.accounts[*place].recording.messages;
+            let messages = &mut self.records[*place].recording.messages;
             messages.push(Message { at, body });
         }
     }
 
     fn reach(&mut self, number: usize, revision: Option<i64>) {
         if let (Some(place), Some(revision)) = (self.present.get(&number), revision) {
-            let account = &mut self.accounts[*place];
-            account.reached = account.reached.max(revision);
+            let record = &mut self.records[*place];
+            record.reached = record.reached.max(revision);
         }
     }
 

@@ -1,10 +1,8 @@
-//! The history of the store, told by its writes and read from itself.
-//!
-//! No watch has a part in it. Writers tell at which revision each of their writes happened, as
-//! the server has acknowledged it. A revision that nobody tells of soon (the outcome of its
-//! write is not known, or a lease has ended) is read: all keys as they were at it, compared
-//! with what is known of the one before. And now and then everything is read and compared,
-//! which would show a history that has gone wrong.
+//! The reference history of the store, from its writes and reads. No watch is used for it. Writers
+//! report the revision of each write that the server has acknowledged. A revision without a report
+//! after a while (the outcome of its write is unknown, or a lease has expired) is read: all keys at
+//! that revision are compared with the known state of the revision before. All keys are read and
+//! compared every two seconds, to find errors of the reference itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -18,66 +16,66 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
 
-/// How often what was told is put together.
+/// Interval at which reports are added to the history.
 const BEAT: Duration = Duration::from_millis(5);
-/// How long a revision may be told of late before it is read.
+/// How late the report of a revision may be before the revision is read.
 const LATE: Duration = Duration::from_millis(40);
-/// How often the store is asked for its revision: writes whose outcome is not known and
-/// leases that end are noticed by it.
+/// Interval of reads of the store's revision, which find writes with an unknown outcome and expired
+/// leases.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often everything is compared.
+/// Interval of complete comparisons.
 const COMPARE: Duration = Duration::from_secs(2);
 
 /// A write that was acknowledged.
 #[derive(Debug)]
 pub(crate) struct Ack {
     pub(crate) revision: i64,
-    /// When the write was begun.
+    /// When the write began.
     pub(crate) began: u64,
     pub(crate) at: u64,
     pub(crate) ops: Vec<Op>,
 }
 
-/// The history as it grows.
+/// The growing history.
 #[derive(Clone, Debug)]
-pub(crate) struct Chronicle(Arc<Inner>);
+pub(crate) struct Reference(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    written: Mutex<Written>,
+    state: Mutex<ReferenceState>,
     /// The last revision of the history.
     settled: AtomicI64,
     acks: mpsc::UnboundedSender<Ack>,
     clock: Clock,
 }
 
-/// What is known so far.
+/// The history so far, and counters.
 #[derive(Debug, Default)]
-pub(crate) struct Written {
+pub(crate) struct ReferenceState {
     pub(crate) history: History,
-    /// How many revisions were read, as nobody had told of them.
+    /// Number of revisions that were read, for want of a report.
     pub(crate) read: u64,
-    /// How often everything was compared.
+    /// Number of complete comparisons.
     pub(crate) compared: u64,
 }
 
-/// Why there is no history to judge by.
+/// Why there is no reference.
 #[derive(Debug)]
-pub(crate) enum Broken {
-    /// The store says something else than it said before.
+pub(crate) enum ReferenceError {
+    /// The store contradicts an earlier answer or a report.
     Contradiction(String),
-    /// It could not be read.
+    /// The store could not be read.
     Unread(etcdex::Error),
 }
 
-impl Chronicle {
-    /// Begins one for a store that is empty, and what puts it together.
+impl Reference {
+    /// Makes the reference of an empty store, and the channel of reports for its builder.
     pub(crate) fn begin(clock: Clock) -> (Self, mpsc::UnboundedReceiver<Ack>) {
         let (acks, receiver) = mpsc::unbounded_channel();
         let history = History::since(1);
-        let chronicle = Self(Arc::new(Inner {
+        let reference = Self(Arc::new(Inner {
             settled: AtomicI64::new(history.revision()),
-            written: Mutex::new(Written {
+            state: Mutex::new(ReferenceState {
                 history,
                 read: 0,
                 compared: 0,
@@ -85,17 +83,17 @@ impl Chronicle {
             acks,
             clock,
         }));
-        (chronicle, receiver)
+        (reference, receiver)
     }
 
-    /// The time of the run.
+    /// Returns the time of the run.
     pub(crate) fn now(&self) -> u64 {
         self.0.clock.now()
     }
 
-    /// Tells of a write that was begun at this time.
+    /// Reports an acknowledged write that began at this time.
     pub(crate) fn tell(&self, began: u64, revision: i64, ops: Vec<Op>) {
-        // INVARIANT: this holds the sender's other end open, if anything does.
+        // The builder may be gone at the end of a run; the report is dropped then.
         let _ = self.0.acks.send(Ack {
             revision,
             began,
@@ -104,61 +102,61 @@ impl Chronicle {
         });
     }
 
-    /// The last revision of which all is known.
+    /// Returns the last complete revision.
     pub(crate) fn settled(&self) -> i64 {
         self.0.settled.load(Relaxed)
     }
 
-    pub(crate) fn written(&self) -> MutexGuard<'_, Written> {
-        let written = self.0.written.lock();
-        written.unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn state(&self) -> MutexGuard<'_, ReferenceState> {
+        let state = self.0.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything that is known, taken out: nothing is added any more.
-    pub(crate) fn close(&self) -> Written {
-        std::mem::take(&mut *self.written())
+    /// Takes the history out at the end, when nothing is added any more.
+    pub(crate) fn close(&self) -> ReferenceState {
+        std::mem::take(&mut *self.state())
     }
 
-    /// Notes a compaction that will be asked for now. No revision above what is settled may
-    /// be, or it could not be read any more.
+    /// Records a compaction that is about to be requested. Its revision must not be above the
+    /// settled one, as later revisions may still have to be read.
     pub(crate) fn compact(&self, revision: i64) {
         let at = self.0.clock.now();
         let compaction = Compaction { at, revision };
-        self.written().history.compact(compaction);
+        self.state().history.compact(compaction);
     }
 }
 
-/// Puts a chronicle together from what is told.
-pub(crate) struct Scribe {
-    chronicle: Chronicle,
+/// Builds a reference from reports and reads.
+pub(crate) struct ReferenceBuilder {
+    reference: Reference,
     acks: mpsc::UnboundedReceiver<Ack>,
     client: Client,
-    /// What was told and cannot be added before what comes before it.
+    /// Reports that wait for an earlier revision.
     told: BTreeMap<i64, Ack>,
-    /// The highest revision that is known to have happened.
+    /// The highest revision that is known to exist.
     highest: i64,
-    /// Since when the next one is missing.
+    /// Since when the next revision is missing.
     missing: Option<Instant>,
 }
 
-impl Scribe {
+impl ReferenceBuilder {
     pub(crate) fn new(
-        chronicle: &Chronicle,
+        reference: &Reference,
         acks: mpsc::UnboundedReceiver<Ack>,
         client: Client,
     ) -> Self {
         Self {
-            chronicle: chronicle.clone(),
+            reference: reference.clone(),
             acks,
             client,
             told: BTreeMap::new(),
-            highest: chronicle.settled(),
+            highest: reference.settled(),
             missing: None,
         }
     }
 
-    /// Writes until it is dropped, or until there is nothing to judge by.
-    pub(crate) async fn run(&mut self) -> Broken {
+    /// Builds until the future is dropped, or until the reference is broken.
+    pub(crate) async fn run(&mut self) -> ReferenceError {
         let mut look = Instant::now();
         let mut compare = Instant::now() + COMPARE;
         loop {
@@ -166,7 +164,7 @@ impl Scribe {
             let outcome = async {
                 self.listen()?;
                 if Instant::now() >= look {
-                    // It fails while no server answers; then nothing happens in the store.
+                    // This fails while no server answers; the store does not change then.
                     let _ = self.look().await;
                     look = Instant::now() + LOOK;
                 }
@@ -183,30 +181,30 @@ impl Scribe {
         }
     }
 
-    /// Goes on until all is settled that has happened by now, and compares everything.
-    pub(crate) async fn finish(&mut self) -> Result<(), Broken> {
-        self.look().await.map_err(Broken::Unread)?;
+    /// Builds until all present revisions are settled, and compares everything once more.
+    pub(crate) async fn finish(&mut self) -> Result<(), ReferenceError> {
+        self.look().await.map_err(ReferenceError::Unread)?;
         let last = self.highest;
-        while self.chronicle.settled() < last {
+        while self.reference.settled() < last {
             self.listen()?;
             self.settle().await?;
             sleep(BEAT).await;
         }
-        let compared = self.chronicle.written().compared;
-        while self.chronicle.written().compared == compared {
+        let compared = self.reference.state().compared;
+        while self.reference.state().compared == compared {
             self.compare().await?;
             sleep(BEAT).await;
         }
         Ok(())
     }
 
-    fn listen(&mut self) -> Result<(), Broken> {
+    fn listen(&mut self) -> Result<(), ReferenceError> {
         while let Ok(ack) = self.acks.try_recv() {
             self.highest = self.highest.max(ack.revision);
-            if ack.revision <= self.chronicle.settled() {
+            if ack.revision <= self.reference.settled() {
                 self.confirm(&ack)?;
             } else if let Some(other) = self.told.insert(ack.revision, ack) {
-                return Err(Broken::Contradiction(format!(
+                return Err(ReferenceError::Contradiction(format!(
                     "two writes were acknowledged at revision {}",
                     other.revision
                 )));
@@ -215,23 +213,23 @@ impl Scribe {
         Ok(())
     }
 
-    /// What is told late has to be what was read.
-    fn confirm(&self, ack: &Ack) -> Result<(), Broken> {
-        let written = self.chronicle.written();
+    /// Checks that a late report agrees with the revision that was read.
+    fn confirm(&self, ack: &Ack) -> Result<(), ReferenceError> {
+        let so_far = self.reference.state();
         let known = |op: &Op| match op {
             Op::Put(key, value) => {
-                let event = written.history.find(key, ack.revision);
+                let event = so_far.history.find(key, ack.revision);
                 event
                     .is_some_and(|event| event.kind == EventKind::Put && event.pair.value == *value)
             }
             Op::Delete(key) => {
-                let event = written.history.find(key, ack.revision);
+                let event = so_far.history.find(key, ack.revision);
                 event.is_some_and(|event| event.kind == EventKind::Delete)
             }
         };
         match ack.ops.iter().find(|op| !known(op)) {
             None => Ok(()),
-            Some(op) => Err(Broken::Contradiction(format!(
+            Some(op) => Err(ReferenceError::Contradiction(format!(
                 "{op:?} was acknowledged at {}, and is not in the store at it",
                 ack.revision
             ))),
@@ -244,9 +242,9 @@ impl Scribe {
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), Broken> {
+    async fn settle(&mut self) -> Result<(), ReferenceError> {
         loop {
-            let next = self.chronicle.settled() + 1;
+            let next = self.reference.settled() + 1;
             if next > self.highest {
                 self.missing = None;
                 return Ok(());
@@ -262,33 +260,33 @@ impl Scribe {
             let Some(ops) = self.read(next).await? else {
                 return Ok(());
             };
-            self.append(ops, None, self.chronicle.now());
+            self.append(ops, None, self.reference.now());
         }
     }
 
     fn append(&mut self, ops: Vec<Op>, began: Option<u64>, known: u64) {
-        let mut written = self.chronicle.written();
-        written.history.append(ops);
-        written.read += u64::from(began.is_none());
-        let settled = written.history.revision();
-        written.history.date(Moment {
+        let mut so_far = self.reference.state();
+        so_far.history.append(ops);
+        so_far.read += u64::from(began.is_none());
+        let settled = so_far.history.revision();
+        so_far.history.date(Moment {
             revision: settled,
             began,
             known,
         });
-        drop(written);
-        self.chronicle.0.settled.store(settled, Relaxed);
+        drop(so_far);
+        self.reference.0.settled.store(settled, Relaxed);
         self.missing = None;
     }
 
-    /// What a revision did: the state at it, compared with the one before. None while no
+    /// Returns the changes of a revision, by comparing its state with the one before. None while no
     /// server answers.
-    async fn read(&self, revision: i64) -> Result<Option<Vec<Op>>, Broken> {
+    async fn read(&self, revision: i64) -> Result<Option<Vec<Op>>, ReferenceError> {
         let Some(state) = self.state(revision).await? else {
             return Ok(None);
         };
-        let written = self.chronicle.written();
-        let before = written.history.present();
+        let so_far = self.reference.state();
+        let before = so_far.history.present();
         let mut ops: Vec<Op> = before
             .keys()
             .filter(|key| !state.contains_key(*key))
@@ -298,7 +296,7 @@ impl Scribe {
             if pair.mod_revision == revision {
                 ops.push(Op::Put(Arc::clone(key), pair.value));
             } else if before.get(key) != Some(pair) {
-                return Err(Broken::Contradiction(format!(
+                return Err(ReferenceError::Contradiction(format!(
                     "{key} is {pair:?} at {revision}, and was {:?} before, as far as known",
                     before.get(key)
                 )));
@@ -307,32 +305,37 @@ impl Scribe {
         Ok(Some(ops))
     }
 
-    /// Compares everything, if a server answers.
-    async fn compare(&self) -> Result<(), Broken> {
-        let revision = self.chronicle.settled();
+    /// Compares all keys, if a server answers.
+    async fn compare(&self) -> Result<(), ReferenceError> {
+        let revision = self.reference.settled();
         let Some(state) = self.state(revision).await? else {
             return Ok(());
         };
-        let mut written = self.chronicle.written();
-        let known = written.history.present();
+        let mut so_far = self.reference.state();
+        let known = so_far.history.present();
         let differs = |key: &&Arc<str>| state.get(*key) != known.get(*key);
         if let Some(key) = state.keys().chain(known.keys()).find(differs) {
-            return Err(Broken::Contradiction(format!(
+            return Err(ReferenceError::Contradiction(format!(
                 "at {revision} the store has {:?} at {key}, the history {:?}",
                 state.get(key),
                 known.get(key)
             )));
         }
-        written.compared += 1;
+        so_far.compared += 1;
         Ok(())
     }
 
-    /// All keys as they were at a revision; none while no server answers.
-    async fn state(&self, revision: i64) -> Result<Option<HashMap<Arc<str>, Pair>>, Broken> {
+    /// Returns all keys at a revision; none while no server answers.
+    async fn state(
+        &self,
+        revision: i64,
+    ) -> Result<Option<HashMap<Arc<str>, Pair>>, ReferenceError> {
         let get = self.client.get("").all_keys().revision(revision);
         match get.await {
             Ok(reply) => Ok(Some(reply.kvs.iter().map(entry).collect())),
-            Err(error) if error.kind() == ErrorKind::Compacted => Err(Broken::Unread(error)),
+            Err(error) if error.kind() == ErrorKind::Compacted => {
+                Err(ReferenceError::Unread(error))
+            }
             Err(_) => Ok(None),
         }
     }
@@ -348,7 +351,7 @@ fn entry(kv: &KeyValue) -> (Arc<str>, Pair) {
     (text(&kv.key), pair)
 }
 
-/// The keys of a run are text.
+/// Returns a key as text; all keys of a run are text.
 pub(crate) fn text(key: &[u8]) -> Arc<str> {
     String::from_utf8_lossy(key).into()
 }

@@ -1,4 +1,4 @@
-//! What is printed of a run.
+//! Prints the summary of a run.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -8,30 +8,30 @@ use etcdex_testkit::Version;
 use etcdex_testkit::history::{Body, Incident, Moment, Recording};
 
 use crate::args::Watch;
-use crate::watch::audience::Tally;
+use crate::watch::consumers::Counters;
 use crate::watch::load::Counts;
-use crate::watch::notes::Account;
 use crate::watch::plan::Pace;
+use crate::watch::recorder::WatchRecord;
 use crate::watch::verdict::Verdict;
-use crate::watch::wire::Heard;
+use crate::watch::wire::WireRecords;
 
-/// Everything that a summary says.
+/// The data of a summary.
 pub(crate) struct Report<'a> {
     pub(crate) arguments: &'a Watch,
     pub(crate) version: Version,
     pub(crate) seed: u64,
     pub(crate) incidents: &'a [Incident],
-    pub(crate) accounts: &'a [Account],
+    pub(crate) records: &'a [WatchRecord],
     pub(crate) lists: &'a [Recording],
-    pub(crate) tally: &'a Tally,
+    pub(crate) counters: &'a Counters,
     pub(crate) counts: &'a Counts,
-    /// When each revision from 2 on came to be.
+    /// When each revision from 2 on was acknowledged or read.
     pub(crate) moments: &'a [Moment],
     pub(crate) changes: usize,
     pub(crate) read: u64,
     pub(crate) compared: u64,
     pub(crate) compactions: usize,
-    pub(crate) heard: &'a Heard,
+    pub(crate) heard: &'a WireRecords,
     pub(crate) verdict: &'a Verdict,
 }
 
@@ -45,8 +45,8 @@ struct Gap {
 impl Report<'_> {
     fn gap(&self, pace: impl Fn(Pace) -> bool) -> Gap {
         let mut longest = Gap::default();
-        for account in self.accounts.iter().filter(|account| pace(account.pace)) {
-            let messages = &account.recording.messages;
+        for record in self.records.iter().filter(|record| pace(record.pace)) {
+            let messages = &record.recording.messages;
             let created = messages.first().map_or(0, |message| message.at);
             for message in messages {
                 let Body::Batch { events, .. } = &message.body else {
@@ -57,12 +57,12 @@ impl Report<'_> {
                     let Some(known) = self.moments.get(place).map(|moment| moment.known) else {
                         continue;
                     };
-                    // What is told of the past has waited for the watch, not the watch for it.
+                    // An event from before the watch does not count as late.
                     let micros = message.at.saturating_sub(known.max(created));
                     if micros > longest.micros {
                         longest = Gap {
                             micros,
-                            watch: account.recording.name.clone(),
+                            watch: record.recording.name.clone(),
                         };
                     }
                 }
@@ -71,7 +71,7 @@ impl Report<'_> {
         longest
     }
 
-    /// How many watches servers had created.
+    /// Number of watches that servers have created.
     fn stretches(&self) -> usize {
         let created = |one: &&Recording| {
             let mut bodies = one.messages.iter().map(|message| &message.body);
@@ -80,7 +80,7 @@ impl Report<'_> {
         self.heard.recordings.iter().filter(created).count()
     }
 
-    /// How often lists were read whole, and again as history was compacted.
+    /// Number of complete listings, and of those after a compaction.
     fn listed(&self) -> (usize, usize) {
         let messages = self.lists.iter().flat_map(|list| &list.messages);
         let bodies = messages.map(|message| &message.body);
@@ -92,21 +92,21 @@ impl Report<'_> {
         )
     }
 
-    /// How many watches were dropped or cancelled.
+    /// Number of watches that were dropped or cancelled.
     fn cancelled(&self) -> usize {
-        let cancelled = |one: &&Account| {
+        let cancelled = |one: &&WatchRecord| {
             let mut bodies = one.recording.messages.iter().map(|message| &message.body);
             bodies.any(|body| *body == Body::Cancelled)
         };
-        self.accounts.iter().filter(cancelled).count()
+        self.records.iter().filter(cancelled).count()
     }
 
     fn delivered_to_whole(&self) -> (usize, usize) {
         let mut watches = 0;
         let mut delivered = 0;
-        for account in self.accounts.iter().filter(|account| account.is_whole()) {
+        for record in self.records.iter().filter(|record| record.is_whole()) {
             watches += 1;
-            for message in &account.recording.messages {
+            for message in &record.recording.messages {
                 if let Body::Batch { events, .. } = &message.body {
                     delivered += events.len();
                 }
@@ -156,11 +156,11 @@ impl fmt::Display for Report<'_> {
             f,
             "  watches: {}; {} lived through the whole run, {} ended as compacted, {} dropped or \
              cancelled, {} asked for in vain",
-            self.accounts.len(),
+            self.records.len(),
             whole,
-            load(&self.tally.compacted),
+            load(&self.counters.compacted),
             self.cancelled(),
-            load(&self.tally.late)
+            load(&self.counters.late)
         )?;
         let (synced, resynced) = self.listed();
         writeln!(
@@ -172,9 +172,9 @@ impl fmt::Display for Report<'_> {
             f,
             "  events delivered: {}, of these {delivered} to watches that lived through the run; \
              {} times disconnected, {} resumed",
-            load(&self.tally.events),
-            load(&self.tally.disconnects),
-            load(&self.tally.resumes)
+            load(&self.counters.events),
+            load(&self.counters.disconnects),
+            load(&self.counters.resumes)
         )?;
         writeln!(
             f,
@@ -198,12 +198,12 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// The violations themselves, the first of each culprit.
+/// Returns the texts of the first violations, of the client and of servers.
 pub(crate) fn violations(verdict: &Verdict) -> String {
     let mut text = String::new();
     let groups = [
         ("violation", &verdict.client),
-        ("violation that the server sent so", &verdict.explained),
+        ("violation that the server has sent", &verdict.explained),
         ("violation of a server", &verdict.server),
     ];
     for proof in &verdict.proofs {

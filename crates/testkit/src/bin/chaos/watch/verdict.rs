@@ -1,4 +1,4 @@
-//! Whether the watches of a run kept their promises, and if not, who is to blame.
+//! Checks the watches of a run, and decides whether the client or a server has caused a violation.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,29 +8,29 @@ use etcdex_testkit::check::{
 };
 use etcdex_testkit::history::{History, Recording};
 
-/// How many violations of a guarantee are told in full.
+/// Number of violations of a guarantee that are printed in full.
 const TOLD: usize = 5;
-/// The same for those of servers.
+/// The same for violations of servers.
 const TOLD_OF_SERVERS: usize = 1;
 
-/// What the checkers found.
+/// The result of the checkers.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// What the client did.
+    /// Violations of the client.
     pub(crate) client: Findings,
-    /// What watches of the client did as the server had sent it so.
+    /// Violations of the client's watches that a server had caused.
     pub(crate) explained: Findings,
-    /// The proof of each of these: which stretch of the wire shows the same, a line each.
+    /// The proof of each of these in a line: the stretch of the wire with the same violation.
     pub(crate) proofs: Vec<String>,
-    /// What servers sent to the proxies, whether or not the client made it good.
+    /// Violations of servers at the proxies, also those that the client has compensated.
     pub(crate) server: Findings,
 }
 
-/// Violations of one culprit.
+/// The violations of the client, or of servers.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     counts: BTreeMap<Guarantee, usize>,
-    /// The first of each guarantee, for a person to judge.
+    /// The texts of the first violations of each guarantee.
     told: Vec<String>,
 }
 
@@ -67,24 +67,23 @@ impl fmt::Display for Findings {
     }
 }
 
-/// What a run has recorded.
+/// The recordings of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
     pub(crate) history: &'a History,
-    /// Watches as consumers saw them.
+    /// Watches as their consumers saw them.
     pub(crate) watches: &'a [Recording],
-    /// What consumers were told of all their watches together.
+    /// Messages to consumers about all their watches together.
     pub(crate) owners: &'a [Recording],
     /// Watched lists.
     pub(crate) lists: &'a [Recording],
-    /// What came from servers.
+    /// Messages of servers.
     pub(crate) wire: &'a [Recording],
 }
 
-/// Judges what clients told, and what came from servers.
-///
-/// What a watch did wrong is the server's only if the wire shows the same violation by the
-/// server; [`Wire::excuse`] says what the same is. The proof of each excuse is kept.
+/// Checks the recordings of the clients and of the wire. A violation of a watch is the server's
+/// only if the wire shows the same violation by the server; [`Wire::excuse`] defines which
+/// violations are the same. The proof of each excuse is kept.
 pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
     let Evidence { history, .. } = evidence;
     let mut verdict = Verdict::default();
@@ -113,7 +112,11 @@ pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
                     ));
                     verdict.explained.add(&violation, TOLD, || {
                         let theirs = excuse.explain(history);
-                        format!("{}  the server sent it so:\n{theirs}", tell())
+                        format!(
+                            "{}  the server has sent:
+{theirs}",
+                            tell()
+                        )
                     });
                 }
                 Err(why) => verdict.client.add(&violation, TOLD, || match why {
@@ -144,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_excused_is_told_with_its_proof() {
+    fn an_excused_violation_is_printed_with_its_proof() {
         let mut history = History::since(1);
         for _ in 0..4 {
             history.append([Op::Put("a".into(), 1)]);

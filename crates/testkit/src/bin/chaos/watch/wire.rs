@@ -1,8 +1,7 @@
-//! What servers sent to watches, put together from what proxies heard.
-//!
-//! Each time a watch is created on a stream it is a recording of its own, from that request's
-//! revision to the end of the stream. The same checkers judge it: what they find here the
-//! servers have done, before any fault of a proxy and before the client had a part in it.
+//! Recordings of the messages that servers sent to watches, from the taps of the proxies. Each
+//! creation of a watch on a stream begins a recording of its own, from the revision of that request
+//! to the end of the stream. The same checkers check it: a violation here is a server's, as the tap
+//! is before the faults of the proxy and before the client.
 
 #[cfg(test)]
 mod tests;
@@ -21,34 +20,34 @@ use prost::Message as _;
 use self::translation::{Translation, query};
 use crate::clock::Clock;
 
-/// What was heard on all proxies.
+/// The recordings of all proxies.
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct WireRecords {
     pub(crate) recordings: Vec<Recording>,
     pub(crate) refusals: Vec<Incident>,
     pub(crate) fragments: usize,
 }
 
-/// How long a client has had something before it is expected to go by it.
+/// Time after which a client is expected to use progress that it has received.
 const HOLD: Duration = Duration::from_secs(3);
-/// At most so often that is noted of a watch.
+/// Minimum time between two such records of a watch, in microseconds.
 const NOTED: u64 = 1_000_000;
 
-/// Listens to one proxy.
+/// Records the watches that pass one proxy.
 pub(crate) struct Wire {
     name: String,
     clock: Clock,
-    /// Whether this server's answers to requests for progress bind it.
+    /// Whether answers of this server to requests for progress are exact.
     binding: bool,
     stretches: Vec<Stretch>,
     streams: HashMap<(u64, u32), Stream>,
     links: HashMap<u64, Link>,
     translation: Translation,
-    /// Watches that a server did not create, or cancelled, and what it said.
+    /// Watches that a server did not create, or cancelled, with its reason.
     refusals: Vec<Incident>,
-    /// Messages that were followed by more of the same revision.
+    /// Number of fragments that were followed by another one.
     fragments: usize,
-    /// Messages that are no messages of watches.
+    /// Number of messages that could not be decoded.
     pub(crate) broken: u64,
 }
 
@@ -56,25 +55,25 @@ pub(crate) struct Wire {
 struct Stretch {
     link: u64,
     recording: Recording,
-    /// How many requests for progress the stream had had before this watch was asked for.
+    /// Number of requests for progress on the stream before the creation of this watch.
     requests_before: u64,
-    /// The revision of the answer to its creation.
+    /// The revision in the answer to the creation.
     created_at: i64,
-    /// Up to where all has come by each message that says so.
+    /// The progress of each message that has one, with its delivery.
     grounds: Vec<(i64, Delivery)>,
 }
 
 /// One stream of watches.
 #[derive(Default)]
 struct Stream {
-    /// Those that were asked for and not answered, in that order, and where they are recorded.
+    /// Creations without an answer, in order, with the index of their recording.
     asked: VecDeque<usize>,
-    /// Where each is recorded, and what has come of a revision that is not whole.
+    /// The index of each watch's recording, and the fragments of an incomplete revision.
     watches: HashMap<i64, (usize, Vec<Event>)>,
-    /// How many requests for progress there were, and how many answers to them.
+    /// Number of requests for progress, and of their answers.
     requests: u64,
     answers: u64,
-    /// Those that the client has cancelled before it was told that they are in force.
+    /// Watches that the client has cancelled before the answer to their creation.
     cancelled: HashSet<i64>,
 }
 
@@ -100,12 +99,11 @@ impl Link {
 }
 
 impl Stretch {
-    /// Whether an answer to a request for progress speaks for this watch.
-    ///
-    /// Each request has at most one answer, and answers come in order. So answer number n is to
-    /// request n or a later one. An answer from before the watch was created may come behind the
-    /// answer to its creation, as the two take different ways inside the server. A later revision
-    /// than that of the creation shows that it does not.
+    /// Returns whether an answer to a request for progress covers this watch. Each request has at
+    /// most one answer, and answers come in order. So answer number n belongs to request n or a
+    /// later one. An answer from before the creation of the watch may come after the answer to the
+    /// creation, as the two take different paths inside the server. An answer with a later revision
+    /// than that of the creation is newer.
     fn is_answered(&self, answers: u64, revision: i64) -> bool {
         answers > self.requests_before || revision > self.created_at
     }
@@ -127,7 +125,7 @@ impl Wire {
         }
     }
 
-    /// Takes down what is heard, until the proxy is gone.
+    /// Records the messages of a tap, until the proxy is dropped.
     pub(crate) async fn listen(mut self, mut tap: Tap) -> Self {
         while let Some(passage) = tap.next().await {
             self.hear(&passage);
@@ -135,8 +133,8 @@ impl Wire {
         self
     }
 
-    /// Adds what it has heard to what others have.
-    pub(crate) fn tell(mut self, all: &mut Heard) {
+    /// Adds the recordings of this proxy to those of the others.
+    pub(crate) fn tell(mut self, all: &mut WireRecords) {
         self.settle();
         let recordings = self.stretches.into_iter().map(|stretch| stretch.recording);
         all.recordings.extend(recordings);
@@ -144,7 +142,7 @@ impl Wire {
         all.fragments += self.fragments;
     }
 
-    /// Notes what clients have had for a while, over links that lived on.
+    /// Records the progress that clients have had for a while, over links that stayed open.
     fn settle(&mut self) {
         for link in self.links.values_mut() {
             link.look();
@@ -211,8 +209,8 @@ impl Wire {
                 });
                 stream.asked.push_back(number);
             }
-            // From here on nothing is promised: what was on its way may come, and etcd leaves
-            // out what was there before.
+            // No guarantee holds after the cancel: events under way may still come, and etcd leaves
+            // the pair before out.
             Some(RequestUnion::CancelRequest(cancel)) => {
                 let stream = self.streams.entry(place).or_default();
                 match stream.watches.remove(&cancel.watch_id) {
@@ -264,10 +262,10 @@ impl Wire {
             .iter()
             .map(|event| self.translation.event(event))
             .collect();
-        // It may be gone from the map already: a watch that was cancelled says no more.
+        // The watch may have been removed already: a cancelled watch gets no more records.
         let stream = self.streams.get_mut(&place)?;
         if response.watch_id == -1 {
-            // A watch that was refused, which is of no stream.
+            // A refused watch, which is on no stream.
             if response.created || response.canceled {
                 return Some(());
             }
@@ -311,9 +309,9 @@ impl Wire {
         }
         Some(())
     }
-    /// One a stream will do: a token that is not taken refuses a thousand watches.
+    /// Records one refusal for each stream: an invalid token refuses a thousand watches.
     fn refused(&mut self, place: (u64, u32), response: &WatchResponse, at: u64) {
-        // What the client has cancelled itself has no reason.
+        // A watch that the client has cancelled has no reason.
         if response.cancel_reason.is_empty() {
             return;
         }
@@ -330,8 +328,8 @@ impl Wire {
         }
     }
 
-    /// Answers come in the order of the requests; the id is the one that was asked for, if one
-    /// was, and -1 if the watch was refused.
+    /// Answers come in the order of the requests. The ID is the requested one, if there was one,
+    /// and -1 if the watch was refused.
     fn created(&mut self, place: (u64, u32), response: &WatchResponse, at: u64) -> Option<()> {
         let stream = self.streams.get_mut(&place)?;
         let number = stream.asked.pop_front()?;
@@ -349,7 +347,7 @@ impl Wire {
         let recording = &mut self.stretches[number].recording;
         recording.name = name;
         if recording.query.start_revision == 0 {
-            // From now on: what the store was at when it was asked, or later.
+            // From now on: the revision of the store at the request, or a later one.
             recording.query.start_revision = header + 1;
         }
         let revision = recording.query.start_revision;

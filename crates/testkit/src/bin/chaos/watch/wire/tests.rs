@@ -99,7 +99,7 @@ fn events(watch_id: i64, revision: i64, fragment: bool) -> WatchResponse {
 }
 
 #[test]
-fn fragments_of_watches_that_take_turns_are_put_together_each() {
+fn interleaved_fragments_of_watches_are_joined_separately() {
     let mut line = Line::new();
     line.ask(7, 5);
     line.ask(8, 6);
@@ -123,7 +123,7 @@ fn fragments_of_watches_that_take_turns_are_put_together_each() {
 }
 
 #[test]
-fn progress_of_a_stream_is_of_all_its_watches_and_a_refusal_of_none() {
+fn progress_of_a_stream_covers_all_its_watches_and_a_refusal_none() {
     let mut line = Line::new();
     line.ask(1, 0);
     line.ask(2, 3);
@@ -150,9 +150,9 @@ fn progress_of_a_stream_is_of_all_its_watches_and_a_refusal_of_none() {
     assert_eq!(line.0.refusals.len(), 1);
 }
 
-/// The answer to a request from before a watch says nothing about the watch.
+/// The answer to a request from before a watch does not cover the watch.
 #[test]
-fn an_answer_binds_the_watches_that_were_there_when_it_was_asked_for() {
+fn an_answer_covers_the_watches_from_before_its_request() {
     let mut line = Line::new();
     line.0.binding = true;
     line.ask(1, 2);
@@ -180,7 +180,7 @@ fn an_answer_binds_the_watches_that_were_there_when_it_was_asked_for() {
 }
 
 #[test]
-fn what_comes_after_the_client_has_cancelled_is_nobodys() {
+fn messages_after_a_cancel_of_the_client_are_not_checked() {
     let mut line = Line::new();
     line.ask(1, 2);
     line.ask(2, 2);
@@ -218,7 +218,7 @@ fn a_watch_ends_with_a_compaction_or_with_its_stream() {
     line.ask(4, 2);
     line.answer(9, created(4));
     line.hear(Direction::ToClient, None);
-    // Another stream of the same number would be another link's.
+    // A stream with the same number on another link is another stream.
     assert!(line.0.streams.is_empty());
     assert_eq!(line.0.broken, 0);
 }

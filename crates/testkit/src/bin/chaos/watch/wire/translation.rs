@@ -1,14 +1,14 @@
-//! Messages of etcd in the words of the history.
+//! Converts messages of etcd to the types of the history.
 
 use etcdex_proto::etcdserverpb::WatchCreateRequest;
 use etcdex_proto::etcdserverpb::watch_create_request::FilterType;
 use etcdex_proto::mvccpb;
 use etcdex_testkit::history::{Event, EventKind, Pair, Query, hash};
 
-use crate::watch::chronicle::text;
 use crate::watch::keys::Keys;
+use crate::watch::reference::text;
 
-/// Translates what happened to keys; the text of each key is kept once.
+/// Converts events, and interns the texts of keys.
 #[derive(Default)]
 pub(super) struct Translation {
     keys: Keys,
@@ -29,7 +29,7 @@ impl Translation {
     }
 }
 
-/// What was asked for, as it stands there: a revision of 0 stays one.
+/// Converts a creation to a query; a start revision of 0 stays 0.
 pub(super) fn query(create: &WatchCreateRequest) -> Query {
     let has = |filter: FilterType| create.filters.contains(&(filter as i32));
     Query {
