@@ -1,11 +1,11 @@
-//! Filter, previous pairs, creations: what each event says by itself.
+//! Filter, previous pairs, creations: checks of single events.
 
 use std::sync::Arc;
 
 use super::{Case, Guarantee, Subject, Violation};
 use crate::history::EventKind;
 
-/// Only what is in the range and let through by the filters comes.
+/// Only changes in the range that pass the filters are delivered.
 pub(super) fn filter(case: &Case<'_>) -> Vec<Violation> {
     let query = &case.recording.query;
     let strangers = case
@@ -20,11 +20,10 @@ pub(super) fn filter(case: &Case<'_>) -> Vec<Violation> {
         .collect()
 }
 
-/// What was there before is told if it was asked for, and told right.
-///
-/// etcd reads it when it sends the event, at the revision before the event's. If that one is
-/// compacted by then it sends the event without, so it may be absent then.
-/// Source: `watchStream.sendLoop` in etcd's `server/etcdserver/api/v3rpc/watch.go`.
+/// An event has the correct pair before, if the watch asked for it. etcd reads that pair when it
+/// sends the event, at the revision before the event's. If that revision is compacted by then, etcd
+/// sends the event without the pair. Source: `watchStream.sendLoop` in etcd's
+/// `server/etcdserver/api/v3rpc/watch.go`.
 pub(super) fn prev_kv(case: &Case<'_>) -> Vec<Violation> {
     let asked = case.recording.query.prev_kv;
     let mut violations = Vec::new();
@@ -56,7 +55,7 @@ pub(super) fn prev_kv(case: &Case<'_>) -> Vec<Violation> {
     violations
 }
 
-/// A put that creates a key is told from one that changes it.
+/// An event says correctly whether a put has created the key.
 pub(super) fn is_create(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (message, event) in case.events() {

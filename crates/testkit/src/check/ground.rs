@@ -1,22 +1,21 @@
-//! What a watch may go on from, as the wire shows it.
+//! Checks the revisions from which watches resume, by the wire.
 
 use super::{Guarantee, Subject, Violation};
 use crate::history::{Body, End, Event, Message, Recording};
 
-/// A revision that something on the wire vouches for, and where.
+/// A revision that a message on the wire justifies, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ground {
-    /// The watch may go on from here.
+    /// The revision from which the watch may resume.
     next: i64,
     at: u64,
 }
 
-/// Each time the client asks a server for the watch, it goes on from a revision that something
-/// vouches for: the watch's start, events or progress that servers had sent by then. The answer
-/// to a request for progress vouches for nothing if the server's version does not keep it.
-///
-/// `stretches` is what servers sent to this client for the same query, in any order. Those that
-/// were asked for during the life of the watch are its own.
+/// Each creation of the watch on a server has a justified revision: the watch's start, or one after
+/// events or progress that servers had sent by then. The answer to a request for progress justifies
+/// nothing if the server's version is not exact. `stretches` are the recordings of servers for this
+/// client and the same query, in any order. Stretches that were created during the life of the
+/// watch are its own.
 pub fn grounded(watch: &Recording, stretches: &[&Recording]) -> Vec<Violation> {
     let created = |message: &Message| matches!(message.body, Body::Created { .. });
     let Some(life) = Life::of(watch).filter(|_| watch.messages.iter().any(created)) else {
@@ -52,7 +51,7 @@ pub fn grounded(watch: &Recording, stretches: &[&Recording]) -> Vec<Violation> {
     violations
 }
 
-/// When a watch was asked for by its consumer, and when it was over.
+/// When the consumer opened a watch, and when the watch ended.
 struct Life {
     start: i64,
     from: u64,
@@ -60,7 +59,7 @@ struct Life {
 }
 
 impl Life {
-    /// None for a recording that does not say when the watch was asked for.
+    /// Returns none for a recording without the time of the call.
     fn of(watch: &Recording) -> Option<Self> {
         let (from, _) = asked(watch)?;
         let over = |message: &&Message| matches!(message.body, Body::Ended(_) | Body::Cancelled);
@@ -77,7 +76,7 @@ impl Life {
     }
 }
 
-/// When and from which revision on a recording was asked for.
+/// Returns when a recording was requested, and its requested first revision.
 pub(super) fn asked(recording: &Recording) -> Option<(u64, i64)> {
     recording.messages.iter().find_map(|message| {
         let Body::Asked { revision } = message.body else {
@@ -87,7 +86,7 @@ pub(super) fn asked(recording: &Recording) -> Option<(u64, i64)> {
     })
 }
 
-/// Everything that vouches, ordered by time.
+/// Returns all justified revisions, ordered by time.
 fn grounds(stretches: &[&Recording]) -> Vec<Ground> {
     let messages = stretches.iter().flat_map(|stretch| &stretch.messages);
     let mut grounds: Vec<Ground> = messages
@@ -112,7 +111,7 @@ fn grounds(stretches: &[&Recording]) -> Vec<Ground> {
     grounds
 }
 
-/// Answers that bind nobody, by then.
+/// Returns the answers up to this time that are not exact.
 fn doubtful(stretches: &[&Recording], by: u64) -> Vec<(u64, i64)> {
     let messages = stretches.iter().flat_map(|stretch| &stretch.messages);
     messages
@@ -144,15 +143,14 @@ fn why(stretch: &Recording, from: i64, most: i64, doubtful: &[(u64, i64)]) -> St
     )
 }
 
-/// The message of a watch at that time.
+/// Returns the index of the last message of a watch at that time.
 fn place(watch: &Recording, at: u64) -> usize {
     let after = watch.messages.partition_point(|message| message.at <= at);
     after.saturating_sub(1)
 }
 
-/// A watch ends as compacted only if a server has said so, and only if the client had not known
-/// for a while that it could go on from a later revision ([`Body::Settled`]), which the
-/// compaction has left there.
+/// A watch ends as compacted only if a server has said so, and only if the client had not known for
+/// a while that it could resume from a later revision ([`Body::Settled`]) that was not compacted.
 pub fn needless(watch: &Recording, stretches: &[&Recording]) -> Vec<Violation> {
     let Some(life) = Life::of(watch) else {
         return Vec::new();
@@ -208,12 +206,12 @@ fn without_need(own: &[&Recording], by: u64, compacted: i64) -> Option<String> {
     })
 }
 
-/// How long, in microseconds, servers may still send to a watch that the consumer does not want
-/// any more: its connection may lead nowhere meanwhile.
+/// How long, in microseconds, servers may still send to a watch that its consumer has cancelled:
+/// its connection may be dead meanwhile.
 const LEFT: u64 = 10_000_000;
 
-/// A watch that its consumer has dropped or cancelled tells nothing more, and leaves nothing on
-/// servers: those send progress to every watch that they have.
+/// A watch that its consumer has dropped or cancelled delivers nothing more, and is removed from
+/// servers, which send progress to every watch that they have.
 pub fn dropped(watch: &Recording, stretches: &[&Recording]) -> Vec<Violation> {
     let mut messages = watch.messages.iter().enumerate();
     let cancelled = messages.find(|(_, message)| message.body == Body::Cancelled);
@@ -231,7 +229,7 @@ pub fn dropped(watch: &Recording, stretches: &[&Recording]) -> Vec<Violation> {
             format!("it was cancelled, and {:?} came", message.body),
         );
     }
-    // The request itself may go out later than the consumer has dropped it.
+    // The client may send the creation after the consumer has dropped the watch.
     let own = stretches.iter().filter(|stretch| {
         let asked = asked(stretch);
         asked.is_some_and(|(at, _)| at >= life.from)

@@ -1,4 +1,4 @@
-//! The copy that a watched list keeps.
+//! Checks the copy of a watched list.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::{Guarantee, Subject, Violation};
 use crate::history::{Body, End, Event, EventKind, History, Pair, Recording};
 
-/// Who applies what a watched list tells has a copy of the store: at each [`Body::Synced`], and
-/// after that with each revision. Each difference is told once: a listing tells only what the
-/// copy does not have, and what is watched comes in order and without a gap.
+/// A consumer that applies the messages of a watched list has a copy of the store, at each
+/// [`Body::Synced`] and after it at each revision. Each difference is delivered once: a listing
+/// delivers only differences from the copy, and changes come in order and without a gap.
 pub fn mirrored(history: &History, list: &Recording) -> Vec<Violation> {
     let mut mirror = Mirror {
         history,
@@ -29,7 +29,7 @@ struct Mirror<'a> {
     list: &'a Recording,
     expected: Vec<&'a Event>,
     copy: BTreeMap<Arc<str>, Pair>,
-    /// How many of the expected events the copy has; none while it is read.
+    /// Number of expected events in the copy; none during a listing.
     synced: Option<usize>,
     violations: Vec<Violation>,
 }
@@ -38,7 +38,7 @@ impl Mirror<'_> {
     fn take(&mut self, number: usize, at: u64, body: &Body) {
         match body {
             Body::Batch { events, .. } => {
-                // What happened after the history was closed is known to nobody.
+                // Changes after the end of the history are not known.
                 let last = self.history.revision();
                 for event in events.iter().filter(|event| event.revision() <= last) {
                     match self.synced {
@@ -65,7 +65,7 @@ impl Mirror<'_> {
         }
     }
 
-    /// A difference that a listing shows.
+    /// Checks a difference from a listing.
     fn listed(&mut self, number: usize, event: &Event) {
         let had = self.copy.get(&event.key);
         let differs = match event.kind {
@@ -80,7 +80,7 @@ impl Mirror<'_> {
     }
 
     fn watched(&mut self, number: usize, place: usize, event: &Event) {
-        // Changes of one revision come in any order.
+        // Changes of one revision may come in any order.
         let rest = self.expected[place..].iter();
         let next = self.expected.get(place).map_or(0, |event| event.revision());
         let mut same = rest.take_while(|expected| expected.revision() == next);
@@ -92,7 +92,7 @@ impl Mirror<'_> {
             self.synced = Some(place + 1);
             return self.apply(event);
         }
-        // What was left out is told once: it goes on behind what came.
+        // A gap is reported once: the check continues after the delivered event.
         let what = match self.expected.get(place) {
             Some(next) => format!(
                 "{:?} of {} came, and {} at {} comes next",
@@ -122,8 +122,7 @@ impl Mirror<'_> {
         let wrong = keys
             .filter(|key| state.get(*key) != self.copy.get(*key))
             .count();
-        // Leases end after the history was closed, too: what a later listing leaves out may have gone
-        // with one.
+        // Leases may expire after the end of the history: a later listing may leave their keys out.
         if is_known && wrong > 0 {
             let what = format!("{wrong} keys of the copy are not what the store was then");
             self.tell(number, revision, what);
@@ -135,7 +134,7 @@ impl Mirror<'_> {
         self.synced = Some(place);
     }
 
-    /// The state may be read again only if the next change was compacted away.
+    /// The list may be read again only if the next change was compacted.
     fn resync(&mut self, number: usize, at: u64, end: &End) {
         let compacted = self.history.compacted_by(at);
         match end {

@@ -1,4 +1,4 @@
-//! Ordered, unique, atomic.
+//! Checks the order of changes: ordered, unique, atomic.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -46,15 +46,14 @@ pub(super) fn unique(case: &Case<'_>) -> Vec<Violation> {
     violations
 }
 
-/// The changes of one revision come in one message, which says that it is whole up to there
-/// at least.
+/// The changes of one revision come in one message, which is complete up to that revision at least.
 pub(super) fn atomic(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
-    // The last message that each revision came in.
+    // The index of the last message with each revision.
     let mut home: HashMap<i64, usize> = HashMap::new();
     for (message, event) in case.events() {
         let revision = event.revision();
-        // What comes again is for another checker.
+        // Repeated events are for another checker.
         if case.came[&(revision, &*event.key)] != message {
             continue;
         }

@@ -1,15 +1,15 @@
-//! What a watcher is told of all its watches together.
+//! Checks the messages of a watcher about all its watches.
 
 use super::{Guarantee, Subject, Violation};
 use crate::history::{Body, Recording};
 
-/// How long a request for progress may wait for its answer, in microseconds, once nothing
-/// disturbs the client and its watches have caught up.
+/// How long a request for progress may wait for its answer, in microseconds, without faults and
+/// after the watches have caught up.
 const PATIENCE: u64 = 30_000_000;
 
-/// Judges the recording of a watcher: outages and their ends take turns, and what was asked
-/// after the last outage is answered. After `Drained`, which ends a recording, nothing may be
-/// open that had its time.
+/// Checks the recording of a watcher: outages and their ends alternate, and requests after the last
+/// outage are answered. At `Drained`, which ends a recording, no request may be open that had
+/// enough time.
 pub fn owner(recording: &Recording) -> Vec<Violation> {
     let mut violations = paired(recording);
     violations.extend(answered(recording));
@@ -45,14 +45,14 @@ fn paired(recording: &Recording) -> Vec<Violation> {
     violations
 }
 
-/// A request that was open when the run ended, though nothing disturbed it for long enough.
+/// Finds a request that was open at the end of the run, although it had enough time without faults.
 fn answered(recording: &Recording) -> Vec<Violation> {
     let mut open: Option<(usize, u64)> = None;
     for (number, message) in recording.messages.iter().enumerate() {
         match message.body {
             Body::Requested => open = open.or(Some((number, message.at))),
             Body::Progress { .. } => open = None,
-            // The answer may have gone with the connection, or be asked for anew.
+            // The answer may have been lost with the connection, or the client may ask again.
             Body::Disconnected | Body::Resumed => {
                 open = open.map(|(request, _)| (request, message.at));
             }

@@ -1,11 +1,11 @@
-//! Reliable, resumable, bookmarkable, ended: what comes of what has happened, and when.
+//! Checks the completeness of watches: reliable, resumable, bookmarkable, ended.
 
 use std::sync::Arc;
 
 use super::{Case, Guarantee, Subject, Violation};
 use crate::history::{Body, End, Event, Recording};
 
-/// No change is left out, none is made up, and each is told as it was.
+/// All changes are delivered, with their real content, and no others.
 pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let (frontier, last) = frontier(case);
@@ -15,7 +15,7 @@ pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
         }
         let key = (event.revision(), &*event.key);
         if !case.came.contains_key(&key) {
-            // Shown where the first came that came later.
+            // The violation is at the first later event.
             let mut later = case.events();
             let seen = later.find(|(_, other)| other.revision() > event.revision());
             violations.push(Violation::new(
@@ -43,7 +43,7 @@ pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Up to which revision everything has to be there, and the message that says so.
+/// Returns the revision up to which all events have to be delivered, and the message that says so.
 fn frontier(case: &Case<'_>) -> (i64, usize) {
     frontier_of(case.recording)
 }
@@ -74,11 +74,12 @@ pub(super) fn frontier_of(recording: &Recording) -> (i64, usize) {
     frontier
 }
 
-/// It begins at its first revision, and goes on after a lost connection with what comes next.
+/// The watch begins at its first revision, and continues with the next change after a lost
+/// connection.
 pub(super) fn resumable(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let start = case.recording.query.start_revision;
-    // The revision that a first message after a (re)start has to go on from.
+    // The revision at which the first message after a (re)start has to continue.
     let mut begin = Some(start);
     let mut next = start;
     for (number, message) in case.messages() {
@@ -107,11 +108,11 @@ pub(super) fn resumable(case: &Case<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Whether the first change that came is of the first revision that there is from `from` on.
+/// Checks that the first delivered change has the first expected revision from `from` on.
 fn goes_on(case: &Case<'_>, message: usize, from: i64, first: &Event) -> Option<Violation> {
     let expected = case.expected_from(from).first();
     let came = first.revision();
-    // It is about the revision that came too early, or about the one that is left out.
+    // The violation has the revision that came too early, or the one that was left out.
     let (revision, subject, what) = match expected {
         _ if came < from => (
             came,
@@ -137,9 +138,9 @@ fn goes_on(case: &Case<'_>, message: usize, from: i64, first: &Event) -> Option<
     ))
 }
 
-/// After progress to a revision, or a batch that is whole through it, nothing of that revision
-/// or before it comes. An answer to a request for progress says the same; where it binds
-/// nobody, the violation is marked as doubtful.
+/// After progress to a revision, or a batch that is complete up to it, no event of that revision or
+/// before it comes. The same holds for an answer to a request for progress; if the answer is not
+/// exact, the violation is marked as doubtful.
 pub(super) fn bookmarkable(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut mark = None;
@@ -166,7 +167,7 @@ pub(super) fn bookmarkable(case: &Case<'_>) -> Vec<Violation> {
                         violations.push(late_event(number, event, Subject::Doubtful(key), mark));
                     }
                 }
-                // A batch says the same of itself.
+                // A batch has its own progress.
                 mark = mark.max(Some((*through, number)));
             }
             _ => {}
@@ -189,11 +190,11 @@ fn late_event(
     Violation::new(guarantee, message, event.revision(), subject, what)
 }
 
-/// It ends by itself only if what it had to go on from was compacted away: to that revision,
-/// by then.
+/// The watch ends by itself only if its next revision was compacted by then, with the reported
+/// revision.
 ///
 /// Source: `watchableStore.syncWatchers` in etcd's `server/storage/mvcc/watchable_store.go`:
-/// watchers whose next revision is below the compacted one are told so.
+/// watchers whose next revision is below the compacted one are cancelled.
 pub(super) fn ended(case: &Case<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut next = case.recording.query.start_revision;
@@ -222,7 +223,7 @@ pub(super) fn ended(case: &Case<'_>) -> Vec<Violation> {
                 } else {
                     continue;
                 };
-                // About the compaction: the same one is the same for client and server.
+                // The revision is that of the compaction, which is the same for client and server.
                 (*revision, what)
             }
             Body::Ended(End::Other(why)) => (next, format!("it ended: {why}")),

@@ -1,12 +1,13 @@
-//! Where a watch from now on begins.
+//! Checks the start of watches from now on.
 
 use super::ground::asked;
 use super::{Case, Guarantee, Subject, Violation};
 use crate::history::Body;
 
-/// A watch from now on begins with what comes after the call, and with nothing before it: not
-/// before a revision that was acknowledged when the consumer called, and not after one whose
-/// write began only when the watch was in force. The times of writes say so, and not the client.
+/// A watch from now on begins with the changes after the call, and delivers none from before it: it
+/// begins after all revisions that were acknowledged before the call, and not after a revision
+/// whose write began when the watch was in force. The check uses the times of writes, and not those
+/// of the client.
 pub(super) fn started(case: &Case<'_>) -> Vec<Violation> {
     let Some((called, 0)) = asked(case.recording) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Each checker against a client that is broken in the way it is for.
+//! Each checker against a recording with the violation that it has to find.
 
 mod evidence;
 
@@ -11,7 +11,7 @@ use crate::history::{
 
 const SEEDS: u64 = 20;
 
-/// A store with few keys, so that each is written, deleted and created again.
+/// Makes a store with few keys, so that each is written, deleted and created again.
 fn history(random: &mut fastrand::Rng) -> History {
     let mut history = History::since(1);
     let keys: Vec<Arc<str>> = (0..8).map(|number| format!("k{number}").into()).collect();
@@ -38,7 +38,7 @@ fn query(random: &mut fastrand::Rng) -> Query {
     }
 }
 
-/// What a client that keeps its promises says.
+/// Makes the recording of a correct client.
 fn faithful(history: &History, query: &Query, random: &mut fastrand::Rng) -> Recording {
     let mut bodies = vec![Body::Created {
         revision: query.start_revision,
@@ -46,7 +46,7 @@ fn faithful(history: &History, query: &Query, random: &mut fastrand::Rng) -> Rec
     let expected = history.expected(query);
     let mut rest = expected.as_slice();
     while let Some(first) = rest.first() {
-        // Some revisions in a message, each whole.
+        // Some complete revisions in a message.
         let last = first.revision() + random.i64(0..4);
         let count = rest.partition_point(|event| event.revision() <= last);
         let events: Vec<Event> = rest[..count].iter().copied().cloned().collect();
@@ -76,8 +76,7 @@ fn faithful(history: &History, query: &Query, random: &mut fastrand::Rng) -> Rec
     }
 }
 
-/// A deliberately broken client, between a faithful one and the recording. Those that change
-/// a batch take one in the middle.
+/// A flaw that is added to a correct recording. Flaws of a batch change one in the middle.
 #[derive(Clone, Copy, Debug)]
 enum Flaw {
     LosesAnEvent,
@@ -146,7 +145,7 @@ impl Flaw {
         let message = |body| Message { at: 1_000, body };
         match self {
             Self::LosesAnEvent => {
-                // One with others of its message, so that the message itself is not missed.
+                // An event with others in its message, so that the message itself stays.
                 let at = batches[batches.len() / 3..]
                     .iter()
                     .find(|number| batch(&mut messages[**number]).len() > 1);
@@ -250,7 +249,7 @@ impl Flaw {
     }
 }
 
-/// The events of a batch.
+/// Returns the events of a batch.
 fn batch(message: &mut Message) -> &mut Vec<Event> {
     match &mut message.body {
         Body::Batch { events, .. } => events,
@@ -258,7 +257,7 @@ fn batch(message: &mut Message) -> &mut Vec<Event> {
     }
 }
 
-/// What a batch says it is whole through.
+/// Returns the revision up to which a batch is complete.
 fn through(message: &mut Message) -> &mut i64 {
     match &mut message.body {
         Body::Batch { revision, .. } => revision,
@@ -266,7 +265,7 @@ fn through(message: &mut Message) -> &mut i64 {
     }
 }
 
-/// The first put from this message on that changes a key.
+/// Returns the first put from this message on that changes a key.
 fn change(messages: &mut [Message], from: usize) -> &mut Event {
     let batches = messages[from..].iter_mut();
     let mut events = batches.flat_map(|message| match &mut message.body {
@@ -278,7 +277,7 @@ fn change(messages: &mut [Message], from: usize) -> &mut Event {
 }
 
 #[test]
-fn a_faithful_client_keeps_all_promises() {
+fn a_correct_client_has_no_violation() {
     for seed in 0..SEEDS {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut history = history(&mut random);
@@ -286,7 +285,7 @@ fn a_faithful_client_keeps_all_promises() {
         let mut recording = faithful(&history, &query, &mut random);
         assert_eq!(check(&history, &recording), [], "seed {seed}");
 
-        // An end that is right: what comes next is below what was asked to be kept.
+        // A correct end: the next revision is below the compacted one.
         recording.messages.truncate(recording.messages.len() / 2);
         let at = 500;
         let revision = history.revision();
@@ -298,7 +297,7 @@ fn a_faithful_client_keeps_all_promises() {
 }
 
 #[test]
-fn each_flaw_is_seen_by_the_checker_that_is_for_it() {
+fn each_flaw_is_found_by_its_checker() {
     for (flaw, guarantee) in Flaw::ALL {
         for seed in 0..SEEDS {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -316,7 +315,7 @@ fn each_flaw_is_seen_by_the_checker_that_is_for_it() {
 }
 
 #[test]
-fn what_was_before_may_be_missing_once_it_is_compacted() {
+fn the_pair_before_may_be_missing_once_it_is_compacted() {
     let mut random = fastrand::Rng::with_seed(1);
     let mut history = history(&mut random);
     let query = query(&mut random);
@@ -324,7 +323,7 @@ fn what_was_before_may_be_missing_once_it_is_compacted() {
     let event = change(&mut recording.messages, 3);
     event.prev = None;
     let before = event.revision() - 1;
-    // It can still be read at the revision itself that is compacted to.
+    // A server can still read the pair at the compacted revision itself.
     history.compact(Compaction {
         at: 0,
         revision: before,
