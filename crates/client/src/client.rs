@@ -31,28 +31,29 @@ pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 
 /// A client of an etcd cluster.
 ///
-/// It is a handle: clone it as you like, share it between tasks and threads, call everything
-/// on `&self`. All clones use the same connections, which close when the last one is dropped.
+/// A `Client` is a handle: clone it, share it between tasks and threads, and call its methods on
+/// `&self`. All clones use the same connections, which close when the last clone is dropped.
 /// [`with_timeout`](Client::with_timeout), [`namespace`](Client::namespace),
-/// [`member`](Client::member) and [`require_leader`](Client::require_leader) make handles whose
-/// calls differ in that.
+/// [`member`](Client::member) and [`require_leader`](Client::require_leader) return handles that
+/// differ in that one property.
 ///
 /// # Runtimes
-/// A client works in the tokio runtime of its callers, with I/O and time enabled. It may be made
-/// outside of a runtime, as a `static` say, and outlives runtimes:
+/// A client works in the tokio runtime of its callers, with I/O and time enabled. A client may be
+/// made outside of a runtime, for example as a `static`, and outlives runtimes:
 /// - Each connection, login and renewal runs as a task in the runtime of the caller that needed it
-///   first. When that runtime ends, the next caller starts the task again in its own. A call that
-///   waits in another runtime meanwhile is sent again as after a lost connection: see
+///   first. When that runtime ends, the next caller starts the task again in its own runtime. A
+///   call that waits in another runtime meanwhile is sent again as after a lost connection: see
 ///   [`Call`](crate::Call).
 /// - A kept lease is renewed again as soon as its [`LeaseKeeper`](crate::LeaseKeeper) is used in
-///   another runtime. Between the two nobody renews it, and it may expire.
+///   another runtime. Until then, the client does not renew the lease, and the lease may expire.
 /// - A watch ends with [`WatchEnd::RuntimeEnded`](crate::WatchEnd::RuntimeEnded);
-///   [`watch_list`](Self::watch_list) reads its list again and goes on.
-/// - A runtime of one thread that is driven only now and then (by `block_on`) answers no pings and
-///   renews no leases meanwhile. Connections and leases are lost then, and are made anew.
+///   [`watch_list`](Self::watch_list) reads its list again and continues.
+/// - A single-threaded runtime that runs only during calls of `block_on` answers no pings and
+///   renews no leases in between. The client then loses connections and leases, and makes the
+///   connections anew.
 /// - A call is bound to the runtime of its first poll. Outside of a runtime, the first poll ends
-///   with [`ErrorKind::Config`]. Polling a call on after its runtime has ended may panic in tokio,
-///   as its timer has ended too.
+///   with [`ErrorKind::Config`]. Polling a call after its runtime has ended may panic in tokio, as
+///   the call's timer has ended too.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), etcdex::Error> {
@@ -72,7 +73,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A builder with the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
@@ -91,7 +92,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Those of [`ClientBuilder::connect`].
+    /// The errors of [`ClientBuilder::connect`].
     pub async fn connect(endpoints: impl IntoEndpoints) -> Result<Self, Error> {
         let endpoints = endpoints.into_endpoints();
         Self::builder().endpoints(endpoints).connect().await
@@ -112,23 +113,26 @@ impl Client {
         })
     }
 
-    /// A handle whose calls may take so long, also those that are long by nature.
+    /// Returns a handle whose calls may take up to `timeout`. The time-out also holds for calls
+    /// that have none by default, such as a [`lock`](Self::lock).
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         self.with(|scope| scope.timeout = Timeout::Chosen(Some(timeout)))
     }
 
-    /// A handle whose calls wait as long as it takes.
+    /// Returns a handle whose calls have no time-out.
     #[must_use]
     pub fn no_timeout(&self) -> Self {
         self.with(|scope| scope.timeout = Timeout::Chosen(None))
     }
 
-    /// A handle for which `prefix` is the whole key space: it goes in front of every key of a
-    /// request, whatever the range, and comes off every key of a reply. Handles of handles nest.
+    /// Returns a handle for which `prefix` is the whole key space.
     ///
-    /// It is a convenience and keeps honest programs apart; it is no protection against
-    /// others. What has no key (compaction, say) is not limited by it.
+    /// The client puts `prefix` in front of every key of a request, whatever the range, and removes
+    /// it from every key of a reply. Namespaces of a handle that has one already nest.
+    ///
+    /// A namespace keeps well-behaved programs apart; it does not protect keys against other
+    /// programs. Requests without a key, such as a compaction, are not limited by it.
     #[must_use]
     pub fn namespace(&self, prefix: impl Into<Key>) -> Self {
         let prefix = prefix.into();
@@ -137,8 +141,8 @@ impl Client {
         })
     }
 
-    /// A handle whose calls go to one of the client's endpoints and to no other. By the ID of a
-    /// member: [`member_with_id`](Self::member_with_id).
+    /// Returns a handle whose calls go to this one of the client's endpoints and to no other. For a
+    /// handle of a member by its ID, see [`member_with_id`](Self::member_with_id).
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when the client does not have the endpoint.
@@ -154,18 +158,20 @@ impl Client {
         Ok(self.with(|scope| scope.member = Some(Member::at(place))))
     }
 
-    /// A handle whose calls go only to members that see a leader (`true`), or to any (`false`).
+    /// Returns a handle whose calls go only to members that see a leader (`true`), or to any member
+    /// (`false`).
     ///
-    /// With `true`, a member without a leader refuses the call at once, instead of waiting for
-    /// one. The call, a write too, is then tried once at each other endpoint, and ends with
-    /// [`ErrorKind::NoLeader`].
+    /// With `true`, a member without a leader refuses the call at once, instead of waiting for a
+    /// leader. The client then tries the call, also a write, once at each other endpoint, and the
+    /// call ends with [`ErrorKind::NoLeader`].
     ///
-    /// Unless told otherwise, a [`lock`](Self::lock) and the watches ([`watch`](Self::watch),
-    /// [`watcher`](Self::watcher), [`watch_list`](Self::watch_list)) want a leader, and other
-    /// calls do not. The renewals of kept leases want one in any case.
+    /// By default, a [`lock`](Self::lock) and the watches ([`watch`](Self::watch),
+    /// [`watcher`](Self::watcher), [`watch_list`](Self::watch_list)) require a leader, and other
+    /// calls do not. The renewals of kept leases always require a leader.
     ///
-    /// A watch goes on trying until its time-out, and then ends with `NoLeader`. With `false`, it
-    /// stays at a member without a leader, which tells nothing until it sees one again.
+    /// A watch retries until its time-out, and then ends with `NoLeader`. With `false`, a watch
+    /// stays at a member without a leader, and gets no events until that member sees a leader
+    /// again.
     #[must_use]
     pub fn require_leader(&self, require: bool) -> Self {
         self.with(|scope| scope.require_leader = Some(require))
@@ -174,9 +180,10 @@ impl Client {
     /// Gets a key, or with options a range: see [`Get`].
     ///
     /// # Retries
-    /// It is sent again, at another endpoint if there is one, when a server is unavailable.
-    /// With several endpoints, a server that has not begun to answer when half of the time is
-    /// over is given up for the next one: give a read that takes long a long time-out.
+    /// The get is sent again, at another endpoint if there is one, when a server is unavailable.
+    /// With several endpoints, the client leaves a server that has not begun to answer when half of
+    /// the time-out is over, and tries the next one: use a long time-out for a read that takes
+    /// long.
     pub fn get(&self, key: impl Into<Key>) -> Call<Get> {
         self.run(Get::new(key))
     }
@@ -184,7 +191,7 @@ impl Client {
     /// Puts a value at a key: see [`Put`].
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// The put is sent again only when it provably was not applied.
     pub fn put(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<Put> {
         self.run(Put::new(key, value))
     }
@@ -192,7 +199,7 @@ impl Client {
     /// Deletes a key, or with options a range: see [`Delete`].
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// The delete is sent again only when it provably was not applied.
     pub fn delete(&self, key: impl Into<Key>) -> Call<Delete> {
         self.run(Delete::new(key))
     }
@@ -200,7 +207,7 @@ impl Client {
     /// Starts a transaction: add conditions and operations to it, and await it. See [`Txn`].
     ///
     /// # Retries
-    /// One that only reads is sent again like a [`get`](Self::get), any other like a
+    /// A transaction that only reads is sent again like a [`get`](Self::get), any other like a
     /// [`put`](Self::put).
     pub fn txn(&self) -> Call<Txn> {
         self.run(Txn::new())
@@ -221,7 +228,8 @@ impl Client {
         self.run(Swap::new(key, value))
     }
 
-    /// All pairs with a prefix (an empty one: all), at one revision, page by page.
+    /// Reads all pairs with a prefix at one revision, page by page. An empty prefix stands for all
+    /// keys.
     pub fn list(&self, prefix: impl Into<Key>) -> List {
         List::new(&self.scope, prefix.into())
     }
@@ -229,7 +237,8 @@ impl Client {
     /// Lists the members of the cluster: see [`ListMembers`].
     ///
     /// # Retries
-    /// It is sent again, at another endpoint if there is one, when a server is unavailable.
+    /// The request is sent again, at another endpoint if there is one, when a server is
+    /// unavailable.
     pub fn list_members(&self) -> Call<ListMembers> {
         self.run(ListMembers::new())
     }
@@ -237,7 +246,7 @@ impl Client {
     /// Adds a member to the cluster, at these peer URLs (`http://host:port`): see [`AddMember`].
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// The request is sent again only when it provably was not applied.
     pub fn add_member(
         &self,
         peer_urls: impl IntoIterator<Item = impl Into<String>>,
@@ -248,7 +257,7 @@ impl Client {
     /// Removes the member with this ID from the cluster: see [`RemoveMember`].
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// The request is sent again only when it provably was not applied.
     pub fn remove_member(&self, id: u64) -> Call<RemoveMember> {
         self.run(RemoveMember::new(id))
     }
@@ -256,7 +265,7 @@ impl Client {
     /// Gives the member with this ID other peer URLs (`http://host:port`): see [`UpdateMember`].
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// The request is sent again only when it provably was not applied.
     pub fn update_member(
         &self,
         id: u64,
@@ -268,18 +277,18 @@ impl Client {
     /// Gives the learner with this ID a vote: see [`PromoteMember`].
     ///
     /// # Retries
-    /// It is sent again only when it provably was not applied.
+    /// The request is sent again only when it provably was not applied.
     pub fn promote_member(&self, id: u64) -> Call<PromoteMember> {
         self.run(PromoteMember::new(id))
     }
 
-    /// Users, roles and permissions: see [`Auth`].
+    /// Returns the calls for users, roles and permissions: see [`Auth`].
     #[must_use]
     pub fn auth(&self) -> Auth {
         Auth::new(self.scope.clone())
     }
 
-    /// Alarms, status, snapshots and the like: see [`Maintenance`].
+    /// Returns the calls for alarms, status, snapshots and the like: see [`Maintenance`].
     #[must_use]
     pub fn maintenance(&self) -> Maintenance {
         Maintenance::new(self.scope.clone())
@@ -299,7 +308,7 @@ impl Client {
         &self.leases
     }
 
-    /// Where the watches of all handles are kept.
+    /// Returns the registry of the watches of all handles.
     pub(crate) fn watches(&self) -> &Arc<watch::Hub> {
         &self.watches
     }
@@ -322,7 +331,8 @@ impl Client {
     }
 }
 
-/// Credentials that go over a network without TLS can be read by everybody on the way.
+/// Warns about the first endpoint to which credentials would go over a network without TLS, where
+/// anyone on the path can read them.
 fn warn_of_plain_text(endpoints: &[Endpoint]) {
     if let Some(endpoint) = endpoints.iter().find(|one| one.is_exposed()) {
         tracing::warn!(target: "etcdex", %endpoint, "credentials go over the network in plain text: use https");
@@ -333,11 +343,12 @@ impl ClientBuilder {
     /// Connects, and waits until a connection is up or every endpoint has been tried once.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
-    /// of no use, [`ErrorKind::Unavailable`] with the cause when no endpoint could be reached,
-    /// [`ErrorKind::Tls`] when the first one could be and there was no TLS session with it,
-    /// [`ErrorKind::AuthenticationFailed`] when a server was reached and refused the
-    /// credentials.
+    /// - [`ErrorKind::Config`] for an invalid option, or a file of certificates that cannot be
+    ///   used.
+    /// - [`ErrorKind::Unavailable`] with the cause when no endpoint could be reached.
+    /// - [`ErrorKind::Tls`] when the first endpoint could be reached, and a TLS session with it
+    ///   failed.
+    /// - [`ErrorKind::AuthenticationFailed`] when a server refused the credentials.
     pub async fn connect(self) -> Result<Client, Error> {
         #[cfg(feature = "srv")]
         let client = match self.wanted_records() {
@@ -355,11 +366,11 @@ impl ClientBuilder {
         Ok(client)
     }
 
-    /// Makes a client that connects when the first call wants it, and tries until it succeeds.
+    /// Makes a client that connects when the first call needs a connection, and tries until it
+    /// succeeds.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an option that makes no sense or a file of certificates that is
-    /// of no use.
+    /// [`ErrorKind::Config`] for an invalid option, or a file of certificates that cannot be used.
     pub fn connect_lazy(self) -> Result<Client, Error> {
         #[cfg(feature = "srv")]
         if self.wanted_records().is_some() {

@@ -1,4 +1,4 @@
-//! Who the client is to the server: a user with a password, or a token from elsewhere.
+//! The identity of the client: a user with a password, or a token from elsewhere.
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +15,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself: for the wire and nothing else.
+    /// Returns the text, to be sent to the server and for nothing else.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -28,7 +28,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A token that proves to the server who calls: a JWT, say.
+/// A token that proves the identity of the caller to the server, such as a JWT.
 ///
 /// `Debug` does not show it.
 ///
@@ -46,7 +46,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token of unknown life: it is renewed when the server refuses it.
+    /// Makes a token of unknown lifetime: the client renews it when the server refuses it.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self {
             text: Secret::new(text),
@@ -54,9 +54,9 @@ impl Token {
         }
     }
 
-    /// It is valid for so long from now on. When nine tenths have passed, the client fetches the
-    /// next one in the background, and goes on with this one until it is there or a server refuses
-    /// this one.
+    /// Sets how long the token is valid, from now on. When nine tenths of that have passed, the
+    /// client fetches the next token in the background. It uses this token until the next one has
+    /// arrived or a server refuses this one.
     #[must_use]
     pub fn valid_for(mut self, life: Duration) -> Self {
         self.life = Some(life);
@@ -72,19 +72,19 @@ impl Token {
     }
 }
 
-/// The future of a token.
+/// The future that [`TokenProvider::token`] returns.
 pub type TokenFuture =
     Pin<Box<dyn Future<Output = Result<Token, Box<dyn std::error::Error + Send + Sync>>> + Send>>;
 
-/// Makes tokens, whenever the client needs one: at its start, before one expires, and when the
-/// server has refused one. Never two at a time.
+/// Makes tokens for a client.
 ///
-/// It may take 60 s for one. Calls that need it wait within their own time-outs; those that have a
-/// token go on with that. A provider that fails is asked again after 1 s, then after 2 s, and so on
-/// up to 30 s.
+/// The client asks for one token at a time: at its start, before a token expires, and when the
+/// server has refused one. The provider may take 60 s for a token. Calls that need the token wait
+/// within their own time-outs; calls that have a token use that one. The client asks a provider
+/// that fails again after 1 s, then after 2 s, and so on up to 30 s.
 ///
-/// A [`Token`] is one that always gives itself; functions that return a [`TokenFuture`] are
-/// some too. Errors must not hold the token.
+/// A [`Token`] is a provider that always returns itself, and so is a function that returns a
+/// [`TokenFuture`]. Errors must not contain the token.
 pub trait TokenProvider: Send + Sync + 'static {
     /// Starts to make a token.
     fn token(&self) -> TokenFuture;
@@ -103,12 +103,12 @@ impl<F: Fn() -> TokenFuture + Send + Sync + 'static> TokenProvider for F {
     }
 }
 
-/// Where tokens come from.
+/// The source of tokens.
 #[derive(Clone)]
 pub(crate) enum Credentials {
-    /// The server gives one for a user and a password.
+    /// The server makes tokens for a user and a password.
     Password { user: Arc<str>, password: Secret },
-    /// The user's program makes them.
+    /// The user's program makes tokens.
     Provider(Arc<dyn TokenProvider>),
 }
 

@@ -75,7 +75,8 @@ impl Endpoint {
         self.parts.secure
     }
 
-    /// Whether requests can be read on the network: no TLS, and not on this machine.
+    /// Returns whether requests to the endpoint can be read on a network: no TLS, and not on this
+    /// machine.
     pub(crate) fn is_exposed(&self) -> bool {
         match &self.parts.address {
             Address::Unix(_) => false,

@@ -1,4 +1,4 @@
-//! What can go wrong, and what became of the request.
+//! Errors: their kinds, and the outcome of the failed request.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -12,14 +12,14 @@ mod table;
 pub use code::Code;
 pub(crate) use table::{Class, Retry, classify, kind_of};
 
-/// Why a request failed, and whether it may have happened all the same.
+/// The reason why a request failed, and whether a write may have been applied all the same.
 ///
-/// Ask [`kind`](Error::kind) what went wrong, [`outcome`](Error::outcome) whether a write may
-/// have been applied, and [`source`](StdError::source) for the cause below (an I/O error, say).
-/// The text names the request, the endpoint and the outcome; it never holds a key, a value, a
-/// password or a token.
+/// [`kind`](Error::kind) returns the reason, [`outcome`](Error::outcome) whether a write may have
+/// been applied, and [`source`](StdError::source) the cause below (such as an I/O error). The text
+/// names the request, the endpoint and the outcome; it never contains a key, a value, a password or
+/// a token.
 ///
-/// It is one pointer wide, so that a `Result` stays small.
+/// An error is one pointer wide, so that a `Result` stays small.
 pub struct Error {
     inner: Box<Inner>,
 }
@@ -30,7 +30,7 @@ struct Inner {
     code: Option<Code>,
     message: Cow<'static, str>,
     operation: Option<&'static str>,
-    /// The request changes nothing.
+    /// Whether the request changes nothing.
     read: bool,
     endpoint: Option<Endpoint>,
     client: Option<std::sync::Arc<str>>,
@@ -38,21 +38,21 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What became of a request that failed.
+/// The outcome of a request that failed: whether it may have been applied.
 ///
-/// It is the question that a writer has to answer before doing something again.
+/// A program has to know the outcome before it repeats a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// No server has seen it: nothing was applied, and sending it again is safe.
+    /// No server has seen the request: nothing was applied, and sending it again is safe.
     NotSent,
-    /// It was sent, and then nothing more was heard that would tell: it may have been applied.
+    /// The request was sent, and no answer shows whether it was applied: it may have been applied.
     Unknown,
-    /// The server refused it: nothing was applied.
+    /// The server refused the request: nothing was applied.
     Rejected,
 }
 
 impl Outcome {
-    /// One word, for events and metrics.
+    /// Returns the outcome as one word, for events and metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NotSent => "not_sent",
@@ -72,49 +72,50 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What went wrong, as far as a program would act on it.
+/// The reason of an error, for programs that act on it.
 ///
 /// The variants that etcd itself reports carry the text of etcd's list
 /// (`api/v3rpc/rpctypes/error.go`) in the error's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An option, URL or environment variable has no meaning.
+    /// An option, a URL or an environment variable is invalid.
     Config,
-    /// The request makes no sense: an empty key, options that exclude each other, a bad value.
+    /// The request is invalid: an empty key, options that exclude each other, a bad value.
     InvalidArgument,
-    /// The cause lies between here and the server: it refused, broke off or was never reached.
+    /// The server was not reached, refused the connection, or the connection was lost.
     Unavailable,
-    /// There is a server, and it and the client do not get a TLS session together: a certificate
-    /// of either is not trusted, not valid or missing, or the server does not speak TLS at all.
-    /// The text says which; trying again later does not help by itself.
+    /// The server was reached, and no TLS session was established: a certificate of the server or
+    /// of the client is not trusted, not valid or missing, or the server does not speak TLS at all.
+    /// The text says which. A later attempt fails in the same way, unless certificates or options
+    /// change.
     Tls,
-    /// The time for the request was over.
+    /// The request had no answer within its time-out.
     Timeout,
-    /// The server broke the rules of HTTP/2, gRPC or its own messages.
+    /// The server violated HTTP/2, gRPC or etcd's protocol.
     Protocol,
-    /// A message is over a limit of the client; the text names the setting.
+    /// A message exceeds a limit of the client; the text names the option.
     MessageTooLarge,
     /// The client was closed.
     Closed,
-    /// A reply's bytes are not what was asked for (no UTF-8, no JSON).
+    /// The bytes of a reply are not in the requested format (UTF-8, JSON).
     Decode,
-    /// A file cannot be written; the source tells why.
+    /// A file cannot be written; the source is the cause.
     File,
 
     /// The key does not exist (`ignore_value` and `ignore_lease` need one).
     KeyNotFound,
     /// The revision was compacted away.
     Compacted,
-    /// The revision lies in the future.
+    /// The revision is later than the present one.
     FutureRevision,
     /// A transaction puts a key twice.
     DuplicateKey,
     /// A transaction has more operations than the server allows.
     TooManyOperations,
-    /// The request is over the server's size limit (`--max-request-bytes`).
+    /// The request exceeds the server's size limit (`--max-request-bytes`).
     RequestTooLarge,
-    /// The server has more requests than it takes at once.
+    /// The server has reached its limit of concurrent requests.
     TooManyRequests,
     /// The server's database is full (alarm NOSPACE).
     NoSpace,
@@ -123,22 +124,22 @@ pub enum ErrorKind {
     LeaseNotFound,
     /// A lease with that ID exists.
     LeaseExists,
-    /// The time-to-live is over what the server allows.
+    /// The time-to-live exceeds the server's limit.
     LeaseTtlTooLarge,
 
-    /// The cluster has no leader just now.
+    /// The cluster has no leader at present.
     NoLeader,
     /// The member is not the leader.
     NotLeader,
-    /// The leader changed while the request was under way.
+    /// The leader changed while the request was in progress.
     LeaderChanged,
     /// The member is stopping.
     Stopped,
     /// Too few members are healthy for the change.
     Unhealthy,
-    /// The member is a learner, which does not serve this.
+    /// The member is a learner, and does not serve the request.
     Learner,
-    /// Members disagree about the data, or a snapshot's bytes about its checksum.
+    /// Members have different data, or a snapshot does not match its checksum.
     Corrupt,
 
     /// The member does not exist.
@@ -150,17 +151,17 @@ pub enum ErrorKind {
     /// The member belongs to another cluster.
     ClusterMismatch,
 
-    /// The user may not do this.
+    /// The user has no permission for the request.
     PermissionDenied,
-    /// User or password is wrong.
+    /// The user or the password is wrong.
     AuthenticationFailed,
-    /// The token is not, or no longer, valid.
+    /// The token is not valid, or not valid any more.
     InvalidToken,
     /// The token is older than the last change of users or roles.
     StaleToken,
-    /// The server wants a token and there was none.
+    /// The server requires a token, and the request had none.
     TokenMissing,
-    /// Authentication is switched off.
+    /// Authentication is disabled.
     AuthenticationDisabled,
     /// The user does not exist.
     UserNotFound,
@@ -170,23 +171,24 @@ pub enum ErrorKind {
     RoleNotFound,
     /// The role exists already.
     RoleExists,
-    /// A change of users or roles that the server does not allow.
+    /// The server does not allow the change of users or roles.
     AuthRefused,
 
-    /// A downgrade cannot be started, or none is under way.
+    /// A downgrade cannot be started, or none is in progress.
     DowngradeRefused,
-    /// The server does not know the call (it is older) or has it switched off.
+    /// The server does not implement the call, as its version is older, or has disabled it.
     Unimplemented,
-    /// The server gave the request up.
+    /// The server cancelled the request.
     Cancelled,
-    /// What the server does not let do now, for a reason that has no kind of its own.
+    /// The server refused the request in its present state, for a reason that has no kind of its
+    /// own.
     FailedPrecondition,
-    /// Something failed on the server that its text describes.
+    /// The server failed; the text is the server's.
     Server,
 }
 
 impl Error {
-    /// An error about a request that was not sent.
+    /// Returns an error about a request that was not sent.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             inner: Box::new(Inner {
@@ -225,7 +227,7 @@ impl Error {
         self
     }
 
-    /// The error is that of a request that changes nothing.
+    /// Marks the error as one of a request that changes nothing.
     pub(crate) fn of_a_read(mut self) -> Self {
         self.inner.read = true;
         self
@@ -244,8 +246,8 @@ impl Error {
         self
     }
 
-    /// The same error for somebody else who waits for the same thing; without its source, of
-    /// which there is only one.
+    /// Returns a copy of the error without its source, which cannot be cloned, for another caller
+    /// that waits for the same result.
     pub(crate) fn again(&self) -> Self {
         let inner = &*self.inner;
         Self {
@@ -264,44 +266,44 @@ impl Error {
         }
     }
 
-    /// Makes an error, for a program's own fake of a client.
+    /// Returns an error, for programs that fake a client.
     #[must_use]
     pub fn custom(kind: ErrorKind, outcome: Outcome, message: impl Into<String>) -> Self {
         Self::new(kind, message.into()).with_outcome(outcome)
     }
 
-    /// What went wrong.
+    /// Returns the reason of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    /// What became of the request: whether a write may have been applied.
+    /// Returns whether a write may have been applied.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.inner.outcome
     }
 
-    /// The gRPC status code, where a server sent one.
+    /// Returns the gRPC status code, if a server sent one.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         self.inner.code
     }
 
-    /// The endpoint that the last attempt went to, where there was one.
+    /// Returns the endpoint of the last attempt, if there was one.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
         self.inner.endpoint.as_ref()
     }
 
-    /// How often the request was handed to a connection: 0 when it never got that far.
+    /// Returns how often the request was handed to a connection; 0 if it never was.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.inner.attempts
     }
 
-    /// The server's or the client's own words, without the request, endpoint and outcome that
-    /// `Display` adds.
+    /// Returns the message of the server or of the client, without the request, the endpoint and
+    /// the outcome that `Display` adds.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message
@@ -318,12 +320,12 @@ impl fmt::Display for Error {
             write!(f, "{operation}: ")?;
         }
         f.write_str(&inner.message)?;
-        // Without a request or an endpoint, the message says all.
+        // Without a request and an endpoint, the text is only the message.
         if inner.operation.is_none() && inner.endpoint.is_none() {
             return Ok(());
         }
-        // A read changes nothing: its text does not speak of what may have been applied. A file
-        // that cannot be written says nothing about the request.
+        // The text of a read does not mention whether the read may have been applied, as a read
+        // changes nothing. A file that cannot be written says nothing about the request.
         let is_about_request = inner.kind != ErrorKind::File;
         let tells = is_about_request && (!inner.read || inner.outcome == Outcome::NotSent);
         let parts = [

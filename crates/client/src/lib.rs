@@ -1,4 +1,4 @@
-//! An etcd v3 client that says what became of every request.
+//! An etcd v3 client that reports the outcome of every request.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), etcdex::Error> {
@@ -21,33 +21,35 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] is cheap to clone and lives on a tokio runtime. Every method gives a [`Call`]:
-//! a future with options, sent when it is awaited. An [`Error`] has a [`kind`](Error::kind) and
-//! an [`outcome`](Error::outcome), which answers the question that a distributed program has
-//! to ask: may my write have happened all the same?
+//! A [`Client`] is cheap to clone and runs on a tokio runtime. Every method returns a [`Call`]: a
+//! future with options, which is sent when it is awaited. An [`Error`] has a [`kind`](Error::kind)
+//! and an [`outcome`](Error::outcome), which says whether a write may have been applied although
+//! the call failed.
 //!
-//! # What it does by itself
-//! - It connects in the background, comes back after a loss with growing, jittered pauses, and
-//!   goes to another endpoint when one is down, stuck or cut off.
-//! - Every call has a time-out (5 s unless said otherwise) that covers waiting for a
-//!   connection, sending and receiving, and that the server is told. Only what is long by
-//!   nature, a physical compaction say, has none unless you choose one.
-//! - Reads are sent again when a server is unavailable. Writes are sent again only when
-//!   provably no server has seen them; a [`Grant`](lease::Grant) is the exception, as it can make no second
-//!   lease.
-//! - Leases renew themselves as long as a [`LeaseKeeper`] exists.
-//! - Keys and values of a reply are slices of the received bytes; neither they nor secrets are
-//!   ever printed, by `Debug`, in errors or in logs.
+//! # What the client does by itself
+//! - The client connects in the background, reconnects after a loss with growing, jittered pauses,
+//!   and uses another endpoint when one is down, stuck or cut off.
+//! - Every call has a time-out (default: 5 s) that covers waiting for a connection, sending and
+//!   receiving. The client sends the time-out to the server. Calls that are long by nature, such as
+//!   a physical compaction, have no time-out unless you choose one.
+//! - Reads are sent again when a server is unavailable. Writes are sent again only when provably no
+//!   server has seen them. A [`Grant`](lease::Grant) is the exception, as a repeated grant makes no
+//!   second lease.
+//! - Leases are renewed as long as a [`LeaseKeeper`] exists.
+//! - Keys and values of a reply are slices of the received bytes. Neither keys and values nor
+//!   secrets are ever printed, by `Debug`, in errors or in logs.
 //!
-//! The [`manual`] explains how these work: retries, endpoints, watches, leases, defaults, telemetry.
+//! The [`manual`] explains retries, endpoints, watches, leases, defaults and telemetry.
 //!
 //! # Features
-//! - `metrics`: metrics beside the events, see [`manual::telemetry`]. Its labels cost a call some ten allocations.
+//! - `metrics`: metrics beside the events, see [`manual::telemetry`]. The labels of the metrics
+//!   cost a call some ten allocations.
 //! - `tls`: `https://` endpoints and `TlsConfig`, by rustls with ring.
 //! - `tls-aws-lc`: the same with aws-lc-rs, which is used if both are on.
 //! - `serde`: `.json::<T>()` on a get, and `Value::json`.
 //! - `srv`: `ClientBuilder::srv`, endpoints by DNS SRV records.
-//! - `snapshot`: `client.maintenance().snapshot_to(path)`, which checks what it writes.
+//! - `snapshot`: `client.maintenance().snapshot_to(path)`, which checks the snapshot that it
+//!   writes.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,7 +1,7 @@
-//! The manual: what a client does by itself, and why.
+//! The manual: the client's own work, and the reasons.
 //!
-//! The pages of types and methods say what each of them does. These pages say how the parts work
-//! together.
+//! The documentation of types and methods describes each of them. These pages describe how the
+//! parts work together.
 //!
 //! | page | it answers |
 //! |---|---|

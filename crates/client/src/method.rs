@@ -337,8 +337,8 @@ impl Method {
         TABLE[self as usize].lane
     }
 
-    /// Whether a member answers without asking its quorum, so that a reply does not show that the
-    /// member serves. `Request::is_local` decides for requests that can be either.
+    /// Returns whether a member answers without asking its quorum, so that a reply does not show
+    /// that the member serves. `Request::is_local` decides for requests that can be either.
     ///
     /// A stream of watches is local: creations, progress and history need no quorum. A range in
     /// chunks is local, because it may be serializable.
@@ -363,12 +363,12 @@ impl Method {
         )
     }
 
-    /// Whether the server answers one request by many messages.
+    /// Returns whether the server answers one request by many messages.
     pub(crate) const fn answers_by_messages(self) -> bool {
         matches!(self, Self::RangeStream | Self::Snapshot)
     }
 
-    /// Whether the server accepts any number of requests on the call's stream.
+    /// Returns whether the server accepts any number of requests on the call's stream.
     ///
     /// An etcd proxy cancels such a call as soon as the client has ended its side, without the
     /// answer to the last request. The client must leave its side open until the answer is there.

@@ -1,33 +1,33 @@
 //! PURE: how long a stream waits for an answer before it is replaced.
 //!
-//! A stream that is given up too early never gets an answer from a slow server: the next stream
-//! asks the same again, and is given up as early. So the wait grows with each stream that ended
-//! in silence, and it is never shorter than twice what an answer has taken before.
+//! A stream that is abandoned too early never gets an answer from a slow server: the next stream
+//! sends the same request, and is abandoned as early. So the wait grows with each stream that got
+//! no answer, and it is never shorter than twice the time of the slowest recent answer.
 
 use std::time::Duration;
 
 /// How long the streams of one driver wait for an answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Patience {
-    /// Streams in a row that were given up because no answer came.
+    /// Number of consecutive streams that were abandoned because no answer came.
     silences: u32,
-    /// The longest time that an answer has taken; it fades with each quicker answer.
+    /// The longest time that an answer has taken; each quicker answer reduces it by an eighth.
     slowest: Duration,
 }
 
 impl Patience {
     /// Returns how long an answer may take.
     ///
-    /// `first` is the wait of a stream whose server has shown nothing yet. Each silence doubles
-    /// it, up to `longest`. An answer that has taken longer than half of that raises the wait
-    /// above both limits.
+    /// `first` is the limit of a stream whose server has not answered before. Each stream without
+    /// an answer doubles the limit, up to `longest`. Twice the time of the slowest recent answer is
+    /// always allowed, also beyond both limits.
     pub(crate) fn limit(&self, first: Duration, longest: Duration) -> Duration {
         let doubled = first.saturating_mul(1 << self.silences.min(16));
         let grown = doubled.min(longest.max(first));
         grown.max(self.slowest.saturating_mul(2))
     }
 
-    /// Number of streams in a row that were silent.
+    /// Number of consecutive streams without an answer.
     pub(crate) fn silences(&self) -> u32 {
         self.silences
     }
@@ -37,13 +37,13 @@ impl Patience {
         self.slowest
     }
 
-    /// An answer came, `taken` after it was asked for.
+    /// Records an answer that came `taken` after its request.
     pub(crate) fn answered(&mut self, taken: Duration) {
         self.silences = 0;
         self.slowest = taken.max(self.slowest - self.slowest / 8);
     }
 
-    /// A stream was given up because no answer came.
+    /// Records a stream that was abandoned because no answer came.
     pub(crate) fn silent(&mut self) {
         self.silences = self.silences.saturating_add(1);
     }

@@ -1,13 +1,13 @@
-//! The tokio runtime that a client works on.
+//! The tokio runtime of a caller.
 //!
-//! A client outlives runtimes. What works for it in the background ends with its runtime and is
-//! started again on that of the next caller.
+//! A client outlives runtimes. A task of the client ends with its runtime, and is started again on
+//! the runtime of the next caller.
 
 use tokio::runtime::Handle;
 
 use crate::error::{Error, ErrorKind};
 
-/// The runtime of the caller.
+/// Returns the runtime of the caller.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] outside of a tokio runtime.

@@ -1,8 +1,8 @@
-//! What the client tells of itself: `tracing` events, and metrics with the feature `metrics`.
+//! Telemetry: `tracing` events, and metrics with the feature `metrics`.
 //!
-//! Events have the target `etcdex`. What the client deals with by itself is told at `debug`;
-//! only a connection that was lost is a `warn`. INVARIANT: nothing here takes a key, a value, a
-//! password or a token.
+//! Events have the target `etcdex`. Events that the client handles by itself have the level
+//! `debug`; a lost connection and an endpoint that does not serve have the level `warn`. INVARIANT:
+//! no function here takes a key, a value, a password or a token.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
-/// A call that is over.
+/// A call that has ended.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopped<'a> {
     pub(crate) client: Option<&'a Arc<str>>,
@@ -21,16 +21,16 @@ pub(crate) struct Stopped<'a> {
     pub(crate) end: End<'a>,
 }
 
-/// How a call ended.
+/// The end of a call.
 #[derive(Clone, Copy)]
 pub(crate) enum End<'a> {
     Ok,
     Failed(&'a Error),
-    /// Its caller gave it up.
+    /// The caller dropped the call.
     Dropped,
 }
 
-/// Whether anybody wants to know of calls; if not, they need not look at the clock.
+/// Returns whether events or metrics of calls are recorded; otherwise calls do not read the clock.
 pub(crate) fn wants_requests() -> bool {
     cfg!(feature = "metrics") || tracing::enabled!(target: "etcdex", tracing::Level::DEBUG)
 }
@@ -106,7 +106,7 @@ pub(crate) fn connect_stopped(
     }
 }
 
-/// `lost`: it broke, and nobody had planned it.
+/// Reports the end of a connection; `lost` if the client did not plan it.
 pub(crate) fn disconnected(
     client: Option<&Arc<str>>,
     endpoint: &Endpoint,
@@ -130,7 +130,7 @@ pub(crate) fn disconnected(
     }
 }
 
-/// Calls and probes have found out that an endpoint serves, or does not.
+/// Reports that calls and probes have found an endpoint to serve, or not to.
 pub(crate) fn serving(client: Option<&Arc<str>>, endpoint: &Endpoint, serving: bool) {
     let client_name = text(client);
     if serving {

@@ -1,4 +1,4 @@
-//! How `https` endpoints are spoken to: the public options, which are plain data.
+//! The options of TLS, as plain data.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// How `https` endpoints are spoken to; given to [`ClientBuilder::tls`](crate::ClientBuilder::tls).
+/// The options of TLS with `https` endpoints; the argument of
+/// [`ClientBuilder::tls`](crate::ClientBuilder::tls).
 ///
-/// Without any of it, an `https` endpoint has to show a certificate for its host that one of
-/// the authorities of this system has signed, and the client shows none. TLS is 1.3 or 1.2.
-/// Certificates and keys are PEM or DER: whichever the bytes are.
+/// Without any option, an `https` endpoint needs a certificate for its host that is signed by an
+/// authority of this system, and the client sends no certificate. The TLS version is 1.3 or 1.2.
+/// Certificates and keys can be PEM or DER; the client recognizes the format.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), etcdex::Error> {
@@ -29,17 +30,17 @@ use bytes::Bytes;
 /// ```
 ///
 /// # Files that change
-/// Files are read when the client is built, and looked at again for each new connection: when
-/// their length or time of change differs, they are read anew. Connections that are up stay. If
-/// the new files are of no use (half written, or a key that does not belong to its
-/// certificate), the old ones are kept, a `tracing` event of level debug says why, and the next
-/// connection looks again.
+/// The client reads the files when it is built, and checks them for each new connection: it reads a
+/// file again when its length or modification time has changed. Existing connections stay. If the
+/// new files cannot be used (one is half written, or a key does not belong to its certificate), the
+/// client keeps the old ones, reports the reason in a `tracing` event of level debug, and checks
+/// again for the next connection.
 ///
-/// It never prints a key, nor the bytes of a certificate.
+/// `Debug` shows neither keys nor the bytes of certificates.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct TlsConfig {
-    /// None: the system's.
+    /// Certificate authorities; if there are none, the system's are used.
     pub(crate) authorities: Vec<Source>,
     pub(crate) identity: Option<Identity>,
     pub(crate) server_name: Option<String>,
@@ -47,14 +48,14 @@ pub struct TlsConfig {
     pub(crate) rustls: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// Where certificates or a key are from.
+/// The source of certificates or of a key.
 #[derive(Clone)]
 pub(crate) enum Source {
     File(PathBuf),
     Bytes(Bytes),
 }
 
-/// What the client shows a server that asks who it is.
+/// The client's own certificate, for servers that request one.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) chain: Source,
@@ -62,29 +63,29 @@ pub(crate) struct Identity {
 }
 
 impl TlsConfig {
-    /// The defaults: the system's authorities, no client certificate.
+    /// Returns the defaults: the system's authorities, no client certificate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts the authorities in this file, *instead of* the system's. Given several times, it
-    /// trusts all of them.
+    /// Trusts the authorities in this file, *instead of* the system's. If several files are given,
+    /// all of their authorities are trusted.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.authorities.push(Source::File(path.into()));
         self
     }
 
-    /// Trusts these authorities (PEM: any number; DER: one), *instead of* the system's. Given
-    /// several times, it trusts all of them.
+    /// Trusts these authorities (PEM: any number; DER: one), *instead of* the system's. If several
+    /// are given, all are trusted.
     pub fn ca(mut self, certificates: impl Into<Bytes>) -> Self {
         self.authorities.push(Source::Bytes(certificates.into()));
         self
     }
 
-    /// Shows servers the certificate in this file (PEM: with those of intermediate
-    /// authorities after it), with the key in the other one. Default: none.
+    /// Sends the certificate in one file to servers, with the key in the other. Default: none.
     ///
-    /// Both may be the same PEM file.
+    /// The certificates of intermediate authorities may follow the certificate in a PEM file. Both
+    /// paths may name the same PEM file.
     pub fn client_certificate_files(
         mut self,
         certificate: impl Into<PathBuf>,
@@ -97,8 +98,9 @@ impl TlsConfig {
         self
     }
 
-    /// Shows servers this certificate (PEM: with those of intermediate authorities after it),
-    /// with this key (PKCS#8, PKCS#1 or SEC1). Default: none.
+    /// Sends this certificate to servers, with this key (PKCS#8, PKCS#1 or SEC1). Default: none.
+    ///
+    /// The certificates of intermediate authorities may follow the certificate in PEM.
     pub fn client_certificate(
         mut self,
         certificate: impl Into<Bytes>,
@@ -111,28 +113,28 @@ impl TlsConfig {
         self
     }
 
-    /// The name that servers' certificates have to be for, a DNS name or an IP address.
+    /// Sets the name that the certificates of servers must have, a DNS name or an IP address.
     /// Default: the host of the endpoint.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// DANGER: takes every certificate for good, whoever made it, for whatever name. An own CA
-    /// and a server name then count for nothing.
+    /// DANGER: accepts every certificate, of any issuer and for any name. The options for
+    /// authorities and for the server name then have no effect.
     ///
-    /// Whoever sits between client and server can then read and change everything, passwords
-    /// included. It has its place in front of a throw-away server and nowhere else.
+    /// Anyone between the client and the server can then read and change all traffic, including
+    /// passwords. Use this option only with a throw-away server.
     pub fn danger_accept_invalid_certificates(mut self) -> Self {
         self.accepts_invalid = true;
         self
     }
 
-    /// Uses a whole configuration of rustls (0.23): own verifiers, another cryptography, keys
-    /// in hardware.
+    /// Uses a whole configuration of rustls (0.23), with its own verifiers, cryptography or keys in
+    /// hardware.
     ///
-    /// Of the other options only [`server_name`](Self::server_name) goes with it. Its ALPN
-    /// protocols are replaced by `h2`, the only one that etcd's API is spoken over.
+    /// Of the other options, only [`server_name`](Self::server_name) can be combined with it. The
+    /// client replaces the configuration's ALPN protocols by `h2`, the only protocol of etcd's API.
     pub fn rustls(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Self {
         self.rustls = Some(config.into());
         self
@@ -158,7 +160,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            // It may be a key.
+            // The bytes may be a key.
             Self::Bytes(_) => f.write_str("bytes"),
         }
     }

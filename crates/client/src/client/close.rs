@@ -1,4 +1,4 @@
-//! The end of a client in good order.
+//! `Client::close`: the orderly end of a client.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use crate::error::ErrorKind;
 use crate::kv::LeaseId;
 use crate::lease::Revoke;
 
-/// How many leases are revoked at the same time.
+/// Maximum number of revocations at the same time.
 const AT_ONCE: usize = 64;
 
-/// What was left when a client was [closed](Client::close).
+/// The calls and leases that were left when a client was [closed](Client::close).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Calls that had no answer yet. They end with [`ErrorKind::Closed`]; their outcome is unknown
-    /// if they had been sent.
+    /// Number of calls without an answer. They end with [`ErrorKind::Closed`]; their outcome is
+    /// unknown if they had been sent.
     pub calls: usize,
-    /// Leases that were kept, and not provably revoked. They are renewed no more and run out by
-    /// themselves.
+    /// The kept leases that were not provably revoked. The client renews them no more, and the
+    /// server deletes them when their time-to-live is over.
     pub leases: Vec<LeaseId>,
 }
 
 impl CloseReport {
-    /// Whether nothing was left.
+    /// Returns whether neither a call nor a lease was left.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.calls == 0 && self.leases.is_empty()
@@ -36,23 +36,23 @@ impl CloseReport {
 }
 
 impl Client {
-    /// Ends the client in good order, on all handles, within `grace`; says what was left.
+    /// Ends the client in good order, on all handles, within `grace`. Returns what was left.
     ///
     /// 1. New calls are refused at once, with [`ErrorKind::Closed`] and the outcome
-    ///    [`NotSent`](crate::Outcome::NotSent). So are calls that still wait for a connection.
+    ///    [`NotSent`](crate::Outcome::NotSent), and so are calls that still wait for a connection.
     /// 2. Watches end, each with [`WatchEnd::ClientClosed`](crate::WatchEnd::ClientClosed) after
-    ///    all that had come of it; the server is told.
-    /// 3. Calls that were sent go on until they are answered. A call that waits for a lock is one
-    ///    of them, and so is a stream (of a snapshot, say): drop them first, or they use up the
-    ///    grace. Leases are renewed meanwhile.
+    ///    all events that had arrived; the client cancels the watches at the server.
+    /// 3. Calls that were sent continue until they are answered. They include a call that waits for
+    ///    a lock and a stream (of a snapshot, for example): drop these first, or they use up the
+    ///    grace. The client renews leases meanwhile.
     /// 4. The leases that the client keeps (those with a [`LeaseKeeper`](crate::LeaseKeeper)) are
-    ///    revoked, and their keys with them. If there are any, the last quarter of `grace` is kept
-    ///    for this. A lease without a keeper is left alone.
+    ///    revoked, and the server deletes their keys. If there are any, the last quarter of `grace`
+    ///    is kept for this. A lease without a keeper is left alone.
     /// 5. The connections are closed. Calls without an answer end, and keepers of leases that were
     ///    not revoked end with [`LeaseEnd::ClientClosed`](crate::lease::LeaseEnd::ClientClosed).
     ///
-    /// With a grace of zero only the first two steps and the last are taken. To close it again does the
-    /// same for what is left, and nothing if all is done.
+    /// With a grace of zero, only the first two steps and the last are taken. A second `close` does
+    /// the same for everything that is left, and nothing if nothing is left.
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) {
@@ -66,24 +66,24 @@ impl Client {
     /// ```
     ///
     /// # Cancel safety
-    /// Nothing happens before the first poll. When it is dropped later, new calls stay refused,
-    /// those under way go on, and leases go on being renewed, those apart that were revoked by
-    /// then. The connections then close when the last handle and the last call are gone; closing it
-    /// again takes up where this one was left.
+    /// Nothing happens before the first poll. When the future is dropped later, new calls stay
+    /// refused, calls in progress continue, and the client keeps renewing the leases that were not
+    /// revoked by then. The connections close when the last handle and the last call are gone. A
+    /// second `close` continues the first.
     pub async fn close(&self, grace: Duration) -> CloseReport {
         let core = &self.scope.core;
         core.closing.advance(Stage::Draining);
         core.transport.close();
         self.watches.close();
         let start = Instant::now();
-        // A grace beyond what a clock can tell has no end.
+        // A grace that ends later than the clock can represent has no end.
         let end = |grace| start.checked_add(grace);
         let for_calls = match self.leases.kept().await.is_empty() {
             true => grace,
             false => grace.mul_f64(0.75),
         };
         match end(for_calls) {
-            // Nothing to wait for is no reason to look at the clock.
+            // With no call in progress, the clock is not read.
             _ if core.closing.under_way() == 0 => {}
             Some(end) => drop(timeout_at(end, core.closing.drained()).await),
             None => core.closing.drained().await,
@@ -98,7 +98,7 @@ impl Client {
         CloseReport { calls, leases }
     }
 
-    /// Revokes the leases that are kept; gives those that may still be there.
+    /// Revokes the kept leases. Returns the leases that may still exist.
     async fn revoke_kept(&self, grace: Duration) -> Vec<LeaseId> {
         let mut waiting = self.leases.kept().await;
         if grace.is_zero() || waiting.is_empty() {
@@ -119,7 +119,8 @@ impl Client {
                 let Some(ended) = revoking.join_next().await else {
                     return;
                 };
-                // None of them panics, and nobody but us ends them.
+                // INVARIANT: the tasks do not panic, and only `revoking` aborts them, so each one
+                // joins.
                 let Ok((id, reply)) = ended else { continue };
                 let gone = match reply {
                     Ok(_) => true,
@@ -130,9 +131,9 @@ impl Client {
                 }
             }
         };
-        // What is not done by then is given up with the set.
+        // The time-out drops the set, which aborts the revocations that are not done.
         let _ = timeout(grace, all).await;
-        // Its answer comes after all keepers were told.
+        // The answer to this question comes after the driver of leases has told all keepers.
         let _ = self.leases.kept().await;
         left.into_iter().collect()
     }

@@ -1,4 +1,4 @@
-//! Other credentials for a client that is in use.
+//! Replacing the credentials of a client that is in use.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::credentials::{Credentials, Secret, TokenProvider};
 impl Client {
     /// Logs in with another user or password from now on, for all handles of the client.
     ///
-    /// The token of the old credentials is dropped, and a login that is under way with them is
-    /// given up. Calls that wait for a token get one of the new credentials. A client whose old
+    /// The client drops the token of the old credentials, and abandons a login that is in progress
+    /// with them. Calls that wait for a token get one of the new credentials. A client whose old
     /// credentials were refused tries the new ones with the next call. Requests that were sent
-    /// before are answered as those of the old user. Watches go on with a new stream, which brings
-    /// the new token: a watch of keys that the new user may not read ends as
+    /// before are answered as requests of the old user. Watches continue on a new stream with the
+    /// new token: a watch of keys that the new user may not read ends with
     /// [`PermissionDenied`](crate::WatchEnd::PermissionDenied).
     ///
-    /// It asks no server. Wrong credentials show with the next call, as
+    /// The method contacts no server. If the credentials are wrong, the next call fails with
     /// [`AuthenticationFailed`](crate::ErrorKind::AuthenticationFailed). Neither password nor token
     /// is ever printed.
     ///
@@ -35,8 +35,8 @@ impl Client {
     }
 
     /// Takes tokens from another provider from now on, for all handles of the client: a
-    /// [`Token`](crate::Token) that stays the same, or a function that makes tokens. The rest is
-    /// as with [`set_credentials`](Self::set_credentials).
+    /// [`Token`](crate::Token) that stays the same, or a function that makes tokens. Everything
+    /// else is as with [`set_credentials`](Self::set_credentials).
     ///
     /// ```no_run
     /// # fn example(client: etcdex::Client, jwt: String) {

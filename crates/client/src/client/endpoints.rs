@@ -12,11 +12,11 @@ impl Client {
         self.scope.core.transport.endpoints()
     }
 
-    /// Uses one more endpoint from now on. Returns whether it is new.
+    /// Uses one more endpoint from now on. Returns whether the endpoint is new.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the URL is none, or is https and the client was made without
-    /// an https endpoint.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the URL is not valid, or is https and
+    /// the client was made without an https endpoint.
     pub fn add_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
         let endpoint: Endpoint = url.as_ref().parse()?;
         crate::config::check(&endpoint)?;
@@ -25,28 +25,30 @@ impl Client {
         Ok(new)
     }
 
-    /// Uses an endpoint no more; calls that are under way there go on. Returns whether it was in
-    /// use; the last one stays.
+    /// Stops using an endpoint; calls in progress there continue. Returns whether the endpoint was
+    /// in use and has been removed. The last endpoint cannot be removed.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the URL is none.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the URL is not valid.
     pub fn remove_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
         Ok(self.scope.core.transport.remove(&url.as_ref().parse()?))
     }
 
     /// Uses these endpoints from now on and no others.
     ///
-    /// It takes what [`connect`](Self::connect) takes. Connections to endpoints that stay are kept.
-    /// Endpoints that were added or learned and are not among these are removed. Calls, watches
-    /// and renewals that are under way at a removed endpoint go on until their connection ends.
+    /// The argument is as for [`connect`](Self::connect). Connections to endpoints that stay are
+    /// kept. Endpoints that were added or learned and are not among these are removed. Calls,
+    /// watches and renewals in progress at a removed endpoint continue until their connection ends.
     ///
-    /// With [`auto_sync_interval`](crate::ClientBuilder::auto_sync_interval), these are the endpoints that
-    /// the client was given: it learns from them on, and comes back to them. A sync that is under
-    /// way changes nothing any more. [`ClientBuilder::srv`](crate::ClientBuilder) is not asked again.
+    /// With [`auto_sync_interval`](crate::ClientBuilder::auto_sync_interval), these endpoints
+    /// replace the endpoints that the client was given: the client learns from them, and returns to
+    /// them. A sync that is in progress changes nothing any more. The client does not look up the
+    /// records of [`ClientBuilder::srv`](crate::ClientBuilder) again.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there is no endpoint, when a URL is none, or when one is https and
-    /// the client was made without an https endpoint. Then nothing has changed.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there is no endpoint, when a URL is not
+    /// valid, or when one is https and the client was made without an https endpoint. Then nothing
+    /// has changed.
     ///
     /// ```no_run
     /// # fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -68,17 +70,17 @@ impl Client {
         self.discovery.replace(core, parsed)
     }
 
-    /// Asks the cluster for its members now, and uses what they advertise. Returns the endpoints
-    /// that are then in use.
+    /// Asks the cluster for its members now, and uses the URLs that they advertise. Returns the
+    /// endpoints that are then in use.
     ///
-    /// The rule is that of [`auto_sync_interval`](crate::ClientBuilder::auto_sync_interval), which need not
-    /// be set: an advertised URL is used once a member of the same cluster has answered there, and
-    /// an endpoint that no member advertises is given up only if one that is advertised has
-    /// answered. So an unchanged list is no error. From then on, the endpoints that the client was
-    /// given are back when none in use can be reached.
+    /// The rule is that of [`auto_sync_interval`](crate::ClientBuilder::auto_sync_interval), which
+    /// need not be set: the client uses an advertised URL once a member of the same cluster has
+    /// answered there, and gives up an endpoint that no member advertises only if an advertised one
+    /// has answered. An unchanged list is therefore no error. From then on, the client also returns
+    /// to the endpoints that it was given when none in use can be reached.
     ///
-    /// Of several syncs at once, each waits for the one before. The members are asked for within the
-    /// handle's time-out, and what they advertise is tried for up to twice
+    /// Several syncs run one after the other. The client asks for the members within the handle's
+    /// time-out, and tries the advertised URLs for up to twice
     /// [`connect_timeout`](crate::ClientBuilder::connect_timeout).
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::transport::{Member, Origin};
 
-/// The members when they were last asked for.
+/// The members as of the last reply that listed them.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     known: Mutex<Known>,
@@ -18,9 +18,9 @@ pub(crate) struct Roster {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The cluster that has told them.
+    /// ID of the cluster that the members belong to.
     cluster: u64,
-    /// The URLs that each member advertises, by its ID.
+    /// The URLs that each member advertises, by the member's ID.
     urls: HashMap<u64, Vec<String>>,
 }
 
@@ -46,18 +46,20 @@ impl Roster {
 }
 
 impl Client {
-    /// A handle whose calls go to the member with this ID and to no other, also when none of the
-    /// client's endpoints leads there: it is then reached where it says that clients find it.
+    /// Returns a handle whose calls go to the member with this ID and to no other. If none of the
+    /// client's endpoints leads to the member, the client connects to a URL that the member
+    /// advertises.
     ///
     /// The IDs are those of [`list_members`](Self::list_members), and of the headers of replies.
-    /// The client remembers where members are, and asks again for one that it does not know. It is
-    /// not added to the client's [`endpoints`](Self::endpoints). A server there that belongs to
-    /// another cluster gets no call and no token; calls then fail with
-    /// [`ErrorKind::ClusterMismatch`]. Members can swap their URLs: each connection is asked for its
-    /// member before it is used. When it leads to another one, calls fail with
-    /// [`ErrorKind::MemberNotFound`] and [`Outcome::NotSent`](crate::Outcome::NotSent), and the next
-    /// `member_with_id` asks where the member is now. From etcd 3.6 on, a learner of a cluster with
-    /// users does not tell its ID; it is taken at the word of the member list.
+    /// The client remembers the URLs of the members, and lists the members again for an ID that it
+    /// does not know. The member is not added to the client's [`endpoints`](Self::endpoints). A
+    /// server at that URL that belongs to another cluster gets no call and no token; calls then
+    /// fail with [`ErrorKind::ClusterMismatch`]. Members can swap their URLs: the client asks on
+    /// each connection for the ID of the member before it uses the connection. When a connection
+    /// leads to another member, calls fail with [`ErrorKind::MemberNotFound`] and
+    /// [`Outcome::NotSent`](crate::Outcome::NotSent), and the next `member_with_id` lists the
+    /// members again. From etcd 3.6 on, a learner of a cluster with users does not report its ID;
+    /// the client then relies on the list of members.
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -70,11 +72,10 @@ impl Client {
     ///
     /// # Errors
     /// - [`ErrorKind::MemberNotFound`] when the cluster has no such member.
-    /// - [`ErrorKind::Unavailable`] when the member has not said where clients find it: it has
-    ///   not started yet.
-    /// - [`ErrorKind::Config`] when it is found only at URLs that this client does not use: a
-    ///   client with an https endpoint never leaves https, and one without cannot speak it.
-    /// - Those of [`list_members`](Self::list_members), if that has to be asked.
+    /// - [`ErrorKind::Unavailable`] when the member advertises no URL, as it has not started yet.
+    /// - [`ErrorKind::Config`] when all URLs of the member are ones that this client does not use:
+    ///   a client with an https endpoint uses only https, and one without cannot use https.
+    /// - The errors of [`list_members`](Self::list_members), if the client has to list the members.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -96,8 +97,8 @@ impl Client {
         Ok(self.with(|scope| scope.member = Some(member)))
     }
 
-    /// Gives the member a place where it says that clients find it. `None` if another member was
-    /// found there.
+    /// Finds the endpoint of the member, or adds one at a URL that the member advertises. Returns
+    /// `None` if another member was found there.
     fn attach(&self, id: u64, cluster: u64, urls: &[String]) -> Result<Option<Member>, Error> {
         let in_use = self.endpoints();
         let secure = in_use.iter().any(Endpoint::is_secure);

@@ -1,4 +1,4 @@
-//! What a client knows of itself, for readiness probes.
+//! The state of a client at one moment, for readiness probes.
 
 use crate::Client;
 use crate::call::Stage;
@@ -8,17 +8,17 @@ use crate::transport::{Health, Seen};
 
 pub use crate::call::TokenState;
 
-/// What a client knows of itself at one moment: see [`Client::status`].
+/// The state of a client at one moment: see [`Client::status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientStatus {
-    /// Each endpoint that is in use, in the order in which they came.
+    /// The endpoints that are in use, in the order in which they were added.
     pub endpoints: Vec<EndpointStatus>,
-    /// Whether the client has what it needs to log in.
+    /// The state of the client's token.
     pub token: TokenState,
-    /// How many calls are under way, those that wait for a connection included.
+    /// Number of calls in progress, including calls that wait for a connection.
     pub calls: usize,
-    /// [`Client::close`] was called: new calls are refused.
+    /// Whether [`Client::close`] was called: new calls are refused.
     pub closing: bool,
 }
 
@@ -28,10 +28,10 @@ pub struct ClientStatus {
 pub struct EndpointStatus {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// Whether it can be reached.
+    /// Whether the endpoint can be reached.
     pub state: EndpointState,
-    /// Calls that are under way on its connection for calls; streams and calls that wait for a
-    /// lock have connections of their own.
+    /// Number of calls in progress on the endpoint's connection for calls. Streams and calls that
+    /// wait for a lock have connections of their own.
     pub calls: usize,
 }
 
@@ -39,38 +39,38 @@ pub struct EndpointStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndpointState {
-    /// There is no connection because nobody has wanted one: as with all endpoints but one in
+    /// There is no connection because no call has needed one, as with all endpoints but one in
     /// [`Mode::PickFirst`](crate::Mode::PickFirst).
     Idle,
     /// The first attempt to connect is under way.
     Connecting,
-    /// There is a connection, and it is well.
+    /// There is a connection, and it is healthy.
     Ready,
-    /// There is a connection that does not answer a ping: others are preferred.
+    /// There is a connection that does not answer a ping: other endpoints are preferred.
     Suspect,
     /// There is a connection, and the member behind it does not serve: it has lost its peers, is a
-    /// learner or stops, say. Others are preferred, and it is asked now and then whether it serves
-    /// again.
+    /// learner, or is stopping, for example. Other endpoints are preferred, and the client probes
+    /// the member from time to time.
     NotServing,
-    /// The last attempt to connect failed, or the connection was lost. If it is wanted, it is
-    /// tried again, with growing pauses.
+    /// The last attempt to connect failed, or the connection was lost. If the endpoint is needed,
+    /// the client tries it again, with growing pauses.
     #[non_exhaustive]
     Down {
         /// [`Unavailable`](ErrorKind::Unavailable) or [`Tls`](ErrorKind::Tls).
         kind: ErrorKind,
-        /// What went wrong, in words.
+        /// Description of the failure.
         cause: String,
     },
 }
 
 impl ClientStatus {
-    /// Whether a call that came now would be sent at once: there is a connection, the last
-    /// login was not refused, and the client is not closed.
+    /// Returns whether a call would be sent at once: there is a connection, the last login was not
+    /// refused, and the client is not closed.
     ///
-    /// A client that nobody has used for half a minute keeps the connection for calls, so it stays
-    /// ready. One made by [`connect_lazy`](crate::ClientBuilder::connect_lazy) is not ready before its
-    /// first call. It says nothing of the cluster behind the connection: ask it, with a get, to
-    /// know whether it has a leader.
+    /// A client that was not used for half a minute keeps the connection for calls, so it stays
+    /// ready. A client made by [`connect_lazy`](crate::ClientBuilder::connect_lazy) is not ready
+    /// before its first call. The result says nothing about the cluster behind the connection: send
+    /// a get to learn whether the cluster has a leader.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let connected = |one: &EndpointStatus| {
@@ -85,8 +85,8 @@ impl ClientStatus {
 }
 
 impl Client {
-    /// What the client knows of itself right now, for readiness probes and debugging. It asks
-    /// nobody and costs a few short locks.
+    /// Returns the state of the client, for readiness probes and debugging. The method contacts no
+    /// server and takes a few short locks.
     ///
     /// ```no_run
     /// # fn example(client: etcdex::Client) {

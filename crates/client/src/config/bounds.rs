@@ -1,14 +1,14 @@
-//! PURE: which durations and sizes a client takes.
+//! PURE: the durations and sizes that a client accepts.
 //!
 //! A duration that is too short would make the client useless (no time to connect) or a burden
-//! (thousands of connects a second): it is refused. One that is very long means "never" and is
-//! taken as a year, as clocks cannot add any duration to any instant.
+//! (thousands of connects a second): it is refused. A very long duration means "never" and is taken
+//! as a year, as not every duration can be added to an instant.
 
 use std::time::Duration;
 
 use super::{MIN_KEEP_ALIVE_INTERVAL, Options};
 
-/// The longest duration that is taken as it is.
+/// Longer durations are taken as this one.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -16,7 +16,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// Clamps the durations that are too long.
 ///
 /// # Errors
-/// The first value that is too small, with its bound.
+/// A text about the first value that is too small, with its bound.
 pub(super) fn bound(options: &mut Options) -> Result<(), String> {
     let durations = [
         ("timeout", options.timeout.as_mut(), MILLISECOND, ""),

@@ -1,4 +1,4 @@
-//! The variables that `etcdctl` reads.
+//! The environment variables that `etcdctl` reads.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use super::{ClientBuilder, MIN_KEEP_ALIVE_INTERVAL};
 #[cfg(feature = "_tls")]
 use crate::endpoint::Endpoint;
 
-/// What makes `etcdctl` speak TLS to an endpoint whose URL has no scheme.
+/// If one of these variables is set, `etcdctl` uses TLS for endpoints whose URL has no scheme.
 const TLS_VARIABLES: [&str; 3] = ["ETCDCTL_CACERT", "ETCDCTL_CERT", "ETCDCTL_KEY"];
 
 impl ClientBuilder {
-    /// Takes endpoints and time-outs from the variables that `etcdctl` reads:
-    /// `ETCDCTL_ENDPOINTS` (comma-separated), `ETCDCTL_DIAL_TIMEOUT`,
-    /// `ETCDCTL_COMMAND_TIMEOUT`, `ETCDCTL_KEEPALIVE_TIME` and `ETCDCTL_KEEPALIVE_TIMEOUT`
-    /// (Go's durations: `5s`, `500ms`, `1m30s`).
+    /// Takes endpoints and time-outs from the variables that `etcdctl` reads: `ETCDCTL_ENDPOINTS`
+    /// (comma-separated), `ETCDCTL_DIAL_TIMEOUT`, `ETCDCTL_COMMAND_TIMEOUT`,
+    /// `ETCDCTL_KEEPALIVE_TIME` and `ETCDCTL_KEEPALIVE_TIMEOUT` (Go's durations: `5s`, `500ms`,
+    /// `1m30s`).
     ///
-    /// Also TLS, which needs the feature `tls`: `ETCDCTL_CACERT`, `ETCDCTL_CERT` and
-    /// `ETCDCTL_KEY` name files, and `ETCDCTL_INSECURE_SKIP_TLS_VERIFY=true` takes every
-    /// certificate for good. If one of the files is named, endpoints of `ETCDCTL_ENDPOINTS`
-    /// that have no scheme are https.
+    /// The variables for TLS need the feature `tls`: `ETCDCTL_CACERT`, `ETCDCTL_CERT` and
+    /// `ETCDCTL_KEY` name files, and `ETCDCTL_INSECURE_SKIP_TLS_VERIFY=true` accepts every
+    /// certificate. If one of the files is named, endpoints of `ETCDCTL_ENDPOINTS` that have no
+    /// scheme are https.
     ///
-    /// A variable that is not set changes nothing; one that cannot be read makes
+    /// A variable that is not set changes nothing. A variable that cannot be parsed makes
     /// [`connect`](Self::connect) fail.
     pub fn environment(self) -> Self {
         self.variables(&|name| std::env::var(name).ok())
@@ -40,7 +40,7 @@ impl ClientBuilder {
         let durations: [(&str, Apply); 4] = [
             ("ETCDCTL_DIAL_TIMEOUT", Self::connect_timeout),
             ("ETCDCTL_COMMAND_TIMEOUT", Self::timeout),
-            // etcdctl's own default is below what etcd bears.
+            // The default of etcdctl is shorter than etcd allows.
             ("ETCDCTL_KEEPALIVE_TIME", |builder, interval| {
                 builder.keep_alive_interval(interval.max(MIN_KEEP_ALIVE_INTERVAL))
             }),
@@ -76,9 +76,10 @@ impl ClientBuilder {
             (None, Some(_)) => self.refuse("ETCDCTL_KEY is set and ETCDCTL_CERT is not"),
         }
         match variable("ETCDCTL_INSECURE_SKIP_TLS_VERIFY").as_deref() {
-            // As Go's strconv.ParseBool has it.
+            // The spellings of Go's strconv.ParseBool.
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => {
-                // By itself it makes no TLS: etcdctl ignores it where the endpoint is http.
+                // The variable alone does not turn TLS on: etcdctl ignores it where the endpoint is
+                // http.
                 given |= self.endpoints.iter().any(Endpoint::is_secure);
                 tls = tls.danger_accept_invalid_certificates();
             }
@@ -100,7 +101,7 @@ impl ClientBuilder {
     }
 }
 
-/// Go's `time.ParseDuration` without signs: `1m30s`, `500ms`, `1.5s`.
+/// Parses a duration of Go's `time.ParseDuration` without a sign: `1m30s`, `500ms`, `1.5s`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -174,9 +175,9 @@ mod tests {
         let config = configured(&[("ETCDCTL_ENDPOINTS", "https://one:1"), skip]);
         let tls = config.unwrap_or_else(|error| panic!("{error}")).options.tls;
         assert!(tls.is_some_and(|tls| tls.accepts_invalid));
-        // Nothing to skip.
+        // There is no https endpoint, so the variable has no effect.
         assert!(configured(&[("ETCDCTL_ENDPOINTS", "one:1"), skip]).is_ok());
-        // The default endpoint, over TLS, as with etcdctl.
+        // The default endpoint is https, as with etcdctl.
         let config = configured(&[("ETCDCTL_CACERT", "/ca.pem")]);
         let config = config.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.endpoints[0].url(), "https://127.0.0.1:2379");

@@ -1,4 +1,4 @@
-//! What a client was built with: its options as plain data, and the default of each.
+//! The options of a client as plain data, and the default of each.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::srv::Srv;
 #[cfg(feature = "_tls")]
 use crate::tls::TlsConfig;
 
-/// What the client was built with.
+/// The endpoints and options that a client is made with.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) options: Options,
 }
 
-/// Every option of a client; what each means stands at its method of [`ClientBuilder`](super::ClientBuilder).
+/// Every option of a client. The methods of [`ClientBuilder`](super::ClientBuilder) document them.
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) name: Option<Arc<str>>,
@@ -41,7 +41,7 @@ pub(crate) struct Options {
     #[cfg(feature = "_tls")]
     pub(crate) tls: Option<TlsConfig>,
     pub(crate) namespace: bytes::Bytes,
-    /// `None`: calls that wait for others do, others do not.
+    /// `None`: locks and watches require a leader, other calls do not.
     pub(crate) require_leader: Option<bool>,
     pub(crate) mode: Mode,
     pub(crate) max_connection_age: Option<Duration>,
@@ -65,7 +65,8 @@ impl Default for Options {
             bind_address: None,
             nodelay: true,
             stream_window: 8 << 20,
-            // Streams are what bounds memory: a few unread replies must not stop all others.
+            // The windows of streams bound the memory; a few unread replies must not stop all
+            // others.
             connection_window: (1 << 31) - 1,
             max_receive_size: 256 << 20,
             max_send_size: 2 << 20,

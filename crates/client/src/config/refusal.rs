@@ -1,10 +1,10 @@
-//! Which options of a client make no sense, each by itself and together.
+//! The check of a client's options, each by itself and together.
 
 use super::{ClientBuilder, Config, Options};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 
-/// Ends a sentence about https where it cannot be spoken.
+/// End of an error about https in a build without TLS.
 pub(super) const NO_TLS: &str = "this program was built without TLS (the feature `tls` of etcdex)";
 
 impl ClientBuilder {
@@ -64,7 +64,7 @@ pub(crate) fn check_all(options: &Options, endpoints: &[Endpoint]) -> Result<(),
     Err(Error::new(ErrorKind::Config, refusal))
 }
 
-/// Whether the client can connect to such an endpoint at all.
+/// Checks whether this build can connect to the endpoint at all.
 pub(crate) fn check(endpoint: &Endpoint) -> Result<(), Error> {
     if endpoint.is_secure() && !cfg!(feature = "_tls") {
         return Err(Error::new(

@@ -1,4 +1,4 @@
-//! Asks DNS for SRV records: one question, over UDP, and over TCP when the answer is too large.
+//! DNS queries for SRV records: over UDP, and over TCP when the answer is too large.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -18,23 +18,24 @@ use crate::srv::Srv;
 
 const SYSTEM: &str = "/etc/resolv.conf";
 
-/// How long one server may take for one answer, and how often each is asked.
+/// How long one server may take for one answer, and how often each server is asked.
 ///
-/// Source: resolv.conf(5), whose defaults they are, but for a shorter time.
+/// Source: resolv.conf(5); the time is shorter than its default.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
 
-/// The largest answer over UDP without extensions (RFC 1035) is 512 bytes; some send more.
+/// Size of the receive buffer. RFC 1035 limits an answer over UDP to 512 bytes; some servers send
+/// more.
 const DATAGRAM: usize = 4 << 10;
 
-/// The endpoints of a domain.
+/// Returns the endpoints of a domain.
 pub(crate) async fn lookup(srv: &Srv, only_https: bool) -> Result<Vec<Endpoint>, Error> {
     let name = |secure| records::name(&srv.domain, srv.service.as_deref(), secure);
     let (secure_name, plain_name) = (name(true), name(false));
     let servers = servers(srv).map_err(|cause| failed(&srv.domain, cause))?;
     let (secure, plain) = tokio::join!(ask(&servers, &secure_name), ask(&servers, &plain_name));
-    // INVARIANT: without an answer about https there is no http, or whoever can hold an answer back
-    // could talk the client out of TLS.
+    // INVARIANT: without an answer about https, http is not used. Otherwise an attacker who can
+    // hold an answer back could make the client connect without TLS.
     let secure = secure.map_err(|cause| failed(&secure_name, cause))?;
     let plain = match plain {
         Ok(plain) => plain,
@@ -74,13 +75,13 @@ fn servers(srv: &Srv) -> io::Result<Vec<SocketAddr>> {
     let servers = config.nameservers.into_iter();
     let servers: Vec<_> = servers.map(|ip| (IpAddr::from(ip), 53).into()).collect();
     match servers.is_empty() {
-        // As the system's own resolver has it.
+        // The default of the system's resolver.
         true => Ok(vec![([127, 0, 0, 1], 53).into()]),
         false => Ok(servers),
     }
 }
 
-/// Asks one server after the other.
+/// Asks the servers in turn until one has answered.
 async fn ask(servers: &[SocketAddr], name: &str) -> io::Result<Vec<Target>> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no name server");
     for server in servers.iter().cycle().take(servers.len() * ATTEMPTS) {
@@ -97,7 +98,8 @@ async fn ask(servers: &[SocketAddr], name: &str) -> io::Result<Vec<Target>> {
 }
 
 async fn exchange(server: SocketAddr, name: &str) -> io::Result<Vec<Target>> {
-    // Nobody should guess it: its keys are from the system's source of randomness.
+    // The ID must be hard to guess: the keys of the hash are from the system's source of
+    // randomness.
     #[allow(clippy::cast_possible_truncation, reason = "any 16 bits will do")]
     let id = RandomState::new().build_hasher().finish() as u16;
     let question = question(id, name)?;
@@ -106,7 +108,7 @@ async fn exchange(server: SocketAddr, name: &str) -> io::Result<Vec<Target>> {
         SocketAddr::V6(_) => [0_u16; 8].into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
-    // From now on it takes from that server only.
+    // From now on, the socket receives only from that server.
     socket.connect(server).await?;
     socket.send(&question).await?;
     let mut answer = vec![0; DATAGRAM];
@@ -115,7 +117,7 @@ async fn exchange(server: SocketAddr, name: &str) -> io::Result<Vec<Target>> {
         match read(&answer[..length], id, name)? {
             Answer::Targets(targets) => return Ok(targets),
             Answer::Truncated => break,
-            // Late, or forged: the right one may still come.
+            // The datagram is late or forged: the answer may still come.
             Answer::Other => {}
         }
     }
@@ -147,9 +149,9 @@ fn question(id: u16, name: &str) -> io::Result<Vec<u8>> {
 
 enum Answer {
     Targets(Vec<Target>),
-    /// It is larger than a datagram.
+    /// The answer is larger than a datagram.
     Truncated,
-    /// It is not an answer to the question.
+    /// The message does not answer the question.
     Other,
 }
 
@@ -170,7 +172,7 @@ fn read(bytes: &[u8], id: u16, name: &str) -> io::Result<Answer> {
     }
     match packet.rcode() {
         RCODE::NoError => {}
-        // There is no such name, and so no such record.
+        // The name does not exist, so it has no records.
         RCODE::NameError => return Ok(Answer::Targets(Vec::new())),
         code => return Err(io::Error::other(format!("the name server says {code:?}"))),
     }
@@ -182,7 +184,7 @@ fn read(bytes: &[u8], id: u16, name: &str) -> io::Result<Answer> {
                 host: srv.target.to_string(),
                 port: srv.port,
             }),
-            // The way to the records, by CNAME say.
+            // A record on the way to the SRV records, such as a CNAME.
             _ => None,
         });
     Ok(Answer::Targets(targets.collect()))

@@ -1,4 +1,5 @@
-//! Asks for the members now and then, and does what the rule says. It has no rules.
+//! The task that asks for the members periodically and applies the rule. It has no rules of its
+//! own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,19 +16,19 @@ use crate::error::Error;
 use crate::method::{Lane, Method};
 use crate::transport::{Health, Member, Origin, Want};
 
-/// After the given endpoints had to be taken back, the members are asked for so soon.
+/// Delay before the members are asked for again, after a return to the given endpoints.
 const SOON: Duration = Duration::from_secs(1);
 
-/// While nothing can be reached, it is looked for other endpoints so often.
+/// Interval between two searches for other endpoints, while no endpoint can be reached.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// How long the members are waited for.
+/// Time-out of the call that asks for the members.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longer than any client lives.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
 
-/// Where DNS is to be asked for the given endpoints again, if anywhere.
+/// The SRV records to look up when no endpoint can be reached, if any.
 #[cfg(feature = "srv")]
 type Source = Option<crate::srv::Srv>;
 #[cfg(not(feature = "srv"))]
@@ -35,13 +36,13 @@ type Source = ();
 
 /// The endpoints that a client was given and has learned, and the task that learns them.
 ///
-/// ORDER: the rule and the transport's endpoints are changed under the same lock, so that the two
+/// ORDER: the rule and the transport's endpoints are changed under the same lock, so that they
 /// always agree.
 pub(crate) struct Discovery {
     rule: Mutex<Sync>,
-    /// Held during a sync: of two member lists, the older must not be settled last.
+    /// Held during a sync, so that an older list of members is never applied after a newer one.
     turn: tokio::sync::Mutex<()>,
-    /// Whether the task was made.
+    /// Whether the task was created.
     is_learning: AtomicBool,
 }
 
@@ -59,7 +60,8 @@ impl Discovery {
         self.rule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Learns the client's endpoints from its first connection on, if the options ask for that.
+    /// Starts to learn the client's endpoints with its first connection, if the options ask for
+    /// that.
     pub(crate) fn start(self: &Arc<Self>, core: &Arc<Core>) {
         #[cfg(feature = "srv")]
         let asks_dns = core.options.srv.is_some();
@@ -70,8 +72,8 @@ impl Discovery {
         }
     }
 
-    /// Makes the task, if there is none. It runs until the client is gone or closed, in whatever
-    /// runtime a connection of the client lives.
+    /// Creates the task, if there is none. The task runs until the client is dropped or closed, in
+    /// a runtime in which a connection of the client lives.
     fn learn(self: &Arc<Self>, core: &Arc<Core>) {
         if !self.is_learning.swap(true, Ordering::Relaxed) {
             let learner = Learner {
@@ -89,8 +91,9 @@ impl Discovery {
         }
     }
 
-    /// Asks the cluster for its members, tries what they advertise, and settles the endpoints.
-    /// The given endpoints are back when none of the learned ones can be reached any more.
+    /// Asks the cluster for its members, tries the URLs that they advertise, and applies the
+    /// result. From then on, the client also returns to the given endpoints when no learned one can
+    /// be reached.
     ///
     /// # Errors
     /// The errors of the call that asks for the members.
@@ -121,11 +124,12 @@ impl Discovery {
             trials.spawn(connects(Arc::clone(core), endpoint.clone(), origin));
         }
         while let Some(trial) = trials.join_next().await {
-            // None of them panics; one that its runtime has ended proves nothing.
+            // The tasks do not panic. A task that ended with its runtime proves nothing.
             proven.extend(trial.ok().flatten());
         }
         let mut rule = self.rule();
-        // The user has chosen others meanwhile, of another cluster perhaps.
+        // If the user has chosen other endpoints meanwhile, perhaps of another cluster, the result
+        // is void.
         if rule.version() == version {
             let changes = rule.settle(&advertised, &proven, &core.transport.endpoints());
             apply(core, changes, origin);
@@ -133,7 +137,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Uses these endpoints and no others: those that the client is given from now on.
+    /// Uses these endpoints and no others; they replace the endpoints that the client was given.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an endpoint that can never be reached;
@@ -146,16 +150,17 @@ impl Discovery {
     }
 }
 
-/// Leaves the task to the next runtime in which a connection lives.
+/// Stores the task until the next runtime in which a connection lives.
 fn park(core: &Core, running: Running) {
     core.transport
         .park(Box::new(move || Box::pin(running.run())));
 }
 
-/// The task, or what is left of it when its runtime ends.
+/// The running task. When it is dropped because its runtime ends, it parks itself for the next
+/// runtime.
 ///
-/// INVARIANT: it is dropped with the task, also before the first poll, and parks what the next
-/// task needs unless the client is closed or gone.
+/// INVARIANT: it is dropped with the task's future, also before the first poll, and parks the state
+/// that the next task needs, unless the client is closed or dropped.
 struct Running(Option<Learner>);
 
 impl Running {
@@ -163,7 +168,7 @@ impl Running {
         if let Some(learner) = &mut self.0 {
             let mut closing = learner.closing.clone();
             tokio::select! {
-                // An error is the end of the client, too.
+                // An error means that the client was dropped.
                 _ = closing.wait_for(|stage| *stage > Stage::Open) => {}
                 _ = learner.run() => {}
             }
@@ -174,7 +179,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // After a panic nothing is known of it.
+        // After a panic, the state may be inconsistent.
         let learner = self.0.take().filter(|_| !std::thread::panicking());
         let core = learner.as_ref().and_then(|learner| learner.core.upgrade());
         if let Some(core) = core {
@@ -188,15 +193,15 @@ struct Learner {
     discovery: Arc<Discovery>,
     changes: watch::Receiver<u64>,
     closing: watch::Receiver<Stage>,
-    /// `None`: the members are never asked for.
+    /// `None`: the task does not ask for members periodically.
     interval: Option<Duration>,
     source: Source,
 }
 
 impl Learner {
-    /// `None` when the client is gone.
+    /// Runs until the client is dropped; returns `None` then.
     async fn run(&mut self) -> Option<()> {
-        // It makes no connection by itself: the first look comes when there is one.
+        // The task makes no connection by itself: it asks for the first time when there is one.
         let is_up = |health: &[Health]| health.contains(&Health::Up);
         wait(&self.core, &mut self.changes, is_up).await?;
         let mut pause = self.interval.map_or(FOREVER, |_| Duration::ZERO);
@@ -207,7 +212,7 @@ impl Learner {
                 down = wait(&self.core, &mut self.changes, all_down) => {
                     drop(down?);
                     if !self.fall_back().await? {
-                        // Nothing but time helps.
+                        // The given endpoints do not help: wait until an endpoint is reached again.
                         let is_better = |health: &[Health]| !all_down(health);
                         let better = wait(&self.core, &mut self.changes, is_better);
                         let _ = tokio::time::timeout(pause.min(AGAIN), better).await;
@@ -221,7 +226,7 @@ impl Learner {
             };
             let core = self.core.upgrade()?;
             let scope = Scope::of(Arc::clone(&core));
-            // The client lives as long as this call.
+            // The client stays alive as long as this call.
             let members = Call::new(&scope, ListMembers::new()).timeout(PATIENCE);
             if let Err(error) = self.discovery.sync(&core, members).await {
                 tracing::debug!(target: "etcdex", %error, "the members could not be asked for");
@@ -231,8 +236,8 @@ impl Learner {
         }
     }
 
-    /// Nothing can be reached: uses the given endpoints again, as DNS has them now if it is to be
-    /// asked. Says whether that is any help.
+    /// Returns to the given endpoints, after a new lookup if they come from DNS, as no endpoint can
+    /// be reached. Returns whether that adds an endpoint; `None` when the client was dropped.
     async fn fall_back(&mut self) -> Option<bool> {
         #[cfg(feature = "srv")]
         if let Some(srv) = &self.source {
@@ -240,7 +245,7 @@ impl Learner {
                 let rule = self.discovery.rule();
                 (rule.is_secure(), rule.version())
             };
-            // Endpoints that the user has chosen since are not those of DNS.
+            // Endpoints that the user has chosen replace the ones of DNS.
             if version == 0 {
                 match super::lookup(srv, is_secure).await {
                     Ok(seeds) => self.discovery.rule().reseed(seeds),
@@ -254,7 +259,7 @@ impl Learner {
         let rule = self.discovery.rule();
         let back = rule.fall_back(&core.transport.endpoints());
         let helps = !back.add.is_empty();
-        // They are the user's, also those that DNS has where the user has named a domain.
+        // The endpoints count as the user's, also those of DNS, as the user has named the domain.
         apply(&core, back, Origin::User);
         Some(helps)
     }
@@ -264,7 +269,8 @@ fn all_down(health: &[Health]) -> bool {
     health.iter().all(|one| *one == Health::Down)
 }
 
-/// Waits until the states of the endpoints are as wanted; `None` when the client is gone.
+/// Waits until the states of the endpoints are as wanted. Returns `None` when the client was
+/// dropped.
 async fn wait(
     core: &Weak<Core>,
     changes: &mut watch::Receiver<u64>,
@@ -283,8 +289,8 @@ async fn wait(
     }
 }
 
-/// Returns the endpoint if it can be reached and is one of the cluster. A connection is published
-/// only when it has proven that; no call is made, and no token leaves.
+/// Returns the endpoint if it can be reached and belongs to the cluster. A connection is published
+/// only after it has proven that. No call is made, and no token is sent.
 async fn connects(core: Arc<Core>, endpoint: Endpoint, origin: Origin) -> Option<Endpoint> {
     let want = Want {
         lane: Lane::Unary,
@@ -292,7 +298,7 @@ async fn connects(core: Arc<Core>, endpoint: Endpoint, origin: Origin) -> Option
         avoided: None,
         parting: false,
     };
-    // It is made in two steps, each of which has that time.
+    // A connection is made in two steps, each of which may take `connect_timeout`.
     let limit = core.options.connect_timeout.saturating_mul(2);
     let place = tokio::time::timeout(limit, core.transport.occupy(want)).await;
     if let (Err(_), Some((_, cause))) = (&place, core.transport.trouble(want)) {

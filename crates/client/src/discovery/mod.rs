@@ -1,10 +1,10 @@
-//! Endpoints that the cluster tells of itself.
+//! Endpoints that the cluster or DNS advertises.
 //!
 //! ```text
-//! sync.rs     which endpoints a client has, by what is advertised and proven   PURE
-//! driver.rs   asks for the members now and then, and does what the rule says
-//! records.rs  from SRV records to endpoints (feature `srv`)                     PURE
-//! dns.rs      asks DNS for them (feature `srv`)
+//! sync.rs     the rule: the endpoints of a client, by advertisement and proof      PURE
+//! driver.rs   the task that asks for the members periodically and applies the rule
+//! records.rs  conversion of SRV records to endpoints (feature `srv`)               PURE
+//! dns.rs      DNS queries for SRV records (feature `srv`)
 //! ```
 
 #[cfg(feature = "srv")]

@@ -1,22 +1,22 @@
-//! PURE: from the SRV records of a domain to endpoints.
+//! PURE: the conversion of the SRV records of a domain to endpoints.
 
 use crate::endpoint::Endpoint;
 
-/// Where one SRV record leads.
+/// Host and port of one SRV record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-/// The name to ask for.
+/// Returns the name of the SRV records of a domain.
 pub(crate) fn name(domain: &str, service: Option<&str>, secure: bool) -> String {
     let secure = if secure { "-ssl" } else { "" };
     let service = service.map(|name| format!("-{name}")).unwrap_or_default();
     format!("_etcd-client{secure}{service}._tcp.{domain}")
 }
 
-/// Endpoints, and why others were left out.
+/// Returns the endpoints, and the reasons why others were left out.
 ///
 /// INVARIANT: https and http are never mixed, and with `only_https` there is no http.
 pub(crate) fn endpoints(
@@ -40,7 +40,7 @@ pub(crate) fn endpoints(
                 match url.parse() {
                     Ok(endpoint) if endpoints.contains(&endpoint) => {}
                     Ok(endpoint) => endpoints.push(endpoint),
-                    // A host of "." says that there is no such service here (RFC 2782).
+                    // A host of "." says that the domain has no such service (RFC 2782).
                     Err(_) => left_out.push(format!("{url} is no endpoint")),
                 }
             }
@@ -98,7 +98,7 @@ mod tests {
         let https = vec!["https://1.etcd.example:2379".to_owned()];
         let both = urls(false, false, &["1.etcd.example."], &["1.etcd.example."]);
         assert_eq!(both, (https.clone(), 1));
-        // Also when none of them can be used.
+        // The same holds when no https record can be used.
         assert_eq!(
             urls(false, false, &["evil.example"], &["1.other"]),
             (vec![], 2)

@@ -1,11 +1,11 @@
-//! PURE: which endpoints a client has, by what the members advertise and what is proven.
+//! PURE: the endpoints of a client, by what the members advertise and what is proven.
 
 use crate::cluster::Member;
 use crate::endpoint::Endpoint;
 
-/// Those of a member's URLs that a client may use.
+/// Returns the URLs of a member that a client may use.
 ///
-/// INVARIANT: a client that speaks https never leaves it, and one that does not cannot begin.
+/// INVARIANT: a client with an https endpoint uses only https, and another client only http.
 pub(crate) fn usable(urls: &[String], secure: bool) -> Vec<Endpoint> {
     let parsed = urls.iter().filter_map(|url| url.parse::<Endpoint>().ok());
     parsed.filter(|one| one.is_secure() == secure).collect()
@@ -20,7 +20,7 @@ pub(crate) struct Sync {
     version: u64,
 }
 
-/// What is to be changed about the endpoints in use: first added, then removed.
+/// Changes of the endpoints in use: first additions, then removals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) add: Vec<Endpoint>,
@@ -36,21 +36,22 @@ impl Sync {
         }
     }
 
-    /// Changes whenever the user chooses other endpoints. A sync that began before is void then.
+    /// Number of times that the user has chosen other endpoints. The result of a sync that began
+    /// with another version is void.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// The user has chosen these endpoints instead of all others, learned ones included.
+    /// Replaces all endpoints, including learned ones, by endpoints that the user has chosen.
     pub(crate) fn replace(&mut self, seeds: Vec<Endpoint>) {
         self.seeds = seeds;
         self.learned.clear();
         self.version += 1;
     }
 
-    /// Where the members with a vote say that clients find them.
+    /// Returns the client URLs that members with a vote advertise.
     ///
-    /// A learner serves next to nothing, and one that has not started advertises nothing.
+    /// A learner serves almost no requests, and a member that has not started advertises nothing.
     pub(crate) fn advertised(&self, members: &[Member]) -> Vec<Endpoint> {
         let secure = self.seeds.iter().any(Endpoint::is_secure);
         let voters = members.iter().filter(|member| !member.is_learner);
@@ -63,13 +64,13 @@ impl Sync {
         advertised
     }
 
-    /// What follows from what is advertised, and which of it has just answered as a member of
-    /// this cluster.
+    /// Returns the changes that follow from the advertised endpoints, and from those that have just
+    /// answered as a member of this cluster (`proven`).
     ///
-    /// INVARIANT: nothing is used before it has answered, and nothing is given up unless
-    /// something advertised has. So a cluster that advertises what nobody can reach (the default,
-    /// `http://localhost:2379`, say) leaves a client as it is. What the user has added is left
-    /// alone.
+    /// INVARIANT: an endpoint is not used before it has answered, and none is given up unless an
+    /// advertised one has answered. So a cluster that advertises unreachable URLs (such as the
+    /// default, `http://localhost:2379`) leaves a client unchanged. Endpoints that the user has
+    /// added stay.
     pub(crate) fn settle(
         &mut self,
         advertised: &[Endpoint],
@@ -94,7 +95,7 @@ impl Sync {
         Changes { add, remove }
     }
 
-    /// DNS has other endpoints now. They are void if the user has chosen some meanwhile.
+    /// Replaces the given endpoints by those that DNS has now, unless the user has chosen others.
     #[cfg(feature = "srv")]
     pub(crate) fn reseed(&mut self, seeds: Vec<Endpoint>) {
         if self.version > 0 {
@@ -107,14 +108,14 @@ impl Sync {
         }
     }
 
-    /// Whether only https may be learned.
+    /// Returns whether only https endpoints may be learned.
     #[cfg(feature = "srv")]
     pub(crate) fn is_secure(&self) -> bool {
         self.seeds.iter().any(Endpoint::is_secure)
     }
 
-    /// What follows from that no endpoint in use can be reached: those that the client was given
-    /// are back.
+    /// Returns the changes when no endpoint in use can be reached: the given endpoints are added
+    /// again.
     pub(crate) fn fall_back(&self, in_use: &[Endpoint]) -> Changes {
         let missing = self.seeds.iter().filter(|seed| !in_use.contains(seed));
         Changes {
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(sync.settle(&ab, &[], &seed), Changes::default());
         let proven = endpoints(&["a"]);
         assert_eq!(sync.settle(&ab, &proven, &seed), changes(&["a"], &["seed"]));
-        // None can be reached any more.
+        // No learned endpoint can be reached any more.
         let in_use = endpoints(&["a"]);
         assert_eq!(sync.settle(&ab, &[], &in_use), Changes::default());
         assert_eq!(sync.fall_back(&in_use), changes(&["seed"], &[]));
@@ -211,7 +212,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is advertised, and whatever answers of it.
+        /// For any advertised endpoints, and any answers of them.
         #[test]
         fn a_client_is_never_left_without_what_works(
             seeds in prop::sample::subsequence(&URLS[..5], 1..=5),

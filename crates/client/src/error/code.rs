@@ -8,42 +8,43 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Code {
-    /// 1: the call was given up.
+    /// 1: the call was cancelled.
     Cancelled,
-    /// 2: no more is known; also every number outside of the list.
+    /// 2: the cause is not known; also every number outside of the list.
     Unknown,
-    /// 3: the request makes no sense.
+    /// 3: the request is invalid.
     InvalidArgument,
     /// 4: the deadline passed.
     DeadlineExceeded,
-    /// 5: what was asked for does not exist.
+    /// 5: the requested object does not exist.
     NotFound,
-    /// 6: what was to be made exists.
+    /// 6: the object to create exists already.
     AlreadyExists,
-    /// 7: the user may not do it.
+    /// 7: the user has no permission.
     PermissionDenied,
-    /// 8: a quota or limit is used up.
+    /// 8: a quota or limit is exhausted.
     ResourceExhausted,
     /// 9: the system is not in the state that the call needs.
     FailedPrecondition,
-    /// 10: a conflict of concurrent calls.
+    /// 10: a conflict with a concurrent call.
     Aborted,
-    /// 11: past the valid range.
+    /// 11: a value is outside of the valid range.
     OutOfRange,
-    /// 12: the server does not have the call.
+    /// 12: the server does not implement the call.
     Unimplemented,
     /// 13: an invariant of the server or the connection is broken.
     Internal,
-    /// 14: the service is not reachable just now.
+    /// 14: the service is not available at present.
     Unavailable,
     /// 15: data is lost or corrupt.
     DataLoss,
-    /// 16: no valid credentials.
+    /// 16: the call has no valid credentials.
     Unauthenticated,
 }
 
 impl Code {
-    /// The code of a number other than 0; what gRPC does not list is [`Code::Unknown`].
+    /// Returns the code with a number other than 0; [`Code::Unknown`] for a number that gRPC does
+    /// not list.
     pub(crate) const fn from_number(number: u32) -> Self {
         match number {
             1 => Self::Cancelled,

@@ -1,30 +1,30 @@
-//! One table from every error text of etcd to what it means for the caller.
+//! The table of etcd's error texts: kind, outcome and retry of each.
 //!
-//! etcd's servers tell their errors apart by text; the gRPC code is too coarse. The texts are
-//! those of `api/v3rpc/rpctypes/error.go`. Whether a write may have been applied
-//! follows from where the server raises the error: before the proposal to raft or in the apply
-//! step, which refuses as a whole (`Rejected`), or while it waited for the proposal to be
-//! applied (`Unknown`).
+//! etcd's servers distinguish their errors by text; the gRPC code is too coarse. The texts are
+//! those of `api/v3rpc/rpctypes/error.go`. The outcome of a write follows from the place where the
+//! server raises the error. Before the proposal to raft, and in the apply step, which refuses a
+//! request as a whole, it is `Rejected`. While the server waits for the proposal to be applied, it
+//! is `Unknown`.
 
 use super::{Code, ErrorKind, Outcome};
 
-/// Whether and where a request is sent again that may be sent again.
+/// Where a repeatable request is sent again after an error, if anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// It would fail the same way.
+    /// Nowhere: the request would fail in the same way.
     Never,
-    /// On the same or another member, after a pause.
+    /// At the same or another member, after a pause.
     Later,
-    /// At another member if there is one, else as `Later`.
+    /// At another member if there is one, otherwise as `Later`.
     Elsewhere,
-    /// At another member, and not where there is none: this one would refuse it again.
+    /// At another member, and nowhere if there is none: this member would refuse the request again.
     OtherMember,
-    /// Over another connection, to another member if there is one: this connection takes no more
+    /// Over another connection, to another member if there is one: this connection accepts no more
     /// calls.
     Reconnect,
 }
 
-/// What an error of a server means.
+/// The meaning of an error of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Class {
     pub(crate) kind: ErrorKind,
@@ -32,7 +32,8 @@ pub(crate) struct Class {
     pub(crate) retry: Retry,
 }
 
-/// Returns what a status of a server means: by its text where etcd has one, else by its code.
+/// Returns the meaning of a server's status: by its text if etcd has such a text, otherwise by its
+/// code.
 ///
 /// The code of a text is not compared. It differs between versions ("rpc not supported for
 /// learner" is `Unavailable` up to etcd 3.5 and `FailedPrecondition` from 3.6 on), and the lock
@@ -48,7 +49,7 @@ pub(crate) fn classify(code: Code, message: &str) -> Class {
     }
 }
 
-/// Returns the kind of an error that came as a text alone, in a watch's reason say.
+/// Returns the kind of an error of which only the text is known, such as the reason of a watch.
 pub(crate) fn kind_of(text: &str) -> Option<ErrorKind> {
     row(text).map(|row| row.1)
 }
@@ -57,7 +58,8 @@ fn row(text: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.0 == text)
 }
 
-/// What gRPC's own library or a proxy says has no place in etcd's list.
+/// Returns the meaning of a status of gRPC's own library or of a proxy, whose texts are not in
+/// etcd's list.
 fn by_code(code: Code, message: &str) -> Class {
     use Outcome::{Rejected, Unknown};
     let (kind, outcome, retry) = match code {
@@ -70,8 +72,9 @@ fn by_code(code: Code, message: &str) -> Class {
         Code::PermissionDenied => (ErrorKind::PermissionDenied, Rejected, Retry::Never),
         Code::Unauthenticated => (ErrorKind::InvalidToken, Rejected, Retry::Never),
         Code::Unimplemented => (ErrorKind::Unimplemented, Rejected, Retry::Never),
-        // The server's gRPC library says this of a request before etcd sees it; of a reply
-        // that is too large it says "trying to send", and then the request was carried out.
+        // The server's gRPC library refuses a request with this text before etcd sees the request.
+        // For a reply that is too large, the text is "trying to send", and the request was carried
+        // out.
         Code::ResourceExhausted
             if message.starts_with("grpc: received message larger than max") =>
         {
@@ -121,7 +124,8 @@ const TABLE: &[Row] = &[
     ("etcdserver: too many learner members in cluster", ErrorKind::MembershipRefused, Outcome::Rejected, Retry::Never),
     ("etcdserver: cluster ID mismatch", ErrorKind::ClusterMismatch, Outcome::Rejected, Retry::Never),
     ("etcdserver: request is too large", ErrorKind::RequestTooLarge, Outcome::Rejected, Retry::Never),
-    // The applied index of this member is far behind its committed index; that of others may not be.
+    // The applied index of this member is far behind its committed index; other members may be
+    // ahead.
     ("etcdserver: too many requests", ErrorKind::TooManyRequests, Outcome::Rejected, Retry::Elsewhere),
     ("etcdserver: root user does not exist", ErrorKind::AuthRefused, Outcome::Rejected, Retry::Never),
     ("etcdserver: root user does not have root role", ErrorKind::AuthRefused, Outcome::Rejected, Retry::Never),
@@ -159,25 +163,25 @@ const TABLE: &[Row] = &[
     ("etcdserver: cluster version not found during downgrade", ErrorKind::DowngradeRefused, Outcome::Rejected, Retry::Never),
     ("etcdserver: cluster has a downgrade job in progress", ErrorKind::DowngradeRefused, Outcome::Rejected, Retry::Never),
     ("etcdserver: no inflight downgrade job", ErrorKind::DowngradeRefused, Outcome::Rejected, Retry::Never),
-    // Some methods of maintenance pass on what the store of users says, as it is.
+    // Some methods of maintenance pass on errors of the store of users without a change.
     ("auth: permission denied", ErrorKind::PermissionDenied, Outcome::Rejected, Retry::Never),
     ("auth: user name is empty", ErrorKind::TokenMissing, Outcome::Rejected, Retry::Never),
     ("auth: invalid auth token", ErrorKind::InvalidToken, Outcome::Rejected, Retry::Never),
     ("auth: revision in header is old", ErrorKind::StaleToken, Outcome::Rejected, Retry::Never),
     ("etcdserver: request canceled", ErrorKind::Cancelled, Outcome::Unknown, Retry::Never),
     ("etcdserver: context deadline exceeded", ErrorKind::Timeout, Outcome::Unknown, Retry::Never),
-    // These are not in etcd's list, and etcd passes them on with the code Unknown.
+    // These texts are not in etcd's list, and etcd passes them on with the code Unknown.
     ("etcdserver: request cancelled", ErrorKind::Cancelled, Outcome::Unknown, Retry::Never),
     ("etcdserver: request timed out, leader transfer took too long", ErrorKind::Timeout, Outcome::Unknown, Retry::Never),
     ("auth: authentication failed, password was given for no password user", ErrorKind::AuthenticationFailed, Outcome::Rejected, Retry::Never),
-    // Only renewals and questions about leases say this: the member is the leader no more.
+    // Only renewals and questions about leases have this error: the member is no longer the leader.
     ("not a primary lessor", ErrorKind::NotLeader, Outcome::Rejected, Retry::Elsewhere),
     // The raft node of this member did not take the proposal: its leadership is being moved, it
     // was removed, or it holds too many bytes that are not committed.
     ("raft proposal dropped", ErrorKind::Unavailable, Outcome::Rejected, Retry::Elsewhere),
     // The node can stop after it has taken the proposal.
     ("raft: stopped", ErrorKind::Stopped, Outcome::Unknown, Retry::Elsewhere),
-    // Not in the list, and yet said: 3.4 passes on what its own contexts end with.
+    // Not in the list: etcd 3.4 passes on the errors of its own contexts.
     ("context deadline exceeded", ErrorKind::Timeout, Outcome::Unknown, Retry::Never),
     ("context canceled", ErrorKind::Cancelled, Outcome::Unknown, Retry::Never),
 ];

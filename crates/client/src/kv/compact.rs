@@ -34,8 +34,8 @@ impl Compact {
 }
 
 options! { Compact {
-    /// Makes the server answer only when the space is free for reuse in the database. That can
-    /// take minutes, so the client's default time-out does not apply.
+    /// Makes the server answer only when the space is free for reuse in the database. This can take
+    /// minutes, so the client's default time-out does not apply.
     fn physical(mut self) {
         self.wire.physical = true;
     }

@@ -38,7 +38,7 @@ const PAGE: u64 = 1_000;
 /// ```
 ///
 /// # Errors
-/// Those of [`get`](crate::Client::get). The list ends after an error.
+/// The errors of [`get`](crate::Client::get). The list ends after an error.
 ///
 /// # Retries
 /// Each page is a read of its own, with the retries and the time-out of a call. The whole list has

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 
-/// The reason why a lease is not known to be renewed: the error that happened last.
+/// The reason why a lease is not known to be renewed: the latest error.
 ///
 /// `Display` writes the text and the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,18 +1,18 @@
-//! PURE: whether time has passed that the monotonic clock did not count.
+//! PURE: the detection of time that the monotonic clock did not count.
 //!
-//! On Linux and macOS the clock behind `Instant` stands still while the machine sleeps. A server
-//! that goes on meanwhile lets a lease run out, and the client still counts it as alive. The wall
-//! clock goes on (it is set from the hardware clock when the machine wakes), so the two clocks
-//! disagree by the time of the sleep. They disagree as well after the wall clock was set; that
-//! cannot be told apart, and costs one renewal.
+//! On Linux and macOS, the clock behind `Instant` stands still while the machine sleeps. A server
+//! counts that time and ends a lease that the client still considers alive. The wall clock goes on
+//! (it is set from the hardware clock when the machine wakes), so the two clocks disagree by the
+//! time of the sleep. They also disagree after the wall clock was set; the client cannot
+//! distinguish the two cases, and renews the lease once more.
 
 use std::time::{Duration, Instant};
 
-/// Difference that is taken for no jump: two readings are not made in one moment.
+/// Difference that is not a jump, as the two clocks are not read at the same moment.
 const TOLERANCE: Duration = Duration::from_millis(500);
 
-/// Part of the time between two readings that the clocks may differ by besides: the wall clock
-/// may be corrected by up to a twelfth of it (`maxslewrate` of chrony).
+/// Divisor of the time between two readings: the clocks may also differ by that part of it, because
+/// a time daemon may correct the wall clock by up to a twelfth (`maxslewrate` of chrony).
 const SLEW: u32 = 8;
 
 /// A reading of both clocks.
@@ -28,9 +28,9 @@ impl Reading {
         Self { monotonic, wall }
     }
 
-    /// Whether one clock has gone further than the other until a later reading.
+    /// Returns whether one clock has advanced further than the other until a later reading.
     ///
-    /// A sleep of less than the tolerance is not seen.
+    /// A sleep shorter than the tolerance is not detected.
     pub(super) fn jumped(self, later: Self) -> bool {
         let monotonic = later.monotonic.saturating_duration_since(self.monotonic);
         let difference = match later.wall.checked_sub(self.wall) {
@@ -45,7 +45,7 @@ impl Reading {
 mod tests {
     use super::*;
 
-    /// The verdict on two readings that are so many milliseconds apart on each clock.
+    /// Result for two readings that are this many milliseconds apart on each clock.
     fn jumped(monotonic: u64, wall: i64) -> bool {
         let start = Duration::from_secs(1_700_000_000);
         let step = Duration::from_millis(wall.unsigned_abs());

@@ -24,10 +24,10 @@ use crate::kv::{LeaseId, decode};
 use crate::method::Method;
 use crate::transport::{Avoided, Failure, Want, now};
 
-/// How many renewals leave in one piece: some 16 KiB, which any window has room for.
+/// Number of renewals in one write: some 16 KiB, which fits into any window.
 const BATCH: usize = 1_000;
 
-/// The longest rest while a lease is kept: then the clocks are compared.
+/// The longest pause while a lease is kept; the clocks are compared after it.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// The state that outlives the runtime of the task: the next task goes on with it.
@@ -51,8 +51,8 @@ impl Parked {
     }
 }
 
-/// The state of the running task. It is parked when the task is dropped, as that means that its
-/// runtime has ended.
+/// The state of the running task. It is parked when the task is dropped, because the task's runtime
+/// has ended.
 struct Running(Option<Parts>);
 
 type Parts = (
@@ -63,7 +63,7 @@ type Parts = (
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // After a panic nothing is known of the parts.
+        // After a panic, the parts may be inconsistent.
         let parts = self.0.take().filter(|_| !std::thread::panicking());
         let Some((mut driver, commands, closing)) = parts else {
             return;
@@ -86,8 +86,8 @@ impl Drop for Running {
     }
 }
 
-/// Makes the task, which runs until nobody keeps a lease any more. It holds no connection by itself
-/// but the streams': keepers hold the client.
+/// Returns the task, which runs until no lease is kept. The task holds no connection except those
+/// of its streams: keepers hold the client.
 pub(super) fn task(
     registry: Arc<LeaseRegistry>,
     parked: Parked,
@@ -101,8 +101,8 @@ pub(super) fn task(
         avoided: None,
         troubled: false,
     };
-    // INVARIANT: it is made before the first poll, so that a runtime that never polls the task
-    // gives the parts back, too.
+    // INVARIANT: the state is complete before the first poll, so that a runtime that never polls
+    // the task parks it, too.
     run(Running(Some((driver, parked.commands, parked.closing))))
 }
 
@@ -139,7 +139,7 @@ async fn run(mut running: Running) {
     }
 }
 
-/// Ready when the client is closed for good.
+/// Completes when the client is closed for good.
 async fn over(closing: &mut watch::Receiver<Stage>) {
     let over = closing.wait_for(|stage| *stage == Stage::Over);
     if over.await.is_err() {
@@ -155,14 +155,14 @@ struct Driver {
     keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<LeaseStatus>)>>,
     /// INVARIANT: at most two; `Renewals` asks for no more.
     streams: Vec<Stream>,
-    /// The link of the last stream.
+    /// The link of the latest stream.
     avoided: Option<Avoided>,
-    /// Whether the health tells of a trouble, which the next answer ends.
+    /// Whether `health` has a cause, which the next answer removes.
     troubled: bool,
 }
 
 impl Driver {
-    /// The runtime of the task has ended, and its streams with it.
+    /// Ends the streams, as the runtime of the task has ended.
     fn interrupted(&mut self) {
         let message = "the tokio runtime of the renewals has ended";
         let error = Error::new(ErrorKind::Unavailable, message);
@@ -174,8 +174,8 @@ impl Driver {
     }
 
     fn command(&mut self, command: Command) {
-        // ORDER: the loss of a lease is told to those who kept it then, and not to whoever keeps
-        // another of the same ID from now on.
+        // ORDER: a loss is reported to the keepers of the lost lease before the command adds a
+        // keeper of another lease with the same ID.
         while let Some((id, status)) = self.renewals.untold() {
             self.tell(id, status);
         }
@@ -192,14 +192,14 @@ impl Driver {
             Command::Revoking(id) => self.renewals.revoking(id),
             Command::Revoked(id) => self.renewals.revoked(id),
             Command::Kept(answer) => {
-                // Whoever has asked may be gone.
+                // The caller may have dropped its end.
                 let _ = answer.send(self.keepers.keys().copied().collect());
             }
         }
     }
 
     fn release(&mut self, id: LeaseId, number: u64) {
-        // It is not there when the lease was lost, and another may be kept by its ID.
+        // The lease may have been lost before, and another lease may be kept under its ID.
         let Some(keepers) = self.keepers.get_mut(&id) else {
             return;
         };
@@ -230,9 +230,9 @@ impl Driver {
         }
     }
 
-    /// Does what is due; says until when to rest.
+    /// Performs the steps that are due. Returns the time of the next one.
     fn act(&mut self) -> Option<Instant> {
-        // A piece that waits for the server's window must leave before another is made.
+        // A batch that waits for the server's window must be sent before another is filled.
         let free: Vec<StreamNumber> = self
             .streams
             .iter()
@@ -300,7 +300,7 @@ impl Driver {
         self.note_opening();
     }
 
-    /// Notes whether keepers should look at the connections for the cause of their trouble.
+    /// Records whether keepers should take the cause from the connections, as no stream is open.
     fn note_opening(&self) {
         let opening = !self.streams.iter().any(Stream::takes);
         self.registry
@@ -324,7 +324,7 @@ impl Driver {
         self.trouble(LeaseCause::new(ErrorKind::Timeout, message, Some(endpoint)));
     }
 
-    /// What comes from the streams; nothing is lost when it is dropped.
+    /// Waits for an event of a stream. Dropping the future loses nothing.
     async fn event(&mut self) -> (StreamNumber, Event) {
         let mut streams = self.streams.iter_mut();
         let (first, second) = (streams.next(), streams.next());
@@ -335,8 +335,8 @@ impl Driver {
     }
 
     fn take(&mut self, number: StreamNumber, event: Event) {
-        // ORDER: an answer that has waited while the machine slept is believed by the clocks of
-        // now.
+        // ORDER: the clocks are compared before the answer is used, as it may have waited while the
+        // machine slept.
         self.look_at_clocks();
         match event {
             Event::Occupied(Ok((occupancy, pass))) => {
@@ -388,7 +388,8 @@ impl Driver {
         }
     }
 
-    /// The next stream brings another token, if this one ended for its token.
+    /// Ends a stream after a failure. If the failure is about the token, the next stream has
+    /// another one.
     fn broke(&mut self, number: StreamNumber, failure: &Failure) {
         if let (Some(core), Some(stream)) = (self.core.upgrade(), self.stream(number)) {
             Scope::of(core).has_lost_pass(failure, stream.pass());
@@ -416,7 +417,7 @@ async fn event(stream: Option<&mut Stream>) -> (StreamNumber, Event) {
     }
 }
 
-/// Where the streams go. Renewals are renewed until the calls under way are answered.
+/// Where streams are opened. Leases are renewed until the calls in progress are answered.
 pub(super) fn want() -> Want {
     Want {
         lane: Method::LeaseKeepAlive.lane(),

@@ -15,18 +15,19 @@ use crate::transport::{Failure, frame};
 
 /// Grants a lease.
 ///
-/// The time-to-live goes in whole seconds, rounded up. The server raises one that is too short
-/// for it (under 2 s at etcd's defaults) and refuses one over 9,000,000,000 s with
+/// The time-to-live is sent in whole seconds, rounded up. The server raises one that is too short
+/// (under 2 s with etcd's defaults) and refuses one over 9,000,000,000 s with
 /// [`LeaseTtlTooLarge`](ErrorKind::LeaseTtlTooLarge).
 ///
 /// # The ID
-/// Without [`id`](Self::id) the client chooses a random positive ID (63 bits from the operating
-/// system), never the server. So the grant can be sent again: when an attempt may have been applied
-/// and the next one fails with [`LeaseExists`](ErrorKind::LeaseExists), the first one has made the
-/// lease, and the grant has succeeded. The reply then has an empty header and the time-to-live of
-/// the request. A clone of the request grants another lease, with another ID.
+/// Without [`id`](Self::id), the client chooses a random positive ID (63 bits from the operating
+/// system); it never leaves the choice to the server. The grant can therefore be sent again: when
+/// an attempt may have been applied and the next one fails with
+/// [`LeaseExists`](ErrorKind::LeaseExists), the first attempt has made the lease, and the grant has
+/// succeeded. The reply then has an empty header and the time-to-live of the request. A clone of
+/// the request grants another lease, with another ID.
 ///
-/// An ID that the caller chooses could be the ID of another lease: such a grant is sent again only
+/// An ID that the caller chooses could be the ID of another lease. Such a grant is sent again only
 /// when it provably reached no server.
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#obtaining-leases>.
@@ -58,15 +59,15 @@ impl Grant {
 /// Returns an ID from the randomness of the system.
 ///
 /// A generator in the process is seeded once. Clones of a running machine, or a process and its
-/// fork, would choose the same IDs from then on, and each would take the lease of the other for its
-/// own. The system's generator differs: Linux seeds it again in a cloned machine (`vmgenid`), and a
-/// fork does not copy its state.
+/// fork, would choose the same IDs from then on, and each would use the lease of the other as its
+/// own. The system's generator does not have that problem: Linux seeds it again in a cloned machine
+/// (`vmgenid`), and a fork does not copy its state.
 fn random_id() -> i64 {
     let mut bytes = [0; 8];
     let random = match getrandom::fill(&mut bytes) {
         Ok(()) => i64::from_ne_bytes(bytes),
-        // No system that tokio runs on gets here. An ID that is random as far as this process
-        // can tell is better than no lease.
+        // No system that tokio runs on is known to fail here. An ID that is random within this
+        // process is better than no lease.
         Err(_) => fastrand::i64(..),
     };
     (random & i64::MAX).max(1)
@@ -108,7 +109,7 @@ pub struct GrantResponse {
 }
 
 impl GrantResponse {
-    /// Makes a reply with an empty header, for a program's own fake of a client.
+    /// Returns a reply with an empty header, for programs that fake a client.
     #[must_use]
     pub fn new(id: LeaseId, ttl: Duration) -> Self {
         Self {
@@ -139,7 +140,7 @@ impl Request for Grant {
             return Err(refuse("the time-to-live of the lease is zero"));
         }
         let message = LeaseGrantRequest {
-            // The server has a limit far below, and an error for it.
+            // The server's limit is much lower, and has an error of its own.
             ttl: i64::try_from(self.seconds()).unwrap_or(i64::MAX),
             id: self.id,
         };

@@ -13,7 +13,7 @@ use crate::kv::{LeaseId, ResponseHeader, broken, decode, header};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// Renews a lease once: the lease then has its whole time-to-live to live.
+/// Renews a lease once: the lease then lives for its whole time-to-live.
 ///
 /// The call opens a stream, sends one renewal, and ends the stream after the answer. To keep a lease
 /// for long, use [`Client::keep`](crate::Client::keep).
@@ -46,7 +46,7 @@ pub struct KeepAliveResponse {
 }
 
 impl KeepAliveResponse {
-    /// Makes a reply with an empty header, for a program's own fake of a client.
+    /// Returns a reply with an empty header, for programs that fake a client.
     #[must_use]
     pub fn new(id: LeaseId, ttl: Duration) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Request for KeepAlive {
             return Err(broken("the answer to a renewal is about another lease"));
         }
         if reply.ttl <= 0 {
-            // A server has no error for a lease that is gone.
+            // A server answers without an error when the lease is gone.
             let error = Error::new(ErrorKind::LeaseNotFound, "the lease is gone");
             return Err(error.with_outcome(Outcome::Rejected));
         }

@@ -1,4 +1,4 @@
-//! The keeper of a lease, as a caller sees it.
+//! The keeper of a lease, the public handle.
 
 use std::fmt;
 use std::pin::pin;
@@ -22,20 +22,20 @@ use crate::transport::now;
 /// The state of a kept lease, as far as the client knows it.
 ///
 /// ```text
-///            an answer                   less than a third of its time is left
-///  Doubtful ───────────► Alive ────────────────────────────────────────────► AtRisk
-///     ▲                    ▲                         an answer                 │  │
-///     │                    └───────────────────────────────────────────────────┘  │
-///     └───────────────────────────────────────────────────────────────────────────┘
-///       its time is over, or the machine has slept (from Alive too)
+///            an answer                   less than a third of the time-to-live is left
+///  Doubtful ───────────► Alive ────────────────────────────────────────────────────► AtRisk
+///     ▲                    ▲                             an answer                     │  │
+///     │                    └───────────────────────────────────────────────────────────┘  │
+///     └───────────────────────────────────────────────────────────────────────────────────┘
+///       the time-to-live is over, or the machine has slept (from Alive, too)
 ///
-///  from each of them to Lost, and from there to none.
+///  Every state but Lost can change to Lost; no state follows Lost.
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseState {
-    /// The lease lives at least until `expires`, unless somebody revokes it: a renewal that was sent
-    /// a time-to-live before that moment was answered.
+    /// The lease lives at least until `expires`, unless a client revokes it: a renewal that was
+    /// sent a time-to-live before that moment was answered.
     #[non_exhaustive]
     Alive {
         /// The moment until which the lease is known to live.
@@ -50,10 +50,10 @@ pub enum LeaseState {
         /// The reason why renewals are not answered.
         cause: LeaseCause,
     },
-    /// The lease may live or not: before the first answer, after its time-to-live without an answer,
-    /// and after the machine has slept (for half a second or more). The client goes on renewing the
-    /// lease. A new leader gives every lease its whole time-to-live again, so that the state often
-    /// becomes [`Alive`](Self::Alive) again.
+    /// The lease may live or not: before the first answer, after its time-to-live without an
+    /// answer, and after the machine has slept (for half a second or more). The client continues to
+    /// renew the lease. A new leader gives every lease its whole time-to-live again, so that the
+    /// state often becomes [`Alive`](Self::Alive) again.
     #[non_exhaustive]
     Doubtful {
         /// The reason why renewals are not answered; `None` before the first answer, as long as
@@ -73,8 +73,8 @@ pub enum LeaseState {
 /// its renewals. The page of the module [`lease`](crate::lease) shows how to follow the states.
 ///
 /// # Drop
-/// When the last keeper of a lease is dropped, the client stops to renew the lease at once, and the
-/// lease ends after its time-to-live. [`revoke`](Self::revoke) ends the lease right away.
+/// When the last keeper of a lease is dropped, the client stops renewing the lease at once, and the
+/// lease ends after its time-to-live. [`revoke`](Self::revoke) ends the lease immediately.
 ///
 /// ```no_run
 /// # async fn work() {}
@@ -93,21 +93,22 @@ pub enum LeaseState {
 ///
 /// # Guarantees
 /// A state never claims more than is known: [`Alive`](LeaseState::Alive) counts from the moment at
-/// which a renewal was sent, and [`Lost`](LeaseState::Lost) follows only from the word of a server, a
-/// revoke of this client, or its end. Two things are assumed: the clocks of client and server run
-/// equally fast, and no administrator restores old data. The client notices that the machine slept
-/// by comparing its clocks: [`state`](Self::state) at once, [`changed`](Self::changed) within 10 s.
+/// which a renewal was sent, and [`Lost`](LeaseState::Lost) follows only from an answer of a
+/// server, a revoke of this client, or its end. Two conditions are assumed: the clocks of client
+/// and server run equally fast, and no administrator restores old data. The client notices that the
+/// machine slept by comparing its clocks: [`state`](Self::state) at once,
+/// [`changed`](Self::changed) within 10 s.
 ///
 /// # Runtimes
-/// When the tokio runtime ends in which leases are renewed, they are renewed again in that of the
+/// When the tokio runtime that renews the leases ends, the renewals continue in the runtime of the
 /// next caller of a keeper's method, of [`Client::keep`](crate::Client::keep) or of
-/// [`Client::close`](crate::Client::close), at once for those that wait in
-/// [`changed`](Self::changed) or [`lost`](Self::lost).
+/// [`Client::close`](crate::Client::close). They continue at once in the runtime of a caller that
+/// waits in [`changed`](Self::changed) or [`lost`](Self::lost).
 ///
 /// # Slow servers
 /// Answers may take up to half of the time-to-live. A stream whose answer is overdue stays open
-/// while another one is tried, at another endpoint if there is one; the first answer on either
-/// counts, and decides which of the two goes on.
+/// while another one is tried, at another endpoint if there is one. The stream that answers first
+/// stays, and the other is closed.
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#keep-alives>.
 #[must_use = "a keeper that is dropped keeps nothing"]
@@ -150,7 +151,7 @@ impl LeaseKeeper {
     pub async fn changed(&mut self) -> LeaseState {
         let told = news(&self.registry, &mut self.state).await;
         if told.is_err() && !matches!(self.state(), LeaseState::Lost(_)) {
-            // INVARIANT: the task keeps the other end until the lease is lost, but for a panic.
+            // INVARIANT: the task keeps the sender until the lease is lost, unless it panics.
             std::future::pending::<()>().await;
         }
         let status = *self.state.borrow_and_update();
@@ -169,7 +170,7 @@ impl LeaseKeeper {
                 return end;
             }
             if news(&self.registry, &mut state).await.is_err() {
-                // INVARIANT: the task keeps the other end until the lease is lost, but for a panic.
+                // INVARIANT: the task keeps the sender until the lease is lost, unless it panics.
                 return std::future::pending().await;
             }
         }
@@ -191,7 +192,7 @@ impl LeaseKeeper {
         Call::new(&self.scope, Revoke::new(self.id())).await
     }
 
-    /// Converts a status by the present time: the task may not have reported a change yet.
+    /// Converts a status with the present time, as the task may not have reported a change yet.
     fn public(&self, status: LeaseStatus) -> LeaseState {
         let now = now();
         let health = self.registry.health();
@@ -233,7 +234,7 @@ impl LeaseKeeper {
     }
 }
 
-/// The cause of a renewal without an answer and without an error.
+/// Returns the cause for a renewal that has neither an answer nor an error.
 fn overdue() -> LeaseCause {
     LeaseCause::new(ErrorKind::Timeout, "a renewal has no answer yet", None)
 }
@@ -243,15 +244,15 @@ pub(super) fn clocks_jumped() -> LeaseCause {
     LeaseCause::new(ErrorKind::Timeout, message, None)
 }
 
-/// Waits until the state was changed. When the runtime of the renewals ends, they go on in that of
-/// the caller.
+/// Waits until the state has changed. When the runtime of the renewals ends, they continue in the
+/// runtime of the caller.
 async fn news(
     registry: &Arc<LeaseRegistry>,
     state: &mut watch::Receiver<LeaseStatus>,
 ) -> Result<(), RecvError> {
     loop {
         let mut interrupted = pin!(registry.interrupted.notified());
-        // ORDER: it listens before it looks.
+        // ORDER: registers for the notification before it revives the task.
         interrupted.as_mut().enable();
         registry.revive();
         tokio::select! {

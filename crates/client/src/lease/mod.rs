@@ -38,7 +38,7 @@
 //! loop {
 //!     match keeper.changed().await {
 //!         LeaseState::Alive { expires, .. } => println!("alive until {expires:?} or longer"),
-//!         // The time to stop: no other holder can have the lease's keys before it is over.
+//!         // Stop here: no other holder can have the lease's keys before `remaining` is over.
 //!         LeaseState::AtRisk { remaining, cause, .. } => {
 //!             println!("{remaining:?} left: {cause}");
 //!             pause();
@@ -55,28 +55,28 @@
 //! # }
 //! ```
 //!
-//! | state | what it means | what follows |
+//! | state | meaning | next state |
 //! |---|---|---|
-//! | [`Alive`](LeaseState::Alive) | The lease lives until `expires`, unless somebody revokes it. | Any state. |
+//! | [`Alive`](LeaseState::Alive) | The lease lives until `expires`, unless a client revokes it. | Any state. |
 //! | [`AtRisk`](LeaseState::AtRisk) | Less than a third of the time-to-live is left, and the cause says why no renewal was answered. | `Alive` after an answer, else `Doubtful`. |
 //! | [`Doubtful`](LeaseState::Doubtful) | No server has said whether the lease lives: before the first answer, after `expires`, or after the machine slept. | `Alive` or `Lost`, as soon as a server answers. |
 //! | [`Lost`](LeaseState::Lost) | A server said that the lease is gone, this client revoked it, or the client was closed. | Nothing. |
 //!
 //! # Faults
 //! - **A slow server.** Answers may take up to half of the time-to-live. The lease stays `Alive` as
-//!   long as they take less than a third of it; in between it may be `AtRisk` for a moment before
-//!   each answer.
+//!   long as they take less than a third of it. If they take longer, the lease may be `AtRisk` for
+//!   a moment before each answer.
 //! - **A member that hangs.** A stream whose answer is overdue stays open while another one is
 //!   tried, at another endpoint if there is one. An answer is overdue after a sixth of the
 //!   time-to-live, or twice as long as answers took before.
-//! - **A lost connection, a change of leader.** Another stream is opened within 20 ms, or
-//!   within 1 s where streams fail one after the other. A new leader gives each lease its whole time-to-live.
-//! - **An ended token.** The next stream brings a fresh one. While none is to be had, the cause of
+//! - **A lost connection, a change of leader.** Another stream is opened within 20 ms, or within 1
+//!   s when several streams in a row fail. A new leader gives each lease its whole time-to-live.
+//! - **An expired token.** The next stream uses a new token. While none is available, the cause of
 //!   the state says so.
 //! - **[`Client::close`]** revokes the leases that the client keeps. Keepers end with
 //!   [`LeaseEnd::Revoked`], or with [`LeaseEnd::ClientClosed`] where no server answered the revoke.
-//! - **A tokio runtime that ends** ends the renewals. They go on in the runtime of the next call of
-//!   a keeper's method, of [`Client::keep`] or of [`Client::close`]; see [`LeaseKeeper`].
+//! - **A tokio runtime that ends** ends the renewals. They continue in the runtime of the next call
+//!   of a keeper's method, of [`Client::keep`] or of [`Client::close`]; see [`LeaseKeeper`].
 //!
 //! # Single requests
 //! [`Client::keep_alive`] renews once, [`Client::ttl`] asks for the time that is left and for the
@@ -86,13 +86,13 @@
 //! Source: <https://etcd.io/docs/v3.6/learning/api/#lease-api>.
 
 // grant.rs keep_alive.rs ttl.rs leases.rs revoke.rs   one request each
-// keeper.rs        keeps a lease, as its owner sees it
+// keeper.rs        keeps a lease; the public handle
 // cause.rs         why a lease is not known to be renewed
-// state.rs         what to send and tell              PURE
-// streams.rs       which streams there are            PURE
-// renewal.rs       one lease: when to renew, what to believe PURE
-// unanswered.rs    one stream: renewals without an answer PURE
-// clocks.rs        whether the machine has slept      PURE
+// state.rs         all leases: what to send and report     PURE
+// streams.rs       all streams: which are open and used    PURE
+// renewal.rs       one lease: its state and its times      PURE
+// unanswered.rs    one stream: renewals without an answer  PURE
+// clocks.rs        whether the machine has slept           PURE
 // registry.rs      connects keepers with the task that renews
 // driver.rs        the task that renews all leases of a client
 // driver/stream.rs one stream of renewals
@@ -128,7 +128,7 @@ use crate::call::Call;
 #[doc(no_inline)]
 pub use crate::lease_id::LeaseId;
 
-/// Converts seconds as the server sends them; negative ones are zero.
+/// Converts seconds of a reply to a duration; a negative number is zero.
 fn seconds(number: i64) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or(0))
 }
@@ -137,8 +137,8 @@ fn seconds(number: i64) -> Duration {
 impl Client {
     /// Grants a lease that lives for `ttl` after each renewal; see [`Grant`].
     ///
-    /// The time-to-live is sent in whole seconds, rounded up. The server may raise it: the reply
-    /// says to what.
+    /// The time-to-live is sent in whole seconds, rounded up. The server may raise it; the reply
+    /// has the time-to-live that counts.
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -158,20 +158,20 @@ impl Client {
     /// [`LeaseExists`](crate::ErrorKind::LeaseExists) for an ID that is in use.
     ///
     /// # Cancel safety
-    /// When the call is dropped, the lease may have been granted. It then ends by itself.
+    /// When the call is dropped, the lease may have been granted. It then expires without renewals.
     ///
     /// # Retries
     /// The grant is sent again, also when an attempt may have been applied: the client chooses the
-    /// ID, so that no second lease comes of it. With an ID of the caller, it is sent again only
-    /// when it provably reached no server.
+    /// ID, so that a repeated grant makes no second lease. With an ID of the caller, the grant is
+    /// sent again only when it provably reached no server.
     pub fn grant(&self, ttl: Duration) -> Call<Grant> {
         self.run(Grant::new(ttl))
     }
 
     /// Revokes a lease and deletes its keys; see [`Revoke`].
     ///
-    /// Keepers of the lease, on whichever handle of this client, then end with
-    /// [`LeaseEnd::Revoked`] at once.
+    /// Keepers of the lease, on any handle of this client, then end with [`LeaseEnd::Revoked`] at
+    /// once.
     ///
     /// # Errors
     /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease.
@@ -201,7 +201,7 @@ impl Client {
         self.run(KeepAlive::new(id))
     }
 
-    /// Returns how long a lease has to live; see [`Ttl`].
+    /// Returns the remaining time-to-live of a lease; see [`Ttl`].
     ///
     /// A lease that does not exist is no error: the `ttl` of the reply is `None`.
     ///
@@ -223,10 +223,10 @@ impl Client {
 
     /// Keeps a lease alive, from now until the keeper is dropped; see [`LeaseKeeper`].
     ///
-    /// The first renewal is sent at once. All leases of a client, whichever handle keeps them, share
-    /// one stream. The client chooses its endpoint: [`member`](Self::member) and time-outs of the
-    /// handle do not count for the stream. On a client that is closed, the keeper ends at once with
-    /// [`LeaseEnd::ClientClosed`].
+    /// The first renewal is sent at once. All kept leases of a client share one stream, regardless
+    /// of the handle. The client chooses the endpoint of the stream: [`member`](Self::member) and
+    /// time-outs of the handle do not apply to it. On a client that is closed, the keeper ends at
+    /// once with [`LeaseEnd::ClientClosed`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.

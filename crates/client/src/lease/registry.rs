@@ -29,7 +29,7 @@ pub(crate) struct LeaseRegistry {
     health: Mutex<Health>,
     /// The state of a task whose runtime has ended.
     parked: Mutex<Option<Parked>>,
-    /// Told when something was parked.
+    /// Notified when a task was parked.
     pub(super) interrupted: Notify,
 }
 
@@ -45,7 +45,7 @@ pub(super) enum Command {
     Kept(oneshot::Sender<Vec<LeaseId>>),
 }
 
-/// The condition of the renewals, which the states of the keepers tell.
+/// The condition of the renewals, from which keepers take the cause of their states.
 #[derive(Clone, Default)]
 pub(super) struct Health {
     /// Whether the task waits for a connection or a token.
@@ -56,7 +56,7 @@ pub(super) struct Health {
     pub(super) clocks: Option<Reading>,
 }
 
-/// The times-to-live of the leases that the client has granted last.
+/// The times-to-live of the leases that the client has granted recently.
 #[derive(Default)]
 struct Granted {
     ttls: HashMap<i64, Duration>,
@@ -85,7 +85,7 @@ pub(crate) struct KeepHandle {
 
 impl Drop for KeepHandle {
     fn drop(&mut self) {
-        // The task is gone when its runtime is; then nothing is renewed either.
+        // If the task has ended, no lease is renewed anyway.
         let _ = self.commands.send(Command::Release(self.id, self.number));
     }
 }
@@ -118,7 +118,7 @@ impl LeaseRegistry {
             }
         }
         let (commands, receiver) = mpsc::unbounded_channel();
-        // The receiver is in hand.
+        // The send cannot fail: the receiver exists.
         let _ = commands.send(command);
         *slot = Some(commands.clone());
         drop(slot);
@@ -136,8 +136,8 @@ impl LeaseRegistry {
         let Ok(runtime) = runtime::present() else {
             return;
         };
-        // ORDER: the lock is released before: a runtime that is ending drops the task at once, and
-        // that parks it again.
+        // ORDER: the lock is released before the task is spawned: a runtime that is ending drops
+        // the task at once, and the drop parks the state again.
         let parked = self.parked().take();
         if let Some(parked) = parked {
             runtime.spawn(driver::task(Arc::clone(self), parked));
@@ -173,7 +173,7 @@ impl LeaseRegistry {
     }
 
     /// Returns whether the task may end: no command is left.
-    // ORDER: commands that keep are sent under the same lock, so none is lost.
+    // ORDER: commands that keep a lease are sent under the same lock, so none is lost.
     pub(super) fn ends(&self, commands: &mpsc::UnboundedReceiver<Command>) -> bool {
         let mut slot = self.commands();
         let ends = commands.is_empty();
@@ -226,7 +226,7 @@ impl LeaseObserver for LeaseRegistry {
     }
 }
 
-/// Reads both clocks of the system; tests may stop the clock of the runtime.
+/// Reads both system clocks. They do not stop when a test pauses the clock of tokio.
 pub(super) fn read_clocks() -> Reading {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);
     let wall = wall.unwrap_or_default();
@@ -242,7 +242,7 @@ pub(crate) mod tests {
     use super::*;
 
     thread_local! {
-        /// How long the machine has slept, as far as the clocks of this thread can tell.
+        /// How long the machine has slept, according to the wall clock of this thread.
         pub(crate) static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 

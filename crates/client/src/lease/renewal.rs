@@ -1,26 +1,26 @@
-//! PURE: one lease that is kept: what is known of it, and the times that count.
+//! PURE: one kept lease: its known state, and the times of its renewals.
 
 use std::time::{Duration, Instant};
 
 use crate::patience::Patience;
 
-/// The time-to-live of a lease of which nothing is known: it was granted by somebody else, and
-/// no renewal of it was answered yet.
+/// The assumed time-to-live of a lease that another client has granted, until a renewal of it is
+/// answered.
 pub(super) const ASSUMED: Duration = Duration::from_secs(3);
 
-/// How long the first answer of all may take when the time-to-live is not known.
+/// How long the very first answer may take when the time-to-live is not known.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait for the first answer of all.
+/// The longest wait for the very first answer.
 ///
 /// An etcd answers a renewal or ends the stream within its request time-out: 7 s with the default
 /// election time-out (`Config.ReqTimeout` in etcd's `server/config/config.go`).
 const LONGEST_FIRST_WAIT: Duration = Duration::from_secs(10);
 
-/// What etcd allows at most, so that a server cannot overflow a clock.
+/// etcd's maximum, so that the answer of a server cannot overflow a clock.
 const LONGEST_SECONDS: u64 = 9_000_000_000;
 
-/// What is known of a lease.
+/// The known state of a lease.
 ///
 /// ```text
 ///            an answer                  less than a third of the time-to-live is left
@@ -28,10 +28,10 @@ const LONGEST_SECONDS: u64 = 9_000_000_000;
 ///     ▲                    ▲                        an answer                 │  │
 ///     │                    └──────────────────────────────────────────────────┘  │
 ///     └──────────────────────────────────────────────────────────────────────────┘
-///       the time-to-live is over, or the clock has jumped (from Alive too)
+///       the time-to-live is over, or the clock has jumped (from Alive, too)
 ///
-///  from each of them to Lost: the server says that the lease is gone, this client has revoked
-///  it, or the client was closed. Nothing leaves Lost.
+///  Every state but Lost can change to Lost: the server says that the lease is gone, this client
+///  has revoked it, or the client was closed. No state follows Lost.
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeaseStatus {
@@ -41,33 +41,33 @@ pub(crate) enum LeaseStatus {
     Lost(LeaseEnd),
 }
 
-/// How a lease ended, or the end of what can be known of it.
+/// The end of a lease, or of the client's knowledge about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeaseEnd {
-    /// The lease ran out, as far as that can be known: the server said that it is gone after the
+    /// The lease expired, as far as that can be known: the server said that it is gone after the
     /// time until which it was known to live, or it was never known to live.
     Expired,
-    /// The lease was revoked: by this client, or by somebody else, as the server said that it is
-    /// gone while it should still have lived.
+    /// The lease was revoked: by this client, or by another client, as the server said that it is
+    /// gone before the time until which it was known to live.
     Revoked,
-    /// The client was closed: the lease is renewed no more. It runs out by itself, unless
-    /// somebody else renews it.
+    /// The client was closed and renews the lease no more. The lease ends after its time-to-live,
+    /// unless another client renews it.
     ClientClosed,
 }
 
-/// A lease that is kept.
+/// A kept lease.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) keepers: usize,
-    /// Differs between two leases of the same ID that were kept one after the other. Answers to
-    /// renewals of another generation say nothing about this one.
+    /// Number that differs between leases of the same ID that were kept one after the other.
+    /// Answers to renewals of another generation say nothing about this lease.
     pub(super) generation: u64,
-    /// As the server or the reply to the grant said; `None` before that.
+    /// Time-to-live of the latest answer or of the reply to the grant; `None` before either.
     ttl: Option<Duration>,
     /// Whether a renewal was answered.
     answered: bool,
-    /// The lease lives at least until then, unless it was revoked.
+    /// The lease lives at least until this moment, unless it was revoked.
     pub(super) expires: Option<Instant>,
     /// When the last renewal was sent.
     pub(super) sent: Option<Instant>,
@@ -75,9 +75,9 @@ pub(super) struct Lease {
     pub(super) tries: u32,
     /// Whether this client has sent a request that revokes the lease.
     pub(super) revoking: bool,
-    /// When the next renewal is due; `None` while an answer is waited for.
+    /// When the next renewal is due; `None` while an answer is awaited.
     pub(super) send: Option<Instant>,
-    /// When the status changes by itself.
+    /// When the status changes without an event.
     pub(super) changes_at: Option<Instant>,
     pub(super) told: LeaseStatus,
 }
@@ -100,11 +100,11 @@ impl Lease {
         }
     }
 
-    /// Notes an answer of so many seconds to the renewal of `sent`; returns when the next
-    /// renewal is due.
+    /// Records an answer of `seconds` to the renewal of `sent`. Returns when the next renewal is
+    /// due.
     ///
-    /// The first answers spread leases that were kept in one moment, and the later ones keep
-    /// them apart: `random` is from 0 to 1.
+    /// `random` is from 0 to 1. The first answers spread leases that were kept in the same moment,
+    /// and the later ones keep them apart.
     pub(super) fn renew(&mut self, sent: Instant, seconds: u64, random: f64) -> Instant {
         let spread = if self.answered { 0.2 } else { 0.5 };
         let ttl = Duration::from_secs(seconds.min(LONGEST_SECONDS));
@@ -122,15 +122,15 @@ impl Lease {
         self.ttl.unwrap_or(ASSUMED)
     }
 
-    /// The shortest time between two renewals.
+    /// Returns the shortest time between two renewals.
     pub(super) fn distance(&self) -> Duration {
         self.ttl() / 6
     }
 
-    /// How long after an unanswered renewal the next one goes out on another stream.
+    /// Returns the time between an unanswered renewal and the next one, on another stream.
     ///
-    /// INVARIANT: never under a sixth of the time-to-live, and from the second one on no more
-    /// often than if all was well: a server in trouble is not given more to do.
+    /// INVARIANT: the time is at least a sixth of the time-to-live, and from the second renewal on
+    /// a third, as without a failure: a server in trouble gets no additional load.
     pub(super) fn gap(&self) -> Duration {
         if self.tries <= 1 {
             self.ttl() / 6
@@ -139,11 +139,13 @@ impl Lease {
         }
     }
 
-    /// How many renewals may be unanswered on one stream with that network below it.
+    /// Returns how many renewals may be unanswered on one stream, given the round trip of its
+    /// network.
     ///
-    /// A server answers the renewals of a stream one after the other. Where the server is slow, a
-    /// second renewal only waits behind the first, so there is one. Where the network is slow,
-    /// the lease would be at risk before the answer to the next renewal comes, so there are more.
+    /// A server answers the renewals of a stream one after the other. If the server is slow, a
+    /// second renewal only waits behind the first, so the limit is one. If the network is slow, the
+    /// lease would be at risk before the answer to the next renewal arrives, so the limit is
+    /// higher.
     pub(super) fn depth(&self, round_trip: Duration) -> usize {
         if round_trip.saturating_mul(3) > self.ttl() {
             3
@@ -189,7 +191,7 @@ impl Lease {
         patient.min(latest.max(least))
     }
 
-    /// What is known at that moment, and when that changes by itself.
+    /// Returns the status at a moment, and when it changes without an event.
     pub(super) fn status(&self, now: Instant) -> (LeaseStatus, Option<Instant>) {
         let Some(expires) = self.expires.filter(|expires| *expires > now) else {
             return (LeaseStatus::Doubtful, None);

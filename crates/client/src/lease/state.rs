@@ -1,4 +1,4 @@
-//! PURE: when each lease is renewed, and what its keepers may believe.
+//! PURE: when each lease is renewed, and which status its keepers have.
 //!
 //! The driver reports events (an answer, a stream that opened or failed) and asks
 //! [`next`](Renewals::next) what to do. All rules are here and in the files that this one uses.
@@ -11,20 +11,20 @@ use super::streams::{StreamStep, Streams};
 use super::unanswered::StreamNumber;
 use crate::kv::LeaseId;
 
-/// What the driver has to do now.
+/// An instruction to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Tell the keepers of the lease.
+    /// Report the status to the keepers of the lease.
     Tell(LeaseId, LeaseStatus),
-    /// Open a stream, not over the link of the one before, and tell what came of it.
+    /// Open a stream, not over the link of the one before. The driver reports the result.
     Open(StreamNumber),
-    /// A renewal is overdue on this stream: have its connection looked at.
+    /// A renewal is overdue on this stream: report that to its connection.
     Silent(StreamNumber),
     /// Drop the stream, or the attempt to open it.
     Close(StreamNumber),
     /// Send a renewal on this stream; it counts as sent now.
     Send(StreamNumber, LeaseId),
-    /// Nothing until then, unless something comes.
+    /// Wait until then, or for an event.
     Rest(Option<Instant>),
 }
 
@@ -42,19 +42,19 @@ pub(crate) enum Step {
 ///     its time has come
 /// ```
 ///
-/// [`Lease`] says what is known of one lease, [`Streams`] which streams there are.
+/// [`Lease`] holds the known state of one lease, [`Streams`] the streams.
 #[derive(Debug)]
 pub(crate) struct Renewals {
     leases: HashMap<LeaseId, Lease>,
-    /// When each lease is to be renewed next.
+    /// When each lease is renewed next.
     sends: BTreeSet<(Instant, LeaseId)>,
-    /// When what is known of a lease changes by itself.
+    /// When the status of a lease changes without an event.
     changes: BTreeSet<(Instant, LeaseId)>,
     tells: VecDeque<(LeaseId, LeaseStatus)>,
     streams: Streams,
     /// Whether the client was closed.
     closed: bool,
-    /// The generation of the lease that was kept last.
+    /// Generation of the latest kept lease.
     generation: u64,
     random: fastrand::Rng,
 }
@@ -108,20 +108,20 @@ impl Renewals {
         }
     }
 
-    /// The client sends a request that revokes the lease. This is the reason, if the server then
-    /// says that the lease is gone.
+    /// Records that the client sends a request that revokes the lease. The revoke is then the
+    /// reason, if the server says that the lease is gone.
     pub(crate) fn revoking(&mut self, id: LeaseId) {
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.revoking = true;
         }
     }
 
-    /// The client has revoked a lease.
+    /// Records that the client has revoked a lease.
     pub(crate) fn revoked(&mut self, id: LeaseId) {
         self.lose(id, LeaseEnd::Revoked);
     }
 
-    /// The client was closed: nothing is renewed from now on.
+    /// Ends all leases, as the client was closed. None is renewed from now on.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.streams.close();
@@ -131,20 +131,20 @@ impl Renewals {
         }
     }
 
-    /// The stream is open; `round_trip` is that of its connection.
+    /// Records that the stream is open; `round_trip` is that of its connection.
     pub(crate) fn opened(&mut self, number: StreamNumber, round_trip: Duration, now: Instant) {
         let waiting = self.streams.opened(number, round_trip, now);
         self.send_again(waiting, now);
     }
 
-    /// The stream has ended, or could not be opened.
+    /// Records that the stream has ended, or could not be opened.
     pub(crate) fn failed(&mut self, number: StreamNumber, now: Instant) {
         let waiting = self.streams.failed(number, now);
         self.send_again(waiting, now);
     }
 
-    /// The clocks say that time has passed that was not counted: no answer to an earlier renewal
-    /// says until when a lease lives.
+    /// Records that time has passed that the monotonic clock did not count: no answer to an earlier
+    /// renewal shows until when a lease lives.
     pub(crate) fn clocks_jumped(&mut self, now: Instant) {
         let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
         for id in ids {
@@ -158,11 +158,11 @@ impl Renewals {
         }
     }
 
-    /// The server has answered a renewal with so many seconds.
+    /// Records an answer of so many seconds to a renewal.
     ///
-    /// INVARIANT: a lease is known to live for its time-to-live from when the renewal was *sent*:
-    /// the server counted from a moment after that, whenever its answer came. Of several
-    /// renewals under way the oldest counts.
+    /// INVARIANT: a lease is known to live for its time-to-live from the moment when the renewal
+    /// was *sent*: the server counted from a later moment, whenever its answer came. If several
+    /// renewals are unanswered, the answer counts for the oldest.
     pub(crate) fn answered(
         &mut self,
         number: StreamNumber,
@@ -171,7 +171,7 @@ impl Renewals {
         now: Instant,
     ) {
         let Some((asked, waiting)) = self.streams.answered(number, id, now) else {
-            // There was no such renewal: the answer is not believed.
+            // There was no such renewal: the answer is ignored.
             return;
         };
         self.send_again(waiting, now);
@@ -206,7 +206,8 @@ impl Renewals {
         self.update(id, now);
     }
 
-    /// Returns what the driver has to do now. `ready` says whether a renewal could leave on a stream at once.
+    /// Returns what the driver has to do now. `ready` returns whether a stream can send a renewal
+    /// at once.
     pub(crate) fn next(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
         if let Some(number) = self.streams.next_close() {
             return Step::Close(number);
@@ -237,7 +238,7 @@ impl Renewals {
         Step::Rest([change, stream, send].into_iter().flatten().min())
     }
 
-    /// Takes the next status that the keepers do not know of yet.
+    /// Takes the next status that the keepers do not have yet.
     pub(crate) fn untold(&mut self) -> Option<(LeaseId, LeaseStatus)> {
         self.tells.pop_front()
     }
@@ -269,7 +270,7 @@ impl Renewals {
         Step::Rest(None)
     }
 
-    /// Notes a renewal as sent on the newest open stream; says whether it may be sent at all.
+    /// Records a renewal as sent on the newest open stream. Returns whether it may be sent at all.
     fn send(&mut self, id: LeaseId, now: Instant) -> bool {
         let Some(lease) = self.leases.get_mut(&id) else {
             return false;
@@ -287,7 +288,7 @@ impl Renewals {
         takes
     }
 
-    /// Renewals of these leases went out on a stream that may not answer them.
+    /// Schedules these leases again: their renewals were sent on a stream that may not answer them.
     fn send_again(&mut self, ids: Vec<LeaseId>, now: Instant) {
         for id in ids {
             let Some(lease) = self.leases.get(&id) else {
@@ -317,7 +318,7 @@ impl Renewals {
         }
     }
 
-    /// Brings the status of a lease up to date, and notes when it changes by itself.
+    /// Updates the status of a lease, and records when it changes without an event.
     fn update(&mut self, id: LeaseId, now: Instant) {
         let Some(lease) = self.leases.get_mut(&id) else {
             return;

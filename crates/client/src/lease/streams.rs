@@ -1,4 +1,4 @@
-//! PURE: which streams of renewals there are, and which of them is used.
+//! PURE: the streams of renewals: when each is opened, used and closed.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use super::unanswered::{SentRenewal, StreamNumber, StreamState};
 use crate::kv::LeaseId;
 use crate::patience::Patience;
 
-/// Pause after the first stream in a row that ended without an answer. The pause doubles with each
-/// further stream, up to [`LONGEST_PAUSE`].
+/// Pause after the first of several streams in a row that ended without an answer. The pause
+/// doubles with each further stream, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is to be done about the streams now.
+/// An instruction to the driver about the streams.
 pub(super) enum StreamStep {
     /// Open a stream.
     Open(StreamNumber),
-    /// A renewal is overdue on this stream. If the stream was dropped for it, these leases had
-    /// renewals there without an answer.
+    /// Report that a renewal is overdue on this stream. If the stream was dropped for that, these
+    /// leases had renewals without an answer on it.
     Silent(StreamNumber, Vec<LeaseId>),
-    /// Nothing until then, unless something comes.
+    /// Wait until then, or for an event.
     Rest(Option<Instant>),
 }
 
@@ -35,24 +35,24 @@ pub(super) enum StreamStep {
 ///                       an answer on either, or the end of either
 /// ```
 ///
-/// A stream whose answers are overdue stays while another one is tried, so that a slow server is
-/// still heard and no time is lost. A second stream that is silent too makes room for a third.
+/// A stream whose answers are overdue stays while another one is tried, so that the answers of a
+/// slow server still count. A second stream that is silent, too, is replaced by a third.
 #[derive(Debug)]
 pub(super) struct Streams {
-    /// The stream in use, and behind it the one that is tried instead.
+    /// The stream in use, followed by the one that is tried instead.
     ///
-    /// INVARIANT: at most two, and the first of two is silent: `next` opens no other.
+    /// INVARIANT: there are at most two, and the first of two is silent: `next` opens no other.
     streams: Vec<StreamState>,
-    /// Streams that were dropped and that the driver does not know of yet.
+    /// Dropped streams that the driver has not closed yet.
     closes: VecDeque<StreamNumber>,
     /// Number of streams so far.
     count: u64,
-    /// No stream is opened before that.
+    /// No stream is opened before this moment.
     open_at: Option<Instant>,
     patience: Patience,
     /// Whether any renewal was answered.
     proven: bool,
-    /// Streams in a row that ended without an answer.
+    /// Number of streams in a row that ended without an answer.
     failures: u32,
     random: fastrand::Rng,
 }
@@ -71,7 +71,7 @@ impl Streams {
         }
     }
 
-    /// Whether there is no stream, and none to close.
+    /// Returns whether there is no stream, and none to close.
     pub(super) fn is_empty(&self) -> bool {
         self.streams.is_empty() && self.closes.is_empty()
     }
@@ -82,19 +82,19 @@ impl Streams {
         self.closes.extend(numbers);
     }
 
-    /// Takes a stream that the driver is to close.
+    /// Takes the next stream for the driver to close.
     pub(super) fn next_close(&mut self) -> Option<StreamNumber> {
         self.closes.pop_front()
     }
 
-    /// Returns the newest stream that takes renewals.
+    /// Returns the newest stream that accepts renewals.
     pub(super) fn newest_open(&self) -> Option<StreamNumber> {
         let newest = self.streams.iter().rfind(|stream| stream.is_open())?;
         Some(newest.number)
     }
 
-    /// The stream is open; `round_trip` is that of its connection. Returns the leases with
-    /// renewals that the other stream has not answered, which are sent on this one again.
+    /// Records that the stream is open; `round_trip` is that of its connection. Returns the leases
+    /// with unanswered renewals on the other stream; they are sent on this one again.
     pub(super) fn opened(
         &mut self,
         number: StreamNumber,
@@ -109,8 +109,8 @@ impl Streams {
         other.map(StreamState::waiting).unwrap_or_default()
     }
 
-    /// The stream has ended, or could not be opened. Returns the leases with renewals that it has
-    /// not answered.
+    /// Records that the stream has ended, or could not be opened. Returns the leases with
+    /// unanswered renewals on it.
     pub(super) fn failed(&mut self, number: StreamNumber, now: Instant) -> Vec<LeaseId> {
         let Some(place) = self.place(number) else {
             return Vec::new();
@@ -124,8 +124,9 @@ impl Streams {
         self.streams.remove(place).waiting()
     }
 
-    /// The server has answered a renewal of this lease. Returns the renewal, and the leases with
-    /// renewals on the stream that is dropped for it; nothing if there was no renewal.
+    /// Records an answer to a renewal of this lease. Returns the renewal, and the leases with
+    /// unanswered renewals on the stream that is dropped because of the answer. Returns `None` if
+    /// there was no renewal.
     pub(super) fn answered(
         &mut self,
         number: StreamNumber,
@@ -136,7 +137,7 @@ impl Streams {
         let first = !self.streams[place].is_proven();
         let asked = self.streams[place].take(id, now)?;
         if first {
-            // The time that another server took says nothing about this server.
+            // The answer times of another server say nothing about this server.
             self.patience = Patience::default();
         }
         self.patience
@@ -151,7 +152,7 @@ impl Streams {
         Some((asked, waiting))
     }
 
-    /// Opens a stream where one is wanted, and finds those that are silent.
+    /// Opens a stream if one is needed, and detects an overdue renewal.
     pub(super) fn next(&mut self, leases: &HashMap<LeaseId, Lease>, now: Instant) -> StreamStep {
         let limit = self.limit(leases, now);
         if limit.is_some_and(|limit| limit <= now) {
@@ -174,8 +175,8 @@ impl Streams {
         }
     }
 
-    /// Whether a renewal of this lease may be sent on the newest open stream, beside those that
-    /// have no answer there yet.
+    /// Returns whether a renewal of this lease may be sent on the newest open stream, in addition
+    /// to its unanswered ones there.
     pub(super) fn takes(&self, id: LeaseId, lease: &Lease) -> bool {
         let newest = self.streams.iter().rfind(|stream| stream.is_open());
         newest.is_some_and(|stream| {
@@ -183,7 +184,7 @@ impl Streams {
         })
     }
 
-    /// Notes a renewal of this lease as sent on the newest open stream.
+    /// Records a renewal of this lease as sent on the newest open stream.
     pub(super) fn sent(&mut self, id: LeaseId, lease: &Lease, now: Instant) {
         let newest = self.streams.iter_mut().rfind(|stream| stream.is_open());
         if let Some(stream) = newest {
@@ -196,7 +197,7 @@ impl Streams {
         }
     }
 
-    /// Notes on each stream when the oldest renewal of a lease is overdue.
+    /// Records on each stream when the oldest renewal of a lease is overdue.
     pub(super) fn set_limit(&mut self, id: LeaseId, lease: &Lease) {
         for place in 0..self.streams.len() {
             let limit = self.limit_of(&self.streams[place], id, lease);
@@ -204,7 +205,7 @@ impl Streams {
         }
     }
 
-    /// The lease is kept no more: its renewals are never overdue.
+    /// Removes a lease that is no longer kept: its renewals are never overdue.
     pub(super) fn forget(&mut self, id: LeaseId) {
         for stream in &mut self.streams {
             stream.set_limit(id, None);
@@ -215,19 +216,19 @@ impl Streams {
         self.streams.iter().position(|one| one.number == number)
     }
 
-    /// Drops a stream that goes on, and returns the leases with renewals that it has not answered.
+    /// Drops a stream that has not ended. Returns the leases with unanswered renewals on it.
     fn drop_stream(&mut self, place: usize) -> Vec<LeaseId> {
         let stream = self.streams.remove(place);
         self.closes.push_back(stream.number);
         stream.waiting()
     }
 
-    /// A renewal is overdue on the newest stream.
+    /// Marks the newest stream as silent, as a renewal is overdue on it.
     fn overdue(&mut self, leases: &HashMap<LeaseId, Lease>) -> StreamStep {
         self.patience.silent();
         let second = self.streams.len() > 1;
         let lost = self.has_lost_answer(leases);
-        // INVARIANT: it was this stream that had a limit.
+        // INVARIANT: the limit that has passed belongs to this stream.
         let Some(stream) = self.streams.last_mut() else {
             return StreamStep::Rest(None);
         };
@@ -240,7 +241,8 @@ impl Streams {
         StreamStep::Silent(number, waiting)
     }
 
-    /// Whether the overdue renewal was passed over by the server: waiting for it is no use.
+    /// Returns whether the server has passed over the overdue renewal, so that no answer to it will
+    /// come.
     fn has_lost_answer(&self, leases: &HashMap<LeaseId, Lease>) -> bool {
         let lost = || {
             let stream = self.streams.last()?;
@@ -251,10 +253,10 @@ impl Streams {
         lost().unwrap_or(false)
     }
 
-    /// When a renewal on the newest stream is overdue, unless that was found already.
+    /// Returns when a renewal on the newest stream is overdue, unless that was detected already.
     ///
-    /// INVARIANT: a stream is not silent while anything is answered on it: a server that gets on
-    /// with the renewals of ten thousand leases is not asked for all of them again.
+    /// INVARIANT: a stream is not silent while any renewal is answered on it: a server that makes
+    /// progress with the renewals of ten thousand leases does not get all of them again.
     fn limit(&mut self, leases: &HashMap<LeaseId, Lease>, now: Instant) -> Option<Instant> {
         loop {
             let stream = self.streams.last()?;
@@ -274,7 +276,7 @@ impl Streams {
         }
     }
 
-    /// When the oldest renewal of a lease is overdue on a stream.
+    /// Returns when the oldest renewal of a lease is overdue on a stream.
     fn limit_of(&self, stream: &StreamState, id: LeaseId, lease: &Lease) -> Option<Instant> {
         let sent = stream.oldest(id, lease.generation)?;
         let overdue = lease.overdue(sent, &self.patience, self.proven, stream.round_trip);

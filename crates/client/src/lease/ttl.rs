@@ -1,4 +1,4 @@
-//! The request that asks how long a lease has to live.
+//! The request for the remaining time-to-live of a lease.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::kv::{LeaseId, ResponseHeader, decode, header};
 use crate::method::Method;
 use crate::transport::{Failure, frame};
 
-/// Asks how long a lease has to live, and which keys it has.
+/// Asks for the remaining time-to-live of a lease, and for its keys.
 ///
 /// Source: <https://etcd.io/docs/v3.6/dev-guide/api_reference_v3/> (`LeaseTimeToLive`).
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ options! { Ttl {
     }
 } }
 
-/// The reply to a [`Ttl`]. `Debug` shows how many keys there are, not the keys.
+/// The reply to a [`Ttl`]. `Debug` shows the number of keys, not the keys.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct TtlResponse {
@@ -50,17 +50,17 @@ pub struct TtlResponse {
     pub header: ResponseHeader,
     /// The ID of the lease.
     pub id: LeaseId,
-    /// The time that the lease has to live, in whole seconds; `None` when there is no such lease.
+    /// Remaining time-to-live, in whole seconds; `None` when there is no such lease.
     pub ttl: Option<Duration>,
     /// The time-to-live after each renewal, in whole seconds; zero when there is no such lease.
     pub granted_ttl: Duration,
-    /// The keys of the lease, if the request asked for them. In a namespace: the keys inside,
-    /// without the prefix.
+    /// The keys of the lease, if the request asked for them. In a namespace, only the keys inside
+    /// of it, without the prefix.
     pub keys: Vec<Bytes>,
 }
 
 impl TtlResponse {
-    /// Makes a reply with an empty header and no keys, for a program's own fake of a client.
+    /// Returns a reply with an empty header and no keys, for programs that fake a client.
     #[must_use]
     pub fn new(id: LeaseId, ttl: Option<Duration>, granted_ttl: Duration) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl Request for Ttl {
             .ok_or_else(|| crate::kv::broken("a lease without an ID was asked for"))?;
         let keys = match namespace {
             None => reply.keys,
-            // A lease belongs to no namespace, and may have keys of others.
+            // A lease belongs to no namespace, and may have keys outside of this one.
             Some(namespace) => reply
                 .keys
                 .iter()

@@ -1,11 +1,11 @@
-//! PURE: one stream of renewals: which of them have no answer yet, and which is overdue.
+//! PURE: one stream of renewals: its unanswered renewals, and which of them is overdue.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::kv::LeaseId;
 
-/// How many renewals of one lease are noted on one stream.
+/// Maximum number of recorded renewals of one lease on one stream.
 const MOST_ASKED: usize = 8;
 
 /// Identifies a stream; a client never uses the number of a stream again.
@@ -16,7 +16,7 @@ pub(crate) struct StreamNumber(pub(super) u64);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SentRenewal {
     pub(super) sent: Instant,
-    /// That of the lease when the renewal was sent.
+    /// Generation of the lease when the renewal was sent.
     pub(super) generation: u64,
 }
 
@@ -35,14 +35,14 @@ pub(super) struct SentRenewal {
 pub(super) struct StreamState {
     pub(super) number: StreamNumber,
     phase: Phase,
-    /// When an answer last came, or else when the stream was opened.
+    /// When the last answer came, or else when the stream was opened.
     heard: Instant,
     /// Round trip of the connection below.
     pub(super) round_trip: Duration,
     /// When the latest of the answered renewals was sent.
     answered: Option<Instant>,
     asked: HashMap<LeaseId, VecDeque<SentRenewal>>,
-    /// When a renewal of each lease is overdue; every lease in `asked` that is kept is in here.
+    /// When a renewal of each lease is overdue; contains every kept lease of `asked`.
     limits: BTreeSet<(Instant, LeaseId)>,
     limit_of: HashMap<LeaseId, Instant>,
 }
@@ -90,10 +90,10 @@ impl StreamState {
         self.heard
     }
 
-    /// Notes a renewal, which is overdue at `limit`.
+    /// Records a renewal, which is overdue at `limit`.
     pub(super) fn asked(&mut self, id: LeaseId, asked: SentRenewal, limit: Instant) {
         let queue = self.asked.entry(id).or_default();
-        // A renewal that is not noted can only be believed less.
+        // A renewal that is not recorded only makes the client assume less.
         if queue.len() < MOST_ASKED {
             queue.push_back(asked);
         }
@@ -116,19 +116,19 @@ impl StreamState {
         asked
     }
 
-    /// Whether any renewal was answered.
+    /// Returns whether any renewal was answered.
     pub(super) fn is_proven(&self) -> bool {
         self.answered.is_some()
     }
 
-    /// When the oldest renewal of this generation was sent that has no answer.
+    /// Returns when the oldest unanswered renewal of this generation was sent.
     pub(super) fn oldest(&self, id: LeaseId, generation: u64) -> Option<Instant> {
         let mut queue = self.asked.get(&id)?.iter();
         let oldest = queue.find(|asked| asked.generation == generation)?;
         Some(oldest.sent)
     }
 
-    /// Number of renewals of this generation that have no answer.
+    /// Returns the number of unanswered renewals of this generation.
     pub(super) fn unanswered(&self, id: LeaseId, generation: u64) -> usize {
         self.asked.get(&id).map_or(0, |queue| {
             let same = queue.iter().filter(|asked| asked.generation == generation);
@@ -136,13 +136,13 @@ impl StreamState {
         })
     }
 
-    /// Whether the server has answered a renewal that was sent after `sent`. A server answers in
-    /// the order of the renewals, so an answer to the one of `sent` does not come any more.
+    /// Returns whether the server has answered a renewal that was sent after `sent`. A server
+    /// answers in the order of the renewals, so no answer to the renewal of `sent` will come.
     pub(super) fn has_passed(&self, sent: Instant) -> bool {
         self.answered > Some(sent)
     }
 
-    /// The leases with renewals that have no answer.
+    /// Returns the leases with unanswered renewals.
     pub(super) fn waiting(&self) -> Vec<LeaseId> {
         self.asked.keys().copied().collect()
     }

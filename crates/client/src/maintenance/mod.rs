@@ -82,8 +82,8 @@ impl Maintenance {
     /// Disarms all raised alarms, one after another, and returns them.
     ///
     /// # Errors
-    /// Those of [`list_alarms`](Self::list_alarms) and [`disarm_alarm`](Self::disarm_alarm); alarms
-    /// before the one that failed are out.
+    /// The errors of [`list_alarms`](Self::list_alarms) and [`disarm_alarm`](Self::disarm_alarm).
+    /// Alarms before the one that failed are disarmed.
     pub async fn disarm_all_alarms(&self) -> Result<Vec<Alarm>, Error> {
         let alarms = self.list_alarms().await?.alarms;
         for alarm in &alarms {

@@ -35,8 +35,8 @@ const AHEAD: usize = 16;
 /// `etcdutl snapshot restore` accepts the file.
 ///
 /// # Errors
-/// Those of [`Snapshot::try_next`], [`Corrupt`](ErrorKind::Corrupt) when the SHA-256 is wrong, and
-/// [`File`](ErrorKind::File) when the file cannot be written, with the cause in the text and as
+/// The errors of [`Snapshot::try_next`], [`Corrupt`](ErrorKind::Corrupt) when the SHA-256 is wrong,
+/// and [`File`](ErrorKind::File) when the file cannot be written, with the cause in the text and as
 /// the source. After an error, the target is as it was.
 ///
 /// # Cancel safety
@@ -44,7 +44,7 @@ const AHEAD: usize = 16;
 /// received before, the file may still be put in place, complete and checked.
 ///
 /// # Retries
-/// Those of [`Snapshot::try_next`].
+/// As for [`Snapshot::try_next`].
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {

@@ -12,12 +12,14 @@
 //! | `disconnected` | `client`, `endpoint`, `reason` |
 //! | `not serving`, `serving` | `client`, `endpoint` |
 //!
-//! Most are at the level `debug`. At the level `warn` are a connection that was lost, an endpoint
-//! that does not serve (its return is at `info`), a server that objects to the number of pings, and
-//! credentials that go over a network in plain text. No event holds a key, a value, a password or a token.
+//! Most events have the level `debug`. A lost connection, an endpoint that does not serve (its
+//! return has the level `info`), a server that objects to the number of pings, and credentials that
+//! go over a network in plain text have the level `warn`. No event contains a key, a value, a
+//! password or a token.
 //!
 //! # Metrics
-//! With the feature `metrics`, the same goes to the `metrics` facade, under names that are stable:
+//! With the feature `metrics`, the client also records metrics of the `metrics` facade, under
+//! stable names:
 //!
 //! | name | kind | labels |
 //! |---|---|---|

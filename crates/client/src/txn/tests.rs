@@ -109,7 +109,7 @@ fn transactions_nest_to_the_limit_and_are_refused_beyond() {
     assert!(nested(DEEPEST).message(None).is_ok());
     for depth in [DEEPEST + 1, 3_000, 200_000] {
         let txn = nested(depth);
-        // What calls itself for nested transactions does not go deeper than the limit.
+        // Functions that call themselves for nested transactions do not exceed the limit either.
         let copy = txn.clone();
         assert!(format!("{copy:?}").len() < 10_000);
         assert!(!copy.is_serializable() || copy.is_read_only());
@@ -127,7 +127,7 @@ fn transactions_nest_to_the_limit_and_are_refused_beyond() {
     assert!(beside.message(None).is_ok());
 }
 
-/// The limit is that of the reply: one more could not be read.
+/// The limit is that of the reply: a reply with one more level could not be decoded.
 #[test]
 fn the_reply_to_the_deepest_one_can_be_read() {
     let reply = |depth: u32| {

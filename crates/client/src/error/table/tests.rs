@@ -154,7 +154,7 @@ fn what_a_write_may_have_done() {
     );
 }
 
-/// A write is sent again only when it was not sent: nothing in the table may say so.
+/// A write is sent again only when no server has seen it, and a server that answers has seen it.
 #[test]
 fn no_answer_of_a_server_counts_as_not_sent() {
     assert!(TABLE.iter().all(|row| row.2 != Outcome::NotSent));

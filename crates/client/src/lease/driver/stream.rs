@@ -1,4 +1,4 @@
-//! One stream of renewals: opened, listened to, written to.
+//! One stream of renewals: its opening, its answers, its renewals.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -14,10 +14,10 @@ use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
 use crate::transport::{Failure, Head, Occupancy, Pass, frame};
 
-/// A place for a stream on a connection, and the token that the stream brings.
+/// A permit for a stream on a connection, and the token of the stream.
 type Occupied = (Occupancy, Option<Arc<Pass>>);
 
-/// The wait for such a place.
+/// The wait for a permit and a token.
 pub(super) type Place = Pin<Box<dyn Future<Output = Result<Occupied, Error>> + Send>>;
 
 pub(super) struct Stream {
@@ -37,7 +37,7 @@ enum Line {
 struct Open {
     outgoing: Outgoing,
     incoming: Incoming,
-    /// It takes no more; the incoming side will say why.
+    /// The server accepts no more; the incoming side will return the reason.
     ended: bool,
 }
 
@@ -66,7 +66,7 @@ impl Stream {
         self.pass = pass;
         let head = Head {
             timeout: None,
-            // A member without a leader would keep the stream open and answer nothing.
+            // A member without a leader would keep the stream open and never answer.
             require_leader: true,
             pass: self.pass.as_deref(),
         };
@@ -79,7 +79,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether it is open for renewals.
+    /// Returns whether the stream accepts renewals.
     pub(super) fn takes(&self) -> bool {
         matches!(&self.line, Line::Open(open) if !open.ended)
     }
@@ -95,7 +95,7 @@ impl Stream {
         self.pass.as_deref()
     }
 
-    /// What came of sending the batch.
+    /// Clears the batch after it was sent or has failed.
     pub(super) fn sent(&mut self, outcome: &Result<(), Failure>) {
         self.batch.clear();
         if let (Err(_), Line::Open(open)) = (outcome, &mut self.line) {
@@ -103,7 +103,7 @@ impl Stream {
         }
     }
 
-    /// What comes from it, or that the batch has left; nothing is lost when it is dropped.
+    /// Waits for an answer, or until the batch is sent. Dropping the future loses nothing.
     pub(super) async fn event(&mut self) -> Event {
         let Self { line, batch, .. } = self;
         let open = match line {
@@ -124,12 +124,12 @@ impl Stream {
     }
 }
 
-/// The messages of a batch, one behind the other.
+/// Returns the messages of a batch, one after the other.
 fn renewals(batch: &[LeaseId]) -> Option<Bytes> {
     let mut frames = BytesMut::with_capacity(batch.len() * 16);
     for id in batch {
         let id = id.as_i64();
-        // INVARIANT: a renewal is small, and nothing else can fail.
+        // INVARIANT: a renewal is below any limit, which is the only cause of an error here.
         if let Ok(renewal) = frame(&LeaseKeepAliveRequest { id }, usize::MAX) {
             frames.extend_from_slice(&renewal);
         }

@@ -1,4 +1,4 @@
-//! The rules in virtual time; first those that Go's client breaks.
+//! The rules in virtual time; first the ones that Go's client breaks.
 
 mod slow;
 
@@ -23,7 +23,7 @@ fn milliseconds(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// The steps until it rests, and until when.
+/// The steps until `Rest`, and its time.
 fn steps(renewals: &mut Renewals, now: Instant) -> (Vec<Step>, Option<Instant>) {
     let mut steps = Vec::new();
     loop {
@@ -38,14 +38,14 @@ fn steps(renewals: &mut Renewals, now: Instant) -> (Vec<Step>, Option<Instant>) 
     }
 }
 
-/// The first stream of all.
+/// The very first stream.
 const ONE: StreamNumber = StreamNumber(1);
 const TWO: StreamNumber = StreamNumber(2);
 
-/// A network that takes no time.
+/// The round trip of a network without delay.
 const NEAR: Duration = Duration::ZERO;
 
-/// Lease 7, just asked for on an open stream.
+/// Lease 7, with its first renewal sent on an open stream.
 fn asked() -> (Renewals, Instant) {
     let now = Instant::now();
     let mut renewals = Renewals::new(1);
@@ -56,7 +56,7 @@ fn asked() -> (Renewals, Instant) {
     (renewals, now)
 }
 
-/// Lease 7 with 9 s to live from the moment given.
+/// Lease 7 with 9 s to live from the given moment.
 fn alive() -> (Renewals, Instant) {
     let (mut renewals, now) = asked();
     renewals.answered(ONE, id(7), 9, now);
@@ -66,7 +66,7 @@ fn alive() -> (Renewals, Instant) {
     (renewals, now)
 }
 
-/// Goes on through its rests, answering nothing, and gives what it does and when.
+/// Follows the rests without an answer. Returns each step and its time.
 fn unattended(renewals: &mut Renewals, from: Instant, until: Instant) -> Vec<(Duration, Step)> {
     let mut done = Vec::new();
     let mut now = from;
@@ -108,7 +108,7 @@ fn sends(done: &[(Duration, Step)]) -> Vec<Duration> {
     sends.map(|(at, _)| *at).collect()
 }
 
-/// Go: the deadline counts from when the answer came.
+/// Go: the deadline counts from the arrival of the answer.
 #[test]
 fn the_deadline_counts_from_when_the_renewal_was_sent() {
     let (mut renewals, sent) = asked();
@@ -159,7 +159,7 @@ fn ten_thousand_leases_drift_apart() {
     }
     per_slot.remove(&0);
     let highest = per_slot.values().max().copied().unwrap_or_default();
-    // 10,000 in 3 s are 333 in 100 ms.
+    // 10,000 leases in 3 s are 333 in 100 ms.
     assert!(highest < 1_000, "{highest} in 100 ms");
     let sum: usize = per_slot.values().sum();
     assert!(sum < 10_000 * 40 * 10 / 23, "{sum} renewals in 40 s");
@@ -204,7 +204,7 @@ fn the_end_of_a_lease_has_its_reason() {
     renewals.revoked(id(7));
     assert_eq!(end(&mut renewals, now), LeaseEnd::Revoked);
 
-    // Gone although it had time left: it was revoked elsewhere.
+    // The lease is gone although it had time left: it was revoked elsewhere.
     let (mut renewals, now) = alive();
     let sent = now + seconds(3);
     let renewal = Step::Send(ONE, id(7));
@@ -227,7 +227,7 @@ fn the_end_of_a_lease_has_its_reason() {
     assert_eq!(end(&mut renewals, now), LeaseEnd::Expired);
 }
 
-/// Go: `closeRequireLeader` ends what a new leader would go on with.
+/// Go: `closeRequireLeader` ends leases that a new leader would have kept.
 #[test]
 fn the_loss_of_a_leader_ends_no_lease() {
     let (mut renewals, now) = alive();
@@ -243,7 +243,7 @@ fn the_loss_of_a_leader_ends_no_lease() {
     );
 }
 
-/// Go: answers that were buffered are delivered after the lease was revoked.
+/// Go: buffered answers are delivered after the lease was revoked.
 #[test]
 fn a_late_answer_does_not_revive_a_lost_lease() {
     let (mut renewals, now) = alive();
@@ -259,7 +259,7 @@ fn a_late_answer_does_not_revive_a_lost_lease() {
     assert_eq!(done[1..], [Step::Close(ONE)]);
 }
 
-/// Go: the deadline is looked at once a second.
+/// Go: the deadline is checked once a second.
 #[test]
 fn risk_and_doubt_are_told_when_they_begin_and_recovery_too() {
     let (mut renewals, now) = alive();
@@ -277,7 +277,7 @@ fn risk_and_doubt_are_told_when_they_begin_and_recovery_too() {
         *told[1],
         (seconds(9), Step::Tell(id(7), LeaseStatus::Doubtful))
     );
-    // A new leader gave it its whole time again.
+    // A new leader gave the lease its whole time-to-live again.
     let later = unattended(&mut renewals, now + seconds(9), now + seconds(13));
     renewals.answered(newest(&later), id(7), 9, now + seconds(13));
     let (done, _) = steps(&mut renewals, now + seconds(13));
@@ -317,7 +317,7 @@ fn three_renewals_are_under_way_where_the_network_takes_over_a_third_of_the_time
     let (mut renewals, now) = far(milliseconds(3_001));
     let done = unattended(&mut renewals, now, now + milliseconds(4_400));
     assert_eq!(sends(&done), [0, 1_500, 3_000].map(milliseconds));
-    // Each answer makes room for one more.
+    // Each answer allows one more renewal.
     let now = now + milliseconds(4_400);
     renewals.answered(ONE, id(7), 9, now);
     let done = unattended(&mut renewals, now, now + milliseconds(1_000));
@@ -347,7 +347,7 @@ fn the_first_answer_decides_which_stream_stays() {
         let (done, _) = steps(&mut renewals, now);
         assert!(matches!(done[1], Step::Tell(_, LeaseStatus::Alive { .. })));
         let other = done[0];
-        // The next renewal goes out on the stream that has answered.
+        // The next renewal is sent on the stream that has answered.
         let done = unattended(&mut renewals, now, now + seconds(3));
         assert!(
             sends(&done).len() == 1 && done.contains(&(sends(&done)[0], Step::Send(number, id(7))))
@@ -382,7 +382,7 @@ fn the_end_of_either_stream_leaves_the_other() {
     assert_eq!(done[0], Step::Close(third));
 }
 
-/// A renewal that was sent only on the stream that is dropped is sent on the one that stays.
+/// A renewal that was sent only on the dropped stream is sent on the remaining one.
 #[test]
 fn a_renewal_on_a_dropped_stream_is_sent_again() {
     let (mut renewals, now) = asked_twice();
@@ -478,8 +478,8 @@ fn alive_and_two_asked(pause: Duration) -> (Renewals, Instant) {
     (renewals, now)
 }
 
-/// The answer to lease 8 took 1.4 s, of which twice would be 2.8 s; it came at 1.4 s, and a sixth
-/// of the time-to-live later are 2.9 s.
+/// The answer to lease 8 took 1.4 s, of which twice is 2.8 s. It came at 1.4 s, and a sixth of the
+/// time-to-live later is 2.9 s.
 #[test]
 fn a_stream_is_not_silent_for_a_sixth_of_the_time_to_live_after_each_answer() {
     let (mut renewals, now) = alive_and_two_asked(Duration::ZERO);
@@ -489,7 +489,7 @@ fn a_stream_is_not_silent_for_a_sixth_of_the_time_to_live_after_each_answer() {
     assert_eq!(first(&done, Step::Silent(ONE)), Some(milliseconds(1_500)));
 }
 
-/// The answer to the renewal of lease 8 is not waited for on that stream.
+/// The stream has answered a later renewal, so it will not answer the one of lease 8.
 #[test]
 fn a_stream_that_has_passed_a_renewal_over_is_closed_when_that_renewal_is_overdue() {
     let (mut renewals, now) = alive_and_two_asked(milliseconds(100));
@@ -590,7 +590,7 @@ fn an_answer_without_a_renewal_is_not_believed() {
     renewals.answered(ONE, id(7), i64::MIN, now + seconds(3));
 }
 
-/// An answer to what an earlier keeper asked says nothing of a lease of the same ID.
+/// An answer to a renewal of an earlier keeper says nothing about a lease of the same ID.
 #[test]
 fn a_lease_that_is_kept_anew_starts_anew() {
     let (mut renewals, now) = asked();
@@ -606,7 +606,7 @@ fn a_lease_that_is_kept_anew_starts_anew() {
     ));
 }
 
-/// What happens in the world.
+/// An event that a keeper, a server or the network causes.
 #[derive(Clone, Debug)]
 enum Turn {
     Pass(u64),
@@ -640,18 +640,18 @@ enum Event {
     Answer(StreamNumber, LeaseId, i64),
 }
 
-/// A server, a network and a client that uses the machine.
+/// A server, a network and a client that runs the machine.
 struct World {
     now: Instant,
     renewals: Renewals,
     events: BTreeMap<(Instant, u64), Event>,
     number: u64,
-    /// Open streams, with the last moment that something reaches each side: streams keep order.
+    /// Open streams, with the last arrival on each side, as a stream keeps the order.
     open: HashMap<StreamNumber, Instant>,
     refuses: bool,
     loses: bool,
     delay: Duration,
-    /// Until when each lease lives on the server; none once it is gone.
+    /// Until when each lease lives on the server; absent once it is gone.
     lives: HashMap<LeaseId, Option<Instant>>,
     keepers: HashMap<LeaseId, usize>,
     gone: HashSet<LeaseId>,
@@ -684,7 +684,7 @@ impl World {
     }
 
     fn schedule(&mut self, stream: StreamNumber, event: Event) {
-        // What is on its way when a stream ends may still be carried out.
+        // A message on its way when a stream ends may still be carried out.
         let now = self.now;
         let reached = self.open.get(&stream).copied().unwrap_or(now);
         let reached = reached.max(now + self.delay / 2);

@@ -8,27 +8,27 @@ use proptest::prelude::*;
 use super::{LeaseStatus, NEAR, Step, StreamNumber, id, milliseconds, seconds};
 use crate::lease::state::Renewals;
 
-/// Where the time between a renewal and its answer goes.
+/// The part of the path that delays answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Slow {
-    /// On the way: renewals follow one another.
+    /// The network: several renewals can be on their way.
     Network,
-    /// In the server, which does one after the other.
+    /// The server, which answers one renewal after the other.
     Server,
 }
 
-/// A client with one lease, a server that the first stream leads to, and another one.
+/// A client with one lease, the server of the first stream, and another server.
 struct Pair {
     ttl: Duration,
     round_trip: Duration,
     slow: Slow,
-    /// How long after the start the first server stops to answer and to renew.
+    /// Time from the start until the first server stops answering and renewing.
     stops: Duration,
     start: Instant,
     now: Instant,
     renewals: Renewals,
-    /// Answers on their way; a renewal counts as carried out at half of the way, or at its end
-    /// where the server is slow.
+    /// Answers on their way. A renewal counts as carried out after half of the delay, or at its end
+    /// if the server is slow.
     answers: BTreeMap<(Instant, u64), StreamNumber>,
     /// Until when the first server is busy.
     busy: Instant,
@@ -71,7 +71,7 @@ impl Pair {
         self
     }
 
-    /// The first server takes so long, the other one 20 ms.
+    /// Sends a renewal. The first server has the delay of the test, the other one 20 ms.
     fn send(&mut self, stream: StreamNumber) {
         self.sent += 1;
         let stops = self.start + self.stops;
@@ -113,7 +113,7 @@ impl Pair {
         }
     }
 
-    /// Goes on for so long; gives until when the lease lived, if it ended.
+    /// Runs for `time`. Returns until when the lease lived, if it ended.
     fn run(&mut self, time: Duration) -> Option<Duration> {
         let end = self.now + time;
         while self.now < end {
@@ -175,15 +175,16 @@ const NEVER: Duration = Duration::from_secs(1_000_000);
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// The share is in thousandths of half of the time-to-live. The first answer of all is waited
-    /// for with a single stream for 10 s.
+    /// The share is in thousandths of half of the time-to-live. The very first answer is awaited on
+    /// a single stream for 10 s.
     #[test]
     fn a_slow_server_keeps_a_lease_alive_over_one_stream(
         ttl in ttl(), share in 0..=1_000_u32, network: bool, known: bool,
     ) {
         let ttl = seconds(ttl);
         let slow = if network { Slow::Network } else { Slow::Server };
-        // A slow server answers a moment before the lease is over, or else it would be over.
+        // A slow server answers a moment before the lease ends, as the lease would be over
+        // otherwise.
         let share = if network { share } else { share.min(996) };
         let round_trip = ttl / 2 * share / 1_000;
         let mut pair = Pair::new(ttl, round_trip, slow, NEVER).keep(known);
@@ -199,12 +200,13 @@ proptest! {
         if round_trip < first_wait {
             prop_assert_eq!(pair.streams, 1);
         }
-        // Six in a time-to-live are the most.
+        // Six renewals in a time-to-live are the maximum.
         prop_assert!(pair.sent <= 62, "{}", pair.sent);
     }
 
     /// The time-to-live is that of this client's grant. The share is in thousandths of a sixth of
-    /// the time-to-live, by which the round trip is over a third. The first answer comes within 10 s.
+    /// the time-to-live, which is added to a round trip of a third. The first answer comes within
+    /// 10 s.
     #[test]
     fn a_slow_network_never_puts_a_lease_at_risk(ttl in 2..=20_u64, share in 1..=980_u32) {
         let ttl = seconds(ttl);
@@ -233,7 +235,7 @@ proptest! {
     }
 }
 
-/// The slowest server of which this holds, at each moment of its stop.
+/// The slowest server for which the rule holds, at each moment of its stop.
 #[test]
 fn a_lease_survives_a_server_that_takes_a_third_of_its_time_and_stops() {
     let ttl = seconds(9);
