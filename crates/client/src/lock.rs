@@ -1,4 +1,4 @@
-//! Locks that the server keeps.
+//! Locks of etcd's lock service.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::method::Method;
 use crate::transport::{Failure, frame};
 
 impl Client {
-    /// Takes a lock, and waits for it as long as it takes: see [`Lock`].
+    /// Takes a lock, and waits for it for any time: see [`Lock`].
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -24,7 +24,7 @@ impl Client {
     /// let _keeper = client.keep(lease.id);
     /// let lock = client.lock("locks/printer", lease.id).await?;
     ///
-    /// // Whatever happens in between, this is written only while the lock is held.
+    /// // This is written only while the lock is held, also if the lease has ended in between.
     /// let done = client
     ///     .txn()
     ///     .when(etcdex::Compare::create_revision(lock.key.clone()).greater(0))
@@ -38,90 +38,94 @@ impl Client {
     ///
     /// # Errors
     /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease, and
-    /// [`Server`](crate::ErrorKind::Server) (from etcd 3.5 on) when it was lost while waiting.
-    /// The lock service does not tell how far it had got: the outcome of its errors is unknown.
+    /// [`Server`](crate::ErrorKind::Server) (from etcd 3.5 on) when the lease was lost while the
+    /// lock waited. The lock service does not report how far it had got: the outcome of its errors
+    /// is unknown.
     ///
-    /// [`NoLeader`](crate::ErrorKind::NoLeader) when the member loses its leader (is cut off from
-    /// the others, say) for more than three of its election time-outs. An election of the usual
-    /// length ends no wait.
-    /// - With the outcome [`Rejected`](crate::Outcome::Rejected) no member had a leader when it was
-    ///   asked, for some seconds.
-    /// - With [`Unknown`](crate::Outcome::Unknown) the call was waiting. Its key may stay, and with
-    ///   it the place in the queue; but a member that finds its leader again within a few seconds
-    ///   may still delete the key. So do not ask again with the same lease: revoke it, and ask with
+    /// [`NoLeader`](crate::ErrorKind::NoLeader) when the member loses its leader (because it is cut
+    /// off from the other members, for example) for more than three of its election time-outs. An
+    /// election of the usual length ends no wait.
+    /// - With the outcome [`Rejected`](crate::Outcome::Rejected), no member had a leader when the
+    ///   client asked, for some seconds.
+    /// - With [`Unknown`](crate::Outcome::Unknown), the call was waiting. Its key may stay, and
+    ///   with it the place in the queue; but a member that finds its leader again within a few
+    ///   seconds may still delete the key. So do not repeat the lock with the same lease: revoke
+    ///   the lease, and use another one.
     ///   another one.
     ///
-    /// With [`require_leader(false)`](crate::Client::require_leader) it waits on, until the member
-    /// has a leader again.
+    /// With [`require_leader(false)`](crate::Client::require_leader), the call waits until the
+    /// member has a leader again.
     ///
     /// [`Unavailable`](crate::ErrorKind::Unavailable) with the outcome
-    /// [`Unknown`](crate::Outcome::Unknown) when its connection is lost, or when its member does not
-    /// serve while another one does (see [`Mode`](crate::Mode)).
+    /// [`Unknown`](crate::Outcome::Unknown) when the connection is lost, or when the member does
+    /// not serve while another one does (see [`Mode`](crate::Mode)).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue: the server is told, and deletes the key. When the
-    /// lock was being taken in that moment the key may stay, until [`unlock`](Self::unlock) or
-    /// the end of the lease. The same goes for an error whose outcome is unknown.
+    /// Dropping the future leaves the queue: the client cancels the call, and the server deletes
+    /// the key. If the server gives the lock to the call at that moment, the key may stay, until
+    /// [`unlock`](Self::unlock) or the end of the lease. The same holds for an error with an
+    /// unknown outcome.
     ///
-    /// Where authentication is on, the key stays in any case: the server deletes it without the
-    /// caller's token, and so is refused. Revoke the lease, or unlock the key, which is the name,
+    /// With authentication enabled, the key always stays: the server tries to delete it without the
+    /// caller's token, and refuses that. Revoke the lease, or unlock the key, which is the name,
     /// `/`, and the lease in hexadecimal.
     ///
-    /// Do not give up hundreds of waiting locks in one moment: the lock service of an etcd can get
-    /// stuck over it, until it is restarted (seen on 3.6.16 and 3.7.3).
+    /// Do not drop hundreds of waiting locks at the same time: etcd's lock service can then stop
+    /// answering until the server is restarted (seen on 3.6.16 and 3.7.3).
     ///
     /// # Retries
-    /// It is sent again when it provably was not applied: also when a member refused it because
-    /// it sees no leader, elsewhere if there is another endpoint.
+    /// The lock is sent again when it provably was not applied, also when a member refused it
+    /// because it sees no leader; it is then sent to another endpoint if there is one.
     ///
-    /// It is also sent again, with the same lease, when the lock service answers that a token has
-    /// expired, and when it does not let the lock wait for the token of another one. The first
-    /// attempt is over then. A lock may so wait for longer than its token lives.
+    /// The lock is also sent again, with the same lease, when the lock service answers that a token
+    /// has expired, and when the service cannot let the lock wait because of another caller's
+    /// expired token. The first attempt has ended then. A lock can therefore wait for longer than
+    /// its token lives.
     ///
     /// etcd 3.4 and early versions of 3.5 (seen on 3.4.23 and 3.5.1) can lose locks that wait at
-    /// one member, and never answer them, when a token expires meanwhile. Give a time-out of a
-    /// second or two there, revoke the lease, and pause for a few seconds before the lock is asked
-    /// for with another lease. The server uses the expired token for as long as any lock waits at
-    /// that member.
+    /// one member, and never answer them, when a token expires meanwhile. With these versions, use
+    /// a time-out of a second or two, then revoke the lease, and pause for a few seconds before the
+    /// lock is taken with another lease. The server uses the expired token for as long as any lock
+    /// waits at that member.
     pub fn lock(&self, name: impl Into<Key>, lease: LeaseId) -> Call<Lock> {
         self.run(Lock::new(name, lease))
     }
 
-    /// Gives a lock back, by the key that [`lock`](Self::lock) gave: see [`Unlock`].
+    /// Releases a lock, by the key that [`lock`](Self::lock) returned: see [`Unlock`].
     ///
     /// # Retries
-    /// It is sent again when it provably was not applied, also when the server refused it for an
-    /// expired token.
+    /// The request is sent again when it provably was not applied, also when the server refused it
+    /// for an expired token.
     pub fn unlock(&self, key: impl Into<Key>) -> Call<Unlock> {
         self.run(Unlock::new(key))
     }
 }
 
-/// Takes a lock, behind everybody who has asked for it before.
+/// Takes a lock, after all callers that have asked for it before.
 ///
-/// It is long by nature: the client's default time-out does not count. The lock is held until
-/// it is [unlocked](Unlock) or its lease ends. A lease takes a lock once: who asks again with
-/// the same lease has it at once. [`with_server_lease`](Self::with_server_lease) has the server
-/// grant a lease of its own.
+/// The client's default time-out does not apply to a lock. The lock is held until it is
+/// [unlocked](Unlock) or its lease ends. A lease takes a lock once: a second request with the same
+/// lease succeeds at once. [`with_server_lease`](Self::with_server_lease) has the server grant a
+/// lease of its own.
 ///
-/// # What it promises
-/// That nobody *else* was given the lock while the key of the reply exists; the holder may learn
-/// late that it no longer does. What must only happen under the lock belongs into a transaction
-/// that compares the key's create revision, as in the example of
-/// [`Client::lock`](Client::lock). That also covers etcd 3.4, which answers a waiting lock whose
-/// lease was lost as if it had been taken, with a key that does not exist.
+/// # Guarantees
+/// While the key of the reply exists, the server gives the lock to no *other* caller. The holder
+/// may learn late that the key no longer exists. Work that must happen only under the lock belongs
+/// into a transaction that compares the key's create revision, as in the example of
+/// [`Client::lock`](Client::lock). Such a transaction also covers etcd 3.4, which answers a waiting
+/// lock whose lease was lost as if the lock had been taken, with a key that does not exist.
 ///
 /// Source: <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/> (`Lock`).
 #[derive(Clone)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Lock {
     name: Bytes,
-    /// `None` has the server grant a lease.
+    /// Lease of the lock; with `None`, the server grants one.
     lease: Option<LeaseId>,
 }
 
 impl Lock {
-    /// Takes the lock of this name for this lease.
+    /// Returns a request for the lock of this name with this lease.
     pub fn new(name: impl Into<Key>, lease: LeaseId) -> Self {
         Self {
             name: name.into().into_bytes(),
@@ -129,19 +133,19 @@ impl Lock {
         }
     }
 
-    /// Takes the lock of this name for a lease that the server grants for this request. The reply
-    /// [names it](LockResponse::lease).
+    /// Returns a request for the lock of this name with a lease that the server grants for this
+    /// request. The reply [names the lease](LockResponse::lease).
     ///
-    /// The lease lives for 60 seconds, and neither the server nor the client renews it. So the lock
-    /// ends 60 seconds after the server has begun with the request, whatever its holder does. Time
-    /// spent waiting for the lock counts: a request that has waited for longer fails when its turn
-    /// comes, with [`Server`](crate::ErrorKind::Server) from etcd 3.5 on. To hold a lock for longer,
-    /// [grant](Client::grant) a lease, [keep](Client::keep) it, and take the lock for it with
-    /// [`new`](Self::new); or keep the lease of the reply.
+    /// The lease lives for 60 seconds, and neither the server nor the client renews it. The lock
+    /// therefore ends 60 seconds after the server has begun with the request. The time that the
+    /// request waits for the lock counts: a request that has waited for longer fails when its turn
+    /// comes, with [`Server`](crate::ErrorKind::Server) from etcd 3.5 on. To hold a lock for
+    /// longer, [grant](Client::grant) a lease, [keep](Client::keep) it, and take the lock with
+    /// [`new`](Self::new), or keep the lease of the reply.
     ///
-    /// [`Unlock`] deletes the key and lets the next request have the lock. The lease itself lives on
-    /// until its 60 seconds are over, or until it is [revoked](Client::revoke), which gives the lock
-    /// back, too.
+    /// [`Unlock`] deletes the key and gives the lock to the next request. The lease itself lives
+    /// until its 60 seconds are over, or until it is [revoked](Client::revoke), which releases the
+    /// lock, too.
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -153,19 +157,19 @@ impl Lock {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Client::lock`], except for a missing lease. When the outcome is
-    /// [`Unknown`](crate::Outcome::Unknown), the server may have granted a lease, and a key with it may
-    /// hold the lock or stand in the queue. The client does not know the ID of that lease; both are
-    /// gone after 60 seconds.
+    /// The errors of [`Client::lock`], except for a missing lease. When the outcome is
+    /// [`Unknown`](crate::Outcome::Unknown), the server may have granted a lease, and a key with it
+    /// may hold the lock or wait in the queue. The client does not know the ID of that lease; both
+    /// are deleted after 60 seconds.
     ///
     /// # Cancel safety
-    /// As for [`Client::lock`]. A key that stays is gone after 60 seconds.
+    /// As for [`Client::lock`]. A key that stays is deleted after 60 seconds.
     ///
     /// # Retries
-    /// Each execution grants another lease and makes another key, which would wait for the key before
-    /// it. So the request is sent again only when the server has not begun with it. It is not sent
-    /// again when a step of the lock service fails, also not for an expired token. The next call
-    /// brings another token.
+    /// Each execution grants another lease and makes another key, which would wait for the key
+    /// before it. The request is therefore sent again only when the server has not begun with it.
+    /// It is not sent again when a step of the lock service fails, not even for an expired token.
+    /// The next call uses another token.
     ///
     /// Source: etcd, `server/etcdserver/api/v3lock/lock.go` and `client/v3/concurrency/session.go`
     /// (`NewSession`, `defaultSessionTTL`).
@@ -190,7 +194,7 @@ impl fmt::Debug for Lock {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct LockResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
     /// The key that exists for as long as the lock is held: the name, `/`, and the lease in
     /// hexadecimal.
@@ -198,10 +202,9 @@ pub struct LockResponse {
 }
 
 impl LockResponse {
-    /// Returns the lease that holds the lock, as the end of the key tells it. It is the lease of the
-    /// request, or the one that the server has granted for
-    /// [`Lock::with_server_lease`]. `None` if the key does not end in `/` and a lease in hexadecimal,
-    /// as the keys of an etcd do.
+    /// Returns the lease that holds the lock, from the end of the key: the lease of the request, or
+    /// the one that the server has granted for [`Lock::with_server_lease`]. Returns `None` if the
+    /// key does not end in `/` and a lease in hexadecimal, as etcd's keys do.
     #[must_use]
     pub fn lease(&self) -> Option<LeaseId> {
         let start = self.key.iter().rposition(|byte| *byte == b'/')? + 1;
@@ -228,7 +231,7 @@ impl Request for Lock {
     }
 
     fn is_repeatable(&self) -> bool {
-        // The server's clean-up of the first attempt deletes the key that the second waits with.
+        // The server's clean-up of the first attempt would delete the key of the second.
         false
     }
 
@@ -241,13 +244,14 @@ impl Request for Lock {
     }
 
     fn is_compound(&self) -> bool {
-        // A transaction, a read, a watch and another read, and after a failure a deletion. Without
-        // a lease, its grant and a renewal come before.
+        // The steps are a transaction, a read, a watch and another read, and a deletion after a
+        // failure. Without a lease, its grant and a renewal come before.
         true
     }
 
     fn is_resumable(&self) -> bool {
-        // The same lease finds its key again. Another lease would wait for the key of the first.
+        // A second attempt with the same lease finds the key of the first. With another lease, it
+        // would wait for that key.
         self.lease.is_some()
     }
 
@@ -256,7 +260,7 @@ impl Request for Lock {
             None => self.name.clone(),
             Some(namespace) => namespace.key(&self.name),
         };
-        // 0 is no lease: the server grants one.
+        // 0 means no lease: the server grants one.
         let lease = self.lease.map_or(0, LeaseId::as_i64);
         frame(&v3lockpb::LockRequest { name, lease }, limit)
     }
@@ -276,7 +280,8 @@ impl Request for Lock {
     }
 }
 
-/// Gives a lock back; whoever waits longest gets it. One that is not held is no error.
+/// Releases a lock. The server gives it to the request that has waited longest. Releasing a lock
+/// that is not held is no error.
 ///
 /// Source: <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/> (`Unlock`).
 #[derive(Clone)]
@@ -286,7 +291,8 @@ pub struct Unlock {
 }
 
 impl Unlock {
-    /// Gives the lock with this key back: that of a [`LockResponse`], not the lock's name.
+    /// Returns a request that releases the lock with this key: the key of a [`LockResponse`], not
+    /// the lock's name.
     pub fn new(key: impl Into<Key>) -> Self {
         Self {
             key: key.into().into_bytes(),
@@ -306,7 +312,7 @@ impl fmt::Debug for Unlock {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct UnlockResponse {
-    /// Who answered.
+    /// Member and cluster that answered.
     pub header: ResponseHeader,
 }
 
@@ -358,7 +364,7 @@ mod tests {
         };
         assert_eq!(lease(b"lock/7b"), Some(0x7b));
         assert_eq!(lease(b"a/b/694d77aa9e38260f"), Some(0x694d_77aa_9e38_260f));
-        // `%x` of Go writes a negative number so.
+        // Go's `%x` writes a negative number like this.
         assert_eq!(lease(b"lock/-7b"), Some(-0x7b));
         assert_eq!(lease(b"/1"), Some(1));
         let none: [&[u8]; 7] = [

@@ -1,4 +1,4 @@
-//! One attempt of a call: what was sent, how long it is waited for, and what its end means.
+//! One attempt of a call: what was sent, how long the client waits, and the meaning of its end.
 
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -9,28 +9,28 @@ use super::authentication::is_about_token;
 use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Avoided, Exchange, Failure, LeaderLoss, Member, Want};
 
-/// An answer that takes longer than this has the connection pinged and the endpoint asked.
+/// If an answer takes longer, the client pings the connection and probes the endpoint.
 pub(super) const DOUBT: Duration = Duration::from_secs(1);
 
-/// How often a call that waits looks whether another endpoint would serve it sooner.
+/// How often a waiting call checks whether another endpoint would serve it sooner.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 
-/// An attempt that is under way.
+/// An attempt in progress.
 pub(super) struct Sent {
     pub(super) exchange: Exchange,
     pub(super) want: Want,
-    /// Until when the server has to begin to answer, where another endpoint could be tried.
+    /// Until when the server has to begin to answer, if another endpoint could be tried.
     pub(super) until: Option<Instant>,
-    /// When to doubt the connection and the endpoint next.
+    /// When the connection and the endpoint are checked next.
     pub(super) doubt: Option<Instant>,
     /// Whether the answer has taken longer than [`DOUBT`] so far.
     pub(super) is_slow: bool,
-    /// Of a call that waits for others and wants a leader.
+    /// Set for a call that waits for other clients and requires a leader.
     pub(super) leader_loss: Option<LeaderLoss>,
 }
 
 impl Sent {
-    /// The reply, or the loss of the leader without which it would never come.
+    /// Completes with the reply, or with the loss of the leader, without which no reply would come.
     pub(super) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         if let Poll::Ready(reply) = self.exchange.poll_reply(cx) {
             return Poll::Ready(reply);
@@ -41,12 +41,12 @@ impl Sent {
         }
     }
 
-    /// When to look at it next, if ever.
+    /// Returns when the attempt has to be checked next, if ever.
     pub(super) fn wake(&self) -> Option<Instant> {
         self.until.into_iter().chain(self.doubt).min()
     }
 
-    /// Where to go after it has failed: not over the same link.
+    /// Returns what to ask the transport for after a failure: another link.
     pub(super) fn want_after(&self, member: Option<Member>) -> Want {
         let link = self.exchange.link();
         Want {
@@ -61,7 +61,7 @@ impl Sent {
     }
 }
 
-/// It had a leader when the call came, so the call may have been applied.
+/// The member had a leader when the call arrived, so the call may have been applied.
 fn leader_lost() -> Failure {
     Failure::new(
         ErrorKind::NoLeader,
@@ -71,27 +71,27 @@ fn leader_lost() -> Failure {
     )
 }
 
-/// The meaning of the answer to a request of several steps, beyond its text.
+/// The step that failed, for a request of several steps whose answer has only a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The error is that of the request as a whole, or of none of its steps.
+    /// The error is that of the request as a whole, and not of one of its steps.
     None,
-    /// A step was refused for the token that the call has brought.
+    /// A step was refused for the token of the call.
     Token,
-    /// The step that waits was refused, although the call may have brought a good token.
+    /// The waiting step was refused, although the token of the call may be valid.
     ///
     /// All locks that wait at a member share one stream of watches inside the server. The stream
     /// has the token of the lock that opened it. When that token has expired, the server refuses
-    /// every further watch on it, as the cause of which it names the token (3.5.35 and later) or
+    /// every further watch on it. The text of the error is about the token (3.5.35 and later) or
     /// the permission (3.5.1).
     Wait,
-    /// A step was refused for another reason, or another attempt would not go on with what the steps
-    /// have left.
+    /// A step was refused for another reason, or another attempt could not continue the steps that
+    /// were carried out.
     Other,
 }
 
 impl Step {
-    /// `resumable` says that another attempt goes on with what the steps have left.
+    /// `resumable`: another attempt continues the steps that an earlier one has carried out.
     pub(super) fn of(failure: &Failure, resumable: bool) -> Self {
         let error = &failure.error;
         if error.code() != Some(Code::Unknown) {
@@ -100,7 +100,7 @@ impl Step {
         if !resumable {
             return Self::Other;
         }
-        // A watch is refused by a text, to which the server's own client adds its words.
+        // The server refuses a watch with a text, which its own client prefixes.
         if error.message().starts_with("rpc error: code = ") {
             return Self::Wait;
         }
@@ -111,7 +111,8 @@ impl Step {
     }
 }
 
-/// A server whose clock for the call is ahead of ours resets the stream, and says no more.
+/// Returns whether the server has reset the stream because its own deadline for the call has
+/// passed: its clock for the call can be ahead of the client's, and it sends no status then.
 pub(super) fn is_servers_deadline(
     failure: &Failure,
     left: Option<Duration>,
@@ -124,7 +125,7 @@ pub(super) fn is_servers_deadline(
     failure.error.kind() == ErrorKind::Cancelled && failure.error.code().is_none() && left <= margin
 }
 
-/// An attempt before may have been applied, whatever became of the last one.
+/// Marks the outcome of an error as unknown if an earlier attempt may have been applied.
 pub(super) fn settle(error: Error, uncertain: bool) -> Error {
     if uncertain {
         error.with_outcome(Outcome::Unknown)

@@ -1,8 +1,8 @@
-//! The client's token: who brings it, and the login that gets it for all calls at once.
+//! The client's token, and the login that fetches it for all calls.
 //!
-//! A login belongs to the client and not to the call that asked for it first. It runs in a task of
-//! its own, at any endpoint, with a time limit of its own, and goes on when that call is dropped.
-//! While a token is at hand, the next one is fetched in the background.
+//! A login belongs to the client, not to the call that needed it first. It runs in a task of its
+//! own, at any endpoint, with its own time limit, and continues when that call is dropped. While
+//! there is a token, the next one is fetched in the background.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -22,12 +22,13 @@ use crate::patience::Patience;
 use crate::runtime;
 use crate::transport::{Failure, Pass, closed, frame, now};
 
-/// How long one attempt to log in may take: where there is another endpoint, and where there is
-/// none. Each attempt that gets no answer doubles it, up to the last.
+/// How long one attempt to log in may take: with several endpoints, and with one. Each attempt
+/// without an answer doubles the limit, up to the last.
 ///
-/// A password costs the server a slow hash, also when nobody waits for its answer any more. When a
-/// thousand clients log in at once, an attempt that is given up early makes all of them slower. So
-/// it is given up early only for another endpoint, for which a call leaves at half of the time.
+/// A password costs the server a slow hash, also when the client no longer waits for the answer.
+/// When a thousand clients log in at once, an attempt that is abandoned early makes all of them
+/// slower. The client therefore abandons an attempt early only in favour of another endpoint, which
+/// a call tries at half of its time.
 const FIRST_LIMIT: Duration = Duration::from_secs(6);
 const ONLY_LIMIT: Duration = Duration::from_secs(30);
 const LAST_LIMIT: Duration = Duration::from_secs(120);
@@ -35,21 +36,21 @@ const LAST_LIMIT: Duration = Duration::from_secs(120);
 /// How long a provider may take for one token.
 const PROVIDER_LIMIT: Duration = Duration::from_secs(60);
 
-/// The pause before another attempt while calls wait; it doubles up to the last.
+/// The pause before another attempt while calls wait; the pause doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long the task of a stream waits for a token before it is told why there is none. The login
-/// goes on meanwhile.
+/// How long the task of a stream waits for a token before it gets an error. The login continues
+/// meanwhile.
 pub(crate) const STREAM_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often a caller starts a login whose task is gone before it is told so.
+/// How often a caller starts a login again whose task has ended, before it gets an error.
 const LOST_LOGINS: u32 = 3;
 
 /// The client's credentials and its token, kept across connections.
 pub(crate) struct Authentication {
     state: Mutex<State>,
-    /// The login that is under way; its sender is gone when its task is.
+    /// The login in progress; its sender is dropped with its task.
     login: Mutex<Option<watch::Receiver<Login>>>,
     patience: Mutex<Patience>,
 }
@@ -58,21 +59,21 @@ struct State {
     credentials: Credentials,
     /// Number of times that the credentials were replaced.
     version: u64,
-    /// The token that was got with these credentials and no others.
+    /// The token that was fetched with these credentials.
     life: TokenLife<Arc<Pass>>,
 }
 
-/// How a login fares.
+/// The progress of a login.
 #[derive(Clone, Default)]
 struct Login {
     /// The version of the credentials.
     version: u64,
-    /// Why the last attempt has failed.
+    /// The error of the last attempt.
     trouble: Option<Arc<Error>>,
     is_over: bool,
 }
 
-/// What a call sends of its own accord, or has to wait for.
+/// The token that a call sends.
 pub(crate) enum Entry {
     With(Arc<Pass>),
     Without,
@@ -102,8 +103,8 @@ impl Authentication {
         (state.version, state.credentials.clone())
     }
 
-    /// Uses other credentials from now on. The token of the old ones is dropped, and so is what
-    /// still comes of a login with them.
+    /// Replaces the credentials. The token of the old credentials is dropped, and so is the result
+    /// of a login with them that is in progress.
     pub(crate) fn replace(&self, credentials: Credentials) {
         let mut state = self.lock();
         state.credentials = credentials;
@@ -116,12 +117,12 @@ impl Authentication {
         self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known right now.
+    /// Returns the token that a call sends now, and starts a renewal if one is due.
     pub(crate) fn entry(&self, core: &Arc<Core>) -> Result<Entry, Error> {
         match self.lock().life.advice(now()) {
             Advice::Send { token, .. } => Ok(Entry::With(token)),
             Advice::Renew { token, .. } => {
-                // A renewal that cannot begin is no reason to hold a call up.
+                // A renewal that cannot start must not delay the call.
                 let _ = self.login(core);
                 Ok(Entry::With(token))
             }
@@ -131,23 +132,23 @@ impl Authentication {
         }
     }
 
-    /// What is known of the token, without it.
+    /// Returns the state of the token, without the token.
     pub(crate) fn state(&self) -> TokenState {
         self.lock().life.state()
     }
 
-    /// A call was refused for the token that it had, or for having none.
+    /// Records that a server has refused this token, or a call without one (`None`).
     pub(crate) fn invalid(&self, pass: Option<&Pass>) {
         self.lock().life.invalid(pass.map(|pass| pass.generation));
     }
 
-    /// Why the login that is under way has brought no token yet, as far as that is known.
+    /// Returns the error of the login in progress, if it has had one.
     pub(crate) fn trouble(&self) -> Option<Arc<Error>> {
         let login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
         login.as_ref()?.borrow().trouble.clone()
     }
 
-    /// Returns the login that is under way, and starts one if there is none.
+    /// Returns the login in progress, and starts one if there is none.
     fn login(&self, core: &Arc<Core>) -> Result<watch::Receiver<Login>, Error> {
         // Nothing that panics leaves it half done.
         let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,16 +166,16 @@ impl Authentication {
         Ok(receiver)
     }
 
-    /// Waits for a token. The caller has the clock.
+    /// Waits for a token. The caller limits the time.
     ///
     /// # Errors
-    /// The result of the login, or that the client was closed.
+    /// The error of the login, or that the client was closed.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the login to others.
+    /// Dropping the future does not end the login.
     pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
         let mut closing = scope.core.closing.stages();
-        // A call that belongs to the end of a client goes on until all is over.
+        // A call that belongs to the end of a client may continue until the end is over.
         let last = if scope.parting {
             Stage::Over
         } else {
@@ -187,7 +188,7 @@ impl Authentication {
         }
     }
 
-    /// The same for callers that have no clock.
+    /// Waits for a token for at most `limit`, for callers without a time limit of their own.
     pub(crate) async fn fetch_within(
         scope: Scope,
         limit: Duration,
@@ -202,7 +203,7 @@ impl Authentication {
         }
     }
 
-    /// One attempt to get a token.
+    /// Makes one attempt to get a token.
     async fn attempt(&self, core: &Arc<Core>, credentials: Credentials) -> Result<Token, Error> {
         match credentials {
             Credentials::Password { user, password } => {
@@ -235,8 +236,8 @@ impl Authentication {
         }
     }
 
-    /// Notes what came of a login with credentials of this version. Returns `None` if the
-    /// credentials were replaced meanwhile; then nothing is noted.
+    /// Records the result of a login with credentials of this version. Returns `None` and records
+    /// nothing if the credentials were replaced meanwhile.
     fn settle(&self, version: u64, outcome: Result<Token, Error>) -> Option<Result<(), Error>> {
         let mut state = self.lock();
         (state.version == version).then(|| state.settle(outcome))
@@ -270,7 +271,7 @@ impl State {
     }
 }
 
-/// Waits until there is a token, or none is needed; starts the login if nobody has.
+/// Waits until there is a token, or none is needed. Starts the login if there is none.
 async fn wait(scope: &Scope) -> Result<Option<Arc<Pass>>, Error> {
     let Some(authentication) = scope.authentication() else {
         return Ok(None);
@@ -284,11 +285,12 @@ async fn wait(scope: &Scope) -> Result<Option<Arc<Pass>>, Error> {
         }
         let mut login = authentication.login(&scope.core)?;
         let failed = match login.wait_for(|login| login.is_over).await {
-            // The login was made with credentials that were replaced: the caller waits on.
+            // The login used credentials that were replaced: the caller waits for the next one.
             Ok(login) if login.version != authentication.lock().version => None,
             Ok(login) => login.trouble.clone(),
             Err(_) => {
-                // Its runtime has ended, or a provider has panicked: another one is started here.
+                // The runtime of the login has ended, or a provider has panicked: start another
+                // login here.
                 lost += 1;
                 (lost == LOST_LOGINS).then(|| {
                     let message = "the task of the login was ended (a panic of the provider?)";
@@ -303,7 +305,7 @@ async fn wait(scope: &Scope) -> Result<Option<Arc<Pass>>, Error> {
     }
 }
 
-/// Logs in, again and again while calls wait and the cause may pass.
+/// Logs in, repeatedly while calls wait and the cause may be temporary.
 async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
     let mut pause = FIRST_PAUSE;
     while let Some(present) = core.upgrade() {
@@ -311,7 +313,7 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
             return;
         };
         let mut closing = present.closing.stages();
-        // ORDER: the task listens for other credentials before it reads those of now.
+        // ORDER: subscribes to other credentials before it reads the present ones.
         let mut replaced = present.replaced.subscribe();
         let (version, credentials) = authentication.credentials();
         let outcome = tokio::select! {
@@ -324,12 +326,12 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
             }
             outcome = authentication.attempt(&present, credentials) => outcome,
         };
-        // The slot of the login has a receiver, too.
+        // One receiver is that of `Authentication::login`; any other one is a waiting caller.
         let waited_for = login.receiver_count() > 1;
         let again = waited_for && outcome.as_ref().is_err_and(may_pass);
         let trouble = match outcome {
             Err(error) if again => Some(error),
-            // ORDER: what came of it is noted before those who wait look for it.
+            // ORDER: the result is recorded before waiting callers are woken and look for it.
             outcome => match authentication.settle(version, outcome) {
                 Some(settled) => settled.err(),
                 None => continue,
@@ -346,10 +348,10 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
         if !again {
             return;
         }
-        // ORDER: the client is not held while nothing is done for it.
+        // ORDER: the client is released before the pause, which must not keep it alive.
         drop(present);
         tokio::select! {
-            // An error is the end of the client.
+            // An error means that the client was dropped.
             _ = replaced.changed() => pause = FIRST_PAUSE,
             () = tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {
                 pause = pause.saturating_mul(2).min(LAST_PAUSE);
@@ -358,7 +360,7 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
     }
 }
 
-/// Whether a login that failed so may succeed later without anybody doing anything.
+/// Returns whether a login may succeed later without a change of credentials.
 fn may_pass(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -374,7 +376,7 @@ fn may_pass(error: &Error) -> bool {
     )
 }
 
-/// The error of a caller that has waited for a token for too long.
+/// Returns the error of a caller that has waited for a token for too long.
 pub(crate) fn late(limit: Duration, trouble: Option<Arc<Error>>) -> Error {
     match trouble {
         Some(trouble) => {
@@ -385,7 +387,7 @@ pub(crate) fn late(limit: Duration, trouble: Option<Arc<Error>>) -> Error {
     }
 }
 
-/// Whether a failure says that the call's token is of no use any more.
+/// Returns whether an error says that the call's token is missing or no longer valid.
 pub(crate) fn is_about_token(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -400,7 +402,7 @@ fn refused(why: String) -> Error {
     )
 }
 
-/// Asks the server for a token.
+/// The request for a token.
 #[derive(Debug)]
 struct Authenticate {
     user: Arc<str>,
@@ -418,7 +420,7 @@ impl Request for Authenticate {
         true
     }
 
-    /// A member without a leader cannot answer it.
+    /// A member without a leader cannot answer the request.
     fn wants_leader(&self) -> bool {
         true
     }

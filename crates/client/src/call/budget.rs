@@ -1,15 +1,15 @@
-//! PURE: how many retries a client may make in all.
+//! PURE: the retry budget of a client.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Tenths of a retry that the bucket holds.
+/// Capacity of the bucket, in tenths of a retry.
 const FULL: u32 = 10_000;
 const COST: u32 = 10;
 
-/// A token bucket for the whole client: each retry takes a token, ten good replies give one
-/// back. When servers are overloaded, retries dry up instead of making it worse.
+/// A token bucket for the whole client: each retry takes a token, and ten good replies return one.
+/// It limits the load of retries on overloaded servers.
 ///
-/// It starts full, with a thousand tokens.
+/// The bucket starts full, with a thousand tokens.
 #[derive(Debug)]
 pub(crate) struct RetryBudget {
     tenths: AtomicU32,
@@ -31,7 +31,8 @@ impl RetryBudget {
             .is_ok()
     }
 
-    /// A good reply came. The common case, a full bucket, writes nothing.
+    /// Returns a tenth of a token after a good reply. With a full bucket, the usual case, nothing
+    /// is written.
     pub(crate) fn earn(&self) {
         if self.tenths.load(Ordering::Relaxed) < FULL {
             let _ = self

@@ -1,24 +1,29 @@
-//! The end of a client: who is still under way, and who has to stop.
+//! The shutdown of a client: its stage, and the number of calls in progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-/// How far a client is on its way to its end. It only goes on.
+/// The stage of a shutdown. Stages only advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Open,
-    /// New calls are refused; those under way go on, and so do the tasks that renew leases.
+    /// New calls are refused. Calls in progress continue, and so do the tasks that renew leases.
     Draining,
     /// Everything that still runs for the client ends now.
     Over,
 }
 
-/// The signal that a client is closing, and the count of its calls.
+/// The signal that a client is shutting down, and the number of its calls.
 ///
-/// The tasks that work for a client on their own (the driver of leases) follow
-/// [`stages`](Closing::stages) and end by themselves.
+/// ```text
+///        close()              all calls have ended, or the grace is over
+///  Open ─────────► Draining ────────────────────────────────────────────► Over
+/// ```
+///
+/// Tasks of a client (such as the driver of leases) follow [`stages`](Closing::stages) and end by
+/// themselves.
 #[derive(Debug)]
 pub(crate) struct Closing {
     stage: watch::Sender<Stage>,
@@ -35,10 +40,10 @@ impl Closing {
         })
     }
 
-    /// Counts a call in, unless the client takes no more.
+    /// Counts a call, unless the client accepts no more.
     ///
-    /// ORDER: it counts before it looks, and `advance` is followed by a look at the count: one of
-    /// the two sees the other.
+    /// ORDER: the count is raised before the stage is read. `close` advances the stage before it
+    /// reads the count. So either the call sees the new stage, or `close` sees the call.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<UnderWay> {
         self.under_way.fetch_add(1, Ordering::SeqCst);
         let entered = UnderWay(Arc::clone(self));
@@ -49,7 +54,7 @@ impl Closing {
         *self.stage.borrow()
     }
 
-    /// What the stage is, and becomes.
+    /// Returns a receiver of the present stage and of later ones.
     pub(crate) fn stages(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }
@@ -62,17 +67,17 @@ impl Closing {
         });
     }
 
-    /// How many calls are under way.
+    /// Returns the number of calls in progress.
     pub(crate) fn under_way(&self) -> usize {
         self.under_way.load(Ordering::SeqCst)
     }
 
-    /// Waits until no call is under way.
+    /// Waits until no call is in progress.
     pub(crate) async fn drained(&self) {
         loop {
             let idle = self.idle.notified();
             tokio::pin!(idle);
-            // ORDER: it listens before it looks.
+            // ORDER: registers for the notification before it reads the count.
             idle.as_mut().enable();
             if self.under_way() == 0 {
                 return;
@@ -82,7 +87,7 @@ impl Closing {
     }
 }
 
-/// A call that is under way, for as long as this lives.
+/// Counts a call as in progress until it is dropped.
 #[derive(Debug)]
 pub(crate) struct UnderWay(Arc<Closing>);
 

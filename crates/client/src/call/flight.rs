@@ -1,4 +1,4 @@
-//! One call under way: from waiting for a connection to the bytes of its reply.
+//! A call in progress: from the wait for a connection to the bytes of the reply.
 
 mod account;
 mod clock;
@@ -34,14 +34,14 @@ pin_project! {
         account: Account,
         retries: u32,
         pauses: u32,
-        // The token that the attempt brings, and how often one was refused.
+        // The token of the attempt, and how many tokens were refused.
         pass: Option<Arc<Pass>>,
         refused_passes: u32,
-        // The next move away from a server that does not answer is paid for.
+        // Whether the budget was charged for the next move to another server.
         paid: bool,
-        // Counted among the calls of the client until it ends.
+        // Counts the call among those of the client until it ends.
         under_way: Option<UnderWay>,
-        // An attempt before this one may have reached a server.
+        // Whether an earlier attempt may have been applied.
         uncertain: bool,
         last: Option<Error>,
         #[pin]
@@ -63,19 +63,19 @@ pin_project! {
 )]
 enum Stage {
     New,
-    /// For the client's token.
+    /// Waits for the client's token.
     Entering(BoxFuture<Option<Arc<Pass>>>, Want),
-    /// For a connection.
+    /// Waits for a connection.
     Waiting(BoxFuture<Occupancy>, Want),
     Sent(Sent),
-    /// The first of many messages is there; who reads the others ends the call.
+    /// The first of many messages has arrived; the reader of the others ends the call.
     Open,
-    /// Before another attempt.
+    /// Waits before another attempt.
     Pausing(Instant, Want),
     Done,
 }
 
-/// The slow ways, which few calls go, are boxed.
+/// The rare paths are boxed: a call that has a token and a connection does not take them.
 type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 impl Flight {
@@ -104,12 +104,12 @@ impl Flight {
         &mut self.scope
     }
 
-    /// Whether an attempt before the last may have been applied.
+    /// Returns whether an earlier attempt may have been applied.
     pub(crate) fn is_uncertain(&self) -> bool {
         self.uncertain
     }
 
-    /// Adds to an error what is known of the call.
+    /// Adds the facts about the call to an error.
     pub(crate) fn describe(&self, error: Error) -> Error {
         self.account.describe(&self.scope, error)
     }
@@ -131,8 +131,8 @@ impl Flight {
         Poll::Ready(self.end(outcome))
     }
 
-    /// Polls for the first of many messages, and gives the others. The call has not ended then:
-    /// [`end`](Self::end) does that.
+    /// Polls for the first of many messages. Returns that message and the stream of the others. The
+    /// call has not ended then; [`end`](Self::end) ends it.
     pub(crate) fn poll_first<W: Request>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -160,7 +160,7 @@ impl Flight {
             if let Poll::Ready(outcome) = self.as_mut().poll_stage(cx, request) {
                 return Poll::Ready(outcome);
             }
-            // Whatever the stage waits for, it waits no longer than this.
+            // The timer limits each stage.
             ready!(self.as_mut().project().clock.poll(cx))?;
             if let Some(error) = self.as_mut().tick(request) {
                 return Poll::Ready(Err(error));
@@ -168,7 +168,7 @@ impl Flight {
         }
     }
 
-    /// Ends the call: adds to an error what is known of it, and tells of the end.
+    /// Ends the call: adds the facts about the call to an error, and reports the end.
     pub(crate) fn end<T>(mut self: Pin<&mut Self>, outcome: Result<T, Error>) -> Result<T, Error> {
         let this = self.as_mut().project();
         *this.stage = Stage::Done;
@@ -179,7 +179,7 @@ impl Flight {
         outcome
     }
 
-    /// Goes as far as it can; `Pending` has registered with what the stage waits for.
+    /// Advances as far as possible. `Pending` has registered with whatever the stage waits for.
     fn poll_stage<W: Request>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -195,7 +195,8 @@ impl Flight {
                 }
                 Stage::Entering(pass, want) => {
                     let want = *want;
-                    // Whatever became of the login, the request itself was not sent.
+                    // The result of the login says nothing about the request: the request itself
+                    // was not sent.
                     *this.pass = ready!(pass.as_mut().poll(cx))
                         .map_err(|error| error.with_outcome(Outcome::NotSent))?;
                     self.as_mut().go(want, now(), request)?;
@@ -217,13 +218,13 @@ impl Flight {
         }
     }
 
-    /// The first poll: from here on the clock runs.
+    /// Starts the clock, at the first poll.
     fn start<W: Request>(
         self: Pin<&mut Self>,
         moment: Instant,
         request: &W,
     ) -> Result<Want, Error> {
-        // Timers and connections need it, and would panic half-way.
+        // Timers and connections need a runtime, and would panic later without one.
         crate::runtime::present()?;
         let this = self.project();
         let method = request.method();
@@ -247,7 +248,7 @@ impl Flight {
         })
     }
 
-    /// Takes the client's token along, if calls need one.
+    /// Takes the client's token, or waits for one, if the client has credentials.
     fn enter<W: Request>(
         mut self: Pin<&mut Self>,
         want: Want,
@@ -271,7 +272,7 @@ impl Flight {
         self.go(want, moment, request)
     }
 
-    /// Takes a place on a connection, or waits for one.
+    /// Takes a permit on a connection, or waits for one.
     fn go<W: Request>(
         mut self: Pin<&mut Self>,
         want: Want,
@@ -283,7 +284,7 @@ impl Flight {
         match transport.occupy_now(want) {
             Some(occupancy) => self.send(occupancy, want, moment, request),
             None => {
-                // What makes no sense is told now, and not when a connection has come.
+                // An invalid request fails now, and not only when a connection is up.
                 request
                     .encode(
                         this.scope.namespace.as_ref(),
@@ -297,10 +298,10 @@ impl Flight {
         }
     }
 
-    /// One attempt.
+    /// Sends one attempt.
     ///
-    /// The request is encoded anew for each: keeping the bytes would cost every call an
-    /// allocation and two atomic operations, for the few that are sent twice.
+    /// The request is encoded for each attempt: keeping the bytes would cost every call an
+    /// allocation and two atomic operations, for the few calls that are sent twice.
     fn send<W: Request>(
         mut self: Pin<&mut Self>,
         occupancy: Occupancy,
@@ -315,7 +316,7 @@ impl Flight {
             .map_err(|failure| failure.error)?;
         request.sends(&this.scope.core);
         if this.clock.is_over(moment) {
-            // No caller would wait for the answer, and so far no server has seen the request.
+            // The caller would not wait for the answer, and no server has seen the request so far.
             return Err(self.too_late());
         }
         let left = this.clock.left(moment);
@@ -324,7 +325,7 @@ impl Flight {
         let waits = leader && want.lane == Lane::Wait;
         let link = waits.then(|| Arc::clone(occupancy.link()));
         let head = Head {
-            // Many messages may take as long as they take: only the first is waited for.
+            // A stream of messages has no time limit on the server: only the first message has one.
             timeout: left.filter(|_| !request.method().answers_by_messages()),
             require_leader: leader,
             pass: this.pass.as_deref(),
@@ -341,7 +342,7 @@ impl Flight {
             Ok(exchange) => exchange,
             Err(failure) => return self.fail(failure, request),
         };
-        // Who may not try again has nothing to hurry for.
+        // A call that must not be sent again does not leave a slow server.
         let hurry = request.is_repeatable()
             && *this.retries < options.retries
             && this.scope.core.transport.others(want) > 0;
@@ -359,7 +360,7 @@ impl Flight {
     }
 }
 
-/// Whether the call goes only to a member that sees a leader.
+/// Returns whether the call goes only to a member that sees a leader.
 fn wants_leader<W: Request>(scope: &Scope, request: &W) -> bool {
     scope
         .require_leader

@@ -1,4 +1,4 @@
-//! The messages that a server sends as the answer to one request.
+//! Calls whose answer is a stream of messages.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,11 +11,11 @@ use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::Failure;
 use crate::transport::stream::Incoming;
 
-/// A call whose answer is many messages. It is sent when the first one is asked for.
+/// A call whose answer is a stream of messages. It is sent when the first message is requested.
 ///
-/// Until the first message has come it is a call like others, with their rules for retries, for
-/// tokens and for its time. From then on it may take as long as it takes: what the handle calls a
-/// time-out is the longest silence.
+/// Until the first message has arrived, the rules of other calls apply: retries, tokens and the
+/// time-out. After it, the whole call has no time-out; the handle's time-out then limits the time
+/// without a message.
 pub(crate) struct Messages<W> {
     request: W,
     flight: Pin<Box<Flight>>,
@@ -46,9 +46,9 @@ impl<W: Request> Messages<W> {
         self.flight.attempts()
     }
 
-    /// The next message; `None` behind the last.
+    /// Returns the next message; `None` after the last.
     ///
-    /// INVARIANT: the call is not begun again once a message has come.
+    /// INVARIANT: the call is not sent again once a message has arrived.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -65,7 +65,7 @@ impl<W: Request> Messages<W> {
                         return Err(error);
                     }
                 };
-                // INVARIANT: the method answers by messages, and so there is a rest.
+                // INVARIANT: the method answers by messages, so there is a stream of the others.
                 self.stage = rest.map_or(Stage::Over, |rest| Stage::Open(Box::new(rest)));
                 first
             }
@@ -89,18 +89,18 @@ impl<W: Request> Messages<W> {
         }
     }
 
-    /// Gives the call up because of an error, to which it adds what is known of the call.
+    /// Ends the call because of an error. Returns the error with the facts about the call.
     pub(crate) fn end(&mut self, error: Error) -> Error {
         self.stage = Stage::Over;
         match self.flight.as_mut().end::<()>(Err(error)) {
             Err(error) => error,
-            // INVARIANT: the end of a call makes no success of an error.
+            // INVARIANT: `Flight::end` returns an error for an error.
             Ok(()) => Error::new(ErrorKind::Protocol, "the call has ended"),
         }
     }
 }
 
-/// The next message behind the first, within the longest silence.
+/// Returns the next message after the first, within the longest time without a message.
 async fn message(
     incoming: &mut Incoming,
     idle: Option<Duration>,

@@ -1,4 +1,4 @@
-//! The one path of every unary call: time-out, namespace, retries and errors are here.
+//! The path of every call: time-out, namespace, retries and errors.
 
 mod attempt;
 mod authentication;
@@ -34,7 +34,7 @@ use crate::key::Namespace;
 use crate::method::Method;
 use crate::transport::{Failure, Member, Pass, Transport};
 
-/// What all handles of a client share.
+/// The state that all handles of a client share.
 // Public for the hidden methods of `Request`.
 #[allow(unnameable_types, missing_debug_implementations)]
 pub struct Core {
@@ -43,14 +43,14 @@ pub struct Core {
     pub(crate) budget: RetryBudget,
     /// Empty while the client has no credentials.
     pub(crate) authentication: OnceLock<Authentication>,
-    /// Counts how often the client was given other credentials.
+    /// Number of times that the credentials were replaced.
     pub(crate) replaced: watch::Sender<u64>,
     pub(crate) closing: Arc<Closing>,
     pub(crate) leases: Arc<dyn LeaseObserver>,
 }
 
-/// Hears what the client's own requests do to leases, so that keepers need not find it out from
-/// the server. A trait, as the leases lie in a layer above.
+/// Observes the leases in the client's own requests, so that keepers need not learn of them from
+/// the server. It is a trait, because leases belong to a layer above.
 pub(crate) trait LeaseObserver: Send + Sync {
     /// The server has granted a lease.
     fn granted(&self, id: i64, ttl: Duration);
@@ -89,7 +89,7 @@ impl Core {
     }
 }
 
-/// What differs between the handles of a client: cheap to clone, and what calls start from.
+/// The properties in which handles of a client differ. A call starts with those of its handle.
 #[derive(Clone)]
 pub(crate) struct Scope {
     pub(crate) core: Arc<Core>,
@@ -97,9 +97,9 @@ pub(crate) struct Scope {
     pub(crate) namespace: Option<Namespace>,
     pub(crate) member: Option<Member>,
     pub(crate) require_leader: Option<bool>,
-    /// A call that brings no token: the login itself.
+    /// Whether calls send no token: set for the login itself.
     pub(crate) anonymous: bool,
-    /// A call that belongs to the end of the client, and is let through although it is closing.
+    /// Whether calls belong to the shutdown of the client, and are sent although it is closing.
     pub(crate) parting: bool,
 }
 
@@ -108,12 +108,12 @@ pub(crate) struct Scope {
 pub(crate) enum Timeout {
     /// The client's default, for calls that are not long by nature.
     Default(Option<Duration>),
-    /// What the user said of this handle or call.
+    /// The time-out that the user has set on the handle or the call.
     Chosen(Option<Duration>),
 }
 
 impl Timeout {
-    /// For a call that is not long by nature.
+    /// Returns the time-out of a call that is not long by nature.
     pub(crate) fn of_a_call(self) -> Option<Duration> {
         match self {
             Self::Default(timeout) | Self::Chosen(timeout) => timeout,
@@ -122,7 +122,7 @@ impl Timeout {
 }
 
 impl Scope {
-    /// The client's own defaults.
+    /// Returns a scope with the client's own defaults.
     pub(crate) fn of(core: Arc<Core>) -> Self {
         let options = &core.options;
         Self {
@@ -136,7 +136,7 @@ impl Scope {
         }
     }
 
-    /// The scope of a login: without a token, and until the client is closed for good.
+    /// Returns the scope of a login: without a token, and until the client is closed for good.
     pub(crate) fn anonymous(self) -> Self {
         Self {
             anonymous: true,
@@ -147,13 +147,12 @@ impl Scope {
         }
     }
 
-    /// What a call in this scope shows of its token, if it needs one.
+    /// Returns the source of the token of calls in this scope, if they have one.
     pub(crate) fn authentication(&self) -> Option<&Authentication> {
         self.core.authentication.get().filter(|_| !self.anonymous)
     }
 
-    /// Whether a call failed because its token is of no use any more; if so, the next call
-    /// gets another.
+    /// Returns whether a call failed because of its token. The next call then gets another one.
     pub(crate) fn has_lost_pass(&self, failure: &Failure, pass: Option<&Pass>) -> bool {
         let Some(authentication) = self.authentication() else {
             return false;
@@ -165,12 +164,12 @@ impl Scope {
         lost
     }
 
-    /// The token for a stream, fetched if need be.
+    /// Returns the token for a stream, and fetches it if necessary.
     pub(crate) async fn pass(&self) -> Result<Option<Arc<Pass>>, Error> {
         self.pass_within(authentication::STREAM_LIMIT).await
     }
 
-    /// The token of a new client: a wrong password is told by it, and not by the first call.
+    /// Fetches the token of a new client, so that `connect` fails for a wrong password.
     pub(crate) async fn first_pass(&self) -> Result<(), Error> {
         let least = authentication::STREAM_LIMIT;
         let limit = self
@@ -192,7 +191,7 @@ impl Scope {
         }
     }
 
-    /// Adds to an error what is known of the call.
+    /// Adds the facts about a call to an error.
     pub(crate) fn describe(
         &self,
         error: Error,
@@ -297,10 +296,10 @@ pub trait Request: Send + Unpin + 'static {
 }
 
 pin_project! {
-    /// A request on its way: awaiting it sends it and gives the reply.
+    /// A request as a future: awaiting the call sends the request and returns the reply.
     ///
-    /// The methods of a [`Client`](crate::Client) return it; the options of the request are
-    /// methods on it. It is `Send + 'static`, so it can be spawned, joined and selected.
+    /// The methods of a [`Client`](crate::Client) return calls. The options of the request are
+    /// methods of the call. A call is `Send + 'static`, so it can be spawned, joined and selected.
     ///
     /// A call is not `Unpin`. To poll it in a loop with `select!`, pin it first:
     ///
@@ -327,19 +326,20 @@ pin_project! {
     /// applied.
     ///
     /// # Cancel safety
-    /// Nothing is sent before the first poll. Dropping it later gives the call up: the server
-    /// is told, no other call is harmed, and a write may or may not have been applied.
+    /// Nothing is sent before the first poll. Dropping the call later cancels it: the server is
+    /// told, other calls are not affected, and a write may or may not have been applied.
     ///
     /// # Retries
     /// A request that provably was not applied is sent again within the time-out:
     /// - when it reached no server;
     /// - when a server refused it for its token: with another token, at most twice;
-    /// - when a member refused it that another member may serve: one without a leader, a learner,
-    ///   one that is behind. It goes to another endpoint. Where every endpoint has refused it, or
-    ///   there is no other, the error says so.
+    /// - when a member refused it that another member may serve, because the first one has no
+    ///   leader, is a learner, or is behind: to another endpoint. When every endpoint has refused
+    ///   the request, or there is no other endpoint, the call ends with the error.
     ///
     /// A request that may have been applied is sent again only if it is a read. The number of
-    /// retries is limited by [`retries`](crate::ClientBuilder::retries), and by a budget of the client.
+    /// retries is limited by [`retries`](crate::ClientBuilder::retries), and by a budget of the
+    /// client.
     #[must_use = "a call does nothing until it is awaited"]
     pub struct Call<R> {
         request: R,
@@ -356,20 +356,20 @@ impl<R: Request> Call<R> {
         }
     }
 
-    /// How long this call may take, from its first poll to its reply: waiting for a connection,
-    /// sending and receiving included.
+    /// Sets how long this call may take, from its first poll to its reply, including the time that
+    /// it waits for a connection.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.flight.scope_mut().timeout = Timeout::Chosen(Some(timeout));
         self
     }
 
-    /// This call waits as long as it takes.
+    /// Lets this call take any time.
     pub fn no_timeout(mut self) -> Self {
         self.flight.scope_mut().timeout = Timeout::Chosen(None);
         self
     }
 
-    /// Whether this call goes only to a member that sees a leader: see
+    /// Sets whether this call goes only to a member that sees a leader: see
     /// [`Client::require_leader`](crate::Client::require_leader).
     pub fn require_leader(mut self, require: bool) -> Self {
         self.flight.scope_mut().require_leader = Some(require);

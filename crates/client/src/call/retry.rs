@@ -1,44 +1,44 @@
-//! PURE: whether a request that failed is sent again, when, and where.
+//! PURE: whether, when and where a failed request is sent again.
 
 use std::time::Duration;
 
 use crate::error::{Outcome, Retry};
 
-/// The first pause; it doubles with each further one.
+/// The first pause; each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is known when an attempt has failed.
+/// The facts about a failed attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Situation {
-    /// Doing it twice is the same as doing it once and asking once.
+    /// Whether a second execution changes nothing.
     pub(crate) repeatable: bool,
     pub(crate) outcome: Outcome,
     pub(crate) retry: Retry,
-    /// Attempts again that the retry limit still allows.
+    /// Number of retries that the limit still allows.
     pub(crate) retries_left: u32,
-    /// Attempts again so far.
+    /// Number of retries so far.
     pub(crate) retries: u32,
-    /// Pauses so far.
+    /// Number of pauses so far.
     pub(crate) pauses: u32,
-    /// How many other endpoints the call may go to.
+    /// Number of other endpoints to which the call may go.
     pub(crate) others: usize,
     /// Time until the deadline.
     pub(crate) left: Option<Duration>,
-    /// From 0 to 1, from outside, so that tests own it.
+    /// Random number from 0 to 1; an argument, so that tests control it.
     pub(crate) random: f64,
 }
 
-/// What to do about it.
+/// The decision about a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     GiveUp,
-    /// Send it again after a pause (zero: at once).
+    /// Send the request again after a pause (zero: at once).
     Again {
         pause: Duration,
-        /// Not over the same link, and if possible at another endpoint.
+        /// Use another link, and another endpoint if there is one.
         elsewhere: bool,
-        /// Counts as a retry: against the limit, and in the client's budget.
+        /// Count the attempt as a retry: against the limit, and in the client's budget.
         counted: bool,
     },
 }
@@ -55,11 +55,11 @@ pub(crate) fn verdict(situation: Situation) -> Verdict {
         others,
         ..
     } = situation;
-    // Connecting has pauses of its own, and its time is the time of the call.
+    // The time for a new connection has pauses of its own, and counts for the time-out of the call.
     let free = outcome == Outcome::NotSent && retry == Retry::Reconnect;
     let harmless = situation.repeatable || outcome != Outcome::Unknown;
     let allowed = free || (harmless && situation.retries_left > 0);
-    // A member that has refused may be asked again on the way to the one that will not.
+    // A member that has refused may be asked again on the way to one that accepts.
     let asked_all = retry == Retry::OtherMember && retries as usize >= 2 * others;
     if retry == Retry::Never || !allowed || asked_all {
         return Verdict::GiveUp;
@@ -72,7 +72,7 @@ pub(crate) fn verdict(situation: Situation) -> Verdict {
         pause(situation.pauses, situation.random)
     };
     if situation.left.is_some_and(|left| left <= pause) {
-        // The answer would come too late: the cause is worth more than a time-out.
+        // The answer would come too late, and this error says more than a time-out.
         return Verdict::GiveUp;
     }
     Verdict::Again {
@@ -82,7 +82,7 @@ pub(crate) fn verdict(situation: Situation) -> Verdict {
     }
 }
 
-/// Returns how long to wait before another attempt, after so many pauses.
+/// Returns the pause before another attempt, after `pauses` pauses.
 pub(crate) fn pause(pauses: u32, random: f64) -> Duration {
     FIRST_PAUSE
         .saturating_mul(1 << pauses.min(10))
@@ -90,8 +90,9 @@ pub(crate) fn pause(pauses: u32, random: f64) -> Duration {
         .mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
 }
 
-/// How long an attempt may wait for the first sign of an answer when another endpoint could
-/// be tried: less than half of what is left, so that there is always time for one more.
+/// Returns how long an attempt may wait for the first part of an answer when another endpoint could
+/// be tried: less than half of the remaining time, so that there is always time for another
+/// attempt.
 pub(crate) fn patience(left: Duration) -> Duration {
     left.mul_f64(0.49)
 }
@@ -185,8 +186,8 @@ mod tests {
         assert_eq!(verdict(put), at_once);
     }
 
-    /// The connection stands, so that nothing but the rule keeps such a call from being sent
-    /// again without end.
+    /// The connection works, so that only the rule keeps such a call from being sent again without
+    /// end.
     #[test]
     fn a_stream_that_a_server_refuses_again_and_again_is_limited_and_paused() {
         let refused = |retries| Situation {
@@ -246,7 +247,7 @@ mod tests {
             prop_assert_eq!(verdict(situation), Verdict::GiveUp);
         }
 
-        /// A request that is sent again is counted, and so limited, or waits for a new connection.
+        /// A request that is sent again is counted and so limited, or waits for a new connection.
         #[test]
         fn no_request_is_sent_again_without_a_bound(
             repeatable: bool, outcome in 0..3usize, retry in 0..5usize,

@@ -1,20 +1,32 @@
-//! PURE: the life of the client's token.
+//! PURE: the lifetime of the client's token.
 
 use std::time::{Duration, Instant};
 
-/// The first pause after a login that failed; it doubles up to the last one.
+/// The first pause after a failed login; the pause doubles up to the last one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The token of a client, from the first fetch on.
+/// The token of a client, from the first login on.
 ///
-/// `T` is what calls send; the machine does not look into it.
+/// ```text
+///                 a login succeeds                a server refuses the token
+///  Missing ───────────────────────────► Held ───────────────────────────────► Missing
+///            the credentials are refused          a login after the pause
+///  Missing ───────────────────────────► Refused ────────────────────────────► its result
+///            authentication is disabled           a server refuses a call without a token
+///  Missing ───────────────────────────► NotNeeded ──────────────────────────► Missing
+///
+///  Held stays Held when a renewal succeeds or fails, and becomes NotNeeded when the renewal finds
+///  authentication disabled. Replaced credentials lead from every state to Missing.
+/// ```
+///
+/// `T` is the type that calls send; this file does not look into it.
 #[derive(Debug)]
 pub(crate) struct TokenLife<T> {
     state: State<T>,
-    /// Counts tokens, so that a late refusal of an old one does not drop its successor.
+    /// Number of tokens so far, so that a late refusal of an old token does not drop its successor.
     generation: u64,
-    /// Logins in a row that failed.
+    /// Number of failed logins in a row.
     failures: u32,
 }
 
@@ -25,16 +37,16 @@ enum State<T> {
         token: T,
         renew: Option<Instant>,
     },
-    /// The server has authentication switched off.
+    /// The server has authentication disabled.
     Needless,
-    /// The password was refused: asking again before that would be an attack.
+    /// The credentials were refused: the client must not repeat them before `until`.
     Refused {
         until: Instant,
         why: String,
     },
 }
 
-/// Whether a client has what it needs to log in. Tokens and passwords are not in it.
+/// The state of a client's token. It contains neither the token nor a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenState {
@@ -44,29 +56,29 @@ pub enum TokenState {
     Missing,
     /// There is a token.
     Held,
-    /// The server has authentication switched off.
+    /// The server has authentication disabled.
     NotNeeded,
-    /// The credentials were refused. For up to 30 seconds, calls fail with that; then it is tried
+    /// The server refused the credentials. Calls fail for up to 30 seconds; then the client logs in
     /// again.
     #[non_exhaustive]
     Refused {
-        /// What the server said.
+        /// Text of the server.
         reason: String,
     },
 }
 
-/// What a call has to do about its token.
+/// The action of a call for its token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Advice<T> {
-    /// Send this one.
+    /// Send this token.
     Send { token: T, generation: u64 },
-    /// Send this one, and get the next one meanwhile.
+    /// Send this token, and fetch the next one in the background.
     Renew { token: T, generation: u64 },
-    /// Send none.
+    /// Send no token.
     Without,
-    /// Get one first.
+    /// Fetch a token first.
     Fetch,
-    /// Fail: the password was refused a moment ago.
+    /// Fail: the credentials were refused recently.
     Refused(String),
 }
 
@@ -96,7 +108,7 @@ impl<T: Clone> TokenLife<T> {
         }
     }
 
-    /// What is known of it, without the token.
+    /// Returns the state, without the token.
     pub(crate) fn state(&self) -> TokenState {
         match &self.state {
             State::Missing => TokenState::Missing,
@@ -108,41 +120,41 @@ impl<T: Clone> TokenLife<T> {
         }
     }
 
-    /// The number that the next token gets.
+    /// Returns the number of the next token.
     pub(crate) fn next_generation(&self) -> u64 {
         self.generation + 1
     }
 
-    /// A token came; `life` says how long it is valid, where that is known.
+    /// Records a new token; `life` is its lifetime, if known.
     pub(crate) fn fetched(&mut self, token: T, life: Option<Duration>, now: Instant) {
         self.generation += 1;
         self.failures = 0;
         self.state = State::Held {
             token,
-            // A life shorter than a pause must not make every call renew it.
+            // The minimum keeps a very short lifetime from making every call renew the token.
             renew: life.and_then(|life| now.checked_add(life.mul_f64(0.9).max(FIRST_PAUSE))),
         };
     }
 
-    /// The credentials were replaced: nothing that is known of the token holds any more.
+    /// Drops the token, as the credentials were replaced.
     ///
-    /// INVARIANT: the count of tokens goes on, so that a late refusal of the old one does not drop
-    /// its successor.
+    /// INVARIANT: the number of tokens is kept, so that a late refusal of the old token does not
+    /// drop its successor.
     pub(crate) fn replaced(&mut self) {
         self.failures = 0;
         self.state = State::Missing;
     }
 
-    /// The server has authentication switched off.
+    /// Records that the server has authentication disabled.
     pub(crate) fn needless(&mut self) {
         self.failures = 0;
         self.state = State::Needless;
     }
 
-    /// A login brought no token; `refused` is why, if the credentials were refused.
+    /// Records a failed login; `refused` is the reason, if the credentials were refused.
     ///
-    /// INVARIANT: a token that is held stays in use until a server refuses it. It is renewed
-    /// later, after a pause that grows.
+    /// INVARIANT: a token stays in use until a server refuses it. After a failed renewal, the next
+    /// one follows after a pause that grows.
     pub(crate) fn failed(&mut self, refused: Option<&str>, now: Instant) {
         let pause = FIRST_PAUSE
             .saturating_mul(1 << self.failures.min(10))
@@ -155,13 +167,13 @@ impl<T: Clone> TokenLife<T> {
                     why: why.to_owned(),
                 };
             }
-            // The next call that needs a token asks for it.
+            // The next call that needs a token starts another login.
             (_, None) => return,
         }
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// A call was refused for its token; `None`: it had none.
+    /// Records that a server has refused this token, or a call without one (`None`).
     pub(crate) fn invalid(&mut self, generation: Option<u64>) {
         let stale = match (&self.state, generation) {
             (State::Held { .. }, Some(refused)) => refused == self.generation,
@@ -231,7 +243,7 @@ mod tests {
         ));
     }
 
-    /// The seconds until the token is to be renewed again, after each of the failures.
+    /// The seconds until the next renewal, after each of the failures.
     fn renewals(life: &mut TokenLife<&str>, now: &mut Instant, failures: usize) -> Vec<u64> {
         let mut pauses = Vec::new();
         for number in 0..failures {

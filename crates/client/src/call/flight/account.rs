@@ -1,4 +1,4 @@
-//! What is known of a call, and told of it: in its error, in spans and in metrics.
+//! The facts about a call for its error, its events and its metrics.
 
 use std::time::Instant;
 
@@ -9,21 +9,21 @@ use crate::method::Method;
 use crate::telemetry::{self, End, Stopped};
 use crate::transport::now;
 
-/// What is known of a call. Before its first poll that is nothing.
+/// The facts about a call; empty before its first poll.
 #[derive(Default)]
 pub(super) struct Account {
     method: Option<Method>,
-    /// The request changes nothing.
+    /// Whether the request changes nothing.
     read: bool,
-    /// When it was first polled, if anybody wants to know.
+    /// When the call was first polled; `None` if no event or metric is recorded.
     started: Option<Instant>,
-    /// Where the last attempt went.
+    /// Endpoint of the last attempt.
     endpoint: Option<Endpoint>,
     attempts: u32,
 }
 
 impl Account {
-    /// Tells of its beginning, if anybody wants to know.
+    /// Records the beginning, and reports it if events or metrics of calls are recorded.
     pub(super) fn begin(&mut self, scope: &Scope, method: Method, read: bool, moment: Instant) {
         self.method = Some(method);
         self.read = read;
@@ -42,7 +42,7 @@ impl Account {
         self.attempts
     }
 
-    /// Adds to an error what is known of the call.
+    /// Adds the facts about the call to an error.
     pub(super) fn describe(&self, scope: &Scope, error: Error) -> Error {
         let error = if self.read { error.of_a_read() } else { error };
         match self.method {
@@ -51,7 +51,7 @@ impl Account {
         }
     }
 
-    /// Tells of its end, if anybody has heard of its beginning.
+    /// Reports the end, if the beginning was reported.
     pub(super) fn tell(&self, scope: &Scope, end: End<'_>) {
         if let (Some(started), Some(method)) = (self.started, self.method) {
             let stopped = Stopped {

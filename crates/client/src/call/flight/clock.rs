@@ -1,4 +1,4 @@
-//! The clock of a call: until when it may take, and when to look at it next.
+//! The clock of a call: its deadline, and when it has to be polled next.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,12 +12,12 @@ use crate::error::Error;
 use crate::runtime;
 
 pin_project! {
-    /// It stands still until the first poll of the call.
+    /// The clock starts with the first poll of the call.
     #[derive(Default)]
     pub(super) struct Clock {
         timeout: Option<Duration>,
         deadline: Option<Instant>,
-        // What the call waits for at the latest.
+        // When the timer fires.
         wake: Option<Instant>,
         #[pin]
         timer: Option<Sleep>,
@@ -28,7 +28,7 @@ impl Clock {
     pub(super) fn start(self: Pin<&mut Self>, timeout: Option<Duration>, moment: Instant) {
         let this = self.project();
         *this.timeout = timeout;
-        // A time-out beyond what a clock can tell is none.
+        // A deadline that the clock cannot represent means no deadline.
         *this.deadline = timeout.and_then(|timeout| moment.checked_add(timeout));
     }
 
@@ -36,7 +36,7 @@ impl Clock {
         self.timeout
     }
 
-    /// How much time the call has left; `None` is all of it.
+    /// Returns the time until the deadline; `None` without one.
     pub(super) fn left(&self, moment: Instant) -> Option<Duration> {
         self.deadline
             .map(|deadline| deadline.saturating_duration_since(moment))
@@ -46,13 +46,13 @@ impl Clock {
         self.deadline.is_some_and(|deadline| deadline <= moment)
     }
 
-    /// To look at the call only when its time is over.
+    /// Sets the timer to the deadline.
     pub(super) fn wake_at_deadline(self: Pin<&mut Self>) {
         let this = self.project();
         *this.wake = *this.deadline;
     }
 
-    /// To look at the call then, if ever, or when its time is over.
+    /// Sets the timer to `next`, if given, or to the deadline if that is earlier.
     pub(super) fn wake_at_or_deadline(self: Pin<&mut Self>, next: Option<Instant>) {
         match next {
             Some(next) => self.wake_at(next),
@@ -60,17 +60,17 @@ impl Clock {
         }
     }
 
-    /// To look at the call then, or when its time is over.
+    /// Sets the timer to `next`, or to the deadline if that is earlier.
     pub(super) fn wake_at(self: Pin<&mut Self>, next: Instant) {
         let this = self.project();
         *this.wake = Some(this.deadline.map_or(next, |deadline| deadline.min(next)));
     }
 
-    /// Ready when it is time to look at the call.
+    /// Completes when the timer fires.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when a timer is to be made outside of a
-    /// tokio runtime. A timer that was made belongs to its runtime, and panics when that has ended.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when a timer is to be created outside of a
+    /// tokio runtime. An existing timer belongs to its runtime, and panics when that has ended.
     pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut this = self.project();
         let Some(wake) = *this.wake else {

@@ -1,4 +1,4 @@
-//! What becomes of a call when an attempt has failed: the end, or another attempt.
+//! A call after a failed attempt: its end, or another attempt.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use crate::call::retry::{Situation, Verdict, pause, verdict};
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, Want, now};
 
-/// How many tokens a call tries: one that has expired, and one that a change of users made
-/// stale before it was used.
+/// Number of refused tokens after which a call gives up: one may have expired, and one may have
+/// become stale by a change of users before it was used.
 const REFUSED_PASSES: u32 = 2;
 
 impl Flight {
-    /// An attempt has failed: give up, or try again.
+    /// Ends the call after a failed attempt, or prepares another one.
     pub(super) fn fail<W: Request>(
         mut self: Pin<&mut Self>,
         mut failure: Failure,
@@ -48,13 +48,13 @@ impl Flight {
         let outcome = failure.error.outcome();
         if this.scope.has_lost_pass(&failure, this.pass.as_deref()) {
             if matches!(this.stage, Stage::Sent(sent) if sent.is_slow) {
-                // The token was good when the attempt began.
+                // The token was valid when the attempt began.
                 *this.refused_passes = 0;
             }
             *this.refused_passes += 1;
             *this.uncertain |= step == Step::Token;
-            // The server says that it has not acted, or that it has ended all that it did: with
-            // another token, a write is safe too.
+            // The server has not acted, or has ended all that it did: with another token, also a
+            // write is safe.
             let over = outcome == Outcome::Rejected || step == Step::Token;
             if over && *this.refused_passes <= REFUSED_PASSES {
                 let want = Want {
@@ -73,7 +73,7 @@ impl Flight {
             failure.error.kind() == ErrorKind::NoLeader && wants_leader(this.scope, request);
         if leaderless && this.scope.require_leader == Some(true) && *this.retries as usize >= others
         {
-            // The caller has asked to be told at once, and every endpoint was asked.
+            // The caller wants the error at once, and every endpoint was asked.
             return Err(failure.error);
         }
         let verdict = verdict(Situation {
@@ -96,8 +96,8 @@ impl Flight {
             return Err(failure.error);
         };
         // The first move away from a lost connection is free: a thousand calls that lose one
-        // together do not make an overload, and must not use up the budget of a whole client.
-        // The same holds for a member that is not to serve the call: every call meets it anew.
+        // connection together are no overload, and must not use up the budget of a whole client.
+        // The same holds for a member that cannot serve the call, as every call meets it anew.
         let free =
             *this.retries == 0 && matches!(failure.retry, Retry::Reconnect | Retry::OtherMember);
         let paid = std::mem::take(this.paid);
@@ -119,9 +119,9 @@ impl Flight {
         Ok(())
     }
 
-    /// The server has refused to let the call wait, and all that it did is over. The same lease
-    /// keeps its place in the queue of a lock: the call asks again, with pauses, until the lock
-    /// is its own or its time is over.
+    /// Sends the call again, with pauses: the server has refused to let the call wait, and has
+    /// ended all that it did. The same lease keeps its place in the queue of a lock. The call
+    /// repeats until it has the lock or its time is over.
     fn wait_again(
         mut self: Pin<&mut Self>,
         failure: Failure,

@@ -1,4 +1,5 @@
-//! What becomes of a call as time passes without an answer: doubt, another endpoint, the end.
+//! A call without an answer: doubts about the connection, the move to another endpoint, the
+//! time-out.
 
 use std::pin::Pin;
 
@@ -11,13 +12,14 @@ use crate::method::Lane;
 use crate::transport::{Failure, now};
 
 impl Flight {
-    /// The timer has fired: what is due?
+    /// Handles the timer. Returns the error that ends the call, if any.
     pub(super) fn tick<W: Request>(mut self: Pin<&mut Self>, request: &W) -> Option<Error> {
         let moment = now();
         let this = self.as_mut().project();
         if this.clock.is_over(moment) {
             if let Stage::Sent(sent) = this.stage {
-                // Calls with less time than a doubt takes must find a dead connection, too.
+                // A call whose time-out is shorter than the first doubt must detect a dead
+                // connection, too.
                 sent.exchange.doubt(moment);
             }
             return Some(self.too_late());
@@ -32,7 +34,8 @@ impl Flight {
                 sent.is_slow |= sent.doubt.is_some_and(|doubt| doubt <= moment);
                 if over || sent.doubt.is_some_and(|doubt| doubt <= moment) {
                     sent.exchange.doubt(moment);
-                    // A call that waits for others is told when it waits in vain: it need not look.
+                    // A call that waits for others is told by `leader_loss` when the wait is in
+                    // vain.
                     let looks = sent.want.lane != Lane::Wait;
                     sent.doubt = looks.then(|| moment + LOOK);
                 }
@@ -40,7 +43,8 @@ impl Flight {
                 let waits = request.is_repeatable()
                     && !sent.exchange.is_answering()
                     && *this.retries < this.scope.core.options.retries;
-                // To leave is no failure yet: who has nothing to pay for another attempt waits on.
+                // The attempt has not failed yet: if the budget does not allow another one, the
+                // call waits.
                 let transport = &this.scope.core.transport;
                 let leaves = || link.pulse.is_suspect() || transport.is_better_elsewhere(link);
                 let moves = waits && (over || leaves()) && {
@@ -48,7 +52,8 @@ impl Flight {
                     *this.paid = *this.paid || free || this.scope.core.budget.take();
                     *this.paid
                 };
-                // A request that may not be sent twice ends early where waiting on is in vain.
+                // A request that must not be sent twice ends early when its endpoint no longer
+                // serves.
                 let ends =
                     this.scope.member.is_none() && !request.is_local() && link.serving.is_left();
                 if moves || ends {
@@ -75,7 +80,7 @@ impl Flight {
         }
     }
 
-    /// The error of a call whose time is over.
+    /// Returns the error of a call whose time is over.
     pub(super) fn too_late(self: Pin<&mut Self>) -> Error {
         let this = self.project();
         let timeout = this.clock.timeout().unwrap_or_default();
@@ -100,7 +105,8 @@ impl Flight {
                 }
             }
             Stage::Entering(..) => {
-                // Whatever became of the login, the request itself was not sent.
+                // The result of the login says nothing about the request: the request itself was
+                // not sent.
                 let authentication = this.scope.core.authentication.get();
                 late(timeout, authentication.and_then(Authentication::trouble))
             }
