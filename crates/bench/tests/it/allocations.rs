@@ -13,7 +13,8 @@ const CALLS: u32 = 1_000;
 /// table of the runtime may grow.
 const SLACK: f64 = 0.1;
 
-/// Allocations of a minimal put over h2. This baseline tells a change of h2 from one of etcdex.
+/// Allocations of a minimal put over h2. This baseline distinguishes a change of h2 from one of
+/// etcdex.
 const RAW_H2_PUT: f64 = 9.0;
 /// Allocations of a minimal get, whose reply has a list of one key.
 const RAW_H2_GET: f64 = 10.0;

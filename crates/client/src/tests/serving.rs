@@ -23,9 +23,9 @@ const MODES: [Mode; 3] = [Mode::PickFirst, Mode::Random, Mode::ConnectAll];
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Behavior {
     Answer,
-    /// It accepts calls, and answers them when it changes to `Answer`.
+    /// Accepts calls, and answers them when the behavior changes to `Answer`.
     Hang,
-    /// It refuses each call at once.
+    /// Refuses each call at once.
     Refuse(&'static str, &'static str),
 }
 

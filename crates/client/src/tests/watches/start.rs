@@ -274,7 +274,7 @@ async fn a_start_that_is_polled_again_is_an_error() {
         let error = (&mut refused).await.expect_err("the options are invalid");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
-    // It changed nothing of the one that is in force.
+    // The refused future changed nothing of the stream that is in force.
     assert!(matches!(
         message(&mut watcher).await,
         WatchMessage::Created { .. }

@@ -143,7 +143,7 @@ impl Store {
         Peers::one(move |_, stream| this.clone().serve(stream))
     }
 
-    /// Writes a key and tells the watches; returns the revision.
+    /// Writes a key, sends the event to the watches, and returns the revision.
     pub(super) fn put(&self, key: impl Into<Bytes>) -> i64 {
         self.state().put(key.into())
     }

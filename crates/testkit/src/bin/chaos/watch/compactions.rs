@@ -62,7 +62,7 @@ impl Compactor {
         if revision < 2 {
             return;
         }
-        // ORDER: recorded before the request, as the compaction may happen whatever the answer is.
+        // ORDER: recorded before the request, as the compaction may happen for any answer.
         self.reference.compact(revision);
         if self.client.compact(revision).await.is_ok() {
             self.state.note("compaction", format!("to {revision}"));
