@@ -64,10 +64,11 @@ impl Binary {
     }
 }
 
-/// The installed etcd binaries, and the versions that could be installed. `ETCDEX_ETCD` names the
-/// one etcd to use and overrides the rest. Otherwise the binaries are those in the folder
-/// `ETCDEX_ETCD_DIR`, or else in `target/etcd` of the workspace, where `cargo xtask etcd` puts
-/// them.
+/// The installed etcd binaries, and the versions that could be installed.
+///
+/// `ETCDEX_ETCD` names the one etcd to use and overrides the rest. Otherwise the binaries are those
+/// in the folder `ETCDEX_ETCD_DIR`, or else in `target/etcd` of the workspace, where `cargo xtask
+/// etcd` puts them.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     all: Vec<Binary>,

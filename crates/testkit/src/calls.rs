@@ -1,10 +1,13 @@
-//! Compares the answers that callers got with the history of the store. [`check`] compares the
-//! calls of a run with the history that was read from the store itself.
+//! Compares the answers that callers got with the history of the store.
+//!
+//! [`check`] compares the calls of a run with the history that was read from the store itself.
 //!
 //! # Linearizability
+//!
 //! Checking linearizability is hard in general, as all orders of concurrent calls have to be tried.
 //! It is easy here: etcd numbers its states, and each answer names its state (the revision of its
 //! header). So the order is given, and only has to be verified:
+//!
 //! * a write stands at the revision that it made. That revision is known for writes without an
 //!   answer, too, as each value is written once and can be found in the history;
 //! * a linearizable read stands after the write of its revision and before the next one. A swap
@@ -12,16 +15,19 @@
 //!   stand in the order of their beginnings.
 //!
 //! The calls are linearizable in this order, for all keys together, if
+//!
 //! 1. each read returned the pair that the history has at its revision, and each write found the
 //!    pair that the history has before its revision ([`Rule::Content`], [`Rule::Condition`]);
 //! 2. each call that began after another one had ended stands after it: a write at a revision above
 //!    all revisions that were returned before it began, a read not below them ([`Rule::Order`]).
-//!    Writes that failed and are not in the history were not applied and have no place in the
-//!    order. An answer with a wrong revision breaks a rule, too, so relying on revisions hides no
-//!    fault. Serializable reads may return past states: for them, only the first rule holds, and no
-//!    write that began later may be in their answers.
+//!
+//! Writes that failed and are not in the history were not applied and have no place in the order. An
+//! answer with a wrong revision breaks a rule, too, so relying on revisions hides no fault.
+//! Serializable reads may return past states: for them, only the first rule holds, and no write that
+//! began later may be in their answers.
 //!
 //! # Outcomes
+//!
 //! Each value in the history belongs to one call ([`Rule::Invented`]), is there once
 //! ([`Rule::Twice`]), and in all of its keys at one revision ([`Rule::Atomic`]). An acknowledged
 //! write is in the history ([`Rule::Missing`]), and a write that was not sent or was rejected is

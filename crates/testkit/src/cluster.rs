@@ -86,8 +86,10 @@ impl Cluster {
         peers.is_some_and(|peers| peers.is_isolated(member))
     }
 
-    /// Waits until one of the members that run and are not isolated leads, and returns it. Call
-    /// this after a leader was killed or paused: etcd loses requests until the election has ended.
+    /// Waits until one of the members that run and are not isolated leads, and returns it.
+    ///
+    /// Call this after a leader was killed or paused: etcd loses requests until the election has
+    /// ended.
     pub async fn leader(&self) -> io::Result<&Etcd> {
         let deadline = Instant::now() + DEADLINE;
         loop {

@@ -25,10 +25,11 @@ const TAIL: usize = 20;
 /// Number of log lines in an error: enough for the usage text after an unknown flag.
 const LONG_TAIL: usize = 60;
 
-/// An etcd server on the loopback, with a data folder of its own. The server is killed and its data
-/// is removed when this is dropped. If the drop happens in a panic, the end of the log is printed.
-/// Faults ([`kill`](Self::kill), [`pause`](Self::pause) ...) take `&self`, so that a test can cause
-/// them while a client works.
+/// An etcd server on the loopback, with a data folder of its own.
+///
+/// The server is killed and its data is removed when this is dropped. If the drop happens in a
+/// panic, the end of the log is printed. Faults ([`kill`](Self::kill), [`pause`](Self::pause) ...)
+/// take `&self`, so that a test can cause them while a client works.
 #[derive(Debug)]
 pub struct Etcd {
     binary: Binary,
@@ -244,9 +245,10 @@ impl Etcd {
         }
     }
 
-    /// Runs the etcdctl of the same version and returns its output. etcdctl connects to this
-    /// server, unless the arguments have `--endpoints=`. For a server with TLS the arguments must
-    /// name the certificates.
+    /// Runs the etcdctl of the same version and returns its output.
+    ///
+    /// etcdctl connects to this server, unless the arguments have `--endpoints=`. For a server with
+    /// TLS the arguments must name the certificates.
     pub async fn etcdctl<I>(&self, arguments: I) -> io::Result<String>
     where
         I: IntoIterator,

@@ -1,6 +1,8 @@
-//! Histories of a store, and recordings of watches. A [`History`] has every change of a store, in
-//! order. A [`Recording`] has the query and all messages of one watch. [`check`](crate::check)
-//! compares the two. Both are written and read as JSON lines ([`Archive`]).
+//! Histories of a store, and recordings of watches.
+//!
+//! A [`History`] has every change of a store, in order. A [`Recording`] has the query and all
+//! messages of one watch. [`check`](crate::check) compares the two. Both are written and read as
+//! JSON lines ([`Archive`]).
 //!
 //! Values are kept as hashes only, so that a history of hours fits into memory.
 

@@ -87,8 +87,10 @@ impl Builder {
     }
 
     /// Puts a proxy before the peer port of each member, so that members can be cut off from their
-    /// peers: [`Cluster::isolate`]. Clients are not affected. The proxies need `/proc`, so they
-    /// work only on Linux. Without this option, members reach each other directly.
+    /// peers: [`Cluster::isolate`]. Clients are not affected.
+    ///
+    /// The proxies need `/proc`, so they work only on Linux. Without this option, members reach
+    /// each other directly.
     #[must_use]
     pub fn peer_proxies(mut self) -> Self {
         self.peer_proxies = true;
@@ -105,8 +107,9 @@ impl Builder {
         Ok(members.remove(0))
     }
 
-    /// Starts `size` servers as one cluster and waits until each answers. The error has the end of
-    /// the log of the etcd that did not answer.
+    /// Starts `size` servers as one cluster and waits until each answers.
+    ///
+    /// The error has the end of the log of the etcd that did not answer.
     pub async fn start_cluster(self, size: usize) -> io::Result<Cluster> {
         let (members, peers) = self.members(size).await?;
         Ok(Cluster::of(members, peers))

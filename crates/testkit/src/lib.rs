@@ -1,4 +1,5 @@
 //! Real etcd servers and a fault proxy for the tests of etcdex.
+//!
 //! * [`Binaries`] finds the etcd versions that `cargo xtask etcd` has installed;
 //! * [`Etcd`] is one running server, [`Cluster`] a cluster of servers;
 //! * [`GrpcProxy`] is etcd's own proxy, `etcd grpc-proxy`, in front of a server;
@@ -6,9 +7,10 @@
 //! * [`history`] has histories of a store and recordings of watches, and [`check`] compares them;
 //! * [`calls`] checks the answers of calls, [`leases`] the states of kept leases and the grants of
 //!   locks;
-//! * [`until`] waits for a condition with a deadline, in place of a sleep. No server outlives a
-//!   test: dropping a server kills it, and a watchdog kills the servers of a test process that was
-//!   itself killed.
+//! * [`until`] waits for a condition with a deadline, in place of a sleep.
+//!
+//! No server outlives a test: dropping a server kills it, and a watchdog kills the servers of a
+//! test process that was itself killed.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {

@@ -35,19 +35,26 @@ pub enum Direction {
     ToClient,
 }
 
-/// A TCP proxy on the loopback, between a client and a server, with faults on command. A new proxy
-/// forwards all bytes. There are two kinds of commands, and both take effect at once:
+/// A TCP proxy on the loopback, between a client and a server, with faults on command.
+///
+/// A new proxy forwards all bytes. There are two kinds of commands, and both take effect at once:
+///
 /// * faults that happen once, to the open links: [`cut`](Self::cut), [`reset`](Self::reset),
 ///   [`half_close`](Self::half_close). New links are not affected. [`trip`](Self::trip) ends one
 ///   link at a given frame of HTTP/2;
 /// * faults that go on, for present and new links: [`stall`](Self::stall) and
 ///   [`black_hole`](Self::black_hole) until the other one or [`heal`](Self::heal), and
 ///   [`delay`](Self::delay), [`refuse`](Self::refuse), [`throttle`](Self::throttle),
-///   [`slice`](Self::slice) and [`reset_after`](Self::reset_after) until `heal`. Each fault is also
-///   a value, which can be chosen at random: [`Fault`]. A [`tap`](Self::tap) records the messages
-///   that pass. The proxy parses the HTTP/2 of links in plain text. With TLS, or without HTTP/2,
-///   trips do not happen and taps record nothing. Dropping the proxy closes the listener and all
-///   links. The proxy needs the tokio runtime on which it was started.
+///   [`slice`](Self::slice) and [`reset_after`](Self::reset_after) until `heal`.
+///
+/// Each fault is also a value, which can be chosen at random: [`Fault`]. A [`tap`](Self::tap)
+/// records the messages that pass.
+///
+/// The proxy parses the HTTP/2 of links in plain text. With TLS, or without HTTP/2, trips do not
+/// happen and taps record nothing.
+///
+/// Dropping the proxy closes the listener and all links. The proxy needs the tokio runtime on which
+/// it was started.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -145,14 +152,17 @@ impl Proxy {
         });
     }
 
-    /// Reads bytes and holds them back; [`heal`](Self::heal) delivers them. The proxy holds up to
-    /// 16 MiB per link and direction, and then reads no more.
+    /// Reads bytes and holds them back; [`heal`](Self::heal) delivers them.
+    ///
+    /// The proxy holds up to 16 MiB per link and direction, and then reads no more.
     pub fn stall(&self) {
         self.state.send_modify(|state| state.flow = Flow::Stall);
     }
 
-    /// Reads bytes and drops them. [`heal`](Self::heal) resets links that have lost bytes: a byte
-    /// stream with a gap does not exist in TCP. The other links go on.
+    /// Reads bytes and drops them.
+    ///
+    /// [`heal`](Self::heal) resets links that have lost bytes: a byte stream with a gap does not
+    /// exist in TCP. The other links go on.
     pub fn black_hole(&self) {
         self.state.send_modify(|state| state.flow = Flow::BlackHole);
     }
@@ -174,8 +184,9 @@ impl Proxy {
         self.state.send_modify(|state| state.throttle = Some(rate));
     }
 
-    /// Limits the bytes that are delivered at once: with 1, each byte is delivered separately. The
-    /// receiver's system may join the slices of a slow reader.
+    /// Limits the bytes that are delivered at once: with 1, each byte is delivered separately.
+    ///
+    /// The receiver's system may join the slices of a slow reader.
     pub fn slice(&self, bytes: usize) {
         self.state
             .send_modify(|state| state.slice = Some(bytes.max(1)));
@@ -183,8 +194,9 @@ impl Proxy {
 
     /// Limits the concurrent streams of new links (`SETTINGS_MAX_CONCURRENT_STREAMS`), by a
     /// SETTINGS frame before that of the server. Links keep the limit that they began with. A
-    /// server whose own SETTINGS have a limit (etcd 3.4.23 and 3.5.1) replaces it at once. This
-    /// works only for links with HTTP/2 in plain text.
+    /// server whose own SETTINGS have a limit (etcd 3.4.23 and 3.5.1) replaces it at once.
+    ///
+    /// This works only for links with HTTP/2 in plain text.
     pub fn limit_streams(&self, streams: u32) {
         self.state
             .send_modify(|state| state.stream_limit = Some(streams));
@@ -252,7 +264,9 @@ impl Proxy {
     }
 
     /// Records the messages of all calls of this method, as in `/etcdserverpb.Watch/Watch`, on
-    /// links that are opened from now on; see [`Tap`]. The new tap replaces an earlier one.
+    /// links that are opened from now on; see [`Tap`].
+    ///
+    /// The new tap replaces an earlier one.
     pub fn tap(&self, method: impl Into<String>) -> Tap {
         self.inspection.tap(method.into())
     }

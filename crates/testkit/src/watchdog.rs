@@ -1,6 +1,8 @@
-//! Kills the servers of a test process that was killed. A shell for each test process reads the IDs
-//! of the servers from a pipe. The pipe closes when the test process ends for any reason. The shell
-//! then kills the remaining servers, and removes the folder with their data.
+//! Kills the servers of a test process that was killed.
+//!
+//! A shell for each test process reads the IDs of the servers from a pipe. The pipe closes when the
+//! test process ends for any reason. The shell then kills the remaining servers, and removes the
+//! folder with their data.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;

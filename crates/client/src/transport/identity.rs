@@ -19,7 +19,7 @@
 //! up only as far as TLS shows that the server is the one that the URL names.
 //!
 //! Sources: `server/etcdserver/api/v3rpc/watch.go` (`isWatchPermitted`), `maintenance.go` and
-//! `interceptor.go` there, etcd 3.4 to 3.7; tried on real etcd by `tests/it/strangers.rs`.
+//! `interceptor.go` there, etcd 3.4 to 3.7; tried on real etcd by `tests/it/other_cluster.rs`.
 
 use std::future::poll_fn;
 use std::io;

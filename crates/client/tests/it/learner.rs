@@ -1,6 +1,8 @@
-//! A member without a vote among the endpoints. Expected behavior: a learner serves only
-//! serializable reads and its status (<https://etcd.io/docs/v3.6/learning/design-learner/>), and
-//! the client asks another member, as clientv3 does.
+//! A member without a vote among the endpoints.
+//!
+//! Expected behavior: a learner serves only serializable reads and its status
+//! (<https://etcd.io/docs/v3.6/learning/design-learner/>), and the client asks another member, as
+//! clientv3 does.
 
 use etcdex::{Client, ErrorKind, Mode, Outcome};
 use etcdex_testkit::Etcd;

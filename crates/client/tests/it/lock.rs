@@ -1,5 +1,6 @@
-//! Locks of the server. Expected behavior:
-//! <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/>.
+//! Locks of the server.
+//!
+//! Expected behavior: <https://etcd.io/docs/v3.6/dev-guide/api_concurrency_reference_v3/>.
 
 use std::time::Duration;
 

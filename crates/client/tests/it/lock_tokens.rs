@@ -1,7 +1,8 @@
-//! Locks of users whose tokens expire before or during the wait. Expected behavior: a waiting lock
-//! is granted at its turn. The lock service of etcd uses the token of the call, and its clean-up
-//! uses none. Source: `server/etcdserver/api/v3lock/lock.go` and `client/v3/concurrency/mutex.go`
-//! of etcd.
+//! Locks of users whose tokens expire before or during the wait.
+//!
+//! Expected behavior: a waiting lock is granted at its turn. The lock service of etcd uses the
+//! token of the call, and its clean-up uses none. Source: `server/etcdserver/api/v3lock/lock.go`
+//! and `client/v3/concurrency/mutex.go` of etcd.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
-//! The client on real etcd, on each installed version. Expected values come from etcd's
-//! documentation, whose address each file names, or from `etcdctl`.
+//! The client on real etcd, on each installed version.
+//!
+//! Expected values come from etcd's documentation, whose address each file names, or from
+//! `etcdctl`.
 
 mod address;
 mod auth;
@@ -28,6 +30,7 @@ mod matrix;
 mod members;
 mod namespace;
 mod order;
+mod other_cluster;
 mod prefix;
 mod put;
 mod quorum;
@@ -39,7 +42,6 @@ mod serving;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 mod stage;
-mod strangers;
 mod swap;
 #[cfg(feature = "tls")]
 mod tls;

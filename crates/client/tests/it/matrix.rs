@@ -1,9 +1,12 @@
-//! Every fault of a member in every mode: three members under steady load. One client of each mode
-//! goes through the same faults, each behind proxies of its own. All three clients use the member
-//! that a fault hits: the client with [`Mode::PickFirst`] has chosen it, and the other modes use
-//! every member. The test runs on the newest etcd; `ETCDEX_MATRIX=all` runs it on every installed
-//! version, one after the other, and `ETCDEX_MATRIX=3.5.35` on that one. With `--nocapture` it
-//! prints its measurements.
+//! Every fault of a member in every mode: three members under steady load.
+//!
+//! One client of each mode goes through the same faults, each behind proxies of its own. All three
+//! clients use the member that a fault hits: the client with [`Mode::PickFirst`] has chosen it, and
+//! the other modes use every member.
+//!
+//! The test runs on the newest etcd; `ETCDEX_MATRIX=all` runs it on every installed version, one
+//! after the other, and `ETCDEX_MATRIX=3.5.35` on that one. With `--nocapture` it prints its
+//! measurements.
 
 mod fault;
 mod traffic;

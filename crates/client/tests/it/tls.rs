@@ -1,5 +1,6 @@
-//! TLS against real etcd, with certificates that the tests generate. The tests check only the
-//! characteristic parts of the texts of errors.
+//! TLS against real etcd, with certificates that the tests generate.
+//!
+//! The tests check only the characteristic parts of the texts of errors.
 
 mod authority;
 mod environment;
@@ -24,31 +25,31 @@ use self::authority::{Authority, Pair};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The authorities and certificates that all these tests share.
-struct World {
+struct Fixtures {
     folder: TempDir,
     authority: Authority,
     /// For 127.0.0.1 and etcd.test.
     server: Pair,
     client: Pair,
     /// Another authority, which no server trusts.
-    stranger: Authority,
+    other_authority: Authority,
 }
 
-fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
+fn fixtures() -> &'static Fixtures {
+    static FIXTURES: OnceLock<Fixtures> = OnceLock::new();
+    FIXTURES.get_or_init(|| {
         let authority = Authority::new("etcdex tests");
-        World {
+        Fixtures {
             folder: tempfile::tempdir().expect("a folder"),
             server: authority.pair(&["127.0.0.1", "etcd.test"]),
             client: authority.pair(&["client.test"]),
             authority,
-            stranger: Authority::new("a stranger"),
+            other_authority: Authority::new("another authority"),
         }
     })
 }
 
-impl World {
+impl Fixtures {
     /// A file of its own with this text.
     fn file(&self, text: &str) -> PathBuf {
         let name = format!("{:016x}.pem", number());

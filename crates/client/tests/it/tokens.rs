@@ -1,6 +1,7 @@
-//! The life of tokens on real etcd: their expiry, and JWTs that outlive the server. Expected
-//! behavior: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/> and etcd's `auth/jwt.go` and
-//! `auth/simple_token.go`.
+//! The life of tokens on real etcd: their expiry, and JWTs that outlive the server.
+//!
+//! Expected behavior: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/> and etcd's
+//! `auth/jwt.go` and `auth/simple_token.go`.
 
 use std::error::Error;
 use std::net::SocketAddr;

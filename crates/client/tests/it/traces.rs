@@ -1,9 +1,13 @@
-//! Searches every trace of the whole run for secrets, keys and values. The search covers the
-//! `tracing` output of all crates in this process, at any level, when it is written: all of etcdex,
-//! and of the other crates [`ENOUGH`] spans and events and then a share, as h2 writes seventy for
-//! one call. With `ETCDEX_TRACES=all` it covers everything. With `ETCDEX_TRACES=off`, for
-//! measurements, no subscriber is installed (the tests of this file fail then). A leak ends the
-//! process at once: the trace may come from a task whose panic no test would report.
+//! Searches every trace of the whole run for secrets, keys and values.
+//!
+//! The search covers the `tracing` output of all crates in this process, at any level, when it is
+//! written: all of etcdex, and of the other crates [`ENOUGH`] spans and events and then a share, as
+//! h2 writes seventy for one call. With `ETCDEX_TRACES=all` it covers everything. With
+//! `ETCDEX_TRACES=off`, for measurements, no subscriber is installed (the tests of this file fail
+//! then).
+//!
+//! A leak ends the process at once: the trace may come from a task whose panic no test would
+//! report.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

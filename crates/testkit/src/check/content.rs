@@ -8,10 +8,10 @@ use crate::history::EventKind;
 /// Only changes in the range that pass the filters are delivered.
 pub(super) fn filter(case: &Case<'_>) -> Vec<Violation> {
     let query = &case.recording.query;
-    let strangers = case
+    let unwanted = case
         .events()
         .filter(|(_, event)| !query.lets_through(event));
-    strangers
+    unwanted
         .map(|(message, event)| {
             let what = format!("{:?} of {} was not asked for", event.kind, event.key);
             let subject = Subject::Came(Arc::clone(&event.key));
@@ -20,10 +20,11 @@ pub(super) fn filter(case: &Case<'_>) -> Vec<Violation> {
         .collect()
 }
 
-/// An event has the correct pair before, if the watch asked for it. etcd reads that pair when it
-/// sends the event, at the revision before the event's. If that revision is compacted by then, etcd
-/// sends the event without the pair. Source: `watchStream.sendLoop` in etcd's
-/// `server/etcdserver/api/v3rpc/watch.go`.
+/// An event has the correct pair before, if the watch asked for it.
+///
+/// etcd reads that pair when it sends the event, at the revision before the event's. If that
+/// revision is compacted by then, etcd sends the event without the pair. Source:
+/// `watchStream.sendLoop` in etcd's `server/etcdserver/api/v3rpc/watch.go`.
 pub(super) fn prev_kv(case: &Case<'_>) -> Vec<Violation> {
     let asked = case.recording.query.prev_kv;
     let mut violations = Vec::new();

@@ -13,9 +13,10 @@ struct Ground {
 
 /// Each creation of the watch on a server has a justified revision: the watch's start, or one after
 /// events or progress that servers had sent by then. The answer to a request for progress justifies
-/// nothing if the server's version is not exact. `stretches` are the recordings of servers for this
-/// client and the same query, in any order. Stretches that were created during the life of the
-/// watch are its own.
+/// nothing if the server's version is not exact.
+///
+/// `stretches` are the recordings of servers for this client and the same query, in any order.
+/// Stretches that were created during the life of the watch are its own.
 pub fn grounded(watch: &Recording, stretches: &[&Recording]) -> Vec<Violation> {
     let created = |message: &Message| matches!(message.body, Body::Created { .. });
     let Some(life) = Life::of(watch).filter(|_| watch.messages.iter().any(created)) else {

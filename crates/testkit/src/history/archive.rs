@@ -87,8 +87,9 @@ impl Archive {
         self.write_recordings("wire.jsonl", recordings)
     }
 
-    /// Reads the changes of a store, and its compactions. Revisions without a change are empty in
-    /// it.
+    /// Reads the changes of a store, and its compactions.
+    ///
+    /// Revisions without a change are empty in it.
     pub fn read_history(&self) -> io::Result<History> {
         let mut history = History::since(1);
         let mut ops = Vec::new();

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{Direction, FrameKind, Trip};
 
-/// A fault of a proxy, which [`Proxy::inflict`](super::Proxy::inflict) causes. Each fault is also a
-/// method of the proxy, whose documentation describes it.
+/// A fault of a proxy, which [`Proxy::inflict`](super::Proxy::inflict) causes.
+///
+/// Each fault is also a method of the proxy, whose documentation describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -65,7 +66,9 @@ impl Fault {
     }
 
     /// Returns a random fault that ends links, at once or later. The same state of `random` gives
-    /// the same fault. `method` is the path whose frames the faults at a frame wait for.
+    /// the same fault.
+    ///
+    /// `method` is the path whose frames the faults at a frame wait for.
     pub fn random_break(random: &mut fastrand::Rng, method: &str) -> Self {
         match random.u8(..8) {
             0 => Self::Cut,

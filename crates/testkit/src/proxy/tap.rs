@@ -53,8 +53,9 @@ pub struct Passage {
     pub message: Option<Bytes>,
 }
 
-/// Receives the recorded messages of one method, in the order of each link. The tap holds messages
-/// until they are taken, without a limit.
+/// Receives the recorded messages of one method, in the order of each link.
+///
+/// The tap holds messages until they are taken, without a limit.
 #[derive(Debug)]
 pub struct Tap {
     receiver: mpsc::UnboundedReceiver<Passage>,

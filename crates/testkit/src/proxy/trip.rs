@@ -7,9 +7,10 @@ use super::Direction;
 use super::frames::{FrameKind, Passing};
 use super::pump::Over;
 
-/// The HTTP/2 frame at which a link is to end; armed by [`Proxy::trip`](super::Proxy::trip). Frames
-/// are counted over all links together, from the arming on. A trip ends the link with that frame,
-/// once.
+/// The HTTP/2 frame at which a link is to end; armed by [`Proxy::trip`](super::Proxy::trip).
+///
+/// Frames are counted over all links together, from the arming on. A trip ends the link with that
+/// frame, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trip {
     direction: Direction,
@@ -41,8 +42,9 @@ impl Trip {
         }
     }
 
-    /// Counts only frames of calls of this method, as in `/etcdserverpb.Watch/Watch`. Frames of the
-    /// connection itself (SETTINGS, PING, GOAWAY) have no method.
+    /// Counts only frames of calls of this method, as in `/etcdserverpb.Watch/Watch`.
+    ///
+    /// Frames of the connection itself (SETTINGS, PING, GOAWAY) have no method.
     #[must_use]
     pub fn method(mut self, path: impl Into<String>) -> Self {
         self.method = Some(path.into());

@@ -1,6 +1,7 @@
 //! Random bytes as a server's watch stream: the client does not panic, does not hang and bounds its
-//! memory, and the next valid stream serves the remaining watches. `ETCDEX_FUZZ_SECONDS` sets the
-//! duration, `ETCDEX_SEED` repeats a run from its seed.
+//! memory, and the next valid stream serves the remaining watches.
+//!
+//! `ETCDEX_FUZZ_SECONDS` sets the duration, `ETCDEX_SEED` repeats a run from its seed.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

@@ -53,10 +53,11 @@ impl Fault {
         target
     }
 
-    /// Runs the fault from its begin to its end. The leases survive the fault, with one exception:
-    /// a stopped leader may revoke them right after it continues, before it learns that another
-    /// member leads. Every etcd before 3.4.31 and 3.5.13 does so, and later ones do on a busy
-    /// machine.
+    /// Runs the fault from its begin to its end.
+    ///
+    /// The leases survive the fault, with one exception: a stopped leader may revoke them right
+    /// after it continues, before it learns that another member leads. Every etcd before 3.4.31 and
+    /// 3.5.13 does so, and later ones do on a busy machine.
     ///
     /// Source: <https://github.com/etcd-io/etcd/issues/15247>.
     pub(super) async fn run(self, cluster: &Cluster, clients: &[Traffic], target: usize) {

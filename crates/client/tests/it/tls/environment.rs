@@ -6,7 +6,7 @@ use etcdex::Client;
 use etcdex_testkit::Binaries;
 use tokio::process::Command;
 
-use super::{DEADLINE, each, works, world};
+use super::{DEADLINE, each, fixtures, works};
 
 /// Runs [`a_client_of_the_environment`] in a process with only these variables of etcdctl.
 async fn child(variables: &[(&str, &str)]) {
@@ -44,11 +44,11 @@ fn text(path: &Path) -> &str {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_from_the_variables_of_etcdctl() {
     each(|binary| async move {
-        let world = world();
-        let etcd = world.strict_server(&binary).await;
-        let ca = world.file(&world.authority.pem);
-        let certificate = world.file(&world.client.certificate);
-        let key = world.file(&world.client.key);
+        let fixtures = fixtures();
+        let etcd = fixtures.strict_server(&binary).await;
+        let ca = fixtures.file(&fixtures.authority.pem);
+        let certificate = fixtures.file(&fixtures.client.certificate);
+        let key = fixtures.file(&fixtures.client.key);
         // The usual form has no scheme.
         let endpoint = etcd.client_address().to_string();
         let variables = [
@@ -81,10 +81,10 @@ async fn without_a_ca_the_client_trusts_the_authorities_of_the_system() {
     let Some(binary) = binaries.newest() else {
         return;
     };
-    let world = world();
-    let etcd = world.server(binary, &world.server).start().await;
+    let fixtures = fixtures();
+    let etcd = fixtures.server(binary, &fixtures.server).start().await;
     let etcd = etcd.expect("etcd starts");
-    let ca = world.file(&world.authority.pem);
+    let ca = fixtures.file(&fixtures.authority.pem);
     let endpoint = etcd.endpoint();
     // This variable replaces the authorities of the system, as in OpenSSL.
     child(&[

@@ -6,7 +6,7 @@ use std::time::Duration;
 use etcdex::{Client, ClientBuilder, ErrorKind, TlsConfig};
 
 use super::authority::Pair;
-use super::{builder, each, works, world};
+use super::{builder, each, fixtures, works};
 
 const URL: &str = "https://127.0.0.1:1";
 
@@ -23,8 +23,8 @@ fn refused(builder: ClientBuilder, parts: &[&str]) {
 
 #[tokio::test]
 async fn the_error_of_an_invalid_file_has_its_name() {
-    let world = world();
-    let (client, nonsense) = (&world.client, world.file("nonsense"));
+    let fixtures = fixtures();
+    let (client, nonsense) = (&fixtures.client, fixtures.file("nonsense"));
     let name = |path: &Path| path.display().to_string();
     let ca = |path: &Path| builder(URL, TlsConfig::new().ca_file(path));
     refused(
@@ -32,15 +32,15 @@ async fn the_error_of_an_invalid_file_has_its_name() {
         &["/nowhere/ca.pem", "cannot be read"],
     );
     refused(ca(&nonsense), &[&name(&nonsense), "holds no certificate"]);
-    let empty = world.file("");
+    let empty = fixtures.file("");
     refused(ca(&empty), &[&name(&empty), "is empty"]);
-    let key = world.file(&client.key);
+    let key = fixtures.file(&client.key);
     refused(ca(&key), &[&name(&key), "holds no certificate"]);
-    let cut = world.file(&world.authority.pem[..200]);
+    let cut = fixtures.file(&fixtures.authority.pem[..200]);
     refused(ca(&cut), &[&name(&cut), "broken PEM"]);
 
-    let tls = || TlsConfig::new().ca(world.authority.pem.clone());
-    let certificate = world.file(&client.certificate);
+    let tls = || TlsConfig::new().ca(fixtures.authority.pem.clone());
+    let certificate = fixtures.file(&client.certificate);
     let files = |certificate: &Path, key: &Path| {
         builder(URL, tls().client_certificate_files(certificate, key))
     };
@@ -54,26 +54,26 @@ async fn the_error_of_an_invalid_file_has_its_name() {
         &["/nowhere/key"],
     );
     refused(files(&key, &key), &[&name(&key), "no certificate"]);
-    let other = world.file(&world.server.key);
+    let other = fixtures.file(&fixtures.server.key);
     refused(
         files(&certificate, &other),
         &[&name(&other), "does not belong to"],
     );
-    let bytes = tls().client_certificate(client.certificate.clone(), world.server.key.clone());
+    let bytes = tls().client_certificate(client.certificate.clone(), fixtures.server.key.clone());
     refused(builder(URL, bytes), &["the client key does not belong"]);
 }
 
 #[tokio::test]
 async fn invalid_options() {
-    let world = world();
-    let http = builder("http://127.0.0.1:1", world.tls());
+    let fixtures = fixtures();
+    let http = builder("http://127.0.0.1:1", fixtures.tls());
     refused(http, &["no endpoint is https"]);
     refused(
-        builder(URL, world.tls().server_name("a b")),
+        builder(URL, fixtures.tls().server_name("a b")),
         &["server_name"],
     );
     // With TLS, the default endpoint is https.
-    let client = Client::builder().tls(world.tls()).connect_lazy();
+    let client = Client::builder().tls(fixtures.tls()).connect_lazy();
     let client = client.expect("the options are valid");
     let urls: Vec<_> = client
         .endpoints()
@@ -85,19 +85,19 @@ async fn invalid_options() {
 
 /// Replaces a file in one step, as a rotation of certificates should.
 fn replace(path: &Path, text: &str) {
-    std::fs::rename(world().file(text), path).expect("the file is replaced");
+    std::fs::rename(fixtures().file(text), path).expect("the file is replaced");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_connection_shows_the_new_certificate() {
     each(|binary| async move {
-        let world = world();
-        let etcd = world.strict_server(&binary).await;
-        let strangers: Pair = world.stranger.pair(&["client.test"]);
-        let certificate = world.file(&strangers.certificate);
-        let key = world.file(&strangers.key);
+        let fixtures = fixtures();
+        let etcd = fixtures.strict_server(&binary).await;
+        let foreign: Pair = fixtures.other_authority.pair(&["client.test"]);
+        let certificate = fixtures.file(&foreign.certificate);
+        let key = fixtures.file(&foreign.key);
         let tls = TlsConfig::new()
-            .ca(world.authority.pem.clone())
+            .ca(fixtures.authority.pem.clone())
             .client_certificate_files(&certificate, &key);
         let client = builder(&etcd.endpoint(), tls).connect_lazy();
         let client = client.expect("the files are valid");
@@ -107,19 +107,19 @@ async fn a_new_connection_shows_the_new_certificate() {
 
         // Only half of the pair is new: the client keeps the old pair, and the server refuses it as
         // before.
-        replace(&certificate, &world.client.certificate);
+        replace(&certificate, &fixtures.client.certificate);
         let error = get().await.expect_err("still of the wrong authority");
         assert!(error.to_string().contains("client certificate"), "{error}");
 
-        replace(&key, &world.client.key);
+        replace(&key, &fixtures.client.key);
         works(&client).await;
 
         // Half of a pair again, now with a valid old pair.
-        replace(&certificate, &strangers.certificate);
+        replace(&certificate, &foreign.certificate);
         etcd.restart().await.expect("etcd starts again");
         works(&client).await;
         // The other half.
-        replace(&key, &strangers.key);
+        replace(&key, &foreign.key);
         etcd.restart().await.expect("etcd starts again");
         let error = get().await.expect_err("of the wrong authority");
         assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
@@ -130,10 +130,10 @@ async fn a_new_connection_shows_the_new_certificate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_connection_trusts_the_new_authority() {
     each(|binary| async move {
-        let world = world();
-        let etcd = world.strict_server(&binary).await;
-        let ca = world.file(&world.stranger.pem);
-        let client = &world.client;
+        let fixtures = fixtures();
+        let etcd = fixtures.strict_server(&binary).await;
+        let ca = fixtures.file(&fixtures.other_authority.pem);
+        let client = &fixtures.client;
         let tls = TlsConfig::new()
             .ca_file(&ca)
             .client_certificate(client.certificate.clone(), client.key.clone());
@@ -146,7 +146,7 @@ async fn a_new_connection_trusts_the_new_authority() {
         std::fs::remove_file(&ca).expect("the file exists");
         let get = client.get("k").timeout(Duration::from_secs(1)).await;
         assert!(get.is_err());
-        std::fs::write(&ca, &world.authority.pem).expect("the file is written");
+        std::fs::write(&ca, &fixtures.authority.pem).expect("the file is written");
         works(&client).await;
     })
     .await;

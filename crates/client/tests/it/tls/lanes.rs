@@ -2,7 +2,7 @@
 
 use etcdex_testkit::Proxy;
 
-use super::{connect, each, world};
+use super::{connect, each, fixtures};
 use crate::lock::five_hundred_wait;
 
 /// With TLS, etcd before 3.5.5 allows 250 streams on a connection whatever its flags are, and later
@@ -13,8 +13,8 @@ use crate::lock::five_hundred_wait;
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_waiting_locks_block_no_other_call() {
     each(|binary| async move {
-        let world = world();
-        let builder = world.server(&binary, &world.server);
+        let fixtures = fixtures();
+        let builder = fixtures.server(&binary, &fixtures.server);
         let version = binary.version();
         let early = version.is_at_least(3, 5) && !version.is_at_least(3, 6) && version.patch < 5;
         let limit = (!early).then_some("--max-concurrent-streams=250");
@@ -23,7 +23,7 @@ async fn five_hundred_waiting_locks_block_no_other_call() {
             .await
             .expect("etcd starts");
         let url = proxy.endpoint().replace("http://", "https://");
-        let client = connect(&url, world.tls())
+        let client = connect(&url, fixtures.tls())
             .await
             .expect("the client connects");
         five_hundred_wait(&client).await;

@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::authority::Pair;
-use super::{DEADLINE, builder, connect, each, works, world};
+use super::{DEADLINE, builder, connect, each, fixtures, works};
 
 /// Asserts that connecting fails with these texts, before any time-out.
 async fn refused(url: &str, tls: TlsConfig, parts: &[&str]) {
@@ -32,19 +32,19 @@ fn assert_told(error: &Error, kind: ErrorKind, parts: &[&str]) {
 
 fn with(pair: &Pair) -> TlsConfig {
     TlsConfig::new()
-        .ca(world().authority.pem.clone())
+        .ca(fixtures().authority.pem.clone())
         .client_certificate(pair.certificate.clone(), pair.key.clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_trusted() {
     each(|binary| async move {
-        let world = world();
-        let etcd = world.strict_server(&binary).await;
+        let fixtures = fixtures();
+        let etcd = fixtures.strict_server(&binary).await;
         let url = etcd.endpoint();
         let not_trusted = ["of an authority that is not trusted", &*url];
-        let stranger = TlsConfig::new().ca(world.stranger.pem.clone());
-        refused(&url, stranger, &not_trusted).await;
+        let other = TlsConfig::new().ca(fixtures.other_authority.pem.clone());
+        refused(&url, other, &not_trusted).await;
         // Only the authorities of this system, if it has any.
         let system = connect(&url, TlsConfig::new()).await.expect_err("refused");
         let text = system.to_string();
@@ -53,8 +53,8 @@ async fn a_server_that_is_not_trusted() {
 
         let by_name = url.replace("127.0.0.1", "localhost");
         let names = ["not for localhost", "127.0.0.1", "etcd.test"];
-        refused(&by_name, world.tls(), &names).await;
-        let other = world.tls().server_name("elsewhere.test");
+        refused(&by_name, fixtures.tls(), &names).await;
+        let other = fixtures.tls().server_name("elsewhere.test");
         refused(&url, other, &["not for elsewhere.test"]).await;
     })
     .await;
@@ -63,18 +63,26 @@ async fn a_server_that_is_not_trusted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_expired_or_not_yet_valid() {
     each(|binary| async move {
-        let world = world();
-        let tls = || TlsConfig::new().ca(world.authority.pem.clone());
-        let expired = world.authority.expired_pair(&["127.0.0.1"]);
-        let etcd = world.server(&binary, &expired).start().await.expect("etcd");
+        let fixtures = fixtures();
+        let tls = || TlsConfig::new().ca(fixtures.authority.pem.clone());
+        let expired = fixtures.authority.expired_pair(&["127.0.0.1"]);
+        let etcd = fixtures
+            .server(&binary, &expired)
+            .start()
+            .await
+            .expect("etcd");
         refused(
             &etcd.endpoint(),
             tls(),
             &["server's certificate has expired", "days ago"],
         )
         .await;
-        let future = world.authority.pair_of_the_future(&["127.0.0.1"]);
-        let etcd = world.server(&binary, &future).start().await.expect("etcd");
+        let future = fixtures.authority.pair_of_the_future(&["127.0.0.1"]);
+        let etcd = fixtures
+            .server(&binary, &future)
+            .start()
+            .await
+            .expect("etcd");
         refused(&etcd.endpoint(), tls(), &["not valid yet", "days"]).await;
     })
     .await;
@@ -97,8 +105,8 @@ const FIXTURES: &str = include_str!("fixtures/ca.pem");
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_and_signatures_that_are_not_supported() {
     each(|binary| async move {
-        let world = world();
-        let serve = async |pair: &Pair| world.server(&binary, pair).start().await.expect("etcd");
+        let fixtures = fixtures();
+        let serve = async |pair: &Pair| fixtures.server(&binary, pair).start().await.expect("etcd");
         let tls = || TlsConfig::new().ca(FIXTURES);
 
         let short = serve(&fixture!("rsa-1024")).await;
@@ -109,8 +117,8 @@ async fn keys_and_signatures_that_are_not_supported() {
         let words = ["signed by RSA with SHA-1", "signed anew with SHA-256"];
         refused(&forgeable.endpoint(), tls(), &words).await;
 
-        let authority = serve(&world.authority.authority_as_pair(&["127.0.0.1"])).await;
-        let trusting = TlsConfig::new().ca(world.authority.pem.clone());
+        let authority = serve(&fixtures.authority.authority_as_pair(&["127.0.0.1"])).await;
+        let trusting = TlsConfig::new().ca(fixtures.authority.pem.clone());
         let words = ["is one of an authority"];
         refused(&authority.endpoint(), trusting, &words).await;
 
@@ -136,23 +144,23 @@ async fn a_server_that_refuses_the_client_certificate() {
 }
 
 async fn not_let_in(binary: Binary) {
-    let world = world();
-    let etcd = world.strict_server(&binary).await;
+    let fixtures = fixtures();
+    let etcd = fixtures.strict_server(&binary).await;
     let url = etcd.endpoint();
     let none = "the server wants a client certificate, and this client has none";
     // The alert of TLS 1.3 comes after the handshake, in a race with the client's first bytes.
     for _ in 0..20 {
-        let tls = TlsConfig::new().ca(world.authority.pem.clone());
+        let tls = TlsConfig::new().ca(fixtures.authority.pem.clone());
         refused(&url, tls, &[none, &url]).await;
     }
     refused(&url, TlsConfig::new().rustls(older()), &[none]).await;
-    let strangers = world.stranger.pair(&["client.test"]);
-    refused(&url, with(&strangers), &["client certificate", "authority"]).await;
-    let expired = world.authority.expired_pair(&["client.test"]);
+    let foreign = fixtures.other_authority.pair(&["client.test"]);
+    refused(&url, with(&foreign), &["client certificate", "authority"]).await;
+    let expired = fixtures.authority.expired_pair(&["client.test"]);
     refused(&url, with(&expired), &["client certificate", "valid"]).await;
 
     // The error of a call has this cause, too.
-    let tls = TlsConfig::new().ca(world.authority.pem.clone());
+    let tls = TlsConfig::new().ca(fixtures.authority.pem.clone());
     let client = builder(&url, tls).connect_lazy().expect("options");
     let call = client.put("k", "v").timeout(Duration::from_secs(1)).await;
     assert_told(
@@ -166,7 +174,7 @@ async fn not_let_in(binary: Binary) {
 fn older() -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots
-        .add(CertificateDer::from(world().authority.der.clone()))
+        .add(CertificateDer::from(fixtures().authority.der.clone()))
         .expect("a certificate");
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS12])
@@ -178,11 +186,11 @@ fn older() -> ClientConfig {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wrong_scheme() {
     each(|binary| async move {
-        let world = world();
+        let fixtures = fixtures();
         let plain = Etcd::start(&binary).await.expect("etcd starts");
         let url = plain.endpoint().replace("http:", "https:");
         let start = Instant::now();
-        let error = connect(&url, world.tls())
+        let error = connect(&url, fixtures.tls())
             .await
             .expect_err("the server has no TLS");
         let text = error.to_string();
@@ -190,7 +198,7 @@ async fn the_wrong_scheme() {
         assert!(text.contains("is it http?"), "{text}");
         assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
 
-        let secure = world.strict_server(&binary).await;
+        let secure = fixtures.strict_server(&binary).await;
         let url = secure.endpoint().replace("https:", "http:");
         let error = Client::connect(&url)
             .await
@@ -203,7 +211,7 @@ async fn the_wrong_scheme() {
 
 #[tokio::test]
 async fn the_error_without_a_server_does_not_mention_tls() {
-    let error = connect("https://127.0.0.1:1", world().tls()).await;
+    let error = connect("https://127.0.0.1:1", fixtures().tls()).await;
     let error = error.expect_err("no server listens");
     assert_told(&error, ErrorKind::Unavailable, &["cannot connect"]);
 }

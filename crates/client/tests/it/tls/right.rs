@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::task::JoinSet;
 
-use super::{builder, connect, each, works, world};
+use super::{builder, connect, each, fixtures, works};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_work_over_mutual_tls_in_every_form() {
@@ -16,25 +16,25 @@ async fn calls_work_over_mutual_tls_in_every_form() {
 }
 
 async fn every_form(binary: Binary) {
-    let world = world();
-    let (client, authority) = (&world.client, &world.authority);
-    let etcd = world.strict_server(&binary).await;
-    let certificate = world.file(&client.certificate);
-    let key = world.file(&client.key);
+    let fixtures = fixtures();
+    let (client, authority) = (&fixtures.client, &fixtures.authority);
+    let etcd = fixtures.strict_server(&binary).await;
+    let certificate = fixtures.file(&client.certificate);
+    let key = fixtures.file(&client.key);
     let files = TlsConfig::new()
-        .ca_file(world.file(&world.authority.pem))
+        .ca_file(fixtures.file(&fixtures.authority.pem))
         .client_certificate_files(certificate, key);
     let der = TlsConfig::new()
         .ca(authority.der.clone())
         .client_certificate(client.certificate_der.clone(), client.key_der.clone());
     // The authority of the server is not the first in the file.
-    let two = format!("{}\n{}", world.stranger.pem, authority.pem);
+    let two = format!("{}\n{}", fixtures.other_authority.pem, authority.pem);
     let joined = format!("{}{}", client.key, client.certificate);
     let one_file = TlsConfig::new()
         .ca(two)
         .client_certificate(joined.clone(), joined);
     for tls in [
-        world.tls(),
+        fixtures.tls(),
         files,
         der,
         one_file,
@@ -49,13 +49,15 @@ async fn every_form(binary: Binary) {
 
 /// A complete `rustls::ClientConfig` of the user, without ALPN.
 fn own() -> ClientConfig {
-    let world = world();
+    let fixtures = fixtures();
     let mut roots = RootCertStore::empty();
     roots
-        .add(CertificateDer::from(world.authority.der.clone()))
+        .add(CertificateDer::from(fixtures.authority.der.clone()))
         .expect("a certificate");
-    let chain = vec![CertificateDer::from(world.client.certificate_der.clone())];
-    let key = PrivateKeyDer::try_from(world.client.key_der.clone()).expect("a key");
+    let chain = vec![CertificateDer::from(
+        fixtures.client.certificate_der.clone(),
+    )];
+    let key = PrivateKeyDer::try_from(fixtures.client.key_der.clone()).expect("a key");
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS12])
         .expect("ring has TLS 1.2")
@@ -67,9 +69,9 @@ fn own() -> ClientConfig {
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_gets_at_once_work() {
     each(|binary| async move {
-        let world = world();
-        let etcd = world.strict_server(&binary).await;
-        let client = connect(&etcd.endpoint(), world.tls()).await;
+        let fixtures = fixtures();
+        let etcd = fixtures.strict_server(&binary).await;
+        let client = connect(&etcd.endpoint(), fixtures.tls()).await;
         let client = client.expect("the client connects");
         client.put("k", "v".repeat(10_000)).await.expect("the put");
         let mut gets = JoinSet::new();
@@ -87,10 +89,10 @@ async fn five_hundred_gets_at_once_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_name_stands_for_the_host() {
     each(|binary| async move {
-        let world = world();
-        let pair = world.authority.pair(&["etcd.test"]);
-        let etcd = world.server(&binary, &pair).start().await.expect("etcd");
-        let tls = || TlsConfig::new().ca(world.authority.pem.clone());
+        let fixtures = fixtures();
+        let pair = fixtures.authority.pair(&["etcd.test"]);
+        let etcd = fixtures.server(&binary, &pair).start().await.expect("etcd");
+        let tls = || TlsConfig::new().ca(fixtures.authority.pem.clone());
         let error = connect(&etcd.endpoint(), tls()).await;
         let error = error
             .expect_err("the certificate does not have the address")
@@ -108,9 +110,9 @@ async fn a_server_name_stands_for_the_host() {
 #[tokio::test(flavor = "multi_thread")]
 async fn danger_accept_invalid_certificates_accepts_every_certificate() {
     each(|binary| async move {
-        let world = world();
-        let pair = world.stranger.expired_pair(&["elsewhere.test"]);
-        let etcd = world.server(&binary, &pair).start().await.expect("etcd");
+        let fixtures = fixtures();
+        let pair = fixtures.other_authority.expired_pair(&["elsewhere.test"]);
+        let etcd = fixtures.server(&binary, &pair).start().await.expect("etcd");
         let tls = TlsConfig::new().danger_accept_invalid_certificates();
         works(
             &connect(&etcd.endpoint(), tls)
@@ -138,9 +140,9 @@ impl Connector for Tunnel {
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_wraps_the_stream_of_the_users_connector() {
     each(|binary| async move {
-        let world = world();
-        let etcd = world.strict_server(&binary).await;
-        let client = builder("https://etcd.test:1", world.tls())
+        let fixtures = fixtures();
+        let etcd = fixtures.strict_server(&binary).await;
+        let client = builder("https://etcd.test:1", fixtures.tls())
             .connector(Tunnel(etcd.client_address()))
             .connect()
             .await;
@@ -152,13 +154,13 @@ async fn tls_wraps_the_stream_of_the_users_connector() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_with_tls_and_a_password_runs() {
     each(|binary| async move {
-        let world = world();
-        let etcd = world
-            .server(&binary, &world.server)
+        let fixtures = fixtures();
+        let etcd = fixtures
+            .server(&binary, &fixtures.server)
             .start()
             .await
             .expect("etcd");
-        let client = connect(&etcd.endpoint(), world.tls())
+        let client = connect(&etcd.endpoint(), fixtures.tls())
             .await
             .expect("a client");
         let auth = client.auth();
@@ -167,7 +169,7 @@ async fn the_example_with_tls_and_a_password_runs() {
         auth.add_user("root", "hush-root").await.expect("a user");
         auth.grant_role("root", "root").await.expect("a role");
         auth.enable().await.expect("authentication is enabled");
-        let ca = world.file(&world.authority.pem);
+        let ca = fixtures.file(&fixtures.authority.pem);
         let ca = ca.to_str().expect("the folder's name is text");
         let url = etcd.endpoint();
         crate::examples::cluster_with_tls::run(&url, ca, "root", "hush-root")

@@ -9,13 +9,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{connect, world};
+use super::{connect, fixtures};
 
 /// Returns the error of a connect to a TLS server with these protocols.
 async fn against(protocols: &[&str]) -> Error {
-    let world = world();
-    let chain = vec![CertificateDer::from(world.server.certificate_der.clone())];
-    let key = PrivateKeyDer::try_from(world.server.key_der.clone()).expect("a key");
+    let fixtures = fixtures();
+    let chain = vec![CertificateDer::from(
+        fixtures.server.certificate_der.clone(),
+    )];
+    let key = PrivateKeyDer::try_from(fixtures.server.key_der.clone()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -36,7 +38,7 @@ async fn against(protocols: &[&str]) -> Error {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
     });
-    let tls = TlsConfig::new().ca(world.authority.pem.clone());
+    let tls = TlsConfig::new().ca(fixtures.authority.pem.clone());
     let error = connect(&format!("https://127.0.0.1:{port}"), tls).await;
     server.abort();
     error.expect_err("the server is no etcd")
@@ -61,7 +63,7 @@ async fn a_server_that_speaks_http1_in_plain_text() {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
     });
-    let error = connect(&format!("https://127.0.0.1:{port}"), world().tls()).await;
+    let error = connect(&format!("https://127.0.0.1:{port}"), fixtures().tls()).await;
     server.abort();
     let error = error.expect_err("the server has no TLS");
     assert_eq!(error.kind(), ErrorKind::Tls, "{error}");

@@ -62,9 +62,10 @@ async fn one_revision_is_one_batch() {
     .await;
 }
 
-/// A revision with more events than the limit of a watch is one batch, too. The test asks for whole
-/// messages, as pieces would take too long: etcd measures a piece again for each event that it
-/// adds.
+/// A revision with more events than the limit of a watch is one batch, too.
+///
+/// The test asks for whole messages, as pieces would take too long: etcd measures a piece again for
+/// each event that it adds.
 #[tokio::test]
 async fn a_hundred_thousand_keys_are_deleted_at_once() {
     ends(|binary| async move {

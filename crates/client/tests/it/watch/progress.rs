@@ -88,9 +88,10 @@ async fn an_idle_watch_survives_a_compaction_and_a_reconnect() {
     .await;
 }
 
-/// EtcdEx had a bug here: the answer, which names no watch, cancelled one. A request has one answer
-/// that is not older than the request: the client does not take an answer to an older request, or
-/// of a member that lags, for it.
+/// EtcdEx had a bug here: the answer, which names no watch, cancelled one.
+///
+/// A request has one answer that is not older than the request: the client does not take an answer
+/// to an older request, or of a member that lags, for it.
 #[tokio::test]
 async fn requested_progress_is_delivered() {
     each(|stage| async move {

@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use etcdex_testkit::Version;
 
-/// Runs etcdex under faults, and checks whether the guarantees of etcd hold. Exits with 0 if all
-/// guarantees hold, with 1 if one is violated, and with 2 if the run could not be done.
+/// Runs etcdex under faults, and checks whether the guarantees of etcd hold.
+///
+/// Exits with 0 if all guarantees hold, with 1 if one is violated, and with 2 if the run could not
+/// be done.
 #[derive(Debug, Parser)]
 #[command(name = "chaos", arg_required_else_help = true)]
 pub(crate) struct Arguments {

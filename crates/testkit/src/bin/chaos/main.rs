@@ -1,10 +1,12 @@
 //! `chaos`: runs etcdex under faults, and checks whether the guarantees of etcd hold.
+//!
 //! * `args.rs` is the command line, `stage.rs` starts the servers with proxies before them;
 //! * `store.rs` reads the history of the store, after the run;
 //! * `faults.rs` disturbs servers and connections, for every workload;
 //! * `watch.rs` is the workload that checks watches, `calls.rs` checks calls, `leases.rs` checks
 //!   leases and locks. Each workload has a file, a folder and a command of its own.
-//!   docs/reliability/README.md explains the output.
+//!
+//! docs/reliability/README.md explains the output.
 
 mod args;
 mod calls;

@@ -1,6 +1,7 @@
-//! Reads the history of the store from the store itself, after all writers have ended. All keys are
-//! read at each revision, and compared with the revision before. So each change and each deletion
-//! is found once, without a client under test.
+//! Reads the history of the store from the store itself, after all writers have ended.
+//!
+//! All keys are read at each revision, and compared with the revision before. So each change and
+//! each deletion is found once, without a client under test.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,5 @@
 //! `chaos watch`: watches under faults, from the start of a run to its summary.
+//!
 //! * `load.rs` writes, `reference.rs` builds the history of the store, to which watches are
 //!   compared;
 //! * `plan.rs` lists the watches, `consumers.rs` reads them, `recorder.rs` records their messages;

@@ -1,6 +1,7 @@
 //! Random sequences of writes and faults: a consumer's copy becomes equal to the store, and no
-//! difference is delivered twice. `ETCDEX_FUZZ_SECONDS` sets the duration, `ETCDEX_SEED` repeats a
-//! run from its seed.
+//! difference is delivered twice.
+//!
+//! `ETCDEX_FUZZ_SECONDS` sets the duration, `ETCDEX_SEED` repeats a run from its seed.
 
 use std::time::{Duration, Instant};
 

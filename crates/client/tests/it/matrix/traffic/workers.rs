@@ -13,9 +13,11 @@ use crate::stage::keys;
 /// Pause between two calls of a task, so that the load is steady and leaves processor time.
 const PACE: Duration = Duration::from_millis(10);
 
-/// Time-out of one write. The proposals of a leader that dies are lost without an error: etcd lets
-/// the caller wait until its time-out. A program that needs a successful answer within five seconds
-/// uses a shorter time-out, reads whether the write was applied, and writes again.
+/// Time-out of one write.
+///
+/// The proposals of a leader that dies are lost without an error: etcd lets the caller wait until
+/// its time-out. A program that needs a successful answer within five seconds uses a shorter
+/// time-out, reads whether the write was applied, and writes again.
 const WRITE: Duration = Duration::from_millis(500);
 
 /// The common state of a task.

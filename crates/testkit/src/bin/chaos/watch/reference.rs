@@ -1,8 +1,10 @@
-//! The reference history of the store, from its writes and reads. No watch is used for it. Writers
-//! report the revision of each write that the server has acknowledged. A revision without a report
-//! after a while (the outcome of its write is unknown, or a lease has expired) is read: all keys at
-//! that revision are compared with the known state of the revision before. All keys are read and
-//! compared every two seconds, to find errors of the reference itself.
+//! The reference history of the store, from its writes and reads.
+//!
+//! No watch is used for it. Writers report the revision of each write that the server has
+//! acknowledged. A revision without a report after a while (the outcome of its write is unknown, or
+//! a lease has expired) is read: all keys at that revision are compared with the known state of the
+//! revision before. All keys are read and compared every two seconds, to find errors of the
+//! reference itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};

@@ -81,9 +81,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) wire: &'a [Recording],
 }
 
-/// Checks the recordings of the clients and of the wire. A violation of a watch is the server's
-/// only if the wire shows the same violation by the server; [`Wire::excuse`] defines which
-/// violations are the same. The proof of each excuse is kept.
+/// Checks the recordings of the clients and of the wire.
+///
+/// A violation of a watch is the server's only if the wire shows the same violation by the server;
+/// [`Wire::excuse`] defines which violations are the same. The proof of each excuse is kept.
 pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
     let Evidence { history, .. } = evidence;
     let mut verdict = Verdict::default();

@@ -1,7 +1,8 @@
-//! Recordings of the messages that servers sent to watches, from the taps of the proxies. Each
-//! creation of a watch on a stream begins a recording of its own, from the revision of that request
-//! to the end of the stream. The same checkers check it: a violation here is a server's, as the tap
-//! is before the faults of the proxy and before the client.
+//! Recordings of the messages that servers sent to watches, from the taps of the proxies.
+//!
+//! Each creation of a watch on a stream begins a recording of its own, from the revision of that
+//! request to the end of the stream. The same checkers check it: a violation here is a server's, as
+//! the tap is before the faults of the proxy and before the client.
 
 #[cfg(test)]
 mod tests;
@@ -99,11 +100,12 @@ impl Link {
 }
 
 impl Stretch {
-    /// Returns whether an answer to a request for progress covers this watch. Each request has at
-    /// most one answer, and answers come in order. So answer number n belongs to request n or a
-    /// later one. An answer from before the creation of the watch may come after the answer to the
-    /// creation, as the two take different paths inside the server. An answer with a later revision
-    /// than that of the creation is newer.
+    /// Returns whether an answer to a request for progress covers this watch.
+    ///
+    /// Each request has at most one answer, and answers come in order. So answer number n belongs
+    /// to request n or a later one. An answer from before the creation of the watch may come after
+    /// the answer to the creation, as the two take different paths inside the server. An answer
+    /// with a later revision than that of the creation is newer.
     fn is_answered(&self, answers: u64, revision: i64) -> bool {
         answers > self.requests_before || revision > self.created_at
     }

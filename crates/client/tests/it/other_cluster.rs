@@ -96,21 +96,18 @@ fn urls(client: &Client) -> Vec<String> {
     endpoints.iter().map(|one| one.url().to_owned()).collect()
 }
 
-async fn a_stranger_gets_no_secret(binary: Binary, guarded: bool) {
-    let stranger = Etcd::start(&binary).await.unwrap();
+async fn check_that_no_secret_is_sent(binary: Binary, guarded: bool) {
+    let other = Etcd::start(&binary).await.unwrap();
     if guarded {
-        let _ = stranger.etcdctl(["role", "add", "root"]).await;
-        stranger
-            .etcdctl(["user", "add", "root:other"])
-            .await
-            .unwrap();
-        stranger
+        let _ = other.etcdctl(["role", "add", "root"]).await;
+        other.etcdctl(["user", "add", "root:other"]).await.unwrap();
+        other
             .etcdctl(["user", "grant-role", "root", "root"])
             .await
             .unwrap();
-        stranger.etcdctl(["auth", "enable"]).await.unwrap();
+        other.etcdctl(["auth", "enable"]).await.unwrap();
     }
-    let advertised = Recorder::before(stranger.client_address()).await;
+    let advertised = Recorder::before(other.client_address()).await;
     let own = advertising(&binary, &advertised.endpoint()).await;
     enable(&own).await;
     let seed = Recorder::before(own.client_address()).await;
@@ -151,13 +148,13 @@ async fn a_stranger_gets_no_secret(binary: Binary, guarded: bool) {
 }
 
 #[tokio::test]
-async fn a_stranger_with_users_gets_no_secret() {
-    each_binary(|binary| a_stranger_gets_no_secret(binary, true)).await;
+async fn another_cluster_with_users_gets_no_secret() {
+    each_binary(|binary| check_that_no_secret_is_sent(binary, true)).await;
 }
 
 #[tokio::test]
-async fn a_stranger_without_users_gets_no_secret() {
-    each_binary(|binary| a_stranger_gets_no_secret(binary, false)).await;
+async fn another_cluster_without_users_gets_no_secret() {
+    each_binary(|binary| check_that_no_secret_is_sent(binary, false)).await;
 }
 
 /// Without a token, versions differ in the method that gives their cluster ID.
