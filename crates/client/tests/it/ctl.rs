@@ -45,7 +45,7 @@ macro_rules! wait {
         let deadline = tokio::time::Instant::now() + crate::stage::DEADLINE;
         while !$holds {
             let left = tokio::time::Instant::now() < deadline;
-            assert!(left, "waited in vain: {}", $what);
+            assert!(left, "timed out waiting: {}", $what);
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }};

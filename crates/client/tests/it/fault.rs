@@ -212,7 +212,7 @@ async fn outage() {
             proxy.reset();
         };
         down(&network.proxy);
-        until("the link is gone", || network.proxy.open() == 0).await;
+        until("the link is closed", || network.proxy.open() == 0).await;
         // The client learns of the loss a moment later; before, it may still send a call.
         eventually("the client knows", || async {
             let get = network.client.get("hush-present");

@@ -47,7 +47,7 @@ pub(super) fn prev_kv(case: &Case<'_>) -> Vec<Violation> {
                 event.revision(),
                 Subject::Came(Arc::clone(&event.key)),
                 format!(
-                    "before {} there was {:?}, it says {:?}",
+                    "the pair before {} was {:?}, and the event has {:?}",
                     event.key, truth.prev, event.prev
                 ),
             ));
@@ -70,7 +70,7 @@ pub(super) fn is_create(case: &Case<'_>) -> Vec<Violation> {
                 event.revision(),
                 Subject::Came(Arc::clone(&event.key)),
                 format!(
-                    "{} was created at {}, it says {}",
+                    "{} was created at {}, and the event says {}",
                     event.key, truth.pair.create_revision, event.pair.create_revision
                 ),
             ));

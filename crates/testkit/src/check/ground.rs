@@ -131,14 +131,14 @@ fn why(stretch: &Recording, from: i64, most: i64, doubtful: &[(u64, i64)]) -> St
     let believed = doubtful.iter().find(|(_, revision)| revision + 1 == from);
     let cause = match believed {
         Some((at, revision)) => format!(
-            "it believed the answer to a request for progress to {revision} at {:.3} s, which \
+            "the client trusted the answer to a request for progress to {revision} at {:.3} s, which \
              this version of the server may give too early",
             *at as f64 / 1e6
         ),
         None => "nothing that came says so".to_owned(),
     };
     format!(
-        "it asked {} to go on from {from} and could know of {} only: {cause}",
+        "the client asked {} to resume from {from}, and only {} is justified: {cause}",
         stretch.name,
         most - 1
     )
@@ -199,8 +199,8 @@ fn without_need(own: &[&Recording], by: u64, compacted: i64) -> Option<String> {
     let needless = from <= revision && compacted <= revision + 1;
     needless.then(|| {
         format!(
-            "it asked to go on from {from} at {:.3} s, though it had known since {:.3} s that all \
-             through {revision} had come, which compacting to {compacted} leaves there",
+            "the client asked to resume from {from} at {:.3} s, although it had had all events to \
+             {revision} since {:.3} s, and a compaction to {compacted} keeps these",
             asked as f64 / 1e6,
             since as f64 / 1e6
         )
@@ -225,10 +225,7 @@ pub fn dropped(watch: &Recording, stretches: &[&Recording]) -> Vec<Violation> {
         violations.push(Violation::new(guarantee, message, 0, subject, what));
     };
     if let Some((later, message)) = messages.next() {
-        tell(
-            later,
-            format!("it was cancelled, and {:?} came", message.body),
-        );
+        tell(later, format!("{:?} came after the cancel", message.body));
     }
     // The client may send the creation after the consumer has dropped the watch.
     let own = stretches.iter().filter(|stretch| {
@@ -245,7 +242,7 @@ pub fn dropped(watch: &Recording, stretches: &[&Recording]) -> Vec<Violation> {
         let left = left.filter(|message| message.at > cancel.at + LEFT);
         if let Some(message) = left {
             let what = format!(
-                "{} still had it {:.3} s after it was cancelled",
+                "{} still had the watch {:.3} s after the cancel",
                 stretch.name,
                 (message.at - cancel.at) as f64 / 1e6
             );

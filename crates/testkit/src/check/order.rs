@@ -82,7 +82,7 @@ pub(super) fn atomic(case: &Case<'_>) -> Vec<Violation> {
                 number,
                 last,
                 Subject::Watch,
-                format!("it says it is whole through {revision} and ends with {last}"),
+                format!("the batch has progress to {revision} and ends with {last}"),
             ));
         }
     }

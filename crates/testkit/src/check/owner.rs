@@ -32,12 +32,14 @@ fn paired(recording: &Recording) -> Vec<Violation> {
     };
     for (number, message) in recording.messages.iter().enumerate() {
         match message.body {
-            Body::Disconnected if is_down => tell(number, "it was told of an outage twice"),
+            Body::Disconnected if is_down => {
+                tell(number, "two outages without an end between them")
+            }
             Body::Disconnected => is_down = true,
-            Body::Resumed if !is_down => tell(number, "it was told of the end of no outage"),
+            Body::Resumed if !is_down => tell(number, "the end of an outage that did not begin"),
             Body::Resumed => is_down = false,
             Body::Drained { .. } if is_down => {
-                tell(number, "it was never told that the outage is over");
+                tell(number, "the outage has no end");
             }
             _ => {}
         }
@@ -63,7 +65,7 @@ fn answered(recording: &Recording) -> Vec<Violation> {
     match open {
         Some((request, since)) if end.saturating_sub(since) >= PATIENCE => {
             let what = format!(
-                "it asked for progress at {:.3} s and was not answered by {:.3} s",
+                "the request for progress at {:.3} s had no answer by {:.3} s",
                 recording.messages[request].at as f64 / 1e6,
                 end as f64 / 1e6
             );

@@ -36,7 +36,7 @@ pub(super) fn reliable(case: &Case<'_>) -> Vec<Violation> {
                 message,
                 event.revision(),
                 Subject::Came(Arc::clone(&event.key)),
-                format!("{:?} of {} has not happened so", event.kind, event.key),
+                format!("{:?} of {} differs from the store", event.kind, event.key),
             ));
         }
     }
@@ -89,7 +89,7 @@ pub(super) fn resumable(case: &Case<'_>) -> Vec<Violation> {
                 number,
                 *revision,
                 Subject::Watch,
-                format!("it was to start at {start} and says {revision}"),
+                format!("the start is {start}, and the watch reports {revision}"),
             )),
             Body::Resumed => begin = Some(next),
             Body::Batch { events, .. } => {
@@ -117,13 +117,13 @@ fn goes_on(case: &Case<'_>, message: usize, from: i64, first: &Event) -> Option<
         _ if came < from => (
             came,
             Subject::Came(Arc::clone(&first.key)),
-            format!("it goes on from {from} and begins with {came}"),
+            format!("the watch resumes from {from} and begins with {came}"),
         ),
         Some(expected) if came > expected.revision() => (
             expected.revision(),
             Subject::Lost(Arc::clone(&expected.key)),
             format!(
-                "it goes on from {from} with {came}; {} comes next",
+                "the watch resumes from {from} with {came}, and {} is next",
                 expected.revision()
             ),
         ),
@@ -183,7 +183,7 @@ fn late_event(
     (revision, at): (i64, usize),
 ) -> Violation {
     let what = format!(
-        "message {at} said that all through {revision} had come, {} had not",
+        "message {at} has progress to {revision}, and {} came later",
         event.key
     );
     let guarantee = Guarantee::Bookmarkable;
@@ -217,9 +217,9 @@ pub(super) fn ended(case: &Case<'_>) -> Vec<Violation> {
                 let compactions = case.history.compactions().iter();
                 let mut asked = compactions.filter(|one| one.at <= message.at);
                 let what = if *revision <= next {
-                    format!("{next} comes next, which compacting to {revision} leaves there")
+                    format!("the next revision is {next}, which a compaction to {revision} keeps")
                 } else if !asked.any(|one| one.revision == *revision) {
-                    format!("nobody had asked to compact to {revision}")
+                    format!("no compaction to {revision} was requested")
                 } else {
                     continue;
                 };

@@ -34,13 +34,14 @@ pub(super) fn started(case: &Case<'_>) -> Vec<Violation> {
         )]
     };
     if start <= before {
-        let what = format!("it begins with {start}; the store was at {before} before it was asked");
+        let what =
+            format!("the watch begins with {start}; the store was at {before} before the call");
         return violation(start, what);
     }
     match after {
         Some(after) if start > after => {
             let what = format!(
-                "it begins with {start}; {after} was written after it was in force, and is not told"
+                "the watch begins with {start}; {after} was written after it was in force, and is left out"
             );
             violation(after, what)
         }

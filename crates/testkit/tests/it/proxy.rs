@@ -55,7 +55,7 @@ fn is_reset(outcome: &io::Result<usize>) -> bool {
 }
 
 #[tokio::test]
-async fn it_forwards_and_counts() {
+async fn a_proxy_forwards_and_counts() {
     let (proxy, mut first) = linked().await;
     let mut second = TcpStream::connect(proxy.address()).await.unwrap();
     assert_echo(&mut second, b"again").await;

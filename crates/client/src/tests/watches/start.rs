@@ -380,7 +380,7 @@ async fn a_server_with_ids_of_its_own_is_asked_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_without_watches_is_told_apart() {
+async fn a_server_without_watches_has_its_own_error_kind() {
     let peers = super::super::peer::Peers::one(|_, stream| serve_well(stream));
     let client = peers.client().await;
     let error = client
@@ -399,7 +399,7 @@ async fn a_server_without_watches_is_told_apart() {
     assert_eq!(error.kind(), ErrorKind::Unimplemented);
 }
 
-/// The server would end the stream for it, with all watches on it, again and again.
+/// The server would end the stream with all its watches for such a request, at each attempt.
 #[tokio::test(start_paused = true)]
 async fn a_key_over_the_limit_of_a_request_is_not_sent() {
     let server = Server::new();
