@@ -362,7 +362,7 @@ impl ClientBuilder {
         let client = self.make()?;
         crate::runtime::present()?;
         client.scope.core.transport.ready().await?;
-        client.scope.first_pass().await?;
+        client.scope.first_token().await?;
         Ok(client)
     }
 

@@ -20,7 +20,7 @@ use crate::key::Namespace;
 use crate::method::Method;
 use crate::patience::Patience;
 use crate::runtime;
-use crate::transport::{Failure, Pass, closed, frame, now};
+use crate::transport::{Failure, TokenHeader, closed, frame, now};
 
 /// How long one attempt to log in may take: with several endpoints, and with one. Each attempt
 /// without an answer doubles the limit, up to the last.
@@ -60,7 +60,7 @@ struct State {
     /// Number of times that the credentials were replaced.
     version: u64,
     /// The token that was fetched with these credentials.
-    life: TokenLife<Arc<Pass>>,
+    life: TokenLife<Arc<TokenHeader>>,
 }
 
 /// The progress of a login.
@@ -75,7 +75,7 @@ struct Login {
 
 /// The token that a call sends.
 pub(crate) enum Entry {
-    With(Arc<Pass>),
+    With(Arc<TokenHeader>),
     Without,
     Fetch,
 }
@@ -138,8 +138,10 @@ impl Authentication {
     }
 
     /// Records that a server has refused this token, or a call without one (`None`).
-    pub(crate) fn invalid(&self, pass: Option<&Pass>) {
-        self.lock().life.invalid(pass.map(|pass| pass.generation));
+    pub(crate) fn invalid(&self, token: Option<&TokenHeader>) {
+        self.lock()
+            .life
+            .invalid(token.map(|token| token.generation));
     }
 
     /// Returns the error of the login in progress, if it has had one.
@@ -173,7 +175,7 @@ impl Authentication {
     ///
     /// # Cancel safety
     /// Dropping the future does not end the login.
-    pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<Pass>>, Error> {
+    pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<TokenHeader>>, Error> {
         let mut closing = scope.core.closing.stages();
         // A call that belongs to the end of a client may continue until the end is over.
         let last = if scope.parting {
@@ -192,7 +194,7 @@ impl Authentication {
     pub(crate) async fn fetch_within(
         scope: Scope,
         limit: Duration,
-    ) -> Result<Option<Arc<Pass>>, Error> {
+    ) -> Result<Option<Arc<TokenHeader>>, Error> {
         let core = Arc::clone(&scope.core);
         match tokio::time::timeout(limit, Self::fetch(scope)).await {
             Ok(outcome) => outcome,
@@ -250,12 +252,12 @@ impl State {
         match outcome {
             Ok(token) => {
                 let generation = life.next_generation();
-                let Some(pass) = Pass::new(token.text(), generation) else {
+                let Some(header) = TokenHeader::new(token.text(), generation) else {
                     let why = "the token has characters that no header can hold";
                     life.failed(Some(why), now());
                     return Err(Error::new(ErrorKind::Config, why));
                 };
-                life.fetched(Arc::new(pass), token.life(), now());
+                life.fetched(Arc::new(header), token.life(), now());
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::AuthenticationDisabled => {
@@ -272,14 +274,14 @@ impl State {
 }
 
 /// Waits until there is a token, or none is needed. Starts the login if there is none.
-async fn wait(scope: &Scope) -> Result<Option<Arc<Pass>>, Error> {
+async fn wait(scope: &Scope) -> Result<Option<Arc<TokenHeader>>, Error> {
     let Some(authentication) = scope.authentication() else {
         return Ok(None);
     };
     let mut lost = 0;
     loop {
         match authentication.entry(&scope.core)? {
-            Entry::With(pass) => return Ok(Some(pass)),
+            Entry::With(token) => return Ok(Some(token)),
             Entry::Without => return Ok(None),
             Entry::Fetch => {}
         }

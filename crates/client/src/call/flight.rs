@@ -25,7 +25,7 @@ use crate::error::{Error, Outcome};
 use crate::method::Lane;
 use crate::telemetry::End;
 use crate::transport::stream::Incoming;
-use crate::transport::{Exchange, Head, Occupancy, Pass, Want, closed, leader_loss, now};
+use crate::transport::{Exchange, Head, Occupancy, TokenHeader, Want, closed, leader_loss, now};
 
 pin_project! {
     pub(crate) struct Flight {
@@ -35,8 +35,8 @@ pin_project! {
         retries: u32,
         pauses: u32,
         // The token of the attempt, and how many tokens were refused.
-        pass: Option<Arc<Pass>>,
-        refused_passes: u32,
+        token: Option<Arc<TokenHeader>>,
+        refused_tokens: u32,
         // Whether the budget was charged for the next move to another server.
         paid: bool,
         // Counts the call among those of the client until it ends.
@@ -64,7 +64,7 @@ pin_project! {
 enum Stage {
     New,
     /// Waits for the client's token.
-    Entering(BoxFuture<Option<Arc<Pass>>>, Want),
+    Entering(BoxFuture<Option<Arc<TokenHeader>>>, Want),
     /// Waits for a connection.
     Waiting(BoxFuture<Occupancy>, Want),
     Sent(Sent),
@@ -86,8 +86,8 @@ impl Flight {
             account: Account::default(),
             retries: 0,
             pauses: 0,
-            pass: None,
-            refused_passes: 0,
+            token: None,
+            refused_tokens: 0,
             paid: false,
             under_way: None,
             uncertain: false,
@@ -193,11 +193,11 @@ impl Flight {
                     let want = self.as_mut().start(moment, request)?;
                     self.as_mut().enter(want, moment, request)?;
                 }
-                Stage::Entering(pass, want) => {
+                Stage::Entering(token, want) => {
                     let want = *want;
                     // The result of the login says nothing about the request: the request itself
                     // was not sent.
-                    *this.pass = ready!(pass.as_mut().poll(cx))
+                    *this.token = ready!(token.as_mut().poll(cx))
                         .map_err(|error| error.with_outcome(Outcome::NotSent))?;
                     self.as_mut().go(want, now(), request)?;
                 }
@@ -259,8 +259,8 @@ impl Flight {
         let Some(authentication) = this.scope.authentication() else {
             return self.go(want, moment, request);
         };
-        *this.pass = match authentication.entry(&this.scope.core)? {
-            Entry::With(pass) => Some(pass),
+        *this.token = match authentication.entry(&this.scope.core)? {
+            Entry::With(token) => Some(token),
             Entry::Without => None,
             Entry::Fetch => {
                 let scope = this.scope.clone();
@@ -328,7 +328,7 @@ impl Flight {
             // A stream of messages has no time limit on the server: only the first message has one.
             timeout: left.filter(|_| !request.method().answers_by_messages()),
             require_leader: leader,
-            pass: this.pass.as_deref(),
+            token: this.token.as_deref(),
         };
         let begun = Exchange::begin(
             occupancy,
@@ -352,7 +352,7 @@ impl Flight {
             until: left.filter(|_| hurry).map(|left| moment + patience(left)),
             doubt: Some(moment + DOUBT),
             is_slow: false,
-            leader_loss: link.map(|link| leader_loss(&link, this.pass.as_ref())),
+            leader_loss: link.map(|link| leader_loss(&link, this.token.as_ref())),
         };
         this.clock.wake_at_or_deadline(sent.wake());
         *this.stage = Stage::Sent(sent);

@@ -32,7 +32,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::method::Method;
-use crate::transport::{Failure, Member, Pass, Transport};
+use crate::transport::{Failure, Member, TokenHeader, Transport};
 
 /// The state that all handles of a client share.
 // Public for the hidden methods of `Request`.
@@ -153,39 +153,43 @@ impl Scope {
     }
 
     /// Returns whether a call failed because of its token. The next call then gets another one.
-    pub(crate) fn has_lost_pass(&self, failure: &Failure, pass: Option<&Pass>) -> bool {
+    pub(crate) fn note_token_refusal(
+        &self,
+        failure: &Failure,
+        token: Option<&TokenHeader>,
+    ) -> bool {
         let Some(authentication) = self.authentication() else {
             return false;
         };
         let lost = authentication::is_about_token(failure.error.kind());
         if lost {
-            authentication.invalid(pass);
+            authentication.invalid(token);
         }
         lost
     }
 
     /// Returns the token for a stream, and fetches it if necessary.
-    pub(crate) async fn pass(&self) -> Result<Option<Arc<Pass>>, Error> {
-        self.pass_within(authentication::STREAM_LIMIT).await
+    pub(crate) async fn token(&self) -> Result<Option<Arc<TokenHeader>>, Error> {
+        self.token_within(authentication::STREAM_LIMIT).await
     }
 
     /// Fetches the token of a new client, so that `connect` fails for a wrong password.
-    pub(crate) async fn first_pass(&self) -> Result<(), Error> {
+    pub(crate) async fn first_token(&self) -> Result<(), Error> {
         let least = authentication::STREAM_LIMIT;
         let limit = self
             .core
             .options
             .timeout
             .map_or(least, |timeout| timeout.max(least));
-        self.pass_within(limit).await.map(drop)
+        self.token_within(limit).await.map(drop)
     }
 
-    async fn pass_within(&self, limit: Duration) -> Result<Option<Arc<Pass>>, Error> {
+    async fn token_within(&self, limit: Duration) -> Result<Option<Arc<TokenHeader>>, Error> {
         let Some(authentication) = self.authentication() else {
             return Ok(None);
         };
         match authentication.entry(&self.core)? {
-            Entry::With(pass) => Ok(Some(pass)),
+            Entry::With(token) => Ok(Some(token)),
             Entry::Without => Ok(None),
             Entry::Fetch => Authentication::fetch_within(self.clone(), limit).await,
         }

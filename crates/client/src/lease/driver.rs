@@ -293,8 +293,8 @@ impl Driver {
             ..want()
         };
         let place: Place = Box::pin(async move {
-            let pass = scope.pass().await?;
-            Ok((scope.core.transport.occupy(want).await?, pass))
+            let token = scope.token().await?;
+            Ok((scope.core.transport.occupy(want).await?, token))
         });
         self.streams.push(Stream::opening(number, place));
         self.note_opening();
@@ -339,7 +339,7 @@ impl Driver {
         // machine slept.
         self.look_at_clocks();
         match event {
-            Event::Occupied(Ok((occupancy, pass))) => {
+            Event::Occupied(Ok((occupancy, token))) => {
                 let link = Arc::clone(occupancy.link());
                 self.avoided = Some(Avoided {
                     place: link.place,
@@ -349,7 +349,7 @@ impl Driver {
                 let limit = core.map_or(0, |core| core.options.max_receive_size);
                 let started = self
                     .stream(number)
-                    .map(|stream| stream.start(occupancy, pass, limit));
+                    .map(|stream| stream.start(occupancy, token, limit));
                 match started {
                     Some(Ok(())) => {
                         self.renewals.opened(number, link.pulse.round_trip(), now());
@@ -392,7 +392,7 @@ impl Driver {
     /// another one.
     fn broke(&mut self, number: StreamNumber, failure: &Failure) {
         if let (Some(core), Some(stream)) = (self.core.upgrade(), self.stream(number)) {
-            Scope::of(core).has_lost_pass(failure, stream.pass());
+            Scope::of(core).note_token_refusal(failure, stream.token());
         }
         self.fail(number, &failure.error);
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::failure::Failure;
-use super::link::{Head, Link, Occupancy, Pass};
+use super::link::{Head, Link, Occupancy, TokenHeader};
 use super::pulse::now;
 use super::stream::open;
 use crate::error::ErrorKind;
@@ -56,9 +56,9 @@ impl Sentinel {
 const LOST_TASKS: u32 = 3;
 
 /// Looks from now on whether the member behind the link sees a leader.
-pub(crate) fn leader_loss(link: &Arc<Link>, pass: Option<&Arc<Pass>>) -> LeaderLoss {
+pub(crate) fn leader_loss(link: &Arc<Link>, token: Option<&Arc<TokenHeader>>) -> LeaderLoss {
     // A call that waits for the end of the link does not keep it.
-    let (link, pass) = (Arc::downgrade(link), pass.cloned());
+    let (link, token) = (Arc::downgrade(link), token.cloned());
     Box::pin(async move {
         if runtime::present().is_err() {
             // There is no timer: the call waits without being told of the leader.
@@ -67,7 +67,7 @@ pub(crate) fn leader_loss(link: &Arc<Link>, pass: Option<&Arc<Pass>>) -> LeaderL
         tokio::time::sleep(PATIENCE).await;
         for _ in 0..LOST_TASKS {
             let lost = link.upgrade().filter(|link| !link.pulse.is_draining());
-            let Some(mut lost) = lost.and_then(|link| subscribe(&link, pass.clone())) else {
+            let Some(mut lost) = lost.and_then(|link| subscribe(&link, token.clone())) else {
                 break;
             };
             if lost.wait_for(|lost| *lost).await.is_ok() {
@@ -81,7 +81,7 @@ pub(crate) fn leader_loss(link: &Arc<Link>, pass: Option<&Arc<Pass>>) -> LeaderL
 }
 
 /// Returns `None` outside of a tokio runtime.
-fn subscribe(link: &Arc<Link>, pass: Option<Arc<Pass>>) -> Option<watch::Receiver<bool>> {
+fn subscribe(link: &Arc<Link>, token: Option<Arc<TokenHeader>>) -> Option<watch::Receiver<bool>> {
     let runtime = runtime::present().ok()?;
     let (sender, receiver) = {
         let mut slot = link.sentinel.lost();
@@ -94,12 +94,12 @@ fn subscribe(link: &Arc<Link>, pass: Option<Arc<Pass>>) -> Option<watch::Receive
         (sender, receiver)
     };
     // ORDER: the lock is released before, as a runtime that is ending drops the task at once.
-    runtime.spawn(stand(Arc::clone(link), sender, pass));
+    runtime.spawn(stand(Arc::clone(link), sender, token));
     Some(receiver)
 }
 
 /// Keeps the stream open until the leader is lost or nobody wants to know any more.
-async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, pass: Option<Arc<Pass>>) {
+async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, token: Option<Arc<TokenHeader>>) {
     let mut refusals = 0;
     loop {
         let opened = now();
@@ -114,7 +114,7 @@ async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, pass: Option<Arc
                 }
                 continue;
             }
-            kind = watch_over(&link, pass.as_deref()) => kind,
+            kind = watch_over(&link, token.as_deref()) => kind,
         };
         let at_once = now().saturating_duration_since(opened) < PATIENCE;
         refusals = match kind {
@@ -140,11 +140,11 @@ async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, pass: Option<Arc
 }
 
 /// What a stream that wants a leader ends with.
-async fn watch_over(link: &Arc<Link>, pass: Option<&Pass>) -> ErrorKind {
+async fn watch_over(link: &Arc<Link>, token: Option<&TokenHeader>) -> ErrorKind {
     let head = Head {
         timeout: None,
         require_leader: true,
-        pass,
+        token,
     };
     let occupancy = Occupancy::of(Arc::clone(link));
     // Nothing is ever sent on it. This method it is because every etcd keeps it open without

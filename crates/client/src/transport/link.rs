@@ -52,7 +52,7 @@ struct Heads {
     /// The same with the client's default time-out, which most calls have.
     timed: Option<(Duration, HeaderMap)>,
     /// The same with the newest token too, by its generation.
-    passed: RwLock<Option<(u64, HeaderMap)>>,
+    token_headers: RwLock<Option<(u64, HeaderMap)>>,
 }
 
 /// What differs between the heads of two requests.
@@ -60,17 +60,17 @@ struct Heads {
 pub(crate) struct Head<'a> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) require_leader: bool,
-    pub(crate) pass: Option<&'a Pass>,
+    pub(crate) token: Option<&'a TokenHeader>,
 }
 
 /// A token as it stands in requests.
-pub(crate) struct Pass {
+pub(crate) struct TokenHeader {
     /// Which of the client's tokens it is.
     pub(crate) generation: u64,
     header: HeaderValue,
 }
 
-impl Pass {
+impl TokenHeader {
     /// `None` if the text cannot stand in a header.
     pub(crate) fn new(token: &str, generation: u64) -> Option<Self> {
         let mut header = HeaderValue::from_str(token).ok()?;
@@ -127,7 +127,7 @@ impl Link {
     }
 
     pub(crate) fn request(&self, method: Method, head: Head<'_>) -> Request<()> {
-        let mut headers = self.heads.headers(head.timeout, head.pass);
+        let mut headers = self.heads.headers(head.timeout, head.token);
         if head.require_leader {
             headers.insert(LEADER_HEADER, HeaderValue::from_static("true"));
         }
@@ -230,43 +230,49 @@ impl Heads {
             uris,
             headers,
             timed,
-            passed: RwLock::new(None),
+            token_headers: RwLock::new(None),
         })
     }
 
-    fn headers(&self, timeout: Option<Duration>, pass: Option<&Pass>) -> HeaderMap {
+    fn headers(&self, timeout: Option<Duration>, token: Option<&TokenHeader>) -> HeaderMap {
         match (timeout, &self.timed) {
-            (None, _) => self.with_pass(&self.headers, pass),
-            (Some(timeout), Some((default, headers))) if timeout == *default => match pass {
+            (None, _) => self.with_token(&self.headers, token),
+            (Some(timeout), Some((default, headers))) if timeout == *default => match token {
                 None => headers.clone(),
-                Some(pass) => self.with_known_pass(headers, pass),
+                Some(token) => self.with_cached_token(headers, token),
             },
             (Some(timeout), _) => {
-                let mut headers = self.with_pass(&self.headers, pass);
+                let mut headers = self.with_token(&self.headers, token);
                 headers.insert(TIMEOUT_HEADER, timeout_value(timeout));
                 headers
             }
         }
     }
 
-    fn with_pass(&self, headers: &HeaderMap, pass: Option<&Pass>) -> HeaderMap {
+    fn with_token(&self, headers: &HeaderMap, token: Option<&TokenHeader>) -> HeaderMap {
         let mut headers = headers.clone();
-        if let Some(pass) = pass {
-            headers.insert(TOKEN_HEADER, pass.header.clone());
+        if let Some(token) = token {
+            headers.insert(TOKEN_HEADER, token.header.clone());
         }
         headers
     }
 
     /// Most calls of a client have the same time-out and the same token.
-    fn with_known_pass(&self, headers: &HeaderMap, pass: &Pass) -> HeaderMap {
-        let known = self.passed.read().unwrap_or_else(PoisonError::into_inner);
+    fn with_cached_token(&self, headers: &HeaderMap, token: &TokenHeader) -> HeaderMap {
+        let known = self
+            .token_headers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         match &*known {
-            Some((generation, headers)) if *generation == pass.generation => headers.clone(),
+            Some((generation, headers)) if *generation == token.generation => headers.clone(),
             _ => {
                 drop(known);
-                let headers = self.with_pass(headers, Some(pass));
-                *self.passed.write().unwrap_or_else(PoisonError::into_inner) =
-                    Some((pass.generation, headers.clone()));
+                let headers = self.with_token(headers, Some(token));
+                *self
+                    .token_headers
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) =
+                    Some((token.generation, headers.clone()));
                 headers
             }
         }

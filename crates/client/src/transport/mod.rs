@@ -52,7 +52,7 @@ pub(crate) use grpc::frame;
 pub(crate) use hub::{Background, Seen, closed};
 pub(crate) use identity::Origin;
 pub(crate) use leader::{LeaderLoss, leader_loss};
-pub(crate) use link::{Head, Occupancy, Pass};
+pub(crate) use link::{Head, Occupancy, TokenHeader};
 pub(crate) use pulse::now;
 pub(crate) use unary::Exchange;
 

@@ -25,7 +25,7 @@ use super::resume::{Step, Watches};
 use crate::call::{Call, Core, Scope};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{Get, ResponseHeader, broken, decode};
-use crate::transport::{Avoided, Failure, Pass, frame, now};
+use crate::transport::{Avoided, Failure, TokenHeader, frame, now};
 
 /// How many bytes of requests leave in one piece, about: any window has room for them.
 const PIECE: usize = 32 << 10;
@@ -115,7 +115,7 @@ struct Driver {
     /// The link of the last stream, when that was lost.
     avoided: Option<Avoided>,
     /// The token that the stream was opened with.
-    pass: Option<Arc<Pass>>,
+    token: Option<Arc<TokenHeader>>,
     /// It is noted that streams fail.
     troubled: bool,
 }
@@ -145,7 +145,7 @@ impl Driver {
             pin: None,
             version: None,
             avoided: None,
-            pass: None,
+            token: None,
             troubled: false,
         }
     }
@@ -289,7 +289,7 @@ impl Driver {
                 let exact = version.is_some_and(|version| is_exact(&version));
                 self.watches.judged(exact);
             }
-            Event::Occupied(Ok((occupancy, pass))) => match self.start(occupancy, pass) {
+            Event::Occupied(Ok((occupancy, token))) => match self.start(occupancy, token) {
                 Ok(()) => self.watches.opened(now()),
                 Err(failure) => self.broke(failure),
             },
@@ -340,7 +340,7 @@ impl Driver {
     /// The next stream brings another token, if this one ended for its token.
     fn broke(&mut self, failure: Failure) {
         if let Some(core) = self.core.upgrade() {
-            Scope::of(core).has_lost_pass(&failure, self.pass.as_deref());
+            Scope::of(core).note_token_refusal(&failure, self.token.as_deref());
         }
         self.fail(failure.error);
     }

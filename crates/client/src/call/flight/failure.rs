@@ -12,7 +12,7 @@ use crate::transport::{Failure, Want, now};
 
 /// Number of refused tokens after which a call gives up: one may have expired, and one may have
 /// become stale by a change of users before it was used.
-const REFUSED_PASSES: u32 = 2;
+const MAX_REFUSED_TOKENS: u32 = 2;
 
 impl Flight {
     /// Ends the call after a failed attempt, or prepares another one.
@@ -46,17 +46,20 @@ impl Flight {
             failure.error = failure.error.with_outcome(Outcome::Unknown);
         }
         let outcome = failure.error.outcome();
-        if this.scope.has_lost_pass(&failure, this.pass.as_deref()) {
+        if this
+            .scope
+            .note_token_refusal(&failure, this.token.as_deref())
+        {
             if matches!(this.stage, Stage::Sent(sent) if sent.is_slow) {
                 // The token was valid when the attempt began.
-                *this.refused_passes = 0;
+                *this.refused_tokens = 0;
             }
-            *this.refused_passes += 1;
+            *this.refused_tokens += 1;
             *this.uncertain |= step == Step::Token;
             // The server has not acted, or has ended all that it did: with another token, also a
             // write is safe.
             let over = outcome == Outcome::Rejected || step == Step::Token;
-            if over && *this.refused_passes <= REFUSED_PASSES {
+            if over && *this.refused_tokens <= MAX_REFUSED_TOKENS {
                 let want = Want {
                     avoided: None,
                     ..want

@@ -12,10 +12,10 @@ use crate::kv::LeaseId;
 use crate::lease::unanswered::StreamNumber;
 use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
-use crate::transport::{Failure, Head, Occupancy, Pass, frame};
+use crate::transport::{Failure, Head, Occupancy, TokenHeader, frame};
 
 /// A permit for a stream on a connection, and the token of the stream.
-type Occupied = (Occupancy, Option<Arc<Pass>>);
+type Occupied = (Occupancy, Option<Arc<TokenHeader>>);
 
 /// The wait for a permit and a token.
 pub(super) type Place = Pin<Box<dyn Future<Output = Result<Occupied, Error>> + Send>>;
@@ -26,7 +26,7 @@ pub(super) struct Stream {
     /// Renewals that wait for the server's window.
     pub(super) batch: Vec<LeaseId>,
     /// The token that the stream was opened with.
-    pass: Option<Arc<Pass>>,
+    token: Option<Arc<TokenHeader>>,
 }
 
 enum Line {
@@ -53,22 +53,22 @@ impl Stream {
             number,
             line: Line::Opening(place),
             batch: Vec::new(),
-            pass: None,
+            token: None,
         }
     }
 
     pub(super) fn start(
         &mut self,
         occupancy: Occupancy,
-        pass: Option<Arc<Pass>>,
+        token: Option<Arc<TokenHeader>>,
         limit: usize,
     ) -> Result<(), Failure> {
-        self.pass = pass;
+        self.token = token;
         let head = Head {
             timeout: None,
             // A member without a leader would keep the stream open and never answer.
             require_leader: true,
-            pass: self.pass.as_deref(),
+            token: self.token.as_deref(),
         };
         let (outgoing, incoming) = open(occupancy, Method::LeaseKeepAlive, head, limit)?;
         self.line = Line::Open(Box::new(Open {
@@ -91,8 +91,8 @@ impl Stream {
         }
     }
 
-    pub(super) fn pass(&self) -> Option<&Pass> {
-        self.pass.as_deref()
+    pub(super) fn token(&self) -> Option<&TokenHeader> {
+        self.token.as_deref()
     }
 
     /// Clears the batch after it was sent or has failed.

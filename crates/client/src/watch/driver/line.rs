@@ -12,13 +12,13 @@ use crate::error::{Error, ErrorKind, Retry};
 use crate::maintenance::Status;
 use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
-use crate::transport::{Avoided, Failure, Head, Member, Occupancy, Pass, Want, now};
+use crate::transport::{Avoided, Failure, Head, Member, Occupancy, TokenHeader, Want, now};
 
 /// How long a server may take to tell its version. Without it no progress is asked for.
 const VERSION: Duration = Duration::from_secs(5);
 
 /// A place for the stream, and the token that it brings.
-pub(super) type Place = (Occupancy, Option<Arc<Pass>>);
+pub(super) type Place = (Occupancy, Option<Arc<TokenHeader>>);
 
 pub(super) enum Stream {
     None,
@@ -88,7 +88,7 @@ impl Driver {
             parting: false,
         };
         let scope = self.scope();
-        let stale = self.pass.take();
+        let stale = self.token.take();
         self.stream = Stream::Opening(Box::pin(async move {
             let Some(scope) = scope else {
                 return Err(Error::new(ErrorKind::Closed, "the client is gone"));
@@ -96,8 +96,8 @@ impl Driver {
             if let Some(authentication) = scope.authentication().filter(|_| fresh) {
                 authentication.invalid(stale.as_deref());
             }
-            let pass = scope.pass().await?;
-            Ok((scope.core.transport.occupy(want).await?, pass))
+            let token = scope.token().await?;
+            Ok((scope.core.transport.occupy(want).await?, token))
         }));
     }
 
@@ -122,9 +122,9 @@ impl Driver {
     pub(super) fn start(
         &mut self,
         occupancy: Occupancy,
-        pass: Option<Arc<Pass>>,
+        token: Option<Arc<TokenHeader>>,
     ) -> Result<(), Failure> {
-        self.pass = pass;
+        self.token = token;
         let Some(core) = self.core.upgrade() else {
             let (kind, message) = (ErrorKind::Closed, "the client is gone");
             return Err(Failure::not_sent(kind, message, Retry::Never));
@@ -134,7 +134,7 @@ impl Driver {
         let head = Head {
             timeout: None,
             require_leader: self.route.require_leader,
-            pass: self.pass.as_deref(),
+            token: self.token.as_deref(),
         };
         let (outgoing, incoming) = open(occupancy, Method::Watch, head, limit)?;
         self.stream = Stream::Open(Box::new(Open {
