@@ -12,7 +12,7 @@ use etcdex_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 use prost::Message;
 use tokio::sync::watch;
 
-use super::token::{Advice, TokenLife, TokenState};
+use super::token::{TokenAction, TokenCache, TokenState};
 use super::{Call, Core, Request, Scope, Stage};
 use crate::credentials::{Credentials, Token};
 use crate::error::{Error, ErrorKind};
@@ -49,18 +49,18 @@ const LOST_LOGINS: u32 = 3;
 
 /// The client's credentials and its token, kept across connections.
 pub(crate) struct Authentication {
-    state: Mutex<State>,
+    state: Mutex<AuthenticationState>,
     /// The login in progress; its sender is dropped with its task.
     login: Mutex<Option<watch::Receiver<Login>>>,
     patience: Mutex<Patience>,
 }
 
-struct State {
+struct AuthenticationState {
     credentials: Credentials,
     /// Number of times that the credentials were replaced.
     version: u64,
     /// The token that was fetched with these credentials.
-    life: TokenLife<Arc<TokenHeader>>,
+    cache: TokenCache<Arc<TokenHeader>>,
 }
 
 /// The progress of a login.
@@ -74,26 +74,28 @@ struct Login {
 }
 
 /// The token that a call sends.
-pub(crate) enum Entry {
-    With(Arc<TokenHeader>),
-    Without,
+pub(crate) enum CallCredential {
+    Token(Arc<TokenHeader>),
+    /// Authentication is disabled.
+    Anonymous,
+    /// There is no token yet: the call waits for a login.
     Fetch,
 }
 
 impl Authentication {
     pub(crate) fn new(credentials: Credentials) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(AuthenticationState {
                 credentials,
                 version: 0,
-                life: TokenLife::new(),
+                cache: TokenCache::new(),
             }),
             login: Mutex::default(),
             patience: Mutex::default(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AuthenticationState> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +111,7 @@ impl Authentication {
         let mut state = self.lock();
         state.credentials = credentials;
         state.version += 1;
-        state.life.replaced();
+        state.cache.replaced();
     }
 
     fn patience(&self) -> MutexGuard<'_, Patience> {
@@ -118,29 +120,29 @@ impl Authentication {
     }
 
     /// Returns the token that a call sends now, and starts a renewal if one is due.
-    pub(crate) fn entry(&self, core: &Arc<Core>) -> Result<Entry, Error> {
-        match self.lock().life.advice(now()) {
-            Advice::Send { token, .. } => Ok(Entry::With(token)),
-            Advice::Renew { token, .. } => {
+    pub(crate) fn credential(&self, core: &Arc<Core>) -> Result<CallCredential, Error> {
+        match self.lock().cache.action(now()) {
+            TokenAction::Send { token, .. } => Ok(CallCredential::Token(token)),
+            TokenAction::Renew { token, .. } => {
                 // A renewal that cannot start must not delay the call.
                 let _ = self.login(core);
-                Ok(Entry::With(token))
+                Ok(CallCredential::Token(token))
             }
-            Advice::Without => Ok(Entry::Without),
-            Advice::Fetch => Ok(Entry::Fetch),
-            Advice::Refused(why) => Err(refused(why)),
+            TokenAction::SendNone => Ok(CallCredential::Anonymous),
+            TokenAction::Fetch => Ok(CallCredential::Fetch),
+            TokenAction::Refused(why) => Err(refused(why)),
         }
     }
 
     /// Returns the state of the token, without the token.
     pub(crate) fn state(&self) -> TokenState {
-        self.lock().life.state()
+        self.lock().cache.state()
     }
 
     /// Records that a server has refused this token, or a call without one (`None`).
     pub(crate) fn invalid(&self, token: Option<&TokenHeader>) {
         self.lock()
-            .life
+            .cache
             .invalid(token.map(|token| token.generation));
     }
 
@@ -246,27 +248,27 @@ impl Authentication {
     }
 }
 
-impl State {
+impl AuthenticationState {
     fn settle(&mut self, outcome: Result<Token, Error>) -> Result<(), Error> {
-        let life = &mut self.life;
+        let cache = &mut self.cache;
         match outcome {
             Ok(token) => {
-                let generation = life.next_generation();
+                let generation = cache.next_generation();
                 let Some(header) = TokenHeader::new(token.text(), generation) else {
                     let why = "the token has characters that no header can hold";
-                    life.failed(Some(why), now());
+                    cache.failed(Some(why), now());
                     return Err(Error::new(ErrorKind::Config, why));
                 };
-                life.fetched(Arc::new(header), token.life(), now());
+                cache.fetched(Arc::new(header), token.life(), now());
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::AuthenticationDisabled => {
-                life.needless();
+                cache.not_needed();
                 Ok(())
             }
             Err(error) => {
                 let refused = error.kind() == ErrorKind::AuthenticationFailed;
-                life.failed(refused.then(|| error.message()), now());
+                cache.failed(refused.then(|| error.message()), now());
                 Err(error)
             }
         }
@@ -280,10 +282,10 @@ async fn wait(scope: &Scope) -> Result<Option<Arc<TokenHeader>>, Error> {
     };
     let mut lost = 0;
     loop {
-        match authentication.entry(&scope.core)? {
-            Entry::With(token) => return Ok(Some(token)),
-            Entry::Without => return Ok(None),
-            Entry::Fetch => {}
+        match authentication.credential(&scope.core)? {
+            CallCredential::Token(token) => return Ok(Some(token)),
+            CallCredential::Anonymous => return Ok(None),
+            CallCredential::Fetch => {}
         }
         let mut login = authentication.login(&scope.core)?;
         let failed = match login.wait_for(|login| login.is_over).await {

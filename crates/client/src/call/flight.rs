@@ -20,7 +20,7 @@ use super::Request;
 use super::attempt::{DOUBT, Sent, settle};
 use super::closing::UnderWay;
 use super::retry::patience;
-use super::{Authentication, Entry, Scope, Timeout};
+use super::{Authentication, CallCredential, Scope, Timeout};
 use crate::error::{Error, Outcome};
 use crate::method::Lane;
 use crate::telemetry::End;
@@ -259,10 +259,10 @@ impl Flight {
         let Some(authentication) = this.scope.authentication() else {
             return self.go(want, moment, request);
         };
-        *this.token = match authentication.entry(&this.scope.core)? {
-            Entry::With(token) => Some(token),
-            Entry::Without => None,
-            Entry::Fetch => {
+        *this.token = match authentication.credential(&this.scope.core)? {
+            CallCredential::Token(token) => Some(token),
+            CallCredential::Anonymous => None,
+            CallCredential::Fetch => {
                 let scope = this.scope.clone();
                 *this.stage = Stage::Entering(Box::pin(Authentication::fetch(scope)), want);
                 this.clock.wake_at_deadline();

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tokio::sync::watch;
 
-pub(crate) use self::authentication::{Authentication, Entry};
+pub(crate) use self::authentication::{Authentication, CallCredential};
 pub(crate) use self::budget::RetryBudget;
 pub(crate) use self::closing::{Closing, Stage};
 use self::flight::Flight;
@@ -188,10 +188,10 @@ impl Scope {
         let Some(authentication) = self.authentication() else {
             return Ok(None);
         };
-        match authentication.entry(&self.core)? {
-            Entry::With(token) => Ok(Some(token)),
-            Entry::Without => Ok(None),
-            Entry::Fetch => Authentication::fetch_within(self.clone(), limit).await,
+        match authentication.credential(&self.core)? {
+            CallCredential::Token(token) => Ok(Some(token)),
+            CallCredential::Anonymous => Ok(None),
+            CallCredential::Fetch => Authentication::fetch_within(self.clone(), limit).await,
         }
     }
 

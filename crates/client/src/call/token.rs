@@ -22,8 +22,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 ///
 /// `T` is the type that calls send; this file does not look into it.
 #[derive(Debug)]
-pub(crate) struct TokenLife<T> {
-    state: State<T>,
+pub(crate) struct TokenCache<T> {
+    state: CachedToken<T>,
     /// Number of tokens so far, so that a late refusal of an old token does not drop its successor.
     generation: u64,
     /// Number of failed logins in a row.
@@ -31,14 +31,14 @@ pub(crate) struct TokenLife<T> {
 }
 
 #[derive(Debug)]
-enum State<T> {
+enum CachedToken<T> {
     Missing,
     Held {
         token: T,
         renew: Option<Instant>,
     },
     /// The server has authentication disabled.
-    Needless,
+    NotNeeded,
     /// The credentials were refused: the client must not repeat them before `until`.
     Refused {
         until: Instant,
@@ -69,40 +69,42 @@ pub enum TokenState {
 
 /// The action of a call for its token.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Advice<T> {
+pub(crate) enum TokenAction<T> {
     /// Send this token.
     Send { token: T, generation: u64 },
     /// Send this token, and fetch the next one in the background.
     Renew { token: T, generation: u64 },
     /// Send no token.
-    Without,
+    SendNone,
     /// Fetch a token first.
     Fetch,
     /// Fail: the credentials were refused recently.
     Refused(String),
 }
 
-impl<T: Clone> TokenLife<T> {
+impl<T: Clone> TokenCache<T> {
     pub(crate) fn new() -> Self {
         Self {
-            state: State::Missing,
+            state: CachedToken::Missing,
             generation: 0,
             failures: 0,
         }
     }
 
-    pub(crate) fn advice(&self, now: Instant) -> Advice<T> {
+    pub(crate) fn action(&self, now: Instant) -> TokenAction<T> {
         let generation = self.generation;
         match &self.state {
-            State::Missing => Advice::Fetch,
-            State::Needless => Advice::Without,
-            State::Refused { until, why } if *until > now => Advice::Refused(why.clone()),
-            State::Refused { .. } => Advice::Fetch,
-            State::Held { token, renew } => {
+            CachedToken::Missing => TokenAction::Fetch,
+            CachedToken::NotNeeded => TokenAction::SendNone,
+            CachedToken::Refused { until, why } if *until > now => {
+                TokenAction::Refused(why.clone())
+            }
+            CachedToken::Refused { .. } => TokenAction::Fetch,
+            CachedToken::Held { token, renew } => {
                 let token = token.clone();
                 match renew {
-                    Some(renew) if *renew <= now => Advice::Renew { token, generation },
-                    _ => Advice::Send { token, generation },
+                    Some(renew) if *renew <= now => TokenAction::Renew { token, generation },
+                    _ => TokenAction::Send { token, generation },
                 }
             }
         }
@@ -111,10 +113,10 @@ impl<T: Clone> TokenLife<T> {
     /// Returns the state, without the token.
     pub(crate) fn state(&self) -> TokenState {
         match &self.state {
-            State::Missing => TokenState::Missing,
-            State::Held { .. } => TokenState::Held,
-            State::Needless => TokenState::NotNeeded,
-            State::Refused { why, .. } => TokenState::Refused {
+            CachedToken::Missing => TokenState::Missing,
+            CachedToken::Held { .. } => TokenState::Held,
+            CachedToken::NotNeeded => TokenState::NotNeeded,
+            CachedToken::Refused { why, .. } => TokenState::Refused {
                 reason: why.clone(),
             },
         }
@@ -129,7 +131,7 @@ impl<T: Clone> TokenLife<T> {
     pub(crate) fn fetched(&mut self, token: T, life: Option<Duration>, now: Instant) {
         self.generation += 1;
         self.failures = 0;
-        self.state = State::Held {
+        self.state = CachedToken::Held {
             token,
             // The minimum keeps a very short lifetime from making every call renew the token.
             renew: life.and_then(|life| now.checked_add(life.mul_f64(0.9).max(FIRST_PAUSE))),
@@ -142,13 +144,13 @@ impl<T: Clone> TokenLife<T> {
     /// drop its successor.
     pub(crate) fn replaced(&mut self) {
         self.failures = 0;
-        self.state = State::Missing;
+        self.state = CachedToken::Missing;
     }
 
     /// Records that the server has authentication disabled.
-    pub(crate) fn needless(&mut self) {
+    pub(crate) fn not_needed(&mut self) {
         self.failures = 0;
-        self.state = State::Needless;
+        self.state = CachedToken::NotNeeded;
     }
 
     /// Records a failed login; `refused` is the reason, if the credentials were refused.
@@ -160,9 +162,9 @@ impl<T: Clone> TokenLife<T> {
             .saturating_mul(1 << self.failures.min(10))
             .min(LAST_PAUSE);
         match (&mut self.state, refused) {
-            (State::Held { renew, .. }, _) => *renew = now.checked_add(pause),
+            (CachedToken::Held { renew, .. }, _) => *renew = now.checked_add(pause),
             (_, Some(why)) => {
-                self.state = State::Refused {
+                self.state = CachedToken::Refused {
                     until: now + pause,
                     why: why.to_owned(),
                 };
@@ -176,12 +178,12 @@ impl<T: Clone> TokenLife<T> {
     /// Records that a server has refused this token, or a call without one (`None`).
     pub(crate) fn invalid(&mut self, generation: Option<u64>) {
         let stale = match (&self.state, generation) {
-            (State::Held { .. }, Some(refused)) => refused == self.generation,
-            (State::Needless, None) => true,
+            (CachedToken::Held { .. }, Some(refused)) => refused == self.generation,
+            (CachedToken::NotNeeded, None) => true,
             _ => false,
         };
         if stale {
-            self.state = State::Missing;
+            self.state = CachedToken::Missing;
         }
     }
 }
@@ -194,36 +196,36 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    fn held(life: Option<Duration>) -> (TokenLife<&'static str>, Instant) {
+    fn held(life: Option<Duration>) -> (TokenCache<&'static str>, Instant) {
         let now = Instant::now();
-        let mut token = TokenLife::new();
-        assert_eq!(token.advice(now), Advice::Fetch);
+        let mut token = TokenCache::new();
+        assert_eq!(token.action(now), TokenAction::Fetch);
         token.fetched("one", life, now);
         (token, now)
     }
 
     #[test]
     fn a_token_is_kept_until_it_is_refused() {
-        let (mut life, now) = held(None);
-        let one = Advice::Send {
+        let (mut cache, now) = held(None);
+        let one = TokenAction::Send {
             token: "one",
             generation: 1,
         };
-        assert_eq!(life.advice(now + seconds(9999)), one);
-        life.invalid(Some(1));
-        assert_eq!(life.advice(now), Advice::Fetch);
+        assert_eq!(cache.action(now + seconds(9999)), one);
+        cache.invalid(Some(1));
+        assert_eq!(cache.action(now), TokenAction::Fetch);
     }
 
     #[test]
     fn a_late_refusal_does_not_drop_the_successor() {
-        let (mut life, now) = held(None);
-        life.invalid(Some(1));
-        life.fetched("two", None, now);
-        life.invalid(Some(1));
-        life.invalid(None);
+        let (mut cache, now) = held(None);
+        cache.invalid(Some(1));
+        cache.fetched("two", None, now);
+        cache.invalid(Some(1));
+        cache.invalid(None);
         assert_eq!(
-            life.advice(now),
-            Advice::Send {
+            cache.action(now),
+            TokenAction::Send {
                 token: "two",
                 generation: 2
             }
@@ -232,27 +234,27 @@ mod tests {
 
     #[test]
     fn a_token_of_known_life_is_renewed_before_its_end() {
-        let (life, now) = held(Some(seconds(100)));
+        let (cache, now) = held(Some(seconds(100)));
         assert!(matches!(
-            life.advice(now + seconds(89)),
-            Advice::Send { .. }
+            cache.action(now + seconds(89)),
+            TokenAction::Send { .. }
         ));
         assert!(matches!(
-            life.advice(now + seconds(90)),
-            Advice::Renew { token: "one", .. }
+            cache.action(now + seconds(90)),
+            TokenAction::Renew { token: "one", .. }
         ));
     }
 
     /// The seconds until the next renewal, after each of the failures.
-    fn renewals(life: &mut TokenLife<&str>, now: &mut Instant, failures: usize) -> Vec<u64> {
+    fn renewals(cache: &mut TokenCache<&str>, now: &mut Instant, failures: usize) -> Vec<u64> {
         let mut pauses = Vec::new();
         for number in 0..failures {
-            life.failed((number % 2 == 0).then_some("the issuer is away"), *now);
+            cache.failed((number % 2 == 0).then_some("the issuer is away"), *now);
             let start = *now;
-            while !matches!(life.advice(*now), Advice::Renew { token: "one", .. }) {
+            while !matches!(cache.action(*now), TokenAction::Renew { token: "one", .. }) {
                 assert!(matches!(
-                    life.advice(*now),
-                    Advice::Send { token: "one", .. }
+                    cache.action(*now),
+                    TokenAction::Send { token: "one", .. }
                 ));
                 *now += seconds(1);
             }
@@ -263,59 +265,63 @@ mod tests {
 
     #[test]
     fn a_renewal_that_fails_leaves_the_token_in_use_and_is_tried_less_and_less() {
-        let (mut life, now) = held(Some(seconds(100)));
+        let (mut cache, now) = held(Some(seconds(100)));
         let mut now = now + seconds(95);
-        let pauses = renewals(&mut life, &mut now, 7);
+        let pauses = renewals(&mut cache, &mut now, 7);
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(life.state(), TokenState::Held);
-        life.fetched("one", Some(seconds(10)), now);
-        assert_eq!(renewals(&mut life, &mut now, 2), [1, 2]);
+        assert_eq!(cache.state(), TokenState::Held);
+        cache.fetched("one", Some(seconds(10)), now);
+        assert_eq!(renewals(&mut cache, &mut now, 2), [1, 2]);
     }
 
     #[test]
     fn a_token_of_no_life_is_not_renewed_by_every_call() {
-        let (life, now) = held(Some(Duration::ZERO));
-        assert!(matches!(life.advice(now), Advice::Send { .. }));
+        let (cache, now) = held(Some(Duration::ZERO));
+        assert!(matches!(cache.action(now), TokenAction::Send { .. }));
         assert!(matches!(
-            life.advice(now + seconds(1)),
-            Advice::Renew { .. }
+            cache.action(now + seconds(1)),
+            TokenAction::Renew { .. }
         ));
-        let (life, now) = held(Some(Duration::MAX));
+        let (cache, now) = held(Some(Duration::MAX));
         assert!(matches!(
-            life.advice(now + seconds(1 << 40)),
-            Advice::Send { .. }
+            cache.action(now + seconds(1 << 40)),
+            TokenAction::Send { .. }
         ));
     }
 
     #[test]
     fn a_refused_password_is_not_tried_all_the_time() {
         let mut now = Instant::now();
-        let mut life = TokenLife::<&str>::new();
-        life.failed(None, now);
-        assert_eq!(life.advice(now), Advice::Fetch, "nobody has refused it");
+        let mut cache = TokenCache::<&str>::new();
+        cache.failed(None, now);
+        assert_eq!(
+            cache.action(now),
+            TokenAction::Fetch,
+            "the credentials were not refused"
+        );
         let mut pauses = Vec::new();
         for _ in 0..7 {
-            life.failed(Some("wrong"), now);
+            cache.failed(Some("wrong"), now);
             let start = now;
-            while life.advice(now) != Advice::Fetch {
-                assert_eq!(life.advice(now), Advice::Refused("wrong".into()));
+            while cache.action(now) != TokenAction::Fetch {
+                assert_eq!(cache.action(now), TokenAction::Refused("wrong".into()));
                 now += seconds(1);
             }
             pauses.push((now - start).as_secs());
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-        life.needless();
-        life.failed(Some("wrong"), now);
-        assert_eq!(life.advice(now + seconds(1)), Advice::Fetch);
+        cache.not_needed();
+        cache.failed(Some("wrong"), now);
+        assert_eq!(cache.action(now + seconds(1)), TokenAction::Fetch);
     }
 
     #[test]
     fn authentication_may_be_switched_on_later() {
         let now = Instant::now();
-        let mut life = TokenLife::<&str>::new();
-        life.needless();
-        assert_eq!(life.advice(now), Advice::Without);
-        life.invalid(None);
-        assert_eq!(life.advice(now), Advice::Fetch);
+        let mut cache = TokenCache::<&str>::new();
+        cache.not_needed();
+        assert_eq!(cache.action(now), TokenAction::SendNone);
+        cache.invalid(None);
+        assert_eq!(cache.action(now), TokenAction::Fetch);
     }
 }
