@@ -10,7 +10,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The facts about a failed attempt.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Situation {
+pub(crate) struct RetryContext {
     /// Whether a second execution changes nothing.
     pub(crate) repeatable: bool,
     pub(crate) outcome: Outcome,
@@ -47,18 +47,18 @@ pub(crate) enum Verdict {
 ///
 /// INVARIANT: a request that is not repeatable is sent again only when it was certainly not
 /// applied: no server has seen it, or a server has refused it.
-pub(crate) fn verdict(situation: Situation) -> Verdict {
-    let Situation {
+pub(crate) fn verdict(context: RetryContext) -> Verdict {
+    let RetryContext {
         retry,
         outcome,
         retries,
         others,
         ..
-    } = situation;
+    } = context;
     // The time for a new connection has pauses of its own, and counts for the time-out of the call.
     let free = outcome == Outcome::NotSent && retry == Retry::Reconnect;
-    let harmless = situation.repeatable || outcome != Outcome::Unknown;
-    let allowed = free || (harmless && situation.retries_left > 0);
+    let harmless = context.repeatable || outcome != Outcome::Unknown;
+    let allowed = free || (harmless && context.retries_left > 0);
     // A member that has refused may be asked again on the way to one that accepts.
     let asked_all = retry == Retry::OtherMember && retries as usize >= 2 * others;
     if retry == Retry::Never || !allowed || asked_all {
@@ -69,9 +69,9 @@ pub(crate) fn verdict(situation: Situation) -> Verdict {
     let pause = if at_once {
         Duration::ZERO
     } else {
-        pause(situation.pauses, situation.random)
+        pause(context.pauses, context.random)
     };
-    if situation.left.is_some_and(|left| left <= pause) {
+    if context.left.is_some_and(|left| left <= pause) {
         // The answer would come too late, and this error says more than a time-out.
         return Verdict::GiveUp;
     }
@@ -110,8 +110,8 @@ mod tests {
         Retry::Reconnect,
     ];
 
-    fn read() -> Situation {
-        Situation {
+    fn read() -> RetryContext {
+        RetryContext {
             repeatable: true,
             outcome: Outcome::Unknown,
             retry: Retry::Reconnect,
@@ -124,8 +124,8 @@ mod tests {
         }
     }
 
-    fn refused_write() -> Situation {
-        Situation {
+    fn refused_write() -> RetryContext {
+        RetryContext {
             repeatable: false,
             outcome: Outcome::Rejected,
             retry: Retry::OtherMember,
@@ -136,13 +136,13 @@ mod tests {
     #[test]
     fn a_read_moves_on_at_once_and_pauses_from_then_on() {
         let again = |retries, pauses, others| {
-            let situation = Situation {
+            let context = RetryContext {
                 retries,
                 pauses,
                 others,
                 ..read()
             };
-            match verdict(situation) {
+            match verdict(context) {
                 Verdict::Again { pause, .. } => pause.as_millis(),
                 Verdict::GiveUp => panic!("gave up"),
             }
@@ -156,12 +156,12 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_limit_and_with_the_time() {
-        let limit = Situation {
+        let limit = RetryContext {
             retries_left: 0,
             ..read()
         };
         assert_eq!(verdict(limit), Verdict::GiveUp);
-        let late = Situation {
+        let late = RetryContext {
             retries: 5,
             pauses: 5,
             left: Some(Duration::from_millis(300)),
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_write_that_was_lost_unsent_is_neither_limited_nor_counted() {
-        let put = Situation {
+        let put = RetryContext {
             repeatable: false,
             outcome: Outcome::NotSent,
             retries_left: 0,
@@ -190,7 +190,7 @@ mod tests {
     /// end.
     #[test]
     fn a_stream_that_a_server_refuses_again_and_again_is_limited_and_paused() {
-        let refused = |retries| Situation {
+        let refused = |retries| RetryContext {
             outcome: Outcome::NotSent,
             retry: Retry::Elsewhere,
             retries,
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_refusal_of_a_member_is_taken_to_the_others_and_ends_there() {
         let refused = |retries, others| {
-            verdict(Situation {
+            verdict(RetryContext {
                 retries,
                 others,
                 ..refused_write()
@@ -236,7 +236,7 @@ mod tests {
             retry in 0..5usize, left in prop::option::of(0..10_000u64),
             retries in 0..20u32, retries_left in 0..20u32, others in 0..5usize,
         ) {
-            let situation = Situation {
+            let context = RetryContext {
                 repeatable: false,
                 outcome: Outcome::Unknown,
                 retry: RETRIES[retry],
@@ -244,7 +244,7 @@ mod tests {
                 left: left.map(Duration::from_millis),
                 random: 0.5,
             };
-            prop_assert_eq!(verdict(situation), Verdict::GiveUp);
+            prop_assert_eq!(verdict(context), Verdict::GiveUp);
         }
 
         /// A request that is sent again is counted and so limited, or waits for a new connection.
@@ -253,7 +253,7 @@ mod tests {
             repeatable: bool, outcome in 0..3usize, retry in 0..5usize,
             retries in 0..20u32, others in 0..5usize,
         ) {
-            let situation = Situation {
+            let context = RetryContext {
                 repeatable,
                 outcome: [Outcome::NotSent, Outcome::Unknown, Outcome::Rejected][outcome],
                 retry: RETRIES[retry],
@@ -261,8 +261,8 @@ mod tests {
                 left: None,
                 random: 0.5,
             };
-            let free = situation.outcome == Outcome::NotSent && situation.retry == Retry::Reconnect;
-            prop_assert_eq!(verdict(situation) != Verdict::GiveUp, free);
+            let free = context.outcome == Outcome::NotSent && context.retry == Retry::Reconnect;
+            prop_assert_eq!(verdict(context) != Verdict::GiveUp, free);
         }
     }
 }

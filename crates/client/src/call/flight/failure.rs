@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Flight, Stage, wants_leader};
 use crate::call::Request;
 use crate::call::attempt::{Step, is_servers_deadline};
-use crate::call::retry::{Situation, Verdict, pause, verdict};
+use crate::call::retry::{RetryContext, Verdict, pause, verdict};
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, Want, now};
 
@@ -79,7 +79,7 @@ impl Flight {
             // The caller wants the error at once, and every endpoint was asked.
             return Err(failure.error);
         }
-        let verdict = verdict(Situation {
+        let verdict = verdict(RetryContext {
             repeatable: request.is_repeatable(),
             outcome,
             retry: failure.retry,
