@@ -13,7 +13,7 @@ use prost::Message;
 use tokio::sync::watch;
 
 use super::token::{TokenAction, TokenCache, TokenState};
-use super::{Call, Core, Request, Scope, Stage};
+use super::{Call, Core, Request, Scope, ShutdownStage};
 use crate::credentials::{Credentials, Token};
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
@@ -178,12 +178,12 @@ impl Authentication {
     /// # Cancel safety
     /// Dropping the future does not end the login.
     pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<TokenHeader>>, Error> {
-        let mut closing = scope.core.closing.stages();
+        let mut closing = scope.core.shutdown.stages();
         // A call that belongs to the end of a client may continue until the end is over.
         let last = if scope.parting {
-            Stage::Over
+            ShutdownStage::Over
         } else {
-            Stage::Draining
+            ShutdownStage::Draining
         };
         tokio::select! {
             biased;
@@ -316,13 +316,13 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
         let Some(authentication) = present.authentication.get() else {
             return;
         };
-        let mut closing = present.closing.stages();
+        let mut closing = present.shutdown.stages();
         // ORDER: subscribes to other credentials before it reads the present ones.
         let mut replaced = present.replaced.subscribe();
         let (version, credentials) = authentication.credentials();
         let outcome = tokio::select! {
             biased;
-            _ = closing.wait_for(|stage| *stage == Stage::Over) => return,
+            _ = closing.wait_for(|stage| *stage == ShutdownStage::Over) => return,
             _ = replaced.changed() => {
                 login.send_replace(Login::default());
                 pause = FIRST_PAUSE;

@@ -18,8 +18,8 @@ use self::account::Account;
 use self::clock::Clock;
 use super::Request;
 use super::attempt::{DOUBT, Sent, settle};
-use super::closing::UnderWay;
 use super::retry::patience;
+use super::shutdown::CallGuard;
 use super::{Authentication, CallCredential, Scope, Timeout};
 use crate::error::{Error, Outcome};
 use crate::method::Lane;
@@ -40,7 +40,7 @@ pin_project! {
         // Whether the budget was charged for the next move to another server.
         paid: bool,
         // Counts the call among those of the client until it ends.
-        under_way: Option<UnderWay>,
+        guard: Option<CallGuard>,
         // Whether an earlier attempt may have been applied.
         uncertain: bool,
         last: Option<Error>,
@@ -89,7 +89,7 @@ impl Flight {
             token: None,
             refused_tokens: 0,
             paid: false,
-            under_way: None,
+            guard: None,
             uncertain: false,
             last: None,
             clock: Clock::default(),
@@ -172,7 +172,7 @@ impl Flight {
     pub(crate) fn end<T>(mut self: Pin<&mut Self>, outcome: Result<T, Error>) -> Result<T, Error> {
         let this = self.as_mut().project();
         *this.stage = Stage::Done;
-        *this.under_way = None;
+        *this.guard = None;
         let outcome = outcome.map_err(|error| self.describe(settle(error, self.uncertain)));
         let end = outcome.as_ref().map_or_else(End::Failed, |_| End::Ok);
         self.account.tell(&self.scope, end);
@@ -238,7 +238,7 @@ impl Flight {
             moment,
         );
         if !this.scope.parting {
-            *this.under_way = Some(this.scope.core.closing.enter().ok_or_else(closed)?);
+            *this.guard = Some(this.scope.core.shutdown.begin_call().ok_or_else(closed)?);
         }
         Ok(Want {
             lane: method.lane(),

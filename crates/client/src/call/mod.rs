@@ -3,10 +3,10 @@
 mod attempt;
 mod authentication;
 mod budget;
-mod closing;
 mod flight;
 mod messages;
 mod retry;
+mod shutdown;
 mod token;
 
 use std::fmt;
@@ -22,9 +22,9 @@ use tokio::sync::watch;
 
 pub(crate) use self::authentication::{Authentication, CallCredential};
 pub(crate) use self::budget::RetryBudget;
-pub(crate) use self::closing::{Closing, Stage};
 use self::flight::Flight;
 pub(crate) use self::messages::Messages;
+pub(crate) use self::shutdown::{Shutdown, ShutdownStage};
 pub use self::token::TokenState;
 use crate::config::{Config, Options};
 use crate::credentials::Credentials;
@@ -45,7 +45,7 @@ pub struct Core {
     pub(crate) authentication: OnceLock<Authentication>,
     /// Number of times that the credentials were replaced.
     pub(crate) replaced: watch::Sender<u64>,
-    pub(crate) closing: Arc<Closing>,
+    pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) leases: Arc<dyn LeaseObserver>,
 }
 
@@ -72,7 +72,7 @@ impl Core {
                 None => OnceLock::new(),
             },
             replaced: watch::Sender::new(0),
-            closing: Closing::new(),
+            shutdown: Shutdown::new(),
         })
     }
 

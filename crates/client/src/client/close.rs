@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Client;
-use crate::call::{Call, Stage};
+use crate::call::{Call, ShutdownStage};
 use crate::error::ErrorKind;
 use crate::kv::LeaseId;
 use crate::lease::Revoke;
@@ -72,7 +72,7 @@ impl Client {
     /// second `close` continues the first.
     pub async fn close(&self, grace: Duration) -> CloseReport {
         let core = &self.scope.core;
-        core.closing.advance(Stage::Draining);
+        core.shutdown.advance(ShutdownStage::Draining);
         core.transport.close();
         self.watches.close();
         let start = Instant::now();
@@ -84,16 +84,16 @@ impl Client {
         };
         match end(for_calls) {
             // With no call in progress, the clock is not read.
-            _ if core.closing.under_way() == 0 => {}
-            Some(end) => drop(timeout_at(end, core.closing.drained()).await),
-            None => core.closing.drained().await,
+            _ if core.shutdown.calls() == 0 => {}
+            Some(end) => drop(timeout_at(end, core.shutdown.drained()).await),
+            None => core.shutdown.drained().await,
         }
         let leases = match end(grace) {
             Some(end) => self.revoke_kept(end - Instant::now().min(end)).await,
             None => self.revoke_kept(Duration::MAX).await,
         };
-        let calls = core.closing.under_way();
-        core.closing.advance(Stage::Over);
+        let calls = core.shutdown.calls();
+        core.shutdown.advance(ShutdownStage::Over);
         core.transport.shut(calls > 0);
         CloseReport { calls, leases }
     }

@@ -1,7 +1,7 @@
 //! The state of a client at one moment, for readiness probes.
 
 use crate::Client;
-use crate::call::Stage;
+use crate::call::ShutdownStage;
 use crate::endpoint::Endpoint;
 use crate::error::ErrorKind;
 use crate::transport::{Health, Seen};
@@ -106,8 +106,8 @@ impl Client {
                 TokenState::NoCredentials,
                 crate::call::Authentication::state,
             ),
-            calls: core.closing.under_way(),
-            closing: core.closing.stage() != Stage::Open,
+            calls: core.shutdown.calls(),
+            closing: core.shutdown.stage() != ShutdownStage::Open,
         }
     }
 }

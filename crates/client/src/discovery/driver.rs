@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::sync::{Changes, Sync};
-use crate::call::{Call, Core, Scope, Stage};
+use crate::call::{Call, Core, Scope, ShutdownStage};
 use crate::cluster::ListMembers;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -80,7 +80,7 @@ impl Discovery {
                 core: Arc::downgrade(core),
                 discovery: Arc::clone(self),
                 changes: core.transport.changes(),
-                closing: core.closing.stages(),
+                closing: core.shutdown.stages(),
                 interval: core.options.auto_sync_interval,
                 #[cfg(feature = "srv")]
                 source: core.options.srv.clone(),
@@ -169,7 +169,7 @@ impl Running {
             let mut closing = learner.closing.clone();
             tokio::select! {
                 // An error means that the client was dropped.
-                _ = closing.wait_for(|stage| *stage > Stage::Open) => {}
+                _ = closing.wait_for(|stage| *stage > ShutdownStage::Open) => {}
                 _ = learner.run() => {}
             }
         }
@@ -192,7 +192,7 @@ struct Learner {
     core: Weak<Core>,
     discovery: Arc<Discovery>,
     changes: watch::Receiver<u64>,
-    closing: watch::Receiver<Stage>,
+    closing: watch::Receiver<ShutdownStage>,
     /// `None`: the task does not ask for members periodically.
     interval: Option<Duration>,
     source: Source,

@@ -17,7 +17,7 @@ use super::registry::{Command, LeaseRegistry, read_clocks};
 use super::renewal::LeaseStatus;
 use super::state::{Renewals, Step};
 use super::unanswered::StreamNumber;
-use crate::call::{Core, Scope, Stage};
+use crate::call::{Core, Scope, ShutdownStage};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::kv::{LeaseId, decode};
@@ -36,7 +36,7 @@ pub(super) struct Parked {
     renewals: Renewals,
     keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<LeaseStatus>)>>,
     commands: mpsc::UnboundedReceiver<Command>,
-    closing: watch::Receiver<Stage>,
+    closing: watch::Receiver<ShutdownStage>,
 }
 
 impl Parked {
@@ -46,7 +46,7 @@ impl Parked {
             renewals: Renewals::new(fastrand::u64(..)),
             keepers: HashMap::new(),
             commands,
-            closing: core.closing.stages(),
+            closing: core.shutdown.stages(),
         }
     }
 }
@@ -58,7 +58,7 @@ struct Running(Option<Parts>);
 type Parts = (
     Driver,
     mpsc::UnboundedReceiver<Command>,
-    watch::Receiver<Stage>,
+    watch::Receiver<ShutdownStage>,
 );
 
 impl Drop for Running {
@@ -112,7 +112,7 @@ async fn run(mut running: Running) {
         let Some((driver, commands, closing)) = &mut running.0 else {
             return;
         };
-        if !closed && *closing.borrow_and_update() == Stage::Over {
+        if !closed && *closing.borrow_and_update() == ShutdownStage::Over {
             closed = true;
             driver.renewals.close();
         }
@@ -140,8 +140,8 @@ async fn run(mut running: Running) {
 }
 
 /// Completes when the client is closed for good.
-async fn over(closing: &mut watch::Receiver<Stage>) {
-    let over = closing.wait_for(|stage| *stage == Stage::Over);
+async fn over(closing: &mut watch::Receiver<ShutdownStage>) {
+    let over = closing.wait_for(|stage| *stage == ShutdownStage::Over);
     if over.await.is_err() {
         // The client was dropped without a call of `close`.
         pending::<()>().await;

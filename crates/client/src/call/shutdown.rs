@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 /// The stage of a shutdown. Stages only advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(crate) enum ShutdownStage {
     Open,
     /// New calls are refused. Calls in progress continue, and so do the tasks that renew leases.
     Draining,
@@ -22,20 +22,20 @@ pub(crate) enum Stage {
 ///  Open ─────────► Draining ────────────────────────────────────────────► Over
 /// ```
 ///
-/// Tasks of a client (such as the driver of leases) follow [`stages`](Closing::stages) and end by
+/// Tasks of a client (such as the driver of leases) follow [`stages`](Shutdown::stages) and end by
 /// themselves.
 #[derive(Debug)]
-pub(crate) struct Closing {
-    stage: watch::Sender<Stage>,
-    under_way: AtomicUsize,
+pub(crate) struct Shutdown {
+    stage: watch::Sender<ShutdownStage>,
+    calls: AtomicUsize,
     idle: Notify,
 }
 
-impl Closing {
+impl Shutdown {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            stage: watch::Sender::new(Stage::Open),
-            under_way: AtomicUsize::new(0),
+            stage: watch::Sender::new(ShutdownStage::Open),
+            calls: AtomicUsize::new(0),
             idle: Notify::new(),
         })
     }
@@ -44,22 +44,22 @@ impl Closing {
     ///
     /// ORDER: the count is raised before the stage is read. `close` advances the stage before it
     /// reads the count. So either the call sees the new stage, or `close` sees the call.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<UnderWay> {
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        let entered = UnderWay(Arc::clone(self));
-        (self.stage() == Stage::Open).then_some(entered)
+    pub(crate) fn begin_call(self: &Arc<Self>) -> Option<CallGuard> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let guard = CallGuard(Arc::clone(self));
+        (self.stage() == ShutdownStage::Open).then_some(guard)
     }
 
-    pub(crate) fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> ShutdownStage {
         *self.stage.borrow()
     }
 
     /// Returns a receiver of the present stage and of later ones.
-    pub(crate) fn stages(&self) -> watch::Receiver<Stage> {
+    pub(crate) fn stages(&self) -> watch::Receiver<ShutdownStage> {
         self.stage.subscribe()
     }
 
-    pub(crate) fn advance(&self, stage: Stage) {
+    pub(crate) fn advance(&self, stage: ShutdownStage) {
         self.stage.send_if_modified(|present| {
             let later = *present < stage;
             *present = (*present).max(stage);
@@ -68,8 +68,8 @@ impl Closing {
     }
 
     /// Returns the number of calls in progress.
-    pub(crate) fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::SeqCst)
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// Waits until no call is in progress.
@@ -79,7 +79,7 @@ impl Closing {
             tokio::pin!(idle);
             // ORDER: registers for the notification before it reads the count.
             idle.as_mut().enable();
-            if self.under_way() == 0 {
+            if self.calls() == 0 {
                 return;
             }
             idle.await;
@@ -89,11 +89,11 @@ impl Closing {
 
 /// Counts a call as in progress until it is dropped.
 #[derive(Debug)]
-pub(crate) struct UnderWay(Arc<Closing>);
+pub(crate) struct CallGuard(Arc<Shutdown>);
 
-impl Drop for UnderWay {
+impl Drop for CallGuard {
     fn drop(&mut self) {
-        if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.0.calls.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.idle.notify_waiters();
         }
     }
