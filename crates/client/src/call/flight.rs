@@ -1,8 +1,8 @@
 //! A call in progress: from the wait for a connection to the bytes of the reply.
 
-mod account;
 mod clock;
 mod failure;
+mod record;
 mod timeout;
 
 use std::future::Future;
@@ -14,8 +14,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
-use self::account::Account;
 use self::clock::Clock;
+use self::record::CallRecord;
 use super::Request;
 use super::attempt::{DOUBT, Sent, settle};
 use super::retry::patience;
@@ -28,10 +28,23 @@ use crate::transport::stream::Incoming;
 use crate::transport::{Exchange, Head, Occupancy, TokenHeader, Want, closed, leader_loss, now};
 
 pin_project! {
+    /// A call in progress.
+    ///
+    /// ```text
+    ///  New ──► Authenticating ──► Acquiring ──► Sent ──► Done
+    ///               ▲              a permit      │ │       ▲
+    ///               │                            │ └► Streaming (calls with many messages)
+    ///               │                            │ a failure that allows another attempt
+    ///               └──────── BackingOff ◄───────┘
+    /// ```
+    ///
+    /// A call skips `Authenticating` when it needs no token or the client has one, `Acquiring` when a
+    /// connection has a free stream, and `BackingOff` when the next attempt has no pause. An error
+    /// leads from every state to `Done`.
     pub(crate) struct Flight {
         scope: Scope,
-        stage: Stage,
-        account: Account,
+        state: FlightState,
+        record: CallRecord,
         retries: u32,
         pauses: u32,
         // The token of the attempt, and how many tokens were refused.
@@ -50,8 +63,8 @@ pin_project! {
 
     impl PinnedDrop for Flight {
         fn drop(this: Pin<&mut Self>) {
-            if !matches!(this.stage, Stage::New | Stage::Done) {
-                this.account.tell(&this.scope, End::Dropped);
+            if !matches!(this.state, FlightState::New | FlightState::Done) {
+                this.record.report_end(&this.scope, End::Dropped);
             }
         }
     }
@@ -61,17 +74,17 @@ pin_project! {
     clippy::large_enum_variant,
     reason = "boxing an attempt would cost every call an allocation"
 )]
-enum Stage {
+enum FlightState {
     New,
     /// Waits for the client's token.
-    Entering(BoxFuture<Option<Arc<TokenHeader>>>, Want),
+    Authenticating(BoxFuture<Option<Arc<TokenHeader>>>, Want),
     /// Waits for a connection.
-    Waiting(BoxFuture<Occupancy>, Want),
+    Acquiring(BoxFuture<Occupancy>, Want),
     Sent(Sent),
     /// The first of many messages has arrived; the reader of the others ends the call.
-    Open,
+    Streaming,
     /// Waits before another attempt.
-    Pausing(Instant, Want),
+    BackingOff(Instant, Want),
     Done,
 }
 
@@ -82,8 +95,8 @@ impl Flight {
     pub(crate) fn new(scope: Scope) -> Self {
         Self {
             scope,
-            stage: Stage::New,
-            account: Account::default(),
+            state: FlightState::New,
+            record: CallRecord::default(),
             retries: 0,
             pauses: 0,
             token: None,
@@ -111,11 +124,11 @@ impl Flight {
 
     /// Adds the facts about the call to an error.
     pub(crate) fn describe(&self, error: Error) -> Error {
-        self.account.describe(&self.scope, error)
+        self.record.describe(&self.scope, error)
     }
 
     pub(crate) fn attempts(&self) -> u32 {
-        self.account.attempts()
+        self.record.attempts()
     }
 
     pub(crate) fn into_scope(self) -> Scope {
@@ -141,8 +154,8 @@ impl Flight {
         match ready!(self.as_mut().poll_attempts(cx, request)) {
             Ok(first) => {
                 let this = self.project();
-                let rest = match std::mem::replace(this.stage, Stage::Open) {
-                    Stage::Sent(sent) => sent.exchange.into_incoming(),
+                let rest = match std::mem::replace(this.state, FlightState::Streaming) {
+                    FlightState::Sent(sent) => sent.exchange.into_incoming(),
                     _ => None,
                 };
                 Poll::Ready(Ok((first, rest)))
@@ -157,12 +170,12 @@ impl Flight {
         request: &W,
     ) -> Poll<Result<Bytes, Error>> {
         loop {
-            if let Poll::Ready(outcome) = self.as_mut().poll_stage(cx, request) {
+            if let Poll::Ready(outcome) = self.as_mut().poll_state(cx, request) {
                 return Poll::Ready(outcome);
             }
-            // The timer limits each stage.
+            // The timer limits each state.
             ready!(self.as_mut().project().clock.poll(cx))?;
-            if let Some(error) = self.as_mut().tick(request) {
+            if let Some(error) = self.as_mut().on_timer(request) {
                 return Poll::Ready(Err(error));
             }
         }
@@ -171,49 +184,51 @@ impl Flight {
     /// Ends the call: adds the facts about the call to an error, and reports the end.
     pub(crate) fn end<T>(mut self: Pin<&mut Self>, outcome: Result<T, Error>) -> Result<T, Error> {
         let this = self.as_mut().project();
-        *this.stage = Stage::Done;
+        *this.state = FlightState::Done;
         *this.guard = None;
         let outcome = outcome.map_err(|error| self.describe(settle(error, self.uncertain)));
         let end = outcome.as_ref().map_or_else(End::Failed, |_| End::Ok);
-        self.account.tell(&self.scope, end);
+        self.record.report_end(&self.scope, end);
         outcome
     }
 
-    /// Advances as far as possible. `Pending` has registered with whatever the stage waits for.
-    fn poll_stage<W: Request>(
+    /// Advances as far as possible. `Pending` has registered with whatever the state waits for.
+    fn poll_state<W: Request>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         request: &W,
     ) -> Poll<Result<Bytes, Error>> {
         loop {
             let this = self.as_mut().project();
-            match this.stage {
-                Stage::New => {
+            match this.state {
+                FlightState::New => {
                     let moment = now();
                     let want = self.as_mut().start(moment, request)?;
-                    self.as_mut().enter(want, moment, request)?;
+                    self.as_mut().authenticate(want, moment, request)?;
                 }
-                Stage::Entering(token, want) => {
+                FlightState::Authenticating(token, want) => {
                     let want = *want;
                     // The result of the login says nothing about the request: the request itself
                     // was not sent.
                     *this.token = ready!(token.as_mut().poll(cx))
                         .map_err(|error| error.with_outcome(Outcome::NotSent))?;
-                    self.as_mut().go(want, now(), request)?;
+                    self.as_mut().acquire(want, now(), request)?;
                 }
-                Stage::Waiting(place, want) => {
+                FlightState::Acquiring(place, want) => {
                     let want = *want;
                     let occupancy = ready!(place.as_mut().poll(cx))?;
                     self.as_mut().send(occupancy, want, now(), request)?;
                 }
-                Stage::Sent(sent) => match ready!(sent.poll_reply(cx)) {
+                FlightState::Sent(sent) => match ready!(sent.poll_reply(cx)) {
                     Ok(reply) => {
                         this.scope.core.budget.earn();
                         return Poll::Ready(Ok(reply));
                     }
                     Err(failure) => self.as_mut().fail(failure, request)?,
                 },
-                Stage::Open | Stage::Pausing(..) | Stage::Done => return Poll::Pending,
+                FlightState::Streaming | FlightState::BackingOff(..) | FlightState::Done => {
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -228,7 +243,7 @@ impl Flight {
         crate::runtime::present()?;
         let this = self.project();
         let method = request.method();
-        this.account
+        this.record
             .begin(this.scope, method, request.is_read(), moment);
         this.clock.start(
             match this.scope.timeout {
@@ -249,7 +264,7 @@ impl Flight {
     }
 
     /// Takes the client's token, or waits for one, if the client has credentials.
-    fn enter<W: Request>(
+    fn authenticate<W: Request>(
         mut self: Pin<&mut Self>,
         want: Want,
         moment: Instant,
@@ -257,23 +272,24 @@ impl Flight {
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
         let Some(authentication) = this.scope.authentication() else {
-            return self.go(want, moment, request);
+            return self.acquire(want, moment, request);
         };
         *this.token = match authentication.credential(&this.scope.core)? {
             CallCredential::Token(token) => Some(token),
             CallCredential::Anonymous => None,
             CallCredential::Fetch => {
                 let scope = this.scope.clone();
-                *this.stage = Stage::Entering(Box::pin(Authentication::fetch(scope)), want);
+                *this.state =
+                    FlightState::Authenticating(Box::pin(Authentication::fetch(scope)), want);
                 this.clock.wake_at_deadline();
                 return Ok(());
             }
         };
-        self.go(want, moment, request)
+        self.acquire(want, moment, request)
     }
 
     /// Takes a permit on a connection, or waits for one.
-    fn go<W: Request>(
+    fn acquire<W: Request>(
         mut self: Pin<&mut Self>,
         want: Want,
         moment: Instant,
@@ -291,7 +307,7 @@ impl Flight {
                         this.scope.core.options.max_send_size,
                     )
                     .map_err(|failure| failure.error)?;
-                *this.stage = Stage::Waiting(Box::pin(transport.occupy(want)), want);
+                *this.state = FlightState::Acquiring(Box::pin(transport.occupy(want)), want);
                 this.clock.wake_at_deadline();
                 Ok(())
             }
@@ -320,7 +336,7 @@ impl Flight {
             return Err(self.too_late());
         }
         let left = this.clock.left(moment);
-        this.account.attempt(&occupancy.link().endpoint);
+        this.record.attempt(&occupancy.link().endpoint);
         let leader = wants_leader(this.scope, request);
         let waits = leader && want.lane == Lane::Wait;
         let link = waits.then(|| Arc::clone(occupancy.link()));
@@ -355,7 +371,7 @@ impl Flight {
             leader_loss: link.map(|link| leader_loss(&link, this.token.as_ref())),
         };
         this.clock.wake_at_or_deadline(sent.wake());
-        *this.stage = Stage::Sent(sent);
+        *this.state = FlightState::Sent(sent);
         Ok(())
     }
 }

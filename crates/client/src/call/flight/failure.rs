@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use super::{Flight, Stage, wants_leader};
+use super::{Flight, FlightState, wants_leader};
 use crate::call::Request;
 use crate::call::attempt::{Step, is_servers_deadline};
 use crate::call::retry::{RetryContext, Verdict, pause, verdict};
@@ -23,10 +23,12 @@ impl Flight {
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
         let moment = now();
-        let want = match this.stage {
-            Stage::Sent(sent) => sent.want_after(this.scope.member),
-            Stage::Entering(_, want) | Stage::Waiting(_, want) | Stage::Pausing(_, want) => *want,
-            Stage::New | Stage::Open | Stage::Done => Want {
+        let want = match this.state {
+            FlightState::Sent(sent) => sent.want_after(this.scope.member),
+            FlightState::Authenticating(_, want)
+            | FlightState::Acquiring(_, want)
+            | FlightState::BackingOff(_, want) => *want,
+            FlightState::New | FlightState::Streaming | FlightState::Done => Want {
                 lane: request.method().lane(),
                 member: this.scope.member,
                 avoided: None,
@@ -50,7 +52,7 @@ impl Flight {
             .scope
             .note_token_refusal(&failure, this.token.as_deref())
         {
-            if matches!(this.stage, Stage::Sent(sent) if sent.is_slow) {
+            if matches!(this.state, FlightState::Sent(sent) if sent.is_slow) {
                 // The token was valid when the attempt began.
                 *this.refused_tokens = 0;
             }
@@ -64,7 +66,7 @@ impl Flight {
                     avoided: None,
                     ..want
                 };
-                return self.enter(want, moment, request);
+                return self.authenticate(want, moment, request);
             }
         }
         if step == Step::Wait {
@@ -116,7 +118,7 @@ impl Flight {
         };
         *this.pauses += u32::from(!pause.is_zero());
         if pause.is_zero() {
-            return self.enter(want, moment, request);
+            return self.authenticate(want, moment, request);
         }
         self.pause(pause, want, moment);
         Ok(())
@@ -152,7 +154,7 @@ impl Flight {
     fn pause(self: Pin<&mut Self>, pause: Duration, want: Want, moment: Instant) {
         let this = self.project();
         let until = moment + pause;
-        *this.stage = Stage::Pausing(until, want);
+        *this.state = FlightState::BackingOff(until, want);
         this.clock.wake_at(until);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 
-use super::{Flight, Stage};
+use super::{Flight, FlightState};
 use crate::call::Request;
 use crate::call::attempt::LOOK;
 use crate::call::authentication::{Authentication, late};
@@ -13,23 +13,23 @@ use crate::transport::{Failure, now};
 
 impl Flight {
     /// Handles the timer. Returns the error that ends the call, if any.
-    pub(super) fn tick<W: Request>(mut self: Pin<&mut Self>, request: &W) -> Option<Error> {
+    pub(super) fn on_timer<W: Request>(mut self: Pin<&mut Self>, request: &W) -> Option<Error> {
         let moment = now();
         let this = self.as_mut().project();
         if this.clock.is_over(moment) {
-            if let Stage::Sent(sent) = this.stage {
+            if let FlightState::Sent(sent) = this.state {
                 // A call whose time-out is shorter than the first doubt must detect a dead
                 // connection, too.
                 sent.exchange.doubt(moment);
             }
             return Some(self.too_late());
         }
-        match this.stage {
-            Stage::Pausing(until, want) if *until <= moment => {
+        match this.state {
+            FlightState::BackingOff(until, want) if *until <= moment => {
                 let want = *want;
-                self.enter(want, moment, request).err()
+                self.authenticate(want, moment, request).err()
             }
-            Stage::Sent(sent) => {
+            FlightState::Sent(sent) => {
                 let over = sent.until.is_some_and(|until| until <= moment);
                 sent.is_slow |= sent.doubt.is_some_and(|doubt| doubt <= moment);
                 if over || sent.doubt.is_some_and(|doubt| doubt <= moment) {
@@ -71,12 +71,12 @@ impl Flight {
                 this.clock.wake_at_or_deadline(sent.wake());
                 None
             }
-            Stage::New
-            | Stage::Entering(..)
-            | Stage::Waiting(..)
-            | Stage::Pausing(..)
-            | Stage::Open
-            | Stage::Done => None,
+            FlightState::New
+            | FlightState::Authenticating(..)
+            | FlightState::Acquiring(..)
+            | FlightState::BackingOff(..)
+            | FlightState::Streaming
+            | FlightState::Done => None,
         }
     }
 
@@ -85,8 +85,8 @@ impl Flight {
         let this = self.project();
         let timeout = this.clock.timeout().unwrap_or_default();
         let last = this.last.take();
-        match this.stage {
-            Stage::Waiting(_, want) => {
+        match this.state {
+            FlightState::Acquiring(_, want) => {
                 let trouble = this.scope.core.transport.trouble(*want);
                 let text = match &trouble {
                     Some((endpoint, cause)) => {
@@ -104,7 +104,7 @@ impl Flight {
                     (None, None) => error,
                 }
             }
-            Stage::Entering(..) => {
+            FlightState::Authenticating(..) => {
                 // The result of the login says nothing about the request: the request itself was
                 // not sent.
                 let authentication = this.scope.core.authentication.get();
@@ -112,7 +112,7 @@ impl Flight {
             }
             stage => {
                 let outcome = match stage {
-                    Stage::Sent(_) => Outcome::Unknown,
+                    FlightState::Sent(_) => Outcome::Unknown,
                     _ => Outcome::NotSent,
                 };
                 let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"))

@@ -11,7 +11,7 @@ use crate::transport::now;
 
 /// The facts about a call; empty before its first poll.
 #[derive(Default)]
-pub(super) struct Account {
+pub(super) struct CallRecord {
     method: Option<Method>,
     /// Whether the request changes nothing.
     read: bool,
@@ -22,7 +22,7 @@ pub(super) struct Account {
     attempts: u32,
 }
 
-impl Account {
+impl CallRecord {
     /// Records the beginning, and reports it if events or metrics of calls are recorded.
     pub(super) fn begin(&mut self, scope: &Scope, method: Method, read: bool, moment: Instant) {
         self.method = Some(method);
@@ -52,7 +52,7 @@ impl Account {
     }
 
     /// Reports the end, if the beginning was reported.
-    pub(super) fn tell(&self, scope: &Scope, end: End<'_>) {
+    pub(super) fn report_end(&self, scope: &Scope, end: End<'_>) {
         if let (Some(started), Some(method)) = (self.started, self.method) {
             let stopped = Stopped {
                 client: scope.core.options.name.as_ref(),
