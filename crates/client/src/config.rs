@@ -19,11 +19,11 @@ mod bounds;
 mod environment;
 mod limits;
 mod options;
-mod refusal;
+mod validate;
 
 pub use self::limits::WatchLimits;
 pub(crate) use self::options::{Config, Options};
-pub(crate) use self::refusal::{check, check_all};
+pub(crate) use self::validate::{check, check_all};
 
 /// etcd answers pings that come faster than this with GOAWAY (`too_many_pings`).
 ///
@@ -54,7 +54,7 @@ pub(crate) const MIN_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 pub struct ClientBuilder {
     endpoints: Vec<Endpoint>,
     // The first invalid option. `connect` reports it, so that the chain of methods needs no `?`.
-    refusal: Option<(ErrorKind, String)>,
+    error: Option<(ErrorKind, String)>,
     options: Options,
 }
 

@@ -95,7 +95,7 @@ impl ClientBuilder {
     #[cfg(not(feature = "_tls"))]
     fn tls_variables(mut self, variable: &dyn Fn(&str) -> Option<String>) -> Self {
         if let Some(name) = TLS_VARIABLES.iter().find(|name| variable(name).is_some()) {
-            self.refuse(&format!("{name} is set, and {}", super::refusal::NO_TLS));
+            self.refuse(&format!("{name} is set, and {}", super::validate::NO_TLS));
         }
         self
     }

@@ -9,7 +9,7 @@ pub(super) const NO_TLS: &str = "this program was built without TLS (the feature
 
 impl ClientBuilder {
     pub(crate) fn into_config(mut self) -> Result<Config, Error> {
-        if let Some((kind, message)) = self.refusal {
+        if let Some((kind, message)) = self.error {
             return Err(Error::new(kind, message));
         }
         let bounded = super::bounds::bound(&mut self.options);
@@ -37,7 +37,7 @@ impl ClientBuilder {
     }
 
     pub(super) fn refuse(&mut self, message: &str) {
-        self.refusal
+        self.error
             .get_or_insert_with(|| (ErrorKind::Config, message.to_owned()));
     }
 }
