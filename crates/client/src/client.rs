@@ -26,7 +26,7 @@ use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
 
 pub use self::close::CloseReport;
-use self::member::Roster;
+use self::member::MemberCache;
 pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 
 /// A client of an etcd cluster.
@@ -67,7 +67,7 @@ pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 pub struct Client {
     scope: Scope,
     leases: Arc<LeaseRegistry>,
-    roster: Arc<Roster>,
+    members: Arc<MemberCache>,
     watches: Arc<watch::Hub>,
     discovery: Arc<Discovery>,
 }
@@ -107,7 +107,7 @@ impl Client {
         Ok(Self {
             scope: Scope::of(core),
             leases,
-            roster: Arc::default(),
+            members: Arc::default(),
             watches: Arc::new(watch::Hub::new(config.options.watch_limits)),
             discovery: Discovery::new(&config.endpoints),
         })
@@ -324,7 +324,7 @@ impl Client {
         Self {
             scope,
             leases: Arc::clone(&self.leases),
-            roster: Arc::clone(&self.roster),
+            members: Arc::clone(&self.members),
             watches: Arc::clone(&self.watches),
             discovery: Arc::clone(&self.discovery),
         }

@@ -12,33 +12,33 @@ use crate::transport::{Member, Origin};
 
 /// The members as of the last reply that listed them.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
-    known: Mutex<Known>,
+pub(crate) struct MemberCache {
+    cached: Mutex<CachedMembers>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct CachedMembers {
     /// ID of the cluster that the members belong to.
     cluster: u64,
     /// The URLs that each member advertises, by the member's ID.
     urls: HashMap<u64, Vec<String>>,
 }
 
-impl Roster {
-    fn known(&self) -> MutexGuard<'_, Known> {
+impl MemberCache {
+    fn cached(&self) -> MutexGuard<'_, CachedMembers> {
         // Nothing panics while it is held.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the URLs that the member advertises, if known, and the cluster that told them.
-    fn of(&self, id: u64) -> Option<(u64, Vec<String>)> {
-        let known = self.known();
-        Some((known.cluster, known.urls.get(&id)?.clone()))
+    fn urls(&self, id: u64) -> Option<(u64, Vec<String>)> {
+        let cached = self.cached();
+        Some((cached.cluster, cached.urls.get(&id)?.clone()))
     }
 
-    fn note(&self, members: MembersResponse) {
+    fn replace(&self, members: MembersResponse) {
         let urls = members.members.into_iter();
-        *self.known() = Known {
+        *self.cached() = CachedMembers {
             cluster: members.header.cluster_id,
             urls: urls.map(|member| (member.id, member.client_urls)).collect(),
         };
@@ -80,14 +80,14 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn member_with_id(&self, id: u64) -> Result<Self, Error> {
-        let known = self.roster.of(id).filter(|(_, urls)| !urls.is_empty());
+        let known = self.members.urls(id).filter(|(_, urls)| !urls.is_empty());
         if let Some((cluster, urls)) = known {
             if let Some(member) = self.attach(id, cluster, &urls)? {
                 return Ok(self.with(|scope| scope.member = Some(member)));
             }
         }
-        self.roster.note(self.list_members().await?);
-        let (cluster, urls) = self.roster.of(id).ok_or_else(|| unknown(id))?;
+        self.members.replace(self.list_members().await?);
+        let (cluster, urls) = self.members.urls(id).ok_or_else(|| unknown(id))?;
         // A mismatch that was found before the members were asked for says nothing of the new list.
         let member = match self.attach(id, cluster, &urls)? {
             None => self.attach(id, cluster, &urls)?,

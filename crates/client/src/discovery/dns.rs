@@ -16,17 +16,17 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::srv::Srv;
 
-const SYSTEM: &str = "/etc/resolv.conf";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// How long one server may take for one answer, and how often each server is asked.
 ///
 /// Source: resolv.conf(5); the time is shorter than its default.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
 
 /// Size of the receive buffer. RFC 1035 limits an answer over UDP to 512 bytes; some servers send
 /// more.
-const DATAGRAM: usize = 4 << 10;
+const RECEIVE_BUFFER: usize = 4 << 10;
 
 /// Returns the endpoints of a domain.
 pub(crate) async fn lookup(srv: &Srv, only_https: bool) -> Result<Vec<Endpoint>, Error> {
@@ -67,8 +67,8 @@ fn servers(srv: &Srv) -> io::Result<Vec<SocketAddr>> {
     if !srv.name_servers.is_empty() {
         return Ok(srv.name_servers.clone());
     }
-    let text = std::fs::read(SYSTEM).map_err(|cause| {
-        let what = format!("{SYSTEM}: {cause} (give a name_server)");
+    let text = std::fs::read(RESOLV_CONF).map_err(|cause| {
+        let what = format!("{RESOLV_CONF}: {cause} (give a name_server)");
         io::Error::new(cause.kind(), what)
     })?;
     let config = resolv_conf::Config::parse(text).map_err(io::Error::other)?;
@@ -85,12 +85,12 @@ fn servers(srv: &Srv) -> io::Result<Vec<SocketAddr>> {
 async fn ask(servers: &[SocketAddr], name: &str) -> io::Result<Vec<Target>> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no name server");
     for server in servers.iter().cycle().take(servers.len() * ATTEMPTS) {
-        last = match timeout(PATIENCE, exchange(*server, name)).await {
+        last = match timeout(TIMEOUT, exchange(*server, name)).await {
             Ok(Ok(targets)) => return Ok(targets),
             Ok(Err(error)) => error,
             Err(_) => io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("{server} does not answer within {PATIENCE:?}"),
+                format!("{server} does not answer within {TIMEOUT:?}"),
             ),
         };
     }
@@ -111,14 +111,14 @@ async fn exchange(server: SocketAddr, name: &str) -> io::Result<Vec<Target>> {
     // From now on, the socket receives only from that server.
     socket.connect(server).await?;
     socket.send(&question).await?;
-    let mut answer = vec![0; DATAGRAM];
+    let mut answer = vec![0; RECEIVE_BUFFER];
     loop {
         let length = socket.recv(&mut answer).await?;
         match read(&answer[..length], id, name)? {
-            Answer::Targets(targets) => return Ok(targets),
-            Answer::Truncated => break,
+            Reply::Targets(targets) => return Ok(targets),
+            Reply::Truncated => break,
             // The datagram is late or forged: the answer may still come.
-            Answer::Other => {}
+            Reply::Other => {}
         }
     }
     let mut stream = TcpStream::connect(server).await?;
@@ -128,8 +128,8 @@ async fn exchange(server: SocketAddr, name: &str) -> io::Result<Vec<Target>> {
     let mut answer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut answer).await?;
     match read(&answer, id, name)? {
-        Answer::Targets(targets) => Ok(targets),
-        Answer::Truncated | Answer::Other => Err(io::Error::new(
+        Reply::Targets(targets) => Ok(targets),
+        Reply::Truncated | Reply::Other => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the name server answers another question",
         )),
@@ -147,7 +147,7 @@ fn question(id: u16, name: &str) -> io::Result<Vec<u8>> {
     packet.build_bytes_vec().map_err(io::Error::other)
 }
 
-enum Answer {
+enum Reply {
     Targets(Vec<Target>),
     /// The answer is larger than a datagram.
     Truncated,
@@ -155,25 +155,25 @@ enum Answer {
     Other,
 }
 
-fn read(bytes: &[u8], id: u16, name: &str) -> io::Result<Answer> {
+fn read(bytes: &[u8], id: u16, name: &str) -> io::Result<Reply> {
     let asked = Name::new(name).map_err(io::Error::other)?;
     let Ok(packet) = Packet::parse(bytes) else {
-        return Ok(Answer::Other);
+        return Ok(Reply::Other);
     };
     let same = |question: &Question<'_>| same(&question.qname, &asked);
     if packet.id() != id
         || !packet.has_flags(PacketFlag::RESPONSE)
         || !packet.questions.iter().all(same)
     {
-        return Ok(Answer::Other);
+        return Ok(Reply::Other);
     }
     if packet.has_flags(PacketFlag::TRUNCATION) {
-        return Ok(Answer::Truncated);
+        return Ok(Reply::Truncated);
     }
     match packet.rcode() {
         RCODE::NoError => {}
         // The name does not exist, so it has no records.
-        RCODE::NameError => return Ok(Answer::Targets(Vec::new())),
+        RCODE::NameError => return Ok(Reply::Targets(Vec::new())),
         code => return Err(io::Error::other(format!("the name server says {code:?}"))),
     }
     let targets = packet
@@ -187,7 +187,7 @@ fn read(bytes: &[u8], id: u16, name: &str) -> io::Result<Answer> {
             // A record on the way to the SRV records, such as a CNAME.
             _ => None,
         });
-    Ok(Answer::Targets(targets.collect()))
+    Ok(Reply::Targets(targets.collect()))
 }
 
 fn same(one: &Name<'_>, other: &Name<'_>) -> bool {

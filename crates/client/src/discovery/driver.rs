@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::sync::{Changes, Sync};
+use super::sync::{Changes, EndpointSync};
 use crate::call::{Call, Core, Scope, ShutdownStage};
 use crate::cluster::ListMembers;
 use crate::endpoint::Endpoint;
@@ -17,16 +17,16 @@ use crate::method::{Lane, Method};
 use crate::transport::{Health, Member, Origin, Want};
 
 /// Delay before the members are asked for again, after a return to the given endpoints.
-const SOON: Duration = Duration::from_secs(1);
+const RESYNC_DELAY: Duration = Duration::from_secs(1);
 
 /// Interval between two searches for other endpoints, while no endpoint can be reached.
-const AGAIN: Duration = Duration::from_secs(10);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Time-out of the call that asks for the members.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longer than any client lives.
-const FOREVER: Duration = Duration::from_secs(1 << 31);
+const NEVER: Duration = Duration::from_secs(1 << 31);
 
 /// The SRV records to look up when no endpoint can be reached, if any.
 #[cfg(feature = "srv")]
@@ -39,9 +39,9 @@ type Source = ();
 /// ORDER: the rule and the transport's endpoints are changed under the same lock, so that they
 /// always agree.
 pub(crate) struct Discovery {
-    rule: Mutex<Sync>,
+    rule: Mutex<EndpointSync>,
     /// Held during a sync, so that an older list of members is never applied after a newer one.
-    turn: tokio::sync::Mutex<()>,
+    sync_lock: tokio::sync::Mutex<()>,
     /// Whether the task was created.
     is_learning: AtomicBool,
 }
@@ -49,13 +49,13 @@ pub(crate) struct Discovery {
 impl Discovery {
     pub(crate) fn new(seeds: &[Endpoint]) -> Arc<Self> {
         Arc::new(Self {
-            rule: Mutex::new(Sync::new(seeds)),
-            turn: tokio::sync::Mutex::default(),
+            rule: Mutex::new(EndpointSync::new(seeds)),
+            sync_lock: tokio::sync::Mutex::default(),
             is_learning: AtomicBool::new(false),
         })
     }
 
-    fn rule(&self) -> MutexGuard<'_, Sync> {
+    fn rule(&self) -> MutexGuard<'_, EndpointSync> {
         // Nothing that panics leaves it half done.
         self.rule.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,7 +76,7 @@ impl Discovery {
     /// a runtime in which a connection of the client lives.
     fn learn(self: &Arc<Self>, core: &Arc<Core>) {
         if !self.is_learning.swap(true, Ordering::Relaxed) {
-            let learner = Learner {
+            let task = SyncTask {
                 core: Arc::downgrade(core),
                 discovery: Arc::clone(self),
                 changes: core.transport.changes(),
@@ -87,7 +87,7 @@ impl Discovery {
                 #[cfg(not(feature = "srv"))]
                 source: (),
             };
-            park(core, Running(Some(learner)));
+            park(core, RunningSync(Some(task)));
         }
     }
 
@@ -110,7 +110,7 @@ impl Discovery {
     }
 
     async fn sync(&self, core: &Arc<Core>, members: Call<ListMembers>) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
+        let _guard = self.sync_lock.lock().await;
         let (version, seeds) = {
             let rule = self.rule();
             (rule.version(), rule.clone())
@@ -151,7 +151,7 @@ impl Discovery {
 }
 
 /// Stores the task until the next runtime in which a connection lives.
-fn park(core: &Core, running: Running) {
+fn park(core: &Core, running: RunningSync) {
     core.transport
         .park(Box::new(move || Box::pin(running.run())));
 }
@@ -161,34 +161,34 @@ fn park(core: &Core, running: Running) {
 ///
 /// INVARIANT: it is dropped with the task's future, also before the first poll, and parks the state
 /// that the next task needs, unless the client is closed or dropped.
-struct Running(Option<Learner>);
+struct RunningSync(Option<SyncTask>);
 
-impl Running {
+impl RunningSync {
     async fn run(mut self) {
-        if let Some(learner) = &mut self.0 {
-            let mut closing = learner.closing.clone();
+        if let Some(task) = &mut self.0 {
+            let mut closing = task.closing.clone();
             tokio::select! {
                 // An error means that the client was dropped.
                 _ = closing.wait_for(|stage| *stage > ShutdownStage::Open) => {}
-                _ = learner.run() => {}
+                _ = task.run() => {}
             }
         }
         self.0 = None;
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningSync {
     fn drop(&mut self) {
         // After a panic, the state may be inconsistent.
-        let learner = self.0.take().filter(|_| !std::thread::panicking());
-        let core = learner.as_ref().and_then(|learner| learner.core.upgrade());
+        let task = self.0.take().filter(|_| !std::thread::panicking());
+        let core = task.as_ref().and_then(|task| task.core.upgrade());
         if let Some(core) = core {
-            park(&core, Self(learner));
+            park(&core, Self(task));
         }
     }
 }
 
-struct Learner {
+struct SyncTask {
     core: Weak<Core>,
     discovery: Arc<Discovery>,
     changes: watch::Receiver<u64>,
@@ -198,13 +198,13 @@ struct Learner {
     source: Source,
 }
 
-impl Learner {
+impl SyncTask {
     /// Runs until the client is dropped; returns `None` then.
     async fn run(&mut self) -> Option<()> {
         // The task makes no connection by itself: it asks for the first time when there is one.
         let is_up = |health: &[Health]| health.contains(&Health::Up);
         wait(&self.core, &mut self.changes, is_up).await?;
-        let mut pause = self.interval.map_or(FOREVER, |_| Duration::ZERO);
+        let mut pause = self.interval.map_or(NEVER, |_| Duration::ZERO);
         loop {
             tokio::select! {
                 biased;
@@ -215,10 +215,10 @@ impl Learner {
                         // The given endpoints do not help: wait until an endpoint is reached again.
                         let is_better = |health: &[Health]| !all_down(health);
                         let better = wait(&self.core, &mut self.changes, is_better);
-                        let _ = tokio::time::timeout(pause.min(AGAIN), better).await;
+                        let _ = tokio::time::timeout(pause.min(RECHECK_INTERVAL), better).await;
                         continue;
                     }
-                    tokio::time::sleep(SOON).await;
+                    tokio::time::sleep(RESYNC_DELAY).await;
                 }
             }
             let Some(interval) = self.interval else {
@@ -227,7 +227,7 @@ impl Learner {
             let core = self.core.upgrade()?;
             let scope = Scope::of(Arc::clone(&core));
             // The client stays alive as long as this call.
-            let members = Call::new(&scope, ListMembers::new()).timeout(PATIENCE);
+            let members = Call::new(&scope, ListMembers::new()).timeout(LIST_TIMEOUT);
             if let Err(error) = self.discovery.sync(&core, members).await {
                 tracing::debug!(target: "etcdex", %error, "the members could not be asked for");
             }

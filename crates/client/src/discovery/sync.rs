@@ -13,7 +13,7 @@ pub(crate) fn usable(urls: &[String], secure: bool) -> Vec<Endpoint> {
 
 /// The endpoints that a client was given, and those that it has learned.
 #[derive(Clone, Debug)]
-pub(crate) struct Sync {
+pub(crate) struct EndpointSync {
     seeds: Vec<Endpoint>,
     learned: Vec<Endpoint>,
     /// Number of times that the user has chosen other endpoints.
@@ -27,7 +27,7 @@ pub(crate) struct Changes {
     pub(crate) remove: Vec<Endpoint>,
 }
 
-impl Sync {
+impl EndpointSync {
     pub(crate) fn new(seeds: &[Endpoint]) -> Self {
         Self {
             seeds: seeds.to_vec(),
@@ -160,18 +160,18 @@ mod tests {
             member(&["nonsense://", "http://a:1", "http://c:1"], false),
             member(&[], false),
         ];
-        let plain = Sync::new(&endpoints(&["http://seed:1"]));
+        let plain = EndpointSync::new(&endpoints(&["http://seed:1"]));
         assert_eq!(
             plain.advertised(&members),
             endpoints(&["http://a:1", "http://c:1"])
         );
-        let secure = Sync::new(&endpoints(&["http://seed:1", "https://seed:2"]));
+        let secure = EndpointSync::new(&endpoints(&["http://seed:1", "https://seed:2"]));
         assert_eq!(secure.advertised(&members), endpoints(&["https://a:2"]));
     }
 
     #[test]
     fn what_is_proven_is_learned_and_what_is_gone_is_forgotten() {
-        let mut sync = Sync::new(&endpoints(&["a"]));
+        let mut sync = EndpointSync::new(&endpoints(&["a"]));
         let (abc, ab) = (endpoints(&["a", "b", "c"]), endpoints(&["a", "b"]));
         let learned = sync.settle(&abc, &abc, &endpoints(&["a", "own"]));
         assert_eq!(learned, changes(&["b", "c"], &[]));
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_seed_is_given_up_only_for_what_has_answered() {
-        let mut sync = Sync::new(&endpoints(&["seed"]));
+        let mut sync = EndpointSync::new(&endpoints(&["seed"]));
         let (seed, ab) = (endpoints(&["seed"]), endpoints(&["a", "b"]));
         assert_eq!(sync.settle(&ab, &[], &seed), Changes::default());
         let proven = endpoints(&["a"]);
@@ -220,7 +220,7 @@ mod tests {
         ) {
             let seeds = endpoints(&seeds);
             let secure = seeds.iter().any(Endpoint::is_secure);
-            let mut sync = Sync::new(&seeds);
+            let mut sync = EndpointSync::new(&seeds);
             let mut in_use = seeds.clone();
             let own = endpoints(&["http://own:1"]);
             if !in_use.contains(&own[0]) {
