@@ -11,11 +11,11 @@ use crate::error::{Error, ErrorKind};
 /// `Display` writes the text and the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseCause {
-    inner: Arc<Inner>,
+    inner: Arc<CauseInner>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Inner {
+struct CauseInner {
     kind: ErrorKind,
     message: String,
     endpoint: Option<Endpoint>,
@@ -28,7 +28,7 @@ impl LeaseCause {
         endpoint: Option<Endpoint>,
     ) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(CauseInner {
                 kind,
                 message: message.into(),
                 endpoint,

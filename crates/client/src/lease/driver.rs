@@ -11,11 +11,11 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::LeaseKeepAliveResponse;
 use tokio::sync::{mpsc, watch};
 
-use self::stream::{Event, Place, Stream};
+use self::stream::{PermitFuture, RenewalStream, StreamEvent};
 use super::cause::LeaseCause;
-use super::registry::{Command, LeaseRegistry, read_clocks};
+use super::registry::{LeaseCommand, LeaseRegistry, read_clocks};
 use super::renewal::LeaseStatus;
-use super::state::{Renewals, Step};
+use super::state::{RenewalStep, Renewals};
 use super::unanswered::StreamNumber;
 use crate::call::{Core, Scope, ShutdownStage};
 use crate::endpoint::Endpoint;
@@ -25,22 +25,22 @@ use crate::method::Method;
 use crate::transport::{Avoided, Failure, Want, now};
 
 /// Number of renewals in one write: some 16 KiB, which fits into any window.
-const BATCH: usize = 1_000;
+const BATCH_SIZE: usize = 1_000;
 
 /// The longest pause while a lease is kept; the clocks are compared after it.
-const LOOK: Duration = Duration::from_secs(10);
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The state that outlives the runtime of the task: the next task goes on with it.
 pub(super) struct Parked {
     core: Weak<Core>,
     renewals: Renewals,
     keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<LeaseStatus>)>>,
-    commands: mpsc::UnboundedReceiver<Command>,
+    commands: mpsc::UnboundedReceiver<LeaseCommand>,
     closing: watch::Receiver<ShutdownStage>,
 }
 
 impl Parked {
-    pub(super) fn new(core: &Arc<Core>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+    pub(super) fn new(core: &Arc<Core>, commands: mpsc::UnboundedReceiver<LeaseCommand>) -> Self {
         Self {
             core: Arc::downgrade(core),
             renewals: Renewals::new(fastrand::u64(..)),
@@ -53,15 +53,15 @@ impl Parked {
 
 /// The state of the running task. It is parked when the task is dropped, because the task's runtime
 /// has ended.
-struct Running(Option<Parts>);
+struct RunningDriver(Option<Parts>);
 
 type Parts = (
-    Driver,
-    mpsc::UnboundedReceiver<Command>,
+    LeaseDriver,
+    mpsc::UnboundedReceiver<LeaseCommand>,
     watch::Receiver<ShutdownStage>,
 );
 
-impl Drop for Running {
+impl Drop for RunningDriver {
     fn drop(&mut self) {
         // After a panic, the parts may be inconsistent.
         let parts = self.0.take().filter(|_| !std::thread::panicking());
@@ -69,7 +69,7 @@ impl Drop for Running {
             return;
         };
         driver.interrupted();
-        let Driver {
+        let LeaseDriver {
             registry,
             core,
             renewals,
@@ -92,7 +92,7 @@ pub(super) fn task(
     registry: Arc<LeaseRegistry>,
     parked: Parked,
 ) -> impl Future<Output = ()> + Send {
-    let driver = Driver {
+    let driver = LeaseDriver {
         registry,
         core: parked.core,
         renewals: parked.renewals,
@@ -103,10 +103,14 @@ pub(super) fn task(
     };
     // INVARIANT: the state is complete before the first poll, so that a runtime that never polls
     // the task parks it, too.
-    run(Running(Some((driver, parked.commands, parked.closing))))
+    run(RunningDriver(Some((
+        driver,
+        parked.commands,
+        parked.closing,
+    ))))
 }
 
-async fn run(mut running: Running) {
+async fn run(mut running: RunningDriver) {
     let mut closed = false;
     loop {
         let Some((driver, commands, closing)) = &mut running.0 else {
@@ -125,7 +129,7 @@ async fn run(mut running: Running) {
             running.0 = None;
             return;
         }
-        let longest = now() + LOOK;
+        let longest = now() + CLOCK_INTERVAL;
         let rest = rest.map_or(longest, |rest| rest.min(longest));
         tokio::select! {
             // ORDER: commands come before answers. The client says that it revokes a lease
@@ -148,20 +152,20 @@ async fn over(closing: &mut watch::Receiver<ShutdownStage>) {
     }
 }
 
-struct Driver {
+struct LeaseDriver {
     registry: Arc<LeaseRegistry>,
     core: Weak<Core>,
     renewals: Renewals,
     keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<LeaseStatus>)>>,
     /// INVARIANT: at most two; `Renewals` asks for no more.
-    streams: Vec<Stream>,
+    streams: Vec<RenewalStream>,
     /// The link of the latest stream.
     avoided: Option<Avoided>,
     /// Whether `health` has a cause, which the next answer removes.
     troubled: bool,
 }
 
-impl Driver {
+impl LeaseDriver {
     /// Ends the streams, as the runtime of the task has ended.
     fn interrupted(&mut self) {
         let message = "the tokio runtime of the renewals has ended";
@@ -173,14 +177,14 @@ impl Driver {
         self.trouble(LeaseCause::of(&error, None));
     }
 
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, command: LeaseCommand) {
         // ORDER: a loss is reported to the keepers of the lost lease before the command adds a
         // keeper of another lease with the same ID.
         while let Some((id, status)) = self.renewals.untold() {
             self.tell(id, status);
         }
         match command {
-            Command::Keep(id, ttl, number, state) => {
+            LeaseCommand::Keep(id, ttl, number, state) => {
                 let keepers = self.keepers.entry(id).or_default();
                 if let Some((_, other)) = keepers.first() {
                     state.send_replace(*other.borrow());
@@ -188,10 +192,10 @@ impl Driver {
                 keepers.push((number, state));
                 self.renewals.keep(id, ttl, now());
             }
-            Command::Release(id, number) => self.release(id, number),
-            Command::Revoking(id) => self.renewals.revoking(id),
-            Command::Revoked(id) => self.renewals.revoked(id),
-            Command::Kept(answer) => {
+            LeaseCommand::Release(id, number) => self.release(id, number),
+            LeaseCommand::Revoking(id) => self.renewals.revoking(id),
+            LeaseCommand::Revoked(id) => self.renewals.revoked(id),
+            LeaseCommand::Kept(answer) => {
                 // The caller may have dropped its end.
                 let _ = answer.send(self.keepers.keys().copied().collect());
             }
@@ -243,25 +247,26 @@ impl Driver {
             let streams = &self.streams;
             let ready = |number| {
                 let stream = streams.iter().find(|stream| stream.number == number);
-                let ready = |stream: &Stream| stream.takes() && stream.batch.len() < BATCH;
+                let ready =
+                    |stream: &RenewalStream| stream.takes() && stream.batch.len() < BATCH_SIZE;
                 free.contains(&number) && stream.is_some_and(ready)
             };
             match self.renewals.next(now(), ready) {
-                Step::Tell(id, status) => self.tell(id, status),
-                Step::Open(number) => self.open(number),
-                Step::Silent(number) => self.silent(number),
-                Step::Close(number) => self.streams.retain(|stream| stream.number != number),
-                Step::Send(number, id) => {
+                RenewalStep::Tell(id, status) => self.tell(id, status),
+                RenewalStep::Open(number) => self.open(number),
+                RenewalStep::Silent(number) => self.silent(number),
+                RenewalStep::Close(number) => self.streams.retain(|stream| stream.number != number),
+                RenewalStep::Send(number, id) => {
                     if let Some(stream) = self.stream(number) {
                         stream.batch.push(id);
                     }
                 }
-                Step::Rest(until) => return until,
+                RenewalStep::Rest(until) => return until,
             }
         }
     }
 
-    fn stream(&mut self, number: StreamNumber) -> Option<&mut Stream> {
+    fn stream(&mut self, number: StreamNumber) -> Option<&mut RenewalStream> {
         self.streams.iter_mut().find(|one| one.number == number)
     }
 
@@ -292,17 +297,17 @@ impl Driver {
             avoided: self.avoided,
             ..want()
         };
-        let place: Place = Box::pin(async move {
+        let place: PermitFuture = Box::pin(async move {
             let token = scope.token().await?;
             Ok((scope.core.transport.occupy(want).await?, token))
         });
-        self.streams.push(Stream::opening(number, place));
+        self.streams.push(RenewalStream::opening(number, place));
         self.note_opening();
     }
 
     /// Records whether keepers should take the cause from the connections, as no stream is open.
     fn note_opening(&self) {
-        let opening = !self.streams.iter().any(Stream::takes);
+        let opening = !self.streams.iter().any(RenewalStream::takes);
         self.registry
             .change_health(|health| health.opening = opening);
     }
@@ -325,7 +330,7 @@ impl Driver {
     }
 
     /// Waits for an event of a stream. Dropping the future loses nothing.
-    async fn event(&mut self) -> (StreamNumber, Event) {
+    async fn event(&mut self) -> (StreamNumber, StreamEvent) {
         let mut streams = self.streams.iter_mut();
         let (first, second) = (streams.next(), streams.next());
         tokio::select! {
@@ -334,12 +339,12 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, number: StreamNumber, event: Event) {
+    fn take(&mut self, number: StreamNumber, event: StreamEvent) {
         // ORDER: the clocks are compared before the answer is used, as it may have waited while the
         // machine slept.
         self.look_at_clocks();
         match event {
-            Event::Occupied(Ok((occupancy, token))) => {
+            StreamEvent::Occupied(Ok((occupancy, token))) => {
                 let link = Arc::clone(occupancy.link());
                 self.avoided = Some(Avoided {
                     place: link.place,
@@ -359,14 +364,14 @@ impl Driver {
                     None => {}
                 }
             }
-            Event::Occupied(Err(error)) => self.fail(number, &error),
-            Event::Answer(Ok(Some(message))) => self.answer(number, message),
-            Event::Answer(Ok(None)) => {
+            StreamEvent::Occupied(Err(error)) => self.fail(number, &error),
+            StreamEvent::Answer(Ok(Some(message))) => self.answer(number, message),
+            StreamEvent::Answer(Ok(None)) => {
                 let error = Error::new(ErrorKind::Unavailable, "the server has ended the stream");
                 self.fail(number, &error);
             }
-            Event::Answer(Err(failure)) => self.broke(number, &failure),
-            Event::Sent(outcome) => {
+            StreamEvent::Answer(Err(failure)) => self.broke(number, &failure),
+            StreamEvent::Sent(outcome) => {
                 if let Some(stream) = self.stream(number) {
                     stream.sent(&outcome);
                 }
@@ -410,7 +415,7 @@ impl Driver {
     }
 }
 
-async fn event(stream: Option<&mut Stream>) -> (StreamNumber, Event) {
+async fn event(stream: Option<&mut RenewalStream>) -> (StreamNumber, StreamEvent) {
     match stream {
         Some(stream) => (stream.number, stream.event().await),
         None => pending().await,

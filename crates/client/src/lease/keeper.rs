@@ -11,7 +11,7 @@ use tokio::sync::watch::error::RecvError;
 use super::cause::LeaseCause;
 use super::clocks::Reading;
 use super::driver::want;
-use super::registry::{Health, KeepHandle, LeaseRegistry, read_clocks};
+use super::registry::{KeepHandle, LeaseRegistry, RenewalHealth, read_clocks};
 use super::renewal::{LeaseEnd, LeaseStatus};
 use super::{Revoke, RevokeResponse};
 use crate::call::{Call, Scope};
@@ -218,7 +218,7 @@ impl LeaseKeeper {
     }
 
     /// Returns why renewals are not answered: without a stream, the error of the connections.
-    fn cause(&self, health: Health) -> Option<LeaseCause> {
+    fn cause(&self, health: RenewalHealth) -> Option<LeaseCause> {
         let transport = &self.scope.core.transport;
         let unreachable = match health.opening {
             true => transport.trouble(want()),

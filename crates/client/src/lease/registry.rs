@@ -22,11 +22,11 @@ const MOST_GRANTED: usize = 1_024;
 #[derive(Default)]
 pub(crate) struct LeaseRegistry {
     /// The channel to the task; `None` while there is no task.
-    commands: Mutex<Option<mpsc::UnboundedSender<Command>>>,
+    commands: Mutex<Option<mpsc::UnboundedSender<LeaseCommand>>>,
     /// The number of the next handle.
     next_handle: AtomicU64,
     granted: Mutex<Granted>,
-    health: Mutex<Health>,
+    health: Mutex<RenewalHealth>,
     /// The state of a task whose runtime has ended.
     parked: Mutex<Option<Parked>>,
     /// Notified when a task was parked.
@@ -34,7 +34,7 @@ pub(crate) struct LeaseRegistry {
 }
 
 /// A command of a keeper, or of a request of the same client, to the task.
-pub(super) enum Command {
+pub(super) enum LeaseCommand {
     /// Keeps a lease, with its time-to-live if this client has granted it.
     Keep(LeaseId, Option<Duration>, u64, watch::Sender<LeaseStatus>),
     Release(LeaseId, u64),
@@ -47,7 +47,7 @@ pub(super) enum Command {
 
 /// The condition of the renewals, from which keepers take the cause of their states.
 #[derive(Clone, Default)]
-pub(super) struct Health {
+pub(super) struct RenewalHealth {
     /// Whether the task waits for a connection or a token.
     pub(super) opening: bool,
     /// The last error since the last answer.
@@ -80,13 +80,15 @@ impl Granted {
 pub(crate) struct KeepHandle {
     pub(crate) id: LeaseId,
     number: u64,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<LeaseCommand>,
 }
 
 impl Drop for KeepHandle {
     fn drop(&mut self) {
         // If the task has ended, no lease is renewed anyway.
-        let _ = self.commands.send(Command::Release(self.id, self.number));
+        let _ = self
+            .commands
+            .send(LeaseCommand::Release(self.id, self.number));
     }
 }
 
@@ -100,7 +102,7 @@ impl LeaseRegistry {
     ) -> KeepHandle {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let ttl = self.granted().ttls.get(&id.as_i64()).copied();
-        let mut command = Command::Keep(id, ttl, number, state);
+        let mut command = LeaseCommand::Keep(id, ttl, number, state);
         let mut slot = self.commands();
         if let Some(commands) = &*slot {
             let commands = commands.clone();
@@ -158,14 +160,14 @@ impl LeaseRegistry {
     pub(crate) async fn kept(self: &Arc<Self>) -> Vec<LeaseId> {
         self.revive();
         let (answer, kept) = oneshot::channel();
-        match self.tell(Command::Kept(answer)) {
+        match self.tell(LeaseCommand::Kept(answer)) {
             true => kept.await.unwrap_or_default(),
             false => Vec::new(),
         }
     }
 
     /// Sends a command to the task, if there is one. Without the task, no lease is kept.
-    fn tell(&self, command: Command) -> bool {
+    fn tell(&self, command: LeaseCommand) -> bool {
         let commands = self.commands();
         commands
             .as_ref()
@@ -174,25 +176,25 @@ impl LeaseRegistry {
 
     /// Returns whether the task may end: no command is left.
     // ORDER: commands that keep a lease are sent under the same lock, so none is lost.
-    pub(super) fn ends(&self, commands: &mpsc::UnboundedReceiver<Command>) -> bool {
+    pub(super) fn ends(&self, commands: &mpsc::UnboundedReceiver<LeaseCommand>) -> bool {
         let mut slot = self.commands();
         let ends = commands.is_empty();
         if ends {
             *slot = None;
-            *self.lock_health() = Health::default();
+            *self.lock_health() = RenewalHealth::default();
         }
         ends
     }
 
-    pub(super) fn health(&self) -> Health {
+    pub(super) fn health(&self) -> RenewalHealth {
         self.lock_health().clone()
     }
 
-    pub(super) fn change_health(&self, change: impl FnOnce(&mut Health)) {
+    pub(super) fn change_health(&self, change: impl FnOnce(&mut RenewalHealth)) {
         change(&mut self.lock_health());
     }
 
-    fn lock_health(&self) -> MutexGuard<'_, Health> {
+    fn lock_health(&self) -> MutexGuard<'_, RenewalHealth> {
         // Nothing that panics leaves it half done.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,7 +204,7 @@ impl LeaseRegistry {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commands(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Command>>> {
+    fn commands(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<LeaseCommand>>> {
         // Nothing that panics leaves it half done.
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -215,13 +217,13 @@ impl LeaseObserver for LeaseRegistry {
 
     fn revoking(&self, id: i64) {
         if let Some(id) = LeaseId::new(id) {
-            self.tell(Command::Revoking(id));
+            self.tell(LeaseCommand::Revoking(id));
         }
     }
 
     fn revoked(&self, id: i64) {
         if let Some(id) = LeaseId::new(id) {
-            self.tell(Command::Revoked(id));
+            self.tell(LeaseCommand::Revoked(id));
         }
     }
 }

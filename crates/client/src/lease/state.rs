@@ -13,7 +13,7 @@ use crate::kv::LeaseId;
 
 /// An instruction to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum RenewalStep {
     /// Report the status to the keepers of the lease.
     Tell(LeaseId, LeaseStatus),
     /// Open a stream, not over the link of the one before. The driver reports the result.
@@ -208,9 +208,13 @@ impl Renewals {
 
     /// Returns what the driver has to do now. `ready` returns whether a stream can send a renewal
     /// at once.
-    pub(crate) fn next(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
+    pub(crate) fn next(
+        &mut self,
+        now: Instant,
+        ready: impl Fn(StreamNumber) -> bool,
+    ) -> RenewalStep {
         if let Some(number) = self.streams.next_close() {
-            return Step::Close(number);
+            return RenewalStep::Close(number);
         }
         if let Some(step) = self.next_tell(now) {
             return step;
@@ -218,24 +222,24 @@ impl Renewals {
         if self.leases.is_empty() {
             self.streams.close();
             return match self.streams.next_close() {
-                Some(number) => Step::Close(number),
-                None => Step::Rest(None),
+                Some(number) => RenewalStep::Close(number),
+                None => RenewalStep::Rest(None),
             };
         }
         let stream = match self.streams.next(&self.leases, now) {
-            StreamStep::Open(number) => return Step::Open(number),
+            StreamStep::Open(number) => return RenewalStep::Open(number),
             StreamStep::Silent(number, waiting) => {
                 self.send_again(waiting, now);
-                return Step::Silent(number);
+                return RenewalStep::Silent(number);
             }
             StreamStep::Rest(until) => until,
         };
         let send = match self.next_send(now, ready) {
-            Step::Rest(until) => until,
+            RenewalStep::Rest(until) => until,
             step => return step,
         };
         let change = self.changes.first().map(|(at, _)| *at);
-        Step::Rest([change, stream, send].into_iter().flatten().min())
+        RenewalStep::Rest([change, stream, send].into_iter().flatten().min())
     }
 
     /// Takes the next status that the keepers do not have yet.
@@ -243,7 +247,7 @@ impl Renewals {
         self.tells.pop_front()
     }
 
-    fn next_tell(&mut self, now: Instant) -> Option<Step> {
+    fn next_tell(&mut self, now: Instant) -> Option<RenewalStep> {
         while self.tells.is_empty() {
             let (at, id) = self.changes.first().copied()?;
             if at > now {
@@ -252,22 +256,22 @@ impl Renewals {
             self.update(id, now);
         }
         let (id, status) = self.tells.pop_front()?;
-        Some(Step::Tell(id, status))
+        Some(RenewalStep::Tell(id, status))
     }
 
-    fn next_send(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> Step {
+    fn next_send(&mut self, now: Instant, ready: impl Fn(StreamNumber) -> bool) -> RenewalStep {
         let Some(number) = self.streams.newest_open().filter(|number| ready(*number)) else {
-            return Step::Rest(None);
+            return RenewalStep::Rest(None);
         };
         while let Some((at, id)) = self.sends.first().copied() {
             if at > now {
-                return Step::Rest(Some(at));
+                return RenewalStep::Rest(Some(at));
             }
             if self.send(id, now) {
-                return Step::Send(number, id);
+                return RenewalStep::Send(number, id);
             }
         }
-        Step::Rest(None)
+        RenewalStep::Rest(None)
     }
 
     /// Records a renewal as sent on the newest open stream. Returns whether it may be sent at all.

@@ -34,7 +34,7 @@ pub(super) struct SentRenewal {
 #[derive(Debug)]
 pub(super) struct StreamState {
     pub(super) number: StreamNumber,
-    phase: Phase,
+    phase: StreamPhase,
     /// When the last answer came, or else when the stream was opened.
     heard: Instant,
     /// Round trip of the connection below.
@@ -48,7 +48,7 @@ pub(super) struct StreamState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum StreamPhase {
     Opening,
     Open,
     Silent,
@@ -58,7 +58,7 @@ impl StreamState {
     pub(super) fn new(number: StreamNumber, now: Instant) -> Self {
         Self {
             number,
-            phase: Phase::Opening,
+            phase: StreamPhase::Opening,
             heard: now,
             round_trip: Duration::ZERO,
             answered: None,
@@ -69,21 +69,21 @@ impl StreamState {
     }
 
     pub(super) fn opened(&mut self, round_trip: Duration, now: Instant) {
-        self.phase = Phase::Open;
+        self.phase = StreamPhase::Open;
         self.heard = now;
         self.round_trip = round_trip;
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.phase != Phase::Opening
+        self.phase != StreamPhase::Opening
     }
 
     pub(super) fn is_silent(&self) -> bool {
-        self.phase == Phase::Silent
+        self.phase == StreamPhase::Silent
     }
 
     pub(super) fn set_silent(&mut self) {
-        self.phase = Phase::Silent;
+        self.phase = StreamPhase::Silent;
     }
 
     pub(super) fn heard(&self) -> Instant {
@@ -112,7 +112,7 @@ impl StreamState {
         self.set_limit(id, None);
         self.heard = now;
         self.answered = self.answered.max(asked.map(|asked| asked.sent));
-        self.phase = Phase::Open;
+        self.phase = StreamPhase::Open;
         asked
     }
 

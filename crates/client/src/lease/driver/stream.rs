@@ -18,40 +18,40 @@ use crate::transport::{Failure, Head, Occupancy, TokenHeader, frame};
 type Occupied = (Occupancy, Option<Arc<TokenHeader>>);
 
 /// The wait for a permit and a token.
-pub(super) type Place = Pin<Box<dyn Future<Output = Result<Occupied, Error>> + Send>>;
+pub(super) type PermitFuture = Pin<Box<dyn Future<Output = Result<Occupied, Error>> + Send>>;
 
-pub(super) struct Stream {
+pub(super) struct RenewalStream {
     pub(super) number: StreamNumber,
-    line: Line,
+    io: StreamIo,
     /// Renewals that wait for the server's window.
     pub(super) batch: Vec<LeaseId>,
     /// The token that the stream was opened with.
     token: Option<Arc<TokenHeader>>,
 }
 
-enum Line {
-    Opening(Place),
-    Open(Box<Open>),
+enum StreamIo {
+    Opening(PermitFuture),
+    Open(Box<OpenStream>),
 }
 
-struct Open {
+struct OpenStream {
     outgoing: Outgoing,
     incoming: Incoming,
     /// The server accepts no more; the incoming side will return the reason.
     ended: bool,
 }
 
-pub(super) enum Event {
+pub(super) enum StreamEvent {
     Occupied(Result<Occupied, Error>),
     Answer(Result<Option<Bytes>, Failure>),
     Sent(Result<(), Failure>),
 }
 
-impl Stream {
-    pub(super) fn opening(number: StreamNumber, place: Place) -> Self {
+impl RenewalStream {
+    pub(super) fn opening(number: StreamNumber, place: PermitFuture) -> Self {
         Self {
             number,
-            line: Line::Opening(place),
+            io: StreamIo::Opening(place),
             batch: Vec::new(),
             token: None,
         }
@@ -71,7 +71,7 @@ impl Stream {
             token: self.token.as_deref(),
         };
         let (outgoing, incoming) = open(occupancy, Method::LeaseKeepAlive, head, limit)?;
-        self.line = Line::Open(Box::new(Open {
+        self.io = StreamIo::Open(Box::new(OpenStream {
             outgoing,
             incoming,
             ended: false,
@@ -81,13 +81,13 @@ impl Stream {
 
     /// Returns whether the stream accepts renewals.
     pub(super) fn takes(&self) -> bool {
-        matches!(&self.line, Line::Open(open) if !open.ended)
+        matches!(&self.io, StreamIo::Open(open) if !open.ended)
     }
 
     pub(super) fn incoming(&self) -> Option<&Incoming> {
-        match &self.line {
-            Line::Opening(_) => None,
-            Line::Open(open) => Some(&open.incoming),
+        match &self.io {
+            StreamIo::Opening(_) => None,
+            StreamIo::Open(open) => Some(&open.incoming),
         }
     }
 
@@ -98,17 +98,17 @@ impl Stream {
     /// Clears the batch after it was sent or has failed.
     pub(super) fn sent(&mut self, outcome: &Result<(), Failure>) {
         self.batch.clear();
-        if let (Err(_), Line::Open(open)) = (outcome, &mut self.line) {
+        if let (Err(_), StreamIo::Open(open)) = (outcome, &mut self.io) {
             open.ended = true;
         }
     }
 
     /// Waits for an answer, or until the batch is sent. Dropping the future loses nothing.
-    pub(super) async fn event(&mut self) -> Event {
-        let Self { line, batch, .. } = self;
-        let open = match line {
-            Line::Opening(place) => return Event::Occupied(place.as_mut().await),
-            Line::Open(open) => &mut **open,
+    pub(super) async fn event(&mut self) -> StreamEvent {
+        let Self { io, batch, .. } = self;
+        let open = match io {
+            StreamIo::Opening(place) => return StreamEvent::Occupied(place.as_mut().await),
+            StreamIo::Open(open) => &mut **open,
         };
         let (outgoing, incoming) = (&mut open.outgoing, &mut open.incoming);
         let send = async {
@@ -118,8 +118,8 @@ impl Stream {
             }
         };
         tokio::select! {
-            answer = incoming.message() => Event::Answer(answer),
-            sent = send => Event::Sent(sent),
+            answer = incoming.message() => StreamEvent::Answer(answer),
+            sent = send => StreamEvent::Sent(sent),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{LeaseEnd, LeaseStatus, Renewals, Step, StreamNumber};
+use super::{LeaseEnd, LeaseStatus, RenewalStep, Renewals, StreamNumber};
 use crate::kv::LeaseId;
 use crate::lease::renewal::ASSUMED;
 
@@ -24,11 +24,11 @@ fn milliseconds(milliseconds: u64) -> Duration {
 }
 
 /// The steps until `Rest`, and its time.
-fn steps(renewals: &mut Renewals, now: Instant) -> (Vec<Step>, Option<Instant>) {
+fn steps(renewals: &mut Renewals, now: Instant) -> (Vec<RenewalStep>, Option<Instant>) {
     let mut steps = Vec::new();
     loop {
         match renewals.next(now, |_| true) {
-            Step::Rest(until) => {
+            RenewalStep::Rest(until) => {
                 assert!(until.is_none_or(|until| until > now), "it spins");
                 return (steps, until);
             }
@@ -50,9 +50,9 @@ fn asked() -> (Renewals, Instant) {
     let now = Instant::now();
     let mut renewals = Renewals::new(1);
     renewals.keep(id(7), None, now);
-    assert_eq!(steps(&mut renewals, now).0, [Step::Open(ONE)]);
+    assert_eq!(steps(&mut renewals, now).0, [RenewalStep::Open(ONE)]);
     renewals.opened(ONE, NEAR, now);
-    assert_eq!(steps(&mut renewals, now).0, [Step::Send(ONE, id(7))]);
+    assert_eq!(steps(&mut renewals, now).0, [RenewalStep::Send(ONE, id(7))]);
     (renewals, now)
 }
 
@@ -61,13 +61,17 @@ fn alive() -> (Renewals, Instant) {
     let (mut renewals, now) = asked();
     renewals.answered(ONE, id(7), 9, now);
     let expires = now + seconds(9);
-    let told = Step::Tell(id(7), LeaseStatus::Alive { expires });
+    let told = RenewalStep::Tell(id(7), LeaseStatus::Alive { expires });
     assert_eq!(steps(&mut renewals, now).0, [told]);
     (renewals, now)
 }
 
 /// Follows the rests without an answer. Returns each step and its time.
-fn unattended(renewals: &mut Renewals, from: Instant, until: Instant) -> Vec<(Duration, Step)> {
+fn unattended(
+    renewals: &mut Renewals,
+    from: Instant,
+    until: Instant,
+) -> Vec<(Duration, RenewalStep)> {
     let mut done = Vec::new();
     let mut now = from;
     loop {
@@ -85,26 +89,26 @@ fn unattended(renewals: &mut Renewals, from: Instant, until: Instant) -> Vec<(Du
     }
 }
 
-fn opening(step: &Step) -> Option<StreamNumber> {
+fn opening(step: &RenewalStep) -> Option<StreamNumber> {
     match step {
-        Step::Open(number) => Some(*number),
+        RenewalStep::Open(number) => Some(*number),
         _ => None,
     }
 }
 
 /// The stream on which a renewal was sent last.
-fn newest(done: &[(Duration, Step)]) -> StreamNumber {
+fn newest(done: &[(Duration, RenewalStep)]) -> StreamNumber {
     let sent = done.iter().rev().find_map(|(_, step)| match step {
-        Step::Send(number, _) => Some(*number),
+        RenewalStep::Send(number, _) => Some(*number),
         _ => None,
     });
     sent.expect("it renews")
 }
 
-fn sends(done: &[(Duration, Step)]) -> Vec<Duration> {
+fn sends(done: &[(Duration, RenewalStep)]) -> Vec<Duration> {
     let sends = done
         .iter()
-        .filter(|(_, step)| matches!(step, Step::Send(..)));
+        .filter(|(_, step)| matches!(step, RenewalStep::Send(..)));
     sends.map(|(at, _)| *at).collect()
 }
 
@@ -114,7 +118,7 @@ fn the_deadline_counts_from_when_the_renewal_was_sent() {
     let (mut renewals, sent) = asked();
     renewals.answered(ONE, id(7), 9, sent + milliseconds(400));
     let expires = sent + seconds(9);
-    let told = Step::Tell(id(7), LeaseStatus::Alive { expires });
+    let told = RenewalStep::Tell(id(7), LeaseStatus::Alive { expires });
     assert_eq!(steps(&mut renewals, sent + milliseconds(400)).0, [told]);
 }
 
@@ -144,8 +148,8 @@ fn ten_thousand_leases_drift_apart() {
         let (steps, rest) = steps(&mut renewals, now);
         for step in steps {
             match step {
-                Step::Open(number) => renewals.opened(number, NEAR, now),
-                Step::Send(number, id) => {
+                RenewalStep::Open(number) => renewals.opened(number, NEAR, now),
+                RenewalStep::Send(number, id) => {
                     *per_slot.entry((now - start).as_millis() / 100).or_default() += 1;
                     renewals.answered(number, id, 10, now);
                 }
@@ -175,15 +179,15 @@ fn a_lease_without_keepers_is_not_renewed() {
     renewals.failed(ONE, now);
     renewals.release(id(7));
     let done = unattended(&mut renewals, now, now + seconds(30));
-    let of = |step: &Step| match step {
-        Step::Send(_, id) => Some(*id),
+    let of = |step: &RenewalStep| match step {
+        RenewalStep::Send(_, id) => Some(*id),
         _ => None,
     };
     assert!(done.iter().all(|(_, step)| of(step) != Some(id(7))));
     assert!(sends(&done).len() > 5);
     renewals.release(id(8));
     let (last, rest) = steps(&mut renewals, now + seconds(30));
-    let is_close = |step: &Step| matches!(step, Step::Close(_));
+    let is_close = |step: &RenewalStep| matches!(step, RenewalStep::Close(_));
     assert!(last.iter().all(is_close), "{last:?}");
     assert_eq!(rest, None);
     assert!(renewals.is_idle());
@@ -195,7 +199,7 @@ fn the_end_of_a_lease_has_its_reason() {
     let end = |renewals: &mut Renewals, now| {
         let (steps, _) = steps(renewals, now);
         let end = steps.iter().find_map(|step| match step {
-            Step::Tell(_, LeaseStatus::Lost(end)) => Some(*end),
+            RenewalStep::Tell(_, LeaseStatus::Lost(end)) => Some(*end),
             _ => None,
         });
         end.expect("it is lost")
@@ -207,7 +211,7 @@ fn the_end_of_a_lease_has_its_reason() {
     // The lease is gone although it had time left: it was revoked elsewhere.
     let (mut renewals, now) = alive();
     let sent = now + seconds(3);
-    let renewal = Step::Send(ONE, id(7));
+    let renewal = RenewalStep::Send(ONE, id(7));
     assert!(steps(&mut renewals, sent).0.contains(&renewal));
     renewals.answered(ONE, id(7), 0, sent + milliseconds(10));
     assert_eq!(
@@ -217,7 +221,7 @@ fn the_end_of_a_lease_has_its_reason() {
 
     let (mut renewals, now) = alive();
     let done = unattended(&mut renewals, now, now + seconds(20));
-    assert!(done.contains(&(seconds(9), Step::Tell(id(7), LeaseStatus::Doubtful))));
+    assert!(done.contains(&(seconds(9), RenewalStep::Tell(id(7), LeaseStatus::Doubtful))));
     let late = now + seconds(20);
     renewals.answered(newest(&done), id(7), 0, late);
     assert_eq!(end(&mut renewals, late), LeaseEnd::Expired);
@@ -235,11 +239,11 @@ fn the_loss_of_a_leader_ends_no_lease() {
     let done = unattended(&mut renewals, now, now + seconds(10));
     assert!(
         done.iter()
-            .any(|(at, step)| *step == Step::Open(TWO) && *at < milliseconds(30))
+            .any(|(at, step)| *step == RenewalStep::Open(TWO) && *at < milliseconds(30))
     );
     assert!(
         done.iter()
-            .all(|(_, step)| !matches!(step, Step::Tell(_, LeaseStatus::Lost(_))))
+            .all(|(_, step)| !matches!(step, RenewalStep::Tell(_, LeaseStatus::Lost(_))))
     );
 }
 
@@ -254,9 +258,9 @@ fn a_late_answer_does_not_revive_a_lost_lease() {
     let (done, _) = steps(&mut renewals, sent);
     assert_eq!(
         done[0],
-        Step::Tell(id(7), LeaseStatus::Lost(LeaseEnd::Revoked))
+        RenewalStep::Tell(id(7), LeaseStatus::Lost(LeaseEnd::Revoked))
     );
-    assert_eq!(done[1..], [Step::Close(ONE)]);
+    assert_eq!(done[1..], [RenewalStep::Close(ONE)]);
 }
 
 /// Go: the deadline is checked once a second.
@@ -267,21 +271,22 @@ fn risk_and_doubt_are_told_when_they_begin_and_recovery_too() {
     let done = unattended(&mut renewals, now, now + seconds(9));
     let told: Vec<_> = done
         .iter()
-        .filter(|(_, step)| matches!(step, Step::Tell(..)))
+        .filter(|(_, step)| matches!(step, RenewalStep::Tell(..)))
         .collect();
     let risk = LeaseStatus::AtRisk {
         expires: now + seconds(9),
     };
-    assert_eq!(*told[0], (seconds(6), Step::Tell(id(7), risk)));
+    assert_eq!(*told[0], (seconds(6), RenewalStep::Tell(id(7), risk)));
     assert_eq!(
         *told[1],
-        (seconds(9), Step::Tell(id(7), LeaseStatus::Doubtful))
+        (seconds(9), RenewalStep::Tell(id(7), LeaseStatus::Doubtful))
     );
     // A new leader gave the lease its whole time-to-live again.
     let later = unattended(&mut renewals, now + seconds(9), now + seconds(13));
     renewals.answered(newest(&later), id(7), 9, now + seconds(13));
     let (done, _) = steps(&mut renewals, now + seconds(13));
-    let is_alive = |step: &Step| matches!(step, Step::Tell(_, LeaseStatus::Alive { .. }));
+    let is_alive =
+        |step: &RenewalStep| matches!(step, RenewalStep::Tell(_, LeaseStatus::Alive { .. }));
     assert!(done.iter().any(is_alive), "{done:?}");
 }
 
@@ -290,16 +295,16 @@ fn another_stream_is_tried_after_a_sixth_of_the_time_to_live() {
     let (mut renewals, now) = alive();
     let done = unattended(&mut renewals, now, now + seconds(6));
     let sent = sends(&done)[0];
-    let at = |wanted: Step| {
+    let at = |wanted: RenewalStep| {
         done.iter()
             .find(|(_, step)| *step == wanted)
             .map(|(at, _)| *at)
     };
     let overdue = Some(sent + milliseconds(1_500));
-    assert_eq!(at(Step::Silent(ONE)), overdue);
-    assert_eq!(at(Step::Open(TWO)), overdue);
-    assert_eq!(at(Step::Send(TWO, id(7))), overdue);
-    assert_eq!(at(Step::Close(ONE)), None);
+    assert_eq!(at(RenewalStep::Silent(ONE)), overdue);
+    assert_eq!(at(RenewalStep::Open(TWO)), overdue);
+    assert_eq!(at(RenewalStep::Send(TWO, id(7))), overdue);
+    assert_eq!(at(RenewalStep::Close(ONE)), None);
 }
 
 /// A stream with that round trip, on which lease 7 has 9 s to live.
@@ -307,7 +312,7 @@ fn far(round_trip: Duration) -> (Renewals, Instant) {
     let now = Instant::now();
     let mut renewals = Renewals::new(1);
     renewals.keep(id(7), Some(seconds(9)), now);
-    assert_eq!(steps(&mut renewals, now).0, [Step::Open(ONE)]);
+    assert_eq!(steps(&mut renewals, now).0, [RenewalStep::Open(ONE)]);
     renewals.opened(ONE, round_trip, now);
     (renewals, now)
 }
@@ -345,17 +350,21 @@ fn the_first_answer_decides_which_stream_stays() {
         let (mut renewals, now) = asked_twice();
         renewals.answered(number, id(7), 9, now);
         let (done, _) = steps(&mut renewals, now);
-        assert!(matches!(done[1], Step::Tell(_, LeaseStatus::Alive { .. })));
+        assert!(matches!(
+            done[1],
+            RenewalStep::Tell(_, LeaseStatus::Alive { .. })
+        ));
         let other = done[0];
         // The next renewal is sent on the stream that has answered.
         let done = unattended(&mut renewals, now, now + seconds(3));
         assert!(
-            sends(&done).len() == 1 && done.contains(&(sends(&done)[0], Step::Send(number, id(7))))
+            sends(&done).len() == 1
+                && done.contains(&(sends(&done)[0], RenewalStep::Send(number, id(7))))
         );
         other
     };
-    assert_eq!(answered(ONE), Step::Close(TWO));
-    assert_eq!(answered(TWO), Step::Close(ONE));
+    assert_eq!(answered(ONE), RenewalStep::Close(TWO));
+    assert_eq!(answered(TWO), RenewalStep::Close(ONE));
 }
 
 #[test]
@@ -366,7 +375,7 @@ fn the_end_of_either_stream_leaves_the_other() {
     let (done, _) = steps(&mut renewals, now);
     assert!(matches!(
         done[..],
-        [Step::Tell(_, LeaseStatus::Alive { .. })]
+        [RenewalStep::Tell(_, LeaseStatus::Alive { .. })]
     ));
 
     let (mut renewals, now) = asked_twice();
@@ -374,12 +383,13 @@ fn the_end_of_either_stream_leaves_the_other() {
     let third = StreamNumber(3);
     let done = unattended(&mut renewals, now, now + seconds(1));
     assert!(
-        done.iter().any(|(_, step)| *step == Step::Open(third)),
+        done.iter()
+            .any(|(_, step)| *step == RenewalStep::Open(third)),
         "{done:?}"
     );
     renewals.answered(ONE, id(7), 9, now + seconds(1));
     let (done, _) = steps(&mut renewals, now + seconds(1));
-    assert_eq!(done[0], Step::Close(third));
+    assert_eq!(done[0], RenewalStep::Close(third));
 }
 
 /// A renewal that was sent only on the dropped stream is sent on the remaining one.
@@ -387,10 +397,10 @@ fn the_end_of_either_stream_leaves_the_other() {
 fn a_renewal_on_a_dropped_stream_is_sent_again() {
     let (mut renewals, now) = asked_twice();
     renewals.keep(id(8), None, now);
-    assert_eq!(steps(&mut renewals, now).0, [Step::Send(TWO, id(8))]);
+    assert_eq!(steps(&mut renewals, now).0, [RenewalStep::Send(TWO, id(8))]);
     renewals.answered(ONE, id(7), 9, now);
     let done = unattended(&mut renewals, now, now + milliseconds(600));
-    let sent = Step::Send(ONE, id(8));
+    let sent = RenewalStep::Send(ONE, id(8));
     assert!(done.iter().any(|(_, step)| *step == sent), "{done:?}");
 }
 
@@ -403,14 +413,14 @@ fn a_stream_on_which_an_answer_is_lost_is_replaced() {
     while now < start + seconds(20) {
         for step in steps(&mut renewals, now).0 {
             match step {
-                Step::Send(ONE, lease) if lease == id(7) => {}
-                Step::Send(number, lease) if lease == id(7) => {
+                RenewalStep::Send(ONE, lease) if lease == id(7) => {}
+                RenewalStep::Send(number, lease) if lease == id(7) => {
                     renewals.answered(number, lease, 9, now);
                 }
-                Step::Send(number, lease) => renewals.answered(number, lease, 3, now),
-                Step::Open(number) => renewals.opened(number, NEAR, now),
-                Step::Tell(_, LeaseStatus::Doubtful) => panic!("the lease was not renewed"),
-                Step::Close(number) => assert_eq!(number, ONE),
+                RenewalStep::Send(number, lease) => renewals.answered(number, lease, 3, now),
+                RenewalStep::Open(number) => renewals.opened(number, NEAR, now),
+                RenewalStep::Tell(_, LeaseStatus::Doubtful) => panic!("the lease was not renewed"),
+                RenewalStep::Close(number) => assert_eq!(number, ONE),
                 _ => {}
             }
         }
@@ -423,7 +433,7 @@ fn a_revoke_of_this_client_is_the_reason_for_the_end_of_a_lease() {
     let (mut renewals, now) = asked();
     renewals.revoking(id(7));
     renewals.answered(ONE, id(7), 0, now);
-    let lost = Step::Tell(id(7), LeaseStatus::Lost(LeaseEnd::Revoked));
+    let lost = RenewalStep::Tell(id(7), LeaseStatus::Lost(LeaseEnd::Revoked));
     assert_eq!(steps(&mut renewals, now).0[0], lost);
 }
 
@@ -431,17 +441,17 @@ fn a_revoke_of_this_client_is_the_reason_for_the_end_of_a_lease() {
 fn after_a_jump_of_the_clocks_nothing_is_known_before_the_next_answer() {
     let (mut renewals, now) = alive();
     let sent = now + seconds(3);
-    let renewal = Step::Send(ONE, id(7));
+    let renewal = RenewalStep::Send(ONE, id(7));
     assert!(steps(&mut renewals, sent).0.contains(&renewal));
     renewals.clocks_jumped(sent);
-    let doubtful = Step::Tell(id(7), LeaseStatus::Doubtful);
+    let doubtful = RenewalStep::Tell(id(7), LeaseStatus::Doubtful);
     assert_eq!(steps(&mut renewals, sent).0, [doubtful, renewal]);
     // The answer to the renewal from before the jump comes first.
     renewals.answered(ONE, id(7), 9, sent);
     assert_eq!(steps(&mut renewals, sent).0, []);
     renewals.answered(ONE, id(7), 9, sent);
     let expires = sent + seconds(9);
-    let alive = Step::Tell(id(7), LeaseStatus::Alive { expires });
+    let alive = RenewalStep::Tell(id(7), LeaseStatus::Alive { expires });
     assert_eq!(steps(&mut renewals, sent).0, [alive]);
 }
 
@@ -457,12 +467,15 @@ fn a_slow_stream_that_gets_on_is_not_left() {
         let now = now + milliseconds(100) * u32::try_from(number).expect("small");
         renewals.answered(ONE, id(number), 60, now);
         let (done, _) = steps(&mut renewals, now);
-        assert!(!done.contains(&Step::Silent(ONE)), "left at {number}");
+        assert!(
+            !done.contains(&RenewalStep::Silent(ONE)),
+            "left at {number}"
+        );
     }
 }
 
 /// When a step is done for the first time.
-fn first(done: &[(Duration, Step)], wanted: Step) -> Option<Duration> {
+fn first(done: &[(Duration, RenewalStep)], wanted: RenewalStep) -> Option<Duration> {
     let found = done.iter().find(|(_, step)| *step == wanted);
     found.map(|(at, _)| *at)
 }
@@ -471,9 +484,9 @@ fn first(done: &[(Duration, Step)], wanted: Step) -> Option<Duration> {
 fn alive_and_two_asked(pause: Duration) -> (Renewals, Instant) {
     let (mut renewals, now) = alive();
     renewals.keep(id(8), Some(seconds(9)), now);
-    assert_eq!(steps(&mut renewals, now).0, [Step::Send(ONE, id(8))]);
+    assert_eq!(steps(&mut renewals, now).0, [RenewalStep::Send(ONE, id(8))]);
     renewals.keep(id(9), Some(seconds(9)), now + pause);
-    let sent = Step::Send(ONE, id(9));
+    let sent = RenewalStep::Send(ONE, id(9));
     assert_eq!(steps(&mut renewals, now + pause).0, [sent]);
     (renewals, now)
 }
@@ -486,7 +499,10 @@ fn a_stream_is_not_silent_for_a_sixth_of_the_time_to_live_after_each_answer() {
     let answered = now + milliseconds(1_400);
     renewals.answered(ONE, id(8), 9, answered);
     let done = unattended(&mut renewals, answered, now + milliseconds(3_000));
-    assert_eq!(first(&done, Step::Silent(ONE)), Some(milliseconds(1_500)));
+    assert_eq!(
+        first(&done, RenewalStep::Silent(ONE)),
+        Some(milliseconds(1_500))
+    );
 }
 
 /// The stream has answered a later renewal, so it will not answer the one of lease 8.
@@ -497,8 +513,8 @@ fn a_stream_that_has_passed_a_renewal_over_is_closed_when_that_renewal_is_overdu
     renewals.answered(ONE, id(9), 9, answered);
     let done = unattended(&mut renewals, answered, now + milliseconds(1_600));
     let overdue = Some(milliseconds(1_300));
-    assert_eq!(first(&done, Step::Silent(ONE)), overdue);
-    assert_eq!(first(&done, Step::Close(ONE)), overdue);
+    assert_eq!(first(&done, RenewalStep::Silent(ONE)), overdue);
+    assert_eq!(first(&done, RenewalStep::Close(ONE)), overdue);
 }
 
 /// The first server took 1.4 s for its answers.
@@ -512,12 +528,16 @@ fn the_next_server_is_not_waited_for_as_long_as_the_last_one_took() {
     renewals.release(id(7));
     renewals.keep(id(10), Some(seconds(9)), answered);
     let done = unattended(&mut renewals, answered, answered + milliseconds(100));
-    let sent = first(&done, Step::Send(TWO, id(10))).expect("it is asked for on the next stream");
+    let sent =
+        first(&done, RenewalStep::Send(TWO, id(10))).expect("it is asked for on the next stream");
     renewals.answered(TWO, id(10), 9, answered + sent);
     let now = answered + sent;
     renewals.keep(id(11), Some(seconds(9)), now);
     let done = unattended(&mut renewals, now, now + milliseconds(1_600));
-    assert_eq!(first(&done, Step::Silent(TWO)), Some(milliseconds(1_500)));
+    assert_eq!(
+        first(&done, RenewalStep::Silent(TWO)),
+        Some(milliseconds(1_500))
+    );
 }
 
 #[test]
@@ -534,7 +554,7 @@ fn an_answer_makes_the_next_pause_short_again() {
     renewals.opened(open, NEAR, now);
     renewals.keep(id(8), None, now);
     let (done, _) = steps(&mut renewals, now);
-    assert!(done.contains(&Step::Send(open, id(8))), "{done:?}");
+    assert!(done.contains(&RenewalStep::Send(open, id(8))), "{done:?}");
     renewals.answered(open, id(8), 9, now);
     renewals.failed(open, now);
     let done = unattended(&mut renewals, now, now + milliseconds(20));
@@ -567,8 +587,11 @@ fn a_server_that_ends_every_stream_is_not_hammered() {
 fn a_closed_client_ends_its_keepers_and_opens_nothing_more() {
     let (mut renewals, now) = alive();
     renewals.close();
-    let lost = |number| Step::Tell(id(number), LeaseStatus::Lost(LeaseEnd::ClientClosed));
-    assert_eq!(steps(&mut renewals, now).0, [Step::Close(ONE), lost(7)]);
+    let lost = |number| RenewalStep::Tell(id(number), LeaseStatus::Lost(LeaseEnd::ClientClosed));
+    assert_eq!(
+        steps(&mut renewals, now).0,
+        [RenewalStep::Close(ONE), lost(7)]
+    );
     renewals.keep(id(8), None, now);
     assert_eq!(steps(&mut renewals, now), (vec![lost(8)], None));
     assert!(renewals.is_idle());
@@ -585,7 +608,7 @@ fn an_answer_without_a_renewal_is_not_believed() {
     renewals.answered(ONE, id(7), i64::MAX, now + seconds(3));
     assert!(matches!(
         steps(&mut renewals, now + seconds(3)).0[0],
-        Step::Tell(_, LeaseStatus::Alive { .. })
+        RenewalStep::Tell(_, LeaseStatus::Alive { .. })
     ));
     renewals.answered(ONE, id(7), i64::MIN, now + seconds(3));
 }
@@ -596,13 +619,13 @@ fn a_lease_that_is_kept_anew_starts_anew() {
     let (mut renewals, now) = asked();
     renewals.release(id(7));
     renewals.keep(id(7), None, now);
-    assert_eq!(steps(&mut renewals, now).0, [Step::Send(ONE, id(7))]);
+    assert_eq!(steps(&mut renewals, now).0, [RenewalStep::Send(ONE, id(7))]);
     renewals.answered(ONE, id(7), 0, now);
     assert_eq!(steps(&mut renewals, now).0, []);
     renewals.answered(ONE, id(7), 9, now);
     assert!(matches!(
         steps(&mut renewals, now).0[0],
-        Step::Tell(_, LeaseStatus::Alive { .. })
+        RenewalStep::Tell(_, LeaseStatus::Alive { .. })
     ));
 }
 
@@ -715,19 +738,19 @@ impl World {
         }
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: RenewalStep) {
         match step {
-            Step::Open(stream) if self.refuses => self.renewals.failed(stream, self.now),
-            Step::Open(stream) => {
+            RenewalStep::Open(stream) if self.refuses => self.renewals.failed(stream, self.now),
+            RenewalStep::Open(stream) => {
                 self.open.insert(stream, self.now);
                 assert!(self.open.len() <= 2, "three streams");
                 self.renewals.opened(stream, NEAR, self.now);
             }
-            Step::Silent(stream) => assert!(self.open.contains_key(&stream)),
-            Step::Close(stream) => {
+            RenewalStep::Silent(stream) => assert!(self.open.contains_key(&stream)),
+            RenewalStep::Close(stream) => {
                 assert!(self.open.remove(&stream).is_some(), "closed twice");
             }
-            Step::Send(stream, lease) => {
+            RenewalStep::Send(stream, lease) => {
                 assert!(self.open.contains_key(&stream), "sent without a stream");
                 assert!(self.keepers.contains_key(&lease), "a zombie is renewed");
                 let gap = ttl(lease).min(ASSUMED) / 6;
@@ -739,8 +762,8 @@ impl World {
                 );
                 self.schedule(stream, Event::Reach(stream, lease));
             }
-            Step::Tell(lease, status) => self.tell(lease, status),
-            Step::Rest(_) => {}
+            RenewalStep::Tell(lease, status) => self.tell(lease, status),
+            RenewalStep::Rest(_) => {}
         }
     }
 
@@ -768,7 +791,7 @@ impl World {
     fn pass(&mut self, until: Instant) {
         loop {
             let (steps, rest) = match self.renewals.next(self.now, |_| true) {
-                Step::Rest(rest) => (None, rest),
+                RenewalStep::Rest(rest) => (None, rest),
                 step => (Some(step), None),
             };
             if let Some(step) = steps {

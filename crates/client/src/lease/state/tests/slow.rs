@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{LeaseStatus, NEAR, Step, StreamNumber, id, milliseconds, seconds};
+use super::{LeaseStatus, NEAR, RenewalStep, StreamNumber, id, milliseconds, seconds};
 use crate::lease::state::Renewals;
 
 /// The part of the path that delays answers.
@@ -96,9 +96,9 @@ impl Pair {
         }
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: RenewalStep) {
         match step {
-            Step::Open(stream) => {
+            RenewalStep::Open(stream) => {
                 self.streams += 1;
                 self.open.push(stream);
                 assert!(self.open.len() <= 2, "three streams");
@@ -106,10 +106,10 @@ impl Pair {
                 let round_trip = if far { self.round_trip } else { NEAR };
                 self.renewals.opened(stream, round_trip, self.now);
             }
-            Step::Close(stream) => self.open.retain(|open| *open != stream),
-            Step::Send(stream, _) => self.send(stream),
-            Step::Tell(_, status) => self.told.push((self.now - self.start, status)),
-            Step::Silent(_) | Step::Rest(_) => {}
+            RenewalStep::Close(stream) => self.open.retain(|open| *open != stream),
+            RenewalStep::Send(stream, _) => self.send(stream),
+            RenewalStep::Tell(_, status) => self.told.push((self.now - self.start, status)),
+            RenewalStep::Silent(_) | RenewalStep::Rest(_) => {}
         }
     }
 
@@ -119,7 +119,7 @@ impl Pair {
         while self.now < end {
             let rest = loop {
                 match self.renewals.next(self.now, |_| true) {
-                    Step::Rest(rest) => break rest,
+                    RenewalStep::Rest(rest) => break rest,
                     step => self.step(step),
                 }
             };
