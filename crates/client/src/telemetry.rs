@@ -18,12 +18,12 @@ pub(crate) struct Stopped<'a> {
     pub(crate) request: &'static str,
     pub(crate) endpoint: Option<&'a Endpoint>,
     pub(crate) attempts: u32,
-    pub(crate) end: End<'a>,
+    pub(crate) end: CallEnd<'a>,
 }
 
 /// The end of a call.
 #[derive(Clone, Copy)]
-pub(crate) enum End<'a> {
+pub(crate) enum CallEnd<'a> {
     Ok,
     Failed(&'a Error),
     /// The caller dropped the call.
@@ -41,9 +41,9 @@ pub(crate) fn request_started(client: Option<&Arc<str>>, request: &'static str) 
 
 pub(crate) fn request_stopped(stopped: Stopped<'_>, duration: Duration) {
     let (outcome, kind) = match stopped.end {
-        End::Ok => ("ok", None),
-        End::Failed(error) => (error.outcome().name(), Some(error.kind())),
-        End::Dropped => ("dropped", None),
+        CallEnd::Ok => ("ok", None),
+        CallEnd::Failed(error) => (error.outcome().name(), Some(error.kind())),
+        CallEnd::Dropped => ("dropped", None),
     };
     tracing::debug!(
         target: "etcdex",

@@ -42,7 +42,7 @@ use bytes::Bytes;
 pub struct TlsConfig {
     /// Certificate authorities; if there are none, the system's are used.
     pub(crate) authorities: Vec<Source>,
-    pub(crate) identity: Option<Identity>,
+    pub(crate) identity: Option<ClientIdentity>,
     pub(crate) server_name: Option<String>,
     pub(crate) accepts_invalid: bool,
     pub(crate) rustls: Option<Arc<rustls::ClientConfig>>,
@@ -57,7 +57,7 @@ pub(crate) enum Source {
 
 /// The client's own certificate, for servers that request one.
 #[derive(Clone)]
-pub(crate) struct Identity {
+pub(crate) struct ClientIdentity {
     pub(crate) chain: Source,
     pub(crate) key: Source,
 }
@@ -91,7 +91,7 @@ impl TlsConfig {
         certificate: impl Into<PathBuf>,
         key: impl Into<PathBuf>,
     ) -> Self {
-        self.identity = Some(Identity {
+        self.identity = Some(ClientIdentity {
             chain: Source::File(certificate.into()),
             key: Source::File(key.into()),
         });
@@ -106,7 +106,7 @@ impl TlsConfig {
         certificate: impl Into<Bytes>,
         key: impl Into<Bytes>,
     ) -> Self {
-        self.identity = Some(Identity {
+        self.identity = Some(ClientIdentity {
             chain: Source::Bytes(certificate.into()),
             key: Source::Bytes(key.into()),
         });

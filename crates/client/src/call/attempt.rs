@@ -10,26 +10,26 @@ use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Avoided, Exchange, Failure, LeaderLoss, Member, Want};
 
 /// If an answer takes longer, the client pings the connection and probes the endpoint.
-pub(super) const DOUBT: Duration = Duration::from_secs(1);
+pub(super) const DOUBT_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a waiting call checks whether another endpoint would serve it sooner.
-pub(super) const LOOK: Duration = Duration::from_millis(250);
+pub(super) const RECHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// An attempt in progress.
-pub(super) struct Sent {
+pub(super) struct SentAttempt {
     pub(super) exchange: Exchange,
     pub(super) want: Want,
     /// Until when the server has to begin to answer, if another endpoint could be tried.
     pub(super) until: Option<Instant>,
     /// When the connection and the endpoint are checked next.
     pub(super) doubt: Option<Instant>,
-    /// Whether the answer has taken longer than [`DOUBT`] so far.
+    /// Whether the answer has taken longer than [`DOUBT_AFTER`] so far.
     pub(super) is_slow: bool,
     /// Set for a call that waits for other clients and requires a leader.
     pub(super) leader_loss: Option<LeaderLoss>,
 }
 
-impl Sent {
+impl SentAttempt {
     /// Completes with the reply, or with the loss of the leader, without which no reply would come.
     pub(super) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         if let Poll::Ready(reply) = self.exchange.poll_reply(cx) {
@@ -73,7 +73,7 @@ fn leader_lost() -> Failure {
 
 /// The step that failed, for a request of several steps whose answer has only a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum FailedStep {
     /// The error is that of the request as a whole, and not of one of its steps.
     None,
     /// A step was refused for the token of the call.
@@ -90,7 +90,7 @@ pub(super) enum Step {
     Other,
 }
 
-impl Step {
+impl FailedStep {
     /// `resumable`: another attempt continues the steps that an earlier one has carried out.
     pub(super) fn of(failure: &Failure, resumable: bool) -> Self {
         let error = &failure.error;

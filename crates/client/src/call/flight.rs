@@ -17,13 +17,13 @@ use pin_project_lite::pin_project;
 use self::clock::Clock;
 use self::record::CallRecord;
 use super::Request;
-use super::attempt::{DOUBT, Sent, settle};
-use super::retry::patience;
+use super::attempt::{DOUBT_AFTER, SentAttempt, settle};
+use super::retry::first_answer_limit;
 use super::shutdown::CallGuard;
 use super::{Authentication, CallCredential, Scope, Timeout};
 use crate::error::{Error, Outcome};
 use crate::method::Lane;
-use crate::telemetry::End;
+use crate::telemetry::CallEnd;
 use crate::transport::stream::Incoming;
 use crate::transport::{Exchange, Head, Occupancy, TokenHeader, Want, closed, leader_loss, now};
 
@@ -64,7 +64,7 @@ pin_project! {
     impl PinnedDrop for Flight {
         fn drop(this: Pin<&mut Self>) {
             if !matches!(this.state, FlightState::New | FlightState::Done) {
-                this.record.report_end(&this.scope, End::Dropped);
+                this.record.report_end(&this.scope, CallEnd::Dropped);
             }
         }
     }
@@ -80,7 +80,7 @@ enum FlightState {
     Authenticating(BoxFuture<Option<Arc<TokenHeader>>>, Want),
     /// Waits for a connection.
     Acquiring(BoxFuture<Occupancy>, Want),
-    Sent(Sent),
+    Sent(SentAttempt),
     /// The first of many messages has arrived; the reader of the others ends the call.
     Streaming,
     /// Waits before another attempt.
@@ -187,7 +187,9 @@ impl Flight {
         *this.state = FlightState::Done;
         *this.guard = None;
         let outcome = outcome.map_err(|error| self.describe(settle(error, self.uncertain)));
-        let end = outcome.as_ref().map_or_else(End::Failed, |_| End::Ok);
+        let end = outcome
+            .as_ref()
+            .map_or_else(CallEnd::Failed, |_| CallEnd::Ok);
         self.record.report_end(&self.scope, end);
         outcome
     }
@@ -362,11 +364,13 @@ impl Flight {
         let hurry = request.is_repeatable()
             && *this.retries < options.retries
             && this.scope.core.transport.others(want) > 0;
-        let sent = Sent {
+        let sent = SentAttempt {
             exchange,
             want,
-            until: left.filter(|_| hurry).map(|left| moment + patience(left)),
-            doubt: Some(moment + DOUBT),
+            until: left
+                .filter(|_| hurry)
+                .map(|left| moment + first_answer_limit(left)),
+            doubt: Some(moment + DOUBT_AFTER),
             is_slow: false,
             leader_loss: link.map(|link| leader_loss(&link, this.token.as_ref())),
         };

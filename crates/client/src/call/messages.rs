@@ -19,14 +19,14 @@ use crate::transport::stream::Incoming;
 pub(crate) struct Messages<W> {
     request: W,
     flight: Pin<Box<Flight>>,
-    stage: Stage,
+    state: MessagesState,
 }
 
-enum Stage {
+enum MessagesState {
     /// Before the first message.
-    Asking,
+    BeforeFirst,
     Open(Box<Incoming>),
-    Over,
+    Done,
 }
 
 impl<W: Request> Messages<W> {
@@ -34,7 +34,7 @@ impl<W: Request> Messages<W> {
         Self {
             request,
             flight: Box::pin(Flight::new(scope)),
-            stage: Stage::Asking,
+            state: MessagesState::BeforeFirst,
         }
     }
 
@@ -53,28 +53,30 @@ impl<W: Request> Messages<W> {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<W::Reply>, Error> {
-        let message = match &mut self.stage {
-            Stage::Over => return Ok(None),
-            Stage::Asking => {
+        let message = match &mut self.state {
+            MessagesState::Done => return Ok(None),
+            MessagesState::BeforeFirst => {
                 let (request, flight) = (&self.request, &mut self.flight);
                 let first = poll_fn(|cx| flight.as_mut().poll_first(cx, request)).await;
                 let (first, rest) = match first {
                     Ok(first) => first,
                     Err(error) => {
-                        self.stage = Stage::Over;
+                        self.state = MessagesState::Done;
                         return Err(error);
                     }
                 };
                 // INVARIANT: the method answers by messages, so there is a stream of the others.
-                self.stage = rest.map_or(Stage::Over, |rest| Stage::Open(Box::new(rest)));
+                self.state = rest.map_or(MessagesState::Done, |rest| {
+                    MessagesState::Open(Box::new(rest))
+                });
                 first
             }
-            Stage::Open(incoming) => {
+            MessagesState::Open(incoming) => {
                 let idle = self.flight.scope().timeout.of_a_call();
                 match message(incoming, idle).await {
                     Ok(Some(message)) => message,
                     Ok(None) => {
-                        self.stage = Stage::Over;
+                        self.state = MessagesState::Done;
                         self.flight.as_mut().end(Ok(()))?;
                         return Ok(None);
                     }
@@ -91,7 +93,7 @@ impl<W: Request> Messages<W> {
 
     /// Ends the call because of an error. Returns the error with the facts about the call.
     pub(crate) fn end(&mut self, error: Error) -> Error {
-        self.stage = Stage::Over;
+        self.state = MessagesState::Done;
         match self.flight.as_mut().end::<()>(Err(error)) {
             Err(error) => error,
             // INVARIANT: `Flight::end` returns an error for an error.

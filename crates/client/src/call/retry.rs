@@ -93,7 +93,7 @@ pub(crate) fn pause(pauses: u32, random: f64) -> Duration {
 /// Returns how long an attempt may wait for the first part of an answer when another endpoint could
 /// be tried: less than half of the remaining time, so that there is always time for another
 /// attempt.
-pub(crate) fn patience(left: Duration) -> Duration {
+pub(crate) fn first_answer_limit(left: Duration) -> Duration {
     left.mul_f64(0.49)
 }
 

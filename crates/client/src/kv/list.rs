@@ -52,17 +52,17 @@ pub struct List {
     page: u64,
     /// Number of pairs that may still be read, if there is a limit.
     left: Option<u64>,
-    stage: Stage,
+    state: ListState,
     ready: VecDeque<KeyValue>,
     header: Option<ResponseHeader>,
 }
 
-enum Stage {
+enum ListState {
     /// The next page begins with this key.
-    From(Bytes),
+    Next(Bytes),
     /// A page is being read; it begins with this key.
     Reading(Pin<Box<Call<Get>>>, Bytes),
-    Over,
+    Done,
 }
 
 impl List {
@@ -72,7 +72,7 @@ impl List {
         Self {
             scope: scope.clone(),
             template: Get::new(Bytes::new()),
-            stage: Stage::From(start),
+            state: ListState::Next(start),
             end,
             page: PAGE,
             left: None,
@@ -154,7 +154,7 @@ impl List {
         let pairs = self.left.map_or(self.page, |left| left.min(self.page));
         let get = self.template.clone().limit(pairs);
         let get = get.over(from.clone(), &self.end);
-        self.stage = Stage::Reading(Box::pin(Call::new(&self.scope, get)), from);
+        self.state = ListState::Reading(Box::pin(Call::new(&self.scope, get)), from);
     }
 
     fn take(&mut self, page: GetResponse) -> Result<(), Error> {
@@ -180,9 +180,11 @@ impl List {
         }
         let taken = page.kvs.len() as u64;
         self.left = self.left.map(|left| left.saturating_sub(taken));
-        self.stage = match page.kvs.last() {
-            Some(last) if page.more && self.left != Some(0) => Stage::From(successor(&last.key)),
-            _ => Stage::Over,
+        self.state = match page.kvs.last() {
+            Some(last) if page.more && self.left != Some(0) => {
+                ListState::Next(successor(&last.key))
+            }
+            _ => ListState::Done,
         };
         self.ready = page.kvs.into();
         Ok(())
@@ -205,25 +207,25 @@ impl Stream for List {
             if let Some(kv) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(kv)));
             }
-            match &mut self.stage {
-                Stage::Over => return Poll::Ready(None),
-                Stage::From(key) => {
+            match &mut self.state {
+                ListState::Done => return Poll::Ready(None),
+                ListState::Next(key) => {
                     let from = key.clone();
                     self.read(from);
                 }
-                Stage::Reading(call, from) => {
+                ListState::Reading(call, from) => {
                     let page = ready!(call.as_mut().poll(cx));
                     let from = std::mem::take(from);
                     match page {
                         Ok(page) => {
                             if let Err(error) = self.take(page) {
-                                self.stage = Stage::Over;
+                                self.state = ListState::Done;
                                 return Poll::Ready(Some(Err(error)));
                             }
                         }
                         Err(error) => {
                             if error.kind() != ErrorKind::MessageTooLarge || self.page == 1 {
-                                self.stage = Stage::Over;
+                                self.state = ListState::Done;
                                 return Poll::Ready(Some(Err(error)));
                             }
                             self.page = (self.page / 4).max(1);

@@ -41,7 +41,7 @@ pub(super) const CHECKSUM_LEN: u64 = 32;
 #[must_use = "a stream reads nothing until it is asked for the next chunk"]
 pub struct Snapshot {
     messages: Messages<Transfer>,
-    count: Count,
+    count: TransferCount,
     version: Option<String>,
 }
 
@@ -50,7 +50,7 @@ struct Transfer;
 
 /// The progress of the transfer: the bytes received, and what the server says is left.
 #[derive(Clone, Copy, Debug, Default)]
-struct Count {
+struct TransferCount {
     received: u64,
     /// Bytes of the database that are not received yet, as the last chunk says.
     remaining: Option<u64>,
@@ -62,7 +62,7 @@ impl Snapshot {
     pub(crate) fn new(scope: Scope) -> Self {
         Self {
             messages: Messages::new(scope, Transfer),
-            count: Count::default(),
+            count: TransferCount::default(),
             version: None,
         }
     }
@@ -150,7 +150,7 @@ impl Request for Transfer {
     }
 }
 
-impl Count {
+impl TransferCount {
     /// Counts a chunk of `length` bytes, after which `remaining` bytes of the database are left.
     fn take(&mut self, length: usize, remaining: u64) -> Result<(), Error> {
         let length = u64::try_from(length).unwrap_or(u64::MAX);
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     fn count(chunks: &[(usize, u64)]) -> Result<(), Error> {
-        let mut count = Count::default();
+        let mut count = TransferCount::default();
         for (length, remaining) in chunks {
             count.take(*length, *remaining)?;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Flight, FlightState, wants_leader};
 use crate::call::Request;
-use crate::call::attempt::{Step, is_servers_deadline};
+use crate::call::attempt::{FailedStep, is_servers_deadline};
 use crate::call::retry::{RetryContext, Verdict, pause, verdict};
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, Want, now};
@@ -40,11 +40,11 @@ impl Flight {
             return Err(self.too_late());
         }
         let step = if request.is_compound() {
-            Step::of(&failure, request.is_resumable())
+            FailedStep::of(&failure, request.is_resumable())
         } else {
-            Step::None
+            FailedStep::None
         };
-        if step != Step::None {
+        if step != FailedStep::None {
             failure.error = failure.error.with_outcome(Outcome::Unknown);
         }
         let outcome = failure.error.outcome();
@@ -57,10 +57,10 @@ impl Flight {
                 *this.refused_tokens = 0;
             }
             *this.refused_tokens += 1;
-            *this.uncertain |= step == Step::Token;
+            *this.uncertain |= step == FailedStep::Token;
             // The server has not acted, or has ended all that it did: with another token, also a
             // write is safe.
-            let over = outcome == Outcome::Rejected || step == Step::Token;
+            let over = outcome == Outcome::Rejected || step == FailedStep::Token;
             if over && *this.refused_tokens <= MAX_REFUSED_TOKENS {
                 let want = Want {
                     avoided: None,
@@ -69,7 +69,7 @@ impl Flight {
                 return self.authenticate(want, moment, request);
             }
         }
-        if step == Step::Wait {
+        if step == FailedStep::Wait {
             return self.wait_again(failure, want, moment);
         }
         let core = &this.scope.core;

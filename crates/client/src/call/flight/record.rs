@@ -6,7 +6,7 @@ use crate::call::Scope;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::method::Method;
-use crate::telemetry::{self, End, Stopped};
+use crate::telemetry::{self, CallEnd, Stopped};
 use crate::transport::now;
 
 /// The facts about a call; empty before its first poll.
@@ -52,7 +52,7 @@ impl CallRecord {
     }
 
     /// Reports the end, if the beginning was reported.
-    pub(super) fn report_end(&self, scope: &Scope, end: End<'_>) {
+    pub(super) fn report_end(&self, scope: &Scope, end: CallEnd<'_>) {
         if let (Some(started), Some(method)) = (self.started, self.method) {
             let stopped = Stopped {
                 client: scope.core.options.name.as_ref(),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use super::{Flight, FlightState};
 use crate::call::Request;
-use crate::call::attempt::LOOK;
+use crate::call::attempt::RECHECK_INTERVAL;
 use crate::call::authentication::{Authentication, late};
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Lane;
@@ -36,8 +36,8 @@ impl Flight {
                     sent.exchange.doubt(moment);
                     // A call that waits for others is told by `leader_loss` when the wait is in
                     // vain.
-                    let looks = sent.want.lane != Lane::Wait;
-                    sent.doubt = looks.then(|| moment + LOOK);
+                    let rechecks = sent.want.lane != Lane::Wait;
+                    sent.doubt = rechecks.then(|| moment + RECHECK_INTERVAL);
                 }
                 let link = sent.exchange.link();
                 let waits = request.is_repeatable()

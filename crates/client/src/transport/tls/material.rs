@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::verifier::Verifier;
-use crate::tls::{Identity, Source, TlsConfig};
+use crate::tls::{ClientIdentity, Source, TlsConfig};
 
 #[cfg(not(any(feature = "tls", feature = "tls-aws-lc")))]
 compile_error!("the feature `_tls` is no feature by itself: use `tls` or `tls-aws-lc`");
@@ -193,7 +193,7 @@ fn key(source: &Source) -> Result<PrivateKeyDer<'static>, String> {
     }
 }
 
-fn no_pair(identity: &Identity, error: &Error) -> String {
+fn no_pair(identity: &ClientIdentity, error: &Error) -> String {
     let chain = named(&identity.chain, "the client certificate");
     let key = named(&identity.key, "the client key");
     match error {
