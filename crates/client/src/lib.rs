@@ -54,6 +54,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;
+mod backoff;
 mod call;
 mod client;
 pub mod cluster;

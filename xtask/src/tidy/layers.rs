@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Modules that every layer may use, and that use only one another.
 const LEAVES: &[&str] = &[
+    "backoff",
     "error",
     "key",
     "lease_id",

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::token::{TokenAction, TokenCache, TokenState};
 use super::{Call, Core, Request, Scope, ShutdownStage};
+use crate::backoff::Backoff;
 use crate::credentials::{Credentials, Token};
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
@@ -36,7 +37,7 @@ const LAST_LIMIT: Duration = Duration::from_secs(120);
 /// How long a provider may take for one token.
 const PROVIDER_LIMIT: Duration = Duration::from_secs(60);
 
-/// The pause before another attempt while calls wait; the pause doubles up to the last.
+/// The first and the last pause before another attempt, while calls wait.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -311,7 +312,7 @@ async fn wait(scope: &Scope) -> Result<Option<Arc<TokenHeader>>, Error> {
 
 /// Logs in, repeatedly while calls wait and the cause may be temporary.
 async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
     while let Some(present) = core.upgrade() {
         let Some(authentication) = present.authentication.get() else {
             return;
@@ -325,7 +326,7 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
             _ = closing.wait_for(|stage| *stage == ShutdownStage::Over) => return,
             _ = replaced.changed() => {
                 login.send_replace(Login::default());
-                pause = FIRST_PAUSE;
+                backoff.reset();
                 continue;
             }
             outcome = authentication.attempt(&present, credentials) => outcome,
@@ -356,10 +357,8 @@ async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
         drop(present);
         tokio::select! {
             // An error means that the client was dropped.
-            _ = replaced.changed() => pause = FIRST_PAUSE,
-            () = tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {
-                pause = pause.saturating_mul(2).min(LAST_PAUSE);
-            }
+            _ = replaced.changed() => backoff.reset(),
+            () = tokio::time::sleep(backoff.next(fastrand::f64())) => {}
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::error::{Outcome, Retry};
 
-/// The first pause; each further pause is twice as long.
+/// The first and the longest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -84,10 +85,7 @@ pub(crate) fn verdict(context: RetryContext) -> Verdict {
 
 /// Returns the pause before another attempt, after `pauses` pauses.
 pub(crate) fn pause(pauses: u32, random: f64) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(1 << pauses.min(10))
-        .min(LONGEST_PAUSE)
-        .mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
+    Backoff::after(pauses, FIRST_PAUSE, LONGEST_PAUSE).next(random)
 }
 
 /// Returns how long an attempt may wait for the first part of an answer when another endpoint could

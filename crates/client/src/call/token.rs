@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// The first pause after a failed login; the pause doubles up to the last one.
+use crate::backoff::Backoff;
+
+/// The first and the last pause after failed logins.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -26,8 +28,8 @@ pub(crate) struct TokenCache<T> {
     state: CachedToken<T>,
     /// Number of tokens so far, so that a late refusal of an old token does not drop its successor.
     generation: u64,
-    /// Number of failed logins in a row.
-    failures: u32,
+    /// Pauses after failed logins in a row. There is one login at a time, so they need no jitter.
+    backoff: Backoff,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl<T: Clone> TokenCache<T> {
         Self {
             state: CachedToken::Missing,
             generation: 0,
-            failures: 0,
+            backoff: Backoff::new(FIRST_PAUSE, LAST_PAUSE),
         }
     }
 
@@ -130,7 +132,7 @@ impl<T: Clone> TokenCache<T> {
     /// Records a new token; `life` is its lifetime, if known.
     pub(crate) fn fetched(&mut self, token: T, life: Option<Duration>, now: Instant) {
         self.generation += 1;
-        self.failures = 0;
+        self.backoff.reset();
         self.state = CachedToken::Held {
             token,
             // The minimum keeps a very short lifetime from making every call renew the token.
@@ -143,13 +145,13 @@ impl<T: Clone> TokenCache<T> {
     /// INVARIANT: the number of tokens is kept, so that a late refusal of the old token does not
     /// drop its successor.
     pub(crate) fn replaced(&mut self) {
-        self.failures = 0;
+        self.backoff.reset();
         self.state = CachedToken::Missing;
     }
 
     /// Records that the server has authentication disabled.
     pub(crate) fn not_needed(&mut self) {
-        self.failures = 0;
+        self.backoff.reset();
         self.state = CachedToken::NotNeeded;
     }
 
@@ -158,21 +160,19 @@ impl<T: Clone> TokenCache<T> {
     /// INVARIANT: a token stays in use until a server refuses it. After a failed renewal, the next
     /// one follows after a pause that grows.
     pub(crate) fn failed(&mut self, refused: Option<&str>, now: Instant) {
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LAST_PAUSE);
         match (&mut self.state, refused) {
-            (CachedToken::Held { renew, .. }, _) => *renew = now.checked_add(pause),
+            (CachedToken::Held { renew, .. }, _) => {
+                *renew = now.checked_add(self.backoff.next(1.0));
+            }
             (_, Some(why)) => {
                 self.state = CachedToken::Refused {
-                    until: now + pause,
+                    until: now + self.backoff.next(1.0),
                     why: why.to_owned(),
                 };
             }
             // The next call that needs a token starts another login.
-            (_, None) => return,
+            (_, None) => {}
         }
-        self.failures = self.failures.saturating_add(1);
     }
 
     /// Records that a server has refused this token, or a call without one (`None`).

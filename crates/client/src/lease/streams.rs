@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::renewal::Lease;
 use super::unanswered::{SentRenewal, StreamNumber, StreamState};
+use crate::backoff::Backoff;
 use crate::kv::LeaseId;
 use crate::patience::Patience;
 
@@ -52,8 +53,8 @@ pub(super) struct Streams {
     patience: Patience,
     /// Whether any renewal was answered.
     proven: bool,
-    /// Number of streams in a row that ended without an answer.
-    failures: u32,
+    /// Pauses after streams in a row that ended without an answer.
+    backoff: Backoff,
     random: fastrand::Rng,
 }
 
@@ -66,7 +67,7 @@ impl Streams {
             open_at: None,
             patience: Patience::default(),
             proven: false,
-            failures: 0,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             random,
         }
     }
@@ -115,11 +116,7 @@ impl Streams {
         let Some(place) = self.place(number) else {
             return Vec::new();
         };
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST_PAUSE)
-            .mul_f64(0.5 + self.random.f64() / 2.0);
-        self.failures = self.failures.saturating_add(1);
+        let pause = self.backoff.next(self.random.f64());
         self.open_at = Some(now + pause);
         self.streams.remove(place).waiting()
     }
@@ -143,7 +140,7 @@ impl Streams {
         self.patience
             .answered(now.saturating_duration_since(asked.sent));
         self.proven = true;
-        self.failures = 0;
+        self.backoff.reset();
         let mut waiting = Vec::new();
         if self.streams.len() > 1 {
             // The first answer decides which stream stays.

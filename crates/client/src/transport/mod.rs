@@ -16,7 +16,6 @@
 //! leader.rs      whether the member behind it sees a leader
 //! ```
 
-mod backoff;
 mod balance;
 mod dial;
 mod driver;

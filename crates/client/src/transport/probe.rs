@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use crate::backoff::Backoff;
 
 /// An endpoint that has not answered a probe for this long does not serve. An election takes
 /// longer; then no endpoint serves, and calls go where they went before.
@@ -28,6 +28,9 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(1);
 /// which it serves again, so a long wait finds that out soonest. etcd itself gives a read up after
 /// 7 s with the default election time-out.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// The first pause after a refusal.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest pause after a refusal while another endpoint serves.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -84,7 +87,7 @@ impl Probes {
     pub(crate) fn new(round_trip: Duration) -> Self {
         Self {
             phase: Phase::Quiet,
-            backoff: Backoff::new(LONGEST_PAUSE),
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             limit: round_trip.saturating_mul(4).clamp(LIMIT, LONGEST_LIMIT),
             last: None,
         }

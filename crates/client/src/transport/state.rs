@@ -4,7 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use crate::backoff::Backoff;
+
+/// Pause after the first attempt to connect that has failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the driver has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +46,7 @@ impl Lifecycle {
     pub(crate) fn new(longest_pause: Duration) -> Self {
         Self {
             phase: Phase::Idle,
-            backoff: Backoff::new(longest_pause),
+            backoff: Backoff::new(FIRST_PAUSE, longest_pause),
             not_before: None,
         }
     }
