@@ -73,6 +73,7 @@ pub mod maintenance;
 pub mod manual;
 mod method;
 mod mode;
+mod mutex;
 mod patience;
 mod runtime;
 #[cfg(feature = "srv")]

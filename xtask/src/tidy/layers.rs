@@ -39,6 +39,7 @@ const LEAVES: &[&str] = &[
     "credentials",
     "method",
     "mode",
+    "mutex",
     "patience",
     "runtime",
     "srv",

@@ -4,7 +4,7 @@
 //! own, at any endpoint, with its own time limit, and continues when that call is dropped. While
 //! there is a token, the next one is fetched in the background.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::credentials::{Credentials, Token};
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
 use crate::method::Method;
+use crate::mutex::Mutex;
 use crate::patience::Patience;
 use crate::runtime;
 use crate::transport::{Failure, TokenHeader, closed, frame, now};
@@ -97,8 +98,7 @@ impl Authentication {
     }
 
     fn lock(&self) -> MutexGuard<'_, AuthenticationState> {
-        // Nothing panics while it is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn credentials(&self) -> (u64, Credentials) {
@@ -116,8 +116,7 @@ impl Authentication {
     }
 
     fn patience(&self) -> MutexGuard<'_, Patience> {
-        // Nothing panics while it is held.
-        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+        self.patience.lock()
     }
 
     /// Returns the token that a call sends now, and starts a renewal if one is due.
@@ -149,14 +148,13 @@ impl Authentication {
 
     /// Returns the error of the login in progress, if it has had one.
     pub(crate) fn trouble(&self) -> Option<Arc<Error>> {
-        let login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        let login = self.login.lock();
         login.as_ref()?.borrow().trouble.clone()
     }
 
     /// Returns the login in progress, and starts one if there is none.
     fn login(&self, core: &Arc<Core>) -> Result<watch::Receiver<Login>, Error> {
-        // Nothing that panics leaves it half done.
-        let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut login = self.login.lock();
         let is_under_way = |one: &&watch::Receiver<Login>| {
             let is_over = one.borrow().is_over;
             !is_over && one.has_changed().is_ok()

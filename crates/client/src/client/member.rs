@@ -1,13 +1,14 @@
 //! Handles of one member, by its ID.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use crate::Client;
 use crate::cluster::MembersResponse;
 use crate::discovery::usable;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
+use crate::mutex::Mutex;
 use crate::transport::{Member, Origin};
 
 /// The members as of the last reply that listed them.
@@ -26,8 +27,7 @@ struct CachedMembers {
 
 impl MemberCache {
     fn cached(&self) -> MutexGuard<'_, CachedMembers> {
-        // Nothing panics while it is held.
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock()
     }
 
     /// Returns the URLs that the member advertises, if known, and the cluster that told them.

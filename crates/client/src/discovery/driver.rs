@@ -2,7 +2,7 @@
 //! own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use crate::cluster::ListMembers;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::method::{Lane, Method};
+use crate::mutex::Mutex;
 use crate::transport::{Health, Member, Origin, Want};
 
 /// Delay before the members are asked for again, after a return to the given endpoints.
@@ -56,8 +57,7 @@ impl Discovery {
     }
 
     fn rule(&self) -> MutexGuard<'_, EndpointSync> {
-        // Nothing that panics leaves it half done.
-        self.rule.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rule.lock()
     }
 
     /// Starts to learn the client's endpoints with its first connection, if the options ask for

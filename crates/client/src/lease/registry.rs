@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -13,6 +13,7 @@ use super::driver::{self, Parked};
 use super::renewal::LeaseStatus;
 use crate::call::{Core, LeaseObserver};
 use crate::kv::LeaseId;
+use crate::mutex::Mutex;
 use crate::runtime;
 
 /// Number of granted leases of which the client remembers the time-to-live for a later `keep`.
@@ -152,8 +153,7 @@ impl LeaseRegistry {
     }
 
     fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
-        // Nothing that panics leaves it half done.
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parked.lock()
     }
 
     /// Returns the leases that have keepers.
@@ -195,18 +195,15 @@ impl LeaseRegistry {
     }
 
     fn lock_health(&self) -> MutexGuard<'_, RenewalHealth> {
-        // Nothing that panics leaves it half done.
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+        self.health.lock()
     }
 
     fn granted(&self) -> MutexGuard<'_, Granted> {
-        // Nothing that panics leaves it half done.
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.granted.lock()
     }
 
     fn commands(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<LeaseCommand>>> {
-        // Nothing that panics leaves it half done.
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+        self.commands.lock()
     }
 }
 
