@@ -399,7 +399,7 @@ pub(crate) fn is_about_token(kind: ErrorKind) -> bool {
 fn refused(why: String) -> Error {
     Error::new(
         ErrorKind::AuthenticationFailed,
-        format!("{why} (asked a moment ago; it is tried again in a while)"),
+        format!("{why} (the client pauses before it logs in again)"),
     )
 }
 

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_limit_and_with_the_time() {
+    fn retries_end_at_the_limit_and_at_the_deadline() {
         let limit = RetryContext {
             retries_left: 0,
             ..read()

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nothing_is_refused() {
+    fn a_limit_of_zero_is_refused() {
         let none: [(&str, Change); 7] = [
             ("max_receive_size", |o| o.max_receive_size = 0),
             ("max_send_size", |o| o.max_send_size = 0),

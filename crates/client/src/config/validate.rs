@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_its_name() {
+    fn invalid_options_are_refused_by_name() {
         let new = ClientBuilder::default;
         assert!(refusal(new().endpoint("ftp://x")).contains("ftp://x"));
         #[cfg(not(feature = "_tls"))]

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_proven_is_learned_and_what_is_gone_is_forgotten() {
+    fn proven_endpoints_are_learned_and_missing_ones_are_removed() {
         let mut sync = EndpointSync::new(&endpoints(&["a"]));
         let (abc, ab) = (endpoints(&["a", "b", "c"]), endpoints(&["a", "b"]));
         let learned = sync.settle(&abc, &abc, &endpoints(&["a", "own"]));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_given_up_only_for_what_has_answered() {
+    fn a_seed_is_given_up_only_for_an_endpoint_that_has_answered() {
         let mut sync = EndpointSync::new(&endpoints(&["seed"]));
         let (seed, ab) = (endpoints(&["seed"]), endpoints(&["a", "b"]));
         assert_eq!(sync.settle(&ab, &[], &seed), Changes::default());
@@ -214,7 +214,7 @@ mod tests {
     proptest! {
         /// For any advertised endpoints, and any answers of them.
         #[test]
-        fn a_client_is_never_left_without_what_works(
+        fn a_client_always_keeps_an_endpoint_that_works(
             seeds in prop::sample::subsequence(&URLS[..5], 1..=5),
             rounds in prop::collection::vec((some(), some(), any::<bool>()), 1..12),
         ) {

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn no_text_stands_twice() {
+fn each_text_has_one_row() {
     for (index, row) in TABLE.iter().enumerate() {
         assert!(
             TABLE[..index].iter().all(|other| other.0 != row.0),
@@ -95,7 +95,7 @@ fn every_text_of_every_version_is_known_whatever_its_code() {
 }
 
 #[test]
-fn what_a_learner_refuses_was_not_applied_on_any_version() {
+fn a_refusal_of_a_learner_was_not_applied_on_any_version() {
     for code in [Code::Unavailable, Code::FailedPrecondition] {
         let class = classify(code, "etcdserver: rpc not supported for learner");
         assert_eq!(class.kind, ErrorKind::Learner);
@@ -118,7 +118,7 @@ fn a_text_counts_without_its_code() {
 }
 
 #[test]
-fn what_a_write_may_have_done() {
+fn the_outcome_of_a_write_follows_from_the_text() {
     let outcome = |code, text| classify(code, text).outcome;
     for text in [
         "etcdserver: request timed out",
