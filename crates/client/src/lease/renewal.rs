@@ -161,7 +161,9 @@ impl Lease {
     ///
     /// INVARIANT: where answers take the same time each, up to half of the time-to-live, no
     /// renewal is ever overdue. A renewal that stays unanswered is overdue while a sixth of the
-    /// time-to-live is left, if answers took up to a third of it before.
+    /// time-to-live is left, if answers took up to a third of it before. It is overdue at the latest
+    /// when its whole time-to-live is over, however long an earlier answer has taken: a lease is
+    /// not kept by a server that takes longer.
     pub(super) fn overdue(
         &self,
         sent: Instant,
@@ -180,7 +182,8 @@ impl Lease {
             Some(ttl) => (ttl / 8 * 5).min(LONGEST_FIRST_WAIT),
             None => FIRST_WAIT.max(round_trip * 2).min(LONGEST_FIRST_WAIT),
         };
-        let patient = sent + patience.limit(first, longest);
+        let useful = self.ttl.unwrap_or(LONGEST_FIRST_WAIT);
+        let patient = sent + patience.limit(first, longest).min(useful);
         let Some(expires) = self.expires.filter(|expires| *expires > sent) else {
             return patient;
         };
@@ -226,6 +229,22 @@ mod tests {
         assert_eq!(overdue(6_000), 4_000, "twice the time of an answer");
         assert_eq!(overdue(5_000), 3_500);
         assert_eq!(overdue(4_500), 3_000);
+    }
+
+    #[test]
+    fn a_renewal_is_overdue_when_the_time_to_live_is_over_however_slow_an_answer_was() {
+        let sent = Instant::now();
+        let mut patience = Patience::default();
+        patience.answered(Duration::from_secs(24));
+        let overdue = |lease: &Lease| {
+            let overdue = lease.overdue(sent, &patience, true, Duration::ZERO);
+            (overdue - sent).as_secs()
+        };
+        let mut lease = Lease::new(1, Some(Duration::from_secs(9)));
+        assert_eq!(overdue(&lease), 9);
+        lease.expires = Some(sent + Duration::from_secs(9));
+        assert_eq!(overdue(&lease), 9);
+        assert_eq!(overdue(&Lease::new(1, None)), 10);
     }
 
     #[test]
