@@ -147,6 +147,12 @@ impl Etcd {
         self.folder.path().join("data")
     }
 
+    /// The file with the log of all runs of the server: warnings and worse, unless `--log-level` was
+    /// given.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join("etcd.log")
+    }
+
     /// Returns whether the server can answer: it was neither killed nor paused, and has not ended
     /// by itself.
     pub fn is_running(&self) -> bool {
@@ -209,7 +215,10 @@ impl Etcd {
         if process.is_some() {
             return Err(io::Error::other(format!("etcd {} runs already", self.name)));
         }
-        let log = File::options().create(true).append(true).open(self.log())?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())?;
         let mut command = Command::new(self.binary.etcd());
         command.args(&self.arguments);
         forget_flags(&mut command);
@@ -283,7 +292,7 @@ impl Etcd {
     }
 
     fn log_lines(&self, count: usize) -> String {
-        let log = fs::read(self.log()).unwrap_or_default();
+        let log = fs::read(self.log_file()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         // Each failed health check adds a line or two; the last is enough.
         let mut told = false;
@@ -294,10 +303,6 @@ impl Etcd {
         let mut lines: Vec<&str> = lines.take(count).collect();
         lines.reverse();
         lines.join("\n")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("etcd.log")
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Process>> {

@@ -8,6 +8,7 @@
 //! **Locks.** The truth is the history of the store: the lock is held by the key of its name that
 //! was created first, for as long as it exists.
 
+mod deposed;
 mod lease;
 mod lock;
 #[cfg(test)]
@@ -19,7 +20,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use lease::check_leases;
+pub use deposed::{Deposed, Leadership, Revocation};
+pub use lease::{Leases, check_leases};
 pub use lock::{Grants, check_locks};
 
 /// A lease that was kept. Times are microseconds since the start of the run.
@@ -83,17 +85,6 @@ pub struct Left {
     pub left: Option<u64>,
 }
 
-/// A server that was stopped (SIGSTOP).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stop {
-    /// Whether it led when it was stopped.
-    pub led: bool,
-    /// When it was stopped.
-    pub from: u64,
-    /// When it went on.
-    pub to: u64,
-}
-
 /// A taker of a lock that was told that it has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
@@ -139,13 +130,18 @@ pub struct Fault {
     pub promise: Promise,
     /// What happened, in words.
     pub what: String,
-    /// The server's own doing: etcd's issue 15247, or a lock of 3.4 whose lease was lost.
-    pub of_server: bool,
+    /// What proves that a server did it, if one did: etcd's issue 15247, or a lock of 3.4 whose
+    /// lease was lost.
+    pub excuse: Option<String>,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { promise, what, .. } = self;
-        write!(f, "{promise:?}: {what}")
+        write!(f, "{promise:?}: {what}")?;
+        match &self.excuse {
+            Some(excuse) => write!(f, "; {excuse}"),
+            None => Ok(()),
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! * [`history`] has histories of a store and recordings of watches, and [`check`] compares them;
 //! * [`calls`] checks the answers of calls, [`leases`] the states of kept leases and the grants of
 //!   locks;
+//! * [`raft_log`] reads from the disk of a member which member has revoked a lease;
 //! * [`until`] waits for a condition with a deadline, in place of a sleep.
 //!
 //! No server outlives a test: dropping a server kills it, and a watchdog kills the servers of a
@@ -40,6 +41,7 @@ mod peers;
 mod ports;
 mod process;
 mod proxy;
+pub mod raft_log;
 mod version;
 mod wait;
 mod watchdog;

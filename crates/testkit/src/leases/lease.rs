@@ -1,15 +1,10 @@
 //! PURE: whether leases lived as their keepers said.
 
-use super::{Fault, KeptLease, Left, Look, Promise, State, Stop};
+use super::{Deposed, Fault, KeptLease, Left, Look, Promise, State};
 use crate::calls::Period;
 
 /// How long a client may take to find another member after a fault; as for calls.
 const FAILOVER: u64 = 10_000_000;
-/// How long a leader that was stopped goes on with its old clock once it runs again: until it
-/// hears of the next one, and what it has asked for until then was applied.
-const AFTERMATH: u64 = 5_000_000;
-/// A stop for less than this changes no leader: the shortest election time-out.
-const SHORTEST_STOP: u64 = 1_000_000;
 /// How much the two clocks may differ: what is told in whole seconds.
 const SECOND: u64 = 1_000_000;
 
@@ -22,34 +17,41 @@ struct Gone {
     by: u64,
 }
 
+/// The leases of a run, and what is to be known beside.
+#[derive(Clone, Copy, Debug)]
+pub struct Leases<'a> {
+    /// All leases that were kept.
+    pub leases: &'a [KeptLease],
+    /// All looks, in order.
+    pub looks: &'a [Look],
+    /// What servers said of how long leases have left.
+    pub left: &'a [Left],
+    /// The times in which each way led to a quorum.
+    pub served: &'a [(usize, Period)],
+    /// Leases that a deposed leader has revoked. That explains why such a lease was gone early, and
+    /// not that its keeper did not say so, or said so while the lease lived.
+    pub deposed: &'a Deposed,
+}
+
 /// Returns each promise that was broken for these leases.
-///
-/// `looks` are in order. `served` has the times in which each way led to a quorum. `stops` excuse
-/// a lease that went in the aftermath of a leader that was stopped, for servers with the fault.
-pub fn check_leases(
-    leases: &[KeptLease],
-    looks: &[Look],
-    left: &[Left],
-    served: &[(usize, Period)],
-    stops: &[Stop],
-) -> Vec<Fault> {
+pub fn check_leases(run: Leases<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for lease in leases {
-        let gone = gone(lease, looks);
-        let of_server = gone.is_some_and(|gone| stops.iter().any(|stop| explains(*stop, gone)));
-        let found = [
-            gone.and_then(|gone| alive(lease, gone)),
-            gone.and_then(|gone| kept(lease, gone, served)),
-            gone.and_then(|gone| told(lease, gone, served)),
-        ];
-        let found = found.into_iter().flatten();
-        faults.extend(found.map(|(promise, what)| Fault {
+    for lease in run.leases {
+        let gone = gone(lease, run.looks);
+        let proof = run.deposed.proof(&lease.key);
+        let excused = |(promise, what)| Fault {
             promise,
             what,
-            of_server,
-        }));
-        faults.extend(lost(lease, looks));
-        faults.extend(remaining(lease, left, served));
+            excuse: proof.map(str::to_owned),
+        };
+        faults.extend(gone.and_then(|gone| alive(lease, gone)).map(excused));
+        faults.extend(
+            gone.and_then(|gone| kept(lease, gone, run.served))
+                .map(excused),
+        );
+        faults.extend(gone.and_then(|gone| told(lease, gone, run.served)));
+        faults.extend(lost(lease, run.looks));
+        faults.extend(remaining(lease, run.left, run.served, proof));
     }
     faults
 }
@@ -67,19 +69,6 @@ fn gone(lease: &KeptLease, looks: &[Look]) -> Option<Gone> {
         after = look.began;
     }
     None
-}
-
-fn explains(stop: Stop, gone: Gone) -> bool {
-    may_revoke(stop) && gone.by > stop.to && gone.after < stop.to + AFTERMATH
-}
-
-/// Whether a moment is in the aftermath of a leader that was stopped.
-pub(super) fn is_aftermath(stop: Stop, moment: u64) -> bool {
-    may_revoke(stop) && stop.to < moment && moment < stop.to + AFTERMATH
-}
-
-fn may_revoke(stop: Stop) -> bool {
-    stop.led && stop.to.saturating_sub(stop.from) >= SHORTEST_STOP
 }
 
 fn alive(lease: &KeptLease, gone: Gone) -> Option<(Promise, String)> {
@@ -114,7 +103,7 @@ fn kept(lease: &KeptLease, gone: Gone, served: &[(usize, Period)]) -> Option<(Pr
     Some((Promise::Kept, what))
 }
 
-fn told(lease: &KeptLease, gone: Gone, served: &[(usize, Period)]) -> Option<(Promise, String)> {
+fn told(lease: &KeptLease, gone: Gone, served: &[(usize, Period)]) -> Option<Fault> {
     let said = lease.words.iter().find(|word| word.state == State::Lost);
     let said = said.map_or(u64::MAX, |word| word.at);
     let mut mine = served.iter().filter(|(way, _)| *way == lease.way);
@@ -126,7 +115,11 @@ fn told(lease: &KeptLease, gone: Gone, served: &[(usize, Period)]) -> Option<(Pr
         "{} was gone by {}, could be asked about from {} to {} ({}), and was said to be lost at {said}",
         lease.key, gone.by, period.from, period.to, period.what
     );
-    Some((Promise::Told, what))
+    Some(Fault {
+        promise: Promise::Told,
+        what,
+        excuse: None,
+    })
 }
 
 fn lost(lease: &KeptLease, looks: &[Look]) -> Option<Fault> {
@@ -140,13 +133,20 @@ fn lost(lease: &KeptLease, looks: &[Look]) -> Option<Fault> {
             "{} was said to be lost at {}, and was there at {}",
             lease.key, word.at, look.began
         ),
-        of_server: false,
+        excuse: None,
     })
 }
 
 /// Compares with what servers say while all is well: one that was stopped or cut off answers by
 /// an old clock.
-fn remaining(lease: &KeptLease, left: &[Left], served: &[(usize, Period)]) -> Option<Fault> {
+///
+/// `proof` explains a server that has no such lease, and not one that has too little time for it.
+fn remaining(
+    lease: &KeptLease,
+    left: &[Left],
+    served: &[(usize, Period)],
+    proof: Option<&str>,
+) -> Option<Fault> {
     let is_calm = |left: &&Left| {
         let mut calm = served.iter().map(|(_, period)| period);
         calm.any(|period| {
@@ -166,7 +166,7 @@ fn remaining(lease: &KeptLease, left: &[Left], served: &[(usize, Period)]) -> Op
                 "{} was said to live until {until}, and the server had {:?} left at {}",
                 lease.key, left.left, left.ended
             ),
-            of_server: false,
+            excuse: proof.filter(|_| left.left.is_none()).map(str::to_owned),
         })
     })
 }

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::lease::is_aftermath;
-use super::{Fault, Grant, Promise, Stop};
+use super::{Deposed, Fault, Grant, Promise};
 use crate::history::{EventKind, History};
 
 /// The grants of a run, and what is to be known beside.
@@ -14,9 +13,9 @@ pub struct Grants<'a> {
     pub grants: &'a [Grant],
     /// Servers answer a waiting lock whose lease was lost as if it were taken (etcd 3.4).
     pub gives_lost_locks: bool,
-    /// Leaders that were stopped, for servers that let them revoke leases afterwards: the next
-    /// taker has the lock before the holder can know that its lease is gone.
-    pub stops: &'a [Stop],
+    /// Leases that a deposed leader has revoked: the next taker has the lock before the holder can
+    /// know that its lease is gone.
+    pub deposed: &'a Deposed,
 }
 
 /// For each key of a lock, the revisions from the first to the one after the last at which it
@@ -81,7 +80,11 @@ fn first(holders: &Holders, grants: Grants<'_>) -> Vec<Fault> {
                 promise: Promise::First,
                 what: format!("{} was granted, and never held the lock", grant.key),
                 // Nothing was written by it: the condition of its write saw to that.
-                of_server: grants.gives_lost_locks && grant.fenced.is_none(),
+                excuse: (grants.gives_lost_locks && grant.fenced.is_none()).then(|| {
+                    "etcd 3.4 answers a waiting lock so when its lease is lost, and nothing was \
+                     written under it"
+                        .to_owned()
+                }),
             });
         } else if let Some(revision) = grant.fenced {
             let meanwhile = |(from, to): &(i64, i64)| *from <= revision && revision < *to;
@@ -89,7 +92,7 @@ fn first(holders: &Holders, grants: Grants<'_>) -> Vec<Fault> {
                 faults.push(Fault {
                     promise: Promise::First,
                     what: format!("{} wrote at {revision}, and held {held:?}", grant.key),
-                    of_server: false,
+                    excuse: None,
                 });
             }
         }
@@ -101,7 +104,6 @@ fn first(holders: &Holders, grants: Grants<'_>) -> Vec<Fault> {
 /// was lost is granted with a key that does not exist; its taker finds that out by its write, and
 /// its interval ends there.
 fn alone(grants: Grants<'_>) -> Vec<Fault> {
-    let stops = grants.stops.iter();
     let mut order: Vec<&Grant> = grants.grants.iter().collect();
     order.sort_by_key(|grant| (&grant.name, grant.at));
     let mut last: Option<&Grant> = None;
@@ -114,7 +116,7 @@ fn alone(grants: Grants<'_>) -> Vec<Fault> {
                     "{} was granted at {}, and {} held until {}",
                     grant.key, grant.at, last.key, last.until
                 ),
-                of_server: stops.clone().any(|stop| is_aftermath(*stop, grant.at)),
+                excuse: grants.deposed.proof(&last.key).map(str::to_owned),
             });
         }
         last = match last {

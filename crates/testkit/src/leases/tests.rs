@@ -4,6 +4,8 @@ use super::*;
 use crate::calls::Period;
 use crate::history::{History, Op};
 
+mod deposed;
+
 const SECOND: u64 = 1_000_000;
 const TTL: u64 = 3 * SECOND;
 
@@ -53,56 +55,54 @@ fn served(from: u64, to: u64) -> Vec<(usize, Period)> {
     vec![(0, period)]
 }
 
+/// Each promise that was broken, and whether a server is proven to have broken it.
 fn promises(faults: &[Fault]) -> Vec<(Promise, bool)> {
     let faults = faults.iter();
     faults
-        .map(|fault| (fault.promise, fault.of_server))
+        .map(|fault| (fault.promise, fault.excuse.is_some()))
         .collect()
+}
+
+fn check(
+    leases: &[KeptLease],
+    looks: &[Look],
+    left: &[Left],
+    served: &[(usize, Period)],
+) -> Vec<Fault> {
+    check_leases(Leases {
+        leases,
+        looks,
+        left,
+        served,
+        deposed: &Deposed::default(),
+    })
 }
 
 #[test]
 fn a_lease_that_lives_and_one_that_goes_without_servers_break_no_promise() {
     let lived = lease(lives(60));
-    let faults = check_leases(&[lived], &looks(60), &[], &served(0, 60), &[]);
+    let faults = check(&[lived], &looks(60), &[], &served(0, 60));
     assert_eq!(faults, []);
     let words = lives(20).chain([(24, State::Doubtful), (40, State::Lost)]);
-    let faults = check_leases(&[lease(words)], &looks(30), &[], &served(0, 20), &[]);
+    let faults = check(&[lease(words)], &looks(30), &[], &served(0, 20));
     assert_eq!(faults, []);
 }
 
 #[test]
 fn a_lease_lives_for_as_long_as_its_keeper_says() {
-    let faults = check_leases(&[lease(lives(30))], &looks(28), &[], &[], &[]);
+    let faults = check(&[lease(lives(30))], &looks(28), &[], &[]);
     assert_eq!(promises(&faults), [(Promise::Alive, false)]);
     // Said long before, and of the time after.
     let word = [(1, State::Lives(40 * SECOND))];
-    let faults = check_leases(&[lease(word)], &looks(28), &[], &[], &[]);
+    let faults = check(&[lease(word)], &looks(28), &[], &[]);
     assert_eq!(promises(&faults), [(Promise::Alive, false)]);
-}
-
-#[test]
-fn a_leader_that_was_stopped_explains_what_goes_just_after_it_runs_again() {
-    let stop = |led, from, to| Stop {
-        led,
-        from: from * SECOND,
-        to: to * SECOND,
-    };
-    let judge = |stop| {
-        let faults = check_leases(&[lease(lives(30))], &looks(28), &[], &[], &[stop]);
-        promises(&faults)
-    };
-    assert_eq!(judge(stop(true, 20, 27)), [(Promise::Alive, true)]);
-    assert_eq!(judge(stop(false, 20, 27)), [(Promise::Alive, false)]);
-    assert_eq!(judge(stop(true, 10, 20)), [(Promise::Alive, false)]);
-    assert_eq!(judge(stop(true, 20, 40)), [(Promise::Alive, false)]);
-    assert_eq!(judge(stop(true, 27, 27)), [(Promise::Alive, false)]);
 }
 
 #[test]
 fn a_lease_that_could_be_renewed_does_not_go() {
     let judge = |served: &[_]| {
         let words = lives(20).chain([(25, State::Doubtful), (29, State::Lost)]);
-        let faults = check_leases(&[lease(words)], &looks(28), &[], served, &[]);
+        let faults = check(&[lease(words)], &looks(28), &[], served);
         promises(&faults)
     };
     assert_eq!(judge(&served(10, 60)), [(Promise::Kept, false)]);
@@ -121,7 +121,7 @@ fn a_lease_that_is_gone_is_said_to_be_lost_in_time() {
     let judge = |said: Option<u64>, served: &[_]| {
         let said = said.map(|second| (second, State::Lost));
         let words = lives(1).chain([(25, State::Doubtful)]).chain(said);
-        let faults = check_leases(&[lease(words)], &looks(20), &[], served, &[]);
+        let faults = check(&[lease(words)], &looks(20), &[], served);
         promises(&faults)
     };
     assert_eq!(judge(None, &served(25, 60)), [(Promise::Told, false)]);
@@ -133,10 +133,10 @@ fn a_lease_that_is_gone_is_said_to_be_lost_in_time() {
 #[test]
 fn a_lease_that_is_there_is_not_lost() {
     let words = lives(20).chain([(20, State::Lost)]);
-    let faults = check_leases(&[lease(words)], &looks(60), &[], &[], &[]);
+    let faults = check(&[lease(words)], &looks(60), &[], &[]);
     assert_eq!(promises(&faults), [(Promise::Lost, false)]);
     let words = lives(20).chain([(20, State::Lost)]);
-    let faults = check_leases(&[lease(words)], &looks(20), &[], &[], &[]);
+    let faults = check(&[lease(words)], &looks(20), &[], &[]);
     assert_eq!(promises(&faults), [(Promise::Alive, false)]);
 }
 
@@ -149,7 +149,7 @@ fn a_server_has_as_much_time_left_as_the_keeper_says() {
             ended: 10 * SECOND + 2,
             left: seconds.map(|seconds| seconds * SECOND),
         };
-        let faults = check_leases(&[lease(lives(60))], &looks(60), &[left], served, &[]);
+        let faults = check(&[lease(lives(60))], &looks(60), &[left], served);
         promises(&faults)
     };
     assert_eq!(judge(Some(3), &served(0, 60)), []);
@@ -185,7 +185,7 @@ fn judge(grants: &[Grant], gives_lost_locks: bool) -> Vec<(Promise, bool)> {
     let grants = Grants {
         grants,
         gives_lost_locks,
-        stops: &[],
+        deposed: &Deposed::default(),
     };
     promises(&check_locks(&queue(), grants))
 }
@@ -219,31 +219,6 @@ fn no_two_takers_hold_a_lock_at_a_time() {
         grant("lock/b", 19, 30, Some(4)),
     ];
     assert_eq!(judge(&both, false), [(Promise::Alone, false)]);
-    let stops = [Stop {
-        led: true,
-        from: 5,
-        to: 15,
-    }];
-    let judge_after = |stop: u64| {
-        let stops = stops.map(|one| Stop {
-            to: stop,
-            from: stop.saturating_sub(2 * SECOND),
-            ..one
-        });
-        let grants = [
-            grant("lock/a", 10 * SECOND, 20 * SECOND, Some(3)),
-            grant("lock/b", 19 * SECOND, 30 * SECOND, Some(4)),
-        ];
-        let grants = Grants {
-            grants: &grants,
-            gives_lost_locks: false,
-            stops: &stops,
-        };
-        promises(&check_locks(&queue(), grants))
-    };
-    assert_eq!(judge_after(18 * SECOND), [(Promise::Alone, true)]);
-    assert_eq!(judge_after(10 * SECOND), [(Promise::Alone, false)]);
-    assert_eq!(judge_after(20 * SECOND), [(Promise::Alone, false)]);
     // The first holds on while two others come and go.
     let three = [
         grant("lock/a", 10, 50, Some(3)),

@@ -90,7 +90,7 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     let played = Played {
         clients: CLIENTS.map(|(name, _)| name).to_vec(),
         calls,
-        periods: served.take().periods,
+        periods: served.take(),
         incidents,
         history: store::read(&client).await?,
     };

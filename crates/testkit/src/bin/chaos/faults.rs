@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::stage::{Stage, Way};
 use connections::Connections;
 use scenes::Scenes;
-pub(crate) use scenes::{Seen, Served};
+pub(crate) use scenes::Served;
 use servers::{Servers, revoke};
 
 /// Interval of the progress lines of a run.

@@ -11,7 +11,7 @@ mod observer;
 mod report;
 mod takers;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,15 +21,17 @@ use std::time::Duration;
 use etcdex::Mode;
 use etcdex_proto::method::lease::LEASE_KEEP_ALIVE;
 use etcdex_testkit::Version;
+use etcdex_testkit::calls::Period;
 use etcdex_testkit::history::{Archive, History, Incident};
-use etcdex_testkit::leases::{Grant, KeptLease, Left, Look};
+use etcdex_testkit::leases::{Grant, KeptLease, Leadership, Left, Look, Revocation};
+use etcdex_testkit::raft_log::{self, RaftLog};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::args::{InScenes, Scenery};
 use crate::clock::Clock;
-use crate::faults::{Faults, Seen};
+use crate::faults::Faults;
 use crate::stage::Stage;
 use crate::store;
 use keepers::Keeper;
@@ -69,9 +71,13 @@ struct Played {
     grants: Vec<Grant>,
     looks: Vec<Look>,
     left: Vec<Left>,
-    seen: Seen,
+    /// The times in which each way led to a quorum.
+    periods: Vec<(usize, Period)>,
     incidents: Vec<Incident>,
     history: History,
+    /// Who has revoked leases, and who led.
+    revocations: Vec<Revocation>,
+    leaderships: Vec<Leadership>,
     /// Takers that did not get their lock after the last fault.
     waiting: Vec<String>,
     /// What became of requests for locks that failed.
@@ -121,7 +127,7 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     let mut played = end(company).await?;
     println!("leases end; the history is read");
     played.version = Some(stage.version());
-    played.seen = served.take();
+    played.periods = served.take();
     played.incidents = incidents;
     played.waiting = waiting;
     if may_lose_locks(&stage) {
@@ -132,6 +138,7 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
         }
     }
     played.history = store::read(&client).await?;
+    (played.revocations, played.leaderships) = raft(&stage)?;
     if played.incidents.is_empty() || played.looks.is_empty() || played.grants.is_empty() {
         let what = "there was no fault, or no lock was taken: this run says nothing";
         return Err(io::Error::other(what));
@@ -150,6 +157,18 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
         println!("recorded to {}", folder.display());
     }
     Ok(report.is_kept())
+}
+
+/// What the members have on disk of who has revoked leases, and who led.
+fn raft(stage: &Stage) -> io::Result<(Vec<Revocation>, Vec<Leadership>)> {
+    let mut logs = Vec::new();
+    let mut leaderships = Vec::new();
+    for member in stage.members() {
+        logs.push(RaftLog::read(&member.data_dir())?);
+        let log = fs::read(member.log_file())?;
+        leaderships.extend(raft_log::leaderships(&String::from_utf8_lossy(&log)));
+    }
+    Ok((raft_log::revocations(&logs), leaderships))
 }
 
 /// Whether a token that expires can make the servers lose locks.
@@ -241,9 +260,11 @@ async fn end(mut company: Company) -> io::Result<Played> {
         grants: Vec::new(),
         looks: Vec::new(),
         left: Vec::new(),
-        seen: Seen::default(),
+        periods: Vec::new(),
         incidents: Vec::new(),
         history: History::default(),
+        revocations: Vec::new(),
+        leaderships: Vec::new(),
         waiting: Vec::new(),
         failures: Vec::new(),
     };
@@ -270,7 +291,9 @@ fn record(folder: &Path, played: &Played) -> io::Result<()> {
     lines(&folder.join("leases.jsonl"), &played.leases)?;
     lines(&folder.join("grants.jsonl"), &played.grants)?;
     lines(&folder.join("looks.jsonl"), &played.looks)?;
-    lines(&folder.join("left.jsonl"), &played.left)
+    lines(&folder.join("left.jsonl"), &played.left)?;
+    lines(&folder.join("revocations.jsonl"), &played.revocations)?;
+    lines(&folder.join("leaderships.jsonl"), &played.leaderships)
 }
 
 fn lines<T: Serialize>(file: &Path, items: &[T]) -> io::Result<()> {

@@ -172,6 +172,8 @@ fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
         "--max-txn-ops=20000".to_owned(),
         // Members that were down get a snapshot instead of the log sometimes.
         "--snapshot-count=2000".to_owned(),
+        // Who leads, and since when, stands in the log.
+        "--log-level=info".to_owned(),
     ];
     if has_users {
         arguments.push("--auth-token-ttl=3".to_owned());

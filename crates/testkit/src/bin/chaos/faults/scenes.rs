@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use etcdex::Client;
 use etcdex_testkit::calls::Period;
-use etcdex_testkit::leases::Stop;
 use etcdex_testkit::{Etcd, Fault, Proxy};
 
 use super::servers::move_leader;
@@ -34,17 +33,9 @@ pub(crate) struct Scenes {
     pub(super) served: Served,
 }
 
-/// For each way, the times in which a member with a quorum could be reached over it; and the stops
-/// of servers, which the checkers need.
+/// For each way, the times in which a member with a quorum could be reached over it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Served(Arc<Mutex<Seen>>);
-
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) periods: Vec<(usize, Period)>,
-    /// The stops of servers.
-    pub(crate) stops: Vec<Stop>,
-}
+pub(crate) struct Served(Arc<Mutex<Vec<(usize, Period)>>>);
 
 /// The fault of servers in a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,15 +56,15 @@ struct Disturbance {
 }
 
 impl Served {
-    pub(crate) fn take(&self) -> Seen {
+    pub(crate) fn take(&self) -> Vec<(usize, Period)> {
         std::mem::take(&mut self.lock())
     }
 
     fn add(&self, way: usize, period: Period) {
-        self.lock().periods.push((way, period));
+        self.lock().push((way, period));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(usize, Period)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -226,19 +217,7 @@ impl Scenes {
         match act {
             Act::Nothing => {}
             Act::Kill(chosen) => chosen.iter().for_each(|at| members[*at].kill()),
-            Act::Stop(at) => {
-                let metrics = members[*at].metrics().await.unwrap_or_default();
-                let led = metrics
-                    .lines()
-                    .any(|line| line == "etcd_server_is_leader 1");
-                members[*at].pause()?;
-                let from = self.state.clock.now();
-                self.served.lock().stops.push(Stop {
-                    led,
-                    from,
-                    to: from,
-                });
-            }
+            Act::Stop(at) => members[*at].pause()?,
             Act::Isolate(at) => self.stage.cluster().isolate(*at).await?,
             Act::MoveLeader => {
                 let first = self.random.usize(..members.len());
@@ -265,12 +244,7 @@ impl Scenes {
                     members[*at].launch()?;
                 }
             }
-            Act::Stop(at) => {
-                members[*at].resume()?;
-                if let Some(stop) = self.served.lock().stops.last_mut() {
-                    stop.to = self.state.clock.now();
-                }
-            }
+            Act::Stop(at) => members[*at].resume()?,
             Act::Isolate(at) => self.stage.cluster().heal(*at)?,
             Act::Nothing | Act::MoveLeader | Act::Restart => return Ok(()),
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use etcdex_testkit::leases::{Fault, Grants, Promise, State, check_leases, check_locks};
+use etcdex_testkit::leases::{
+    Deposed, Fault, Grants, Leases, Promise, State, check_leases, check_locks,
+};
 
 use super::Played;
 
@@ -18,32 +20,32 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn of(played: &'a Played) -> Self {
-        // A leader that was stopped, and goes on, revokes leases by its old clock: etcd's issue
-        // 15247. The fix of 3.4.31 and 3.5.13 (`ensureLeadership` in `etcdserver/server.go`, up to
-        // 3.7.3) asks who leads only if the last tick is older than three: the first tick after
-        // the stop is enough to skip the question.
-        let stops = &played.seen.stops[..];
-        let periods = &played.seen.periods;
-        let leases = &played.leases;
-        let mut faults = check_leases(leases, &played.looks, &played.left, periods, stops);
+        let deposed = Deposed::new(&played.revocations, &played.leaderships);
+        let mut faults = check_leases(Leases {
+            leases: &played.leases,
+            looks: &played.looks,
+            left: &played.left,
+            served: &played.periods,
+            deposed: &deposed,
+        });
         let grants = Grants {
             grants: &played.grants,
             gives_lost_locks: played
                 .version
                 .is_some_and(|version| !version.is_at_least(3, 5)),
-            stops,
+            deposed: &deposed,
         };
         faults.extend(check_locks(&played.history, grants));
         faults.extend(played.waiting.iter().map(|taker| Fault {
             promise: Promise::Available,
             what: format!("{taker} did not get its lock after the last fault"),
-            of_server: false,
+            excuse: None,
         }));
         Self { played, faults }
     }
 
     pub(super) fn is_kept(&self) -> bool {
-        self.faults.iter().all(|fault| fault.of_server)
+        self.faults.iter().all(|fault| fault.excuse.is_some())
     }
 }
 
@@ -51,10 +53,11 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut told: BTreeMap<(bool, Promise), usize> = BTreeMap::new();
         for fault in &self.faults {
-            let count = told.entry((fault.of_server, fault.promise)).or_default();
+            let excused = fault.excuse.is_some();
+            let count = told.entry((excused, fault.promise)).or_default();
             *count += 1;
             if *count <= TOLD {
-                let of = if fault.of_server { " of a server" } else { "" };
+                let of = if excused { " of a server" } else { "" };
                 writeln!(f, "violation{of}: {fault}")?;
             }
         }
