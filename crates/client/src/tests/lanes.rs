@@ -124,7 +124,8 @@ async fn a_thousand_waiting_calls_block_no_other_call() {
     assert_eq!(peers.connections("http://one:1"), wanted);
 }
 
-#[tokio::test]
+/// In virtual time: a machine that is busy for seconds would look like a server that is silent.
+#[tokio::test(start_paused = true)]
 async fn more_calls_than_streams_are_all_answered() {
     let release = Arc::new(Notify::new());
     let peers = Peers::one(move |_, stream| serve(stream, Arc::clone(&release)));
