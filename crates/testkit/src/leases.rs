@@ -1,4 +1,4 @@
-//! What keepers of leases and takers of locks were told, and whether it was true.
+//! Checks the states of kept leases and the grants of locks.
 //!
 //! **Leases.** The truth is the store: a key is attached to each lease, and goes when the lease
 //! goes. It is looked at all the time ([`Look`]), over connections that no fault meets. The lease
@@ -13,6 +13,7 @@ mod lease;
 mod lock;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use deposed::{Deposed, Leadership, Revocation};
 pub use lease::{Leases, check_leases};
 pub use lock::{Grants, check_locks};
+pub use turn::{Queue, Reply, TURN, Turn, TurnEnd, Turns, check_turns};
 
 /// A lease that was kept. Times are microseconds since the start of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,16 +39,16 @@ pub struct KeptLease {
     pub began: u64,
     /// When the keeper was dropped.
     pub ended: u64,
-    /// What the keeper said, in order.
+    /// The words of the keeper, in order.
     pub words: Vec<Word>,
 }
 
-/// What a keeper said at a time.
+/// A word of a keeper, with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     /// When it was said.
     pub at: u64,
-    /// What was said.
+    /// The state that the keeper told.
     pub state: State,
 }
 
@@ -81,7 +83,7 @@ pub struct Left {
     pub began: u64,
     /// When the answer was there.
     pub ended: u64,
-    /// What was left, cut to whole seconds; none if there is no such lease.
+    /// The time-to-live that was left, cut to whole seconds; none if there is no such lease.
     pub left: Option<u64>,
 }
 
@@ -128,10 +130,10 @@ pub enum Promise {
 pub struct Fault {
     /// The promise.
     pub promise: Promise,
-    /// What happened, in words.
+    /// A description of the violation.
     pub what: String,
-    /// What proves that a server did it, if one did: etcd's issue 15247, or a lock of 3.4 whose
-    /// lease was lost.
+    /// The proof that a server did it, if one did: etcd's issue 15247, a lock of 3.4 whose lease
+    /// was lost, or a lock that waits and that the server has lost.
     pub excuse: Option<String>,
 }
 

@@ -16,11 +16,12 @@ use prost::Message;
 
 use crate::leases::{Leadership, Revocation};
 
-/// The type of a record with an entry of the log, and of one with raft's state.
+/// The types of records that are read: an entry of the log, raft's state, and a snapshot.
 const ENTRY: i64 = 2;
 const STATE: i64 = 3;
+const SNAPSHOT: i64 = 5;
 
-/// What a member has in its raft log.
+/// The raft log of a member.
 #[derive(Clone, Debug, Default)]
 pub struct RaftLog {
     entries: BTreeMap<u64, Entry>,
@@ -50,6 +51,14 @@ struct Entry {
 struct HardState {
     #[prost(uint64, tag = "3")]
     commit: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Snapshot {
+    #[prost(uint64, tag = "1")]
+    index: u64,
+    #[prost(uint64, tag = "2")]
+    term: u64,
 }
 
 /// The parts of etcd's `InternalRaftRequest` that are looked at.
@@ -101,9 +110,8 @@ impl RaftLog {
             match record.kind {
                 ENTRY => {
                     if let Ok(entry) = Entry::decode(record.data) {
-                        // An entry takes the place of all that a deposed leader had written from
-                        // there on.
-                        self.entries.split_off(&entry.index);
+                        // It takes the place of one that a deposed leader had written, if any. Of
+                        // these, none is left up to `commit`.
                         self.entries.insert(entry.index, entry);
                     }
                 }
@@ -112,8 +120,23 @@ impl RaftLog {
                         self.commit = self.commit.max(state.commit);
                     }
                 }
+                SNAPSHOT => {
+                    if let Ok(snapshot) = Snapshot::decode(record.data) {
+                        self.restore(&snapshot);
+                    }
+                }
                 _ => {}
             }
+        }
+    }
+
+    /// A member notes its own snapshots, and those that it was sent by the leader. The log begins
+    /// anew behind the latter: entries before may be of a deposed leader, and never be overwritten.
+    fn restore(&mut self, snapshot: &Snapshot) {
+        let last = self.entries.get(&snapshot.index);
+        // INVARIANT: two logs with an entry of the same index and term are the same up to there.
+        if last.is_none_or(|last| last.term != snapshot.term) {
+            self.entries.clear();
         }
     }
 
@@ -250,6 +273,28 @@ mod tests {
             found,
             [(1, 2, 7, 0x1f23), (2, 3, 9, 0x0221), (3, 3, 7, 0x0221)]
         );
+    }
+
+    #[test]
+    fn entries_of_a_deposed_leader_do_not_outlive_a_snapshot_of_the_next_one() {
+        let old = 0x91e4_0443_d7b4_1f23;
+        let state = record(STATE, &HardState { commit: 3 });
+        let read = |index, term| {
+            let snapshot = record(SNAPSHOT, &Snapshot { index, term });
+            let log = log(&[
+                revoke(1, 2, 7, old),
+                revoke(2, 2, 8, old),
+                state.clone(),
+                snapshot,
+                revoke(3, 3, 9, old),
+            ]);
+            let found = revocations(&[log]).into_iter();
+            found.map(|one| one.index).collect::<Vec<_>>()
+        };
+        // Its own snapshot, and one that it was sent.
+        assert_eq!(read(2, 2), [1, 2, 3]);
+        assert_eq!(read(2, 3), [3]);
+        assert_eq!(read(9, 3), [3]);
     }
 
     #[test]

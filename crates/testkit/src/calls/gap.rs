@@ -1,8 +1,10 @@
 //! PURE: the longest time of callers without an answer, in periods in which an answer was possible.
 
+use serde::{Deserialize, Serialize};
+
 /// A time without a change of faults, in which a client could reach a quorum. Times are
 /// microseconds since the start of the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Period {
     /// When the last fault before it began or ended.
     pub from: u64,

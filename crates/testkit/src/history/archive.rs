@@ -26,6 +26,7 @@ pub struct Incident {
 /// * `moments.jsonl`: the time of each revision;
 /// * `compactions.jsonl`: requested compactions;
 /// * `faults.jsonl`: faults of servers and connections;
+/// * further files of a workload, see [`write`](Archive::write);
 /// * `watches.jsonl`, `wire.jsonl`, `lists.jsonl` and `owners.jsonl`: for each recording a line
 ///   with its query, then a line for each message. Watches are the messages of the client, the wire
 ///   has the messages of servers, lists are watched lists, and owners are the messages about all
@@ -67,6 +68,11 @@ impl Archive {
         self.write("faults.jsonl", faults)
     }
 
+    /// Reads the faults.
+    pub fn read_faults(&self) -> io::Result<Vec<Incident>> {
+        self.read("faults.jsonl")
+    }
+
     /// Writes the recordings of watches.
     pub fn write_watches(&self, recordings: &[Recording]) -> io::Result<()> {
         self.write_recordings("watches.jsonl", recordings)
@@ -93,7 +99,7 @@ impl Archive {
     pub fn read_history(&self) -> io::Result<History> {
         let mut history = History::since(1);
         let mut ops = Vec::new();
-        for event in self.read::<Event>("history.jsonl")? {
+        for event in self.lines::<Event>("history.jsonl")? {
             let event = event?;
             while event.revision() > history.revision() + 1 {
                 history.append(std::mem::take(&mut ops));
@@ -104,10 +110,10 @@ impl Archive {
             });
         }
         history.append(ops);
-        for compaction in self.read::<Compaction>("compactions.jsonl")? {
+        for compaction in self.lines::<Compaction>("compactions.jsonl")? {
             history.compact(compaction?);
         }
-        for moment in self.read::<Moment>("moments.jsonl")? {
+        for moment in self.lines::<Moment>("moments.jsonl")? {
             history.date(moment?);
         }
         Ok(history)
@@ -147,7 +153,7 @@ impl Archive {
 
     fn read_recordings(&self, file: &str) -> io::Result<Vec<Recording>> {
         let mut recordings: Vec<Recording> = Vec::new();
-        for line in self.read(file)? {
+        for line in self.lines(file)? {
             match (line?, recordings.last_mut()) {
                 (Line::Watch { name, query }, _) => recordings.push(Recording {
                     name,
@@ -166,7 +172,8 @@ impl Archive {
         Ok(recordings)
     }
 
-    fn write<T: Serialize>(
+    /// Writes one line for each value to a file of the folder.
+    pub fn write<T: Serialize>(
         &self,
         file: &str,
         lines: impl IntoIterator<Item = T>,
@@ -179,7 +186,12 @@ impl Archive {
         writer.flush()
     }
 
-    fn read<T: DeserializeOwned>(
+    /// Reads a file of the folder with one value in each line.
+    pub fn read<T: DeserializeOwned>(&self, file: &str) -> io::Result<Vec<T>> {
+        self.lines(file)?.collect()
+    }
+
+    fn lines<T: DeserializeOwned>(
         &self,
         file: &str,
     ) -> io::Result<impl Iterator<Item = io::Result<T>>> {

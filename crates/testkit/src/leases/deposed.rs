@@ -66,7 +66,7 @@ impl Deposed {
     /// its lease, in hexadecimal, as keys of locks do.
     pub(super) fn proof(&self, key: &str) -> Option<&str> {
         let lease = key.rsplit('/').next()?;
-        let lease = u64::from_str_radix(lease, 16).ok()?.cast_signed();
+        let lease = i64::from_str_radix(lease, 16).ok()?;
         self.0.get(&lease).map(String::as_str)
     }
 }

@@ -24,7 +24,7 @@ pub struct Leases<'a> {
     pub leases: &'a [KeptLease],
     /// All looks, in order.
     pub looks: &'a [Look],
-    /// What servers said of how long leases have left.
+    /// The times-to-live that servers told.
     pub left: &'a [Left],
     /// The times in which each way led to a quorum.
     pub served: &'a [(usize, Period)],

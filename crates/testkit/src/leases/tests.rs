@@ -5,6 +5,7 @@ use crate::calls::Period;
 use crate::history::{History, Op};
 
 mod deposed;
+mod turns;
 
 const SECOND: u64 = 1_000_000;
 const TTL: u64 = 3 * SECOND;

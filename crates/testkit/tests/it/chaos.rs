@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use tempfile::TempDir;
+
 use crate::newest;
 
 fn chaos(arguments: &[&str]) -> Output {
@@ -62,22 +64,50 @@ fn a_run_is_judged_and_recorded_and_can_be_judged_again() {
 }
 
 #[test]
-fn calls_are_judged_and_recorded() {
+fn calls_are_judged_and_recorded_and_can_be_judged_again() {
     let files = ["history.jsonl", "calls.jsonl", "faults.jsonl"];
     let parts = ["pick-first: ", "longest time without a good answer:"];
-    a_run_in_scenes("calls", &files, &parts);
+    let Some(folder) = a_run_in_scenes("calls", &files, &parts) else {
+        return;
+    };
+    // A write was acknowledged at a revision that it did not make.
+    let broken = |line: &str| {
+        let (before, after) = line.split_once("\"Written\":{\"revision\":")?;
+        Some(format!("{before}\"Written\":{{\"revision\":9{after}"))
+    };
+    break_one(&folder.path().join("calls.jsonl"), broken);
+    is_broken(folder.path(), "violation: Missing");
 }
 
 #[test]
-fn leases_and_locks_are_judged_and_recorded() {
-    let files = ["history.jsonl", "leases.jsonl", "grants.jsonl"];
+fn leases_and_locks_are_judged_and_recorded_and_can_be_judged_again() {
+    let files = [
+        "history.jsonl",
+        "leases.jsonl",
+        "grants.jsonl",
+        "turns.jsonl",
+    ];
     let parts = ["leases: ", "locks: ", "the servers' own: 0"];
-    a_run_in_scenes("leases", &files, &parts);
+    let Some(folder) = a_run_in_scenes("leases", &files, &parts) else {
+        return;
+    };
+    // The holder of a lock has written long after it gave the lock back.
+    let broken = |line: &str| {
+        let (before, after) = line.split_once("\"fenced\":")?;
+        let is_written = !after.starts_with("null");
+        is_written.then(|| format!("{before}\"fenced\":9999{after}"))
+    };
+    break_one(&folder.path().join("grants.jsonl"), broken);
+    is_broken(folder.path(), "violation: First");
+    // A folder that lacks a file is not checked.
+    fs::remove_file(folder.path().join("looks.jsonl")).unwrap();
+    let check = chaos(&["check", folder.path().to_str().unwrap()]);
+    assert_eq!(check.status.code(), Some(2), "{}", told(&check));
 }
 
-/// Runs a workload for seconds, and expects no violation.
-fn a_run_in_scenes(verb: &str, files: &[&str], parts: &[&str]) {
-    let Some(binary) = newest() else { return };
+/// Runs a workload for seconds, expects no violation, and judges the recorded run to the same again.
+fn a_run_in_scenes(verb: &str, files: &[&str], parts: &[&str]) -> Option<TempDir> {
+    let binary = newest()?;
     let folder = tempfile::tempdir().unwrap();
     let run = chaos(&[
         verb,
@@ -102,6 +132,29 @@ fn a_run_in_scenes(verb: &str, files: &[&str], parts: &[&str]) {
         let recorded = fs::read_to_string(folder.path().join(file)).unwrap();
         assert!(recorded.lines().count() > 0, "{file}");
     }
+    let check = chaos(&["check", folder.path().to_str().unwrap()]);
+    let again = told(&check);
+    assert_eq!(check.status.code(), Some(0), "{again}");
+    assert!(
+        again.starts_with("etcd ") && text.contains(&again),
+        "{text}\nand again:\n{again}"
+    );
+    Some(folder)
+}
+
+/// Changes the first line of a file that can be changed so.
+fn break_one(file: &Path, change: impl Fn(&str) -> Option<String>) {
+    let recorded = fs::read_to_string(file).unwrap();
+    let changed = |line| Some((line, change(line)?));
+    let (line, changed) = recorded.lines().find_map(changed).unwrap();
+    fs::write(file, recorded.replacen(line, &changed, 1)).unwrap();
+}
+
+fn is_broken(folder: &Path, violation: &str) {
+    let check = chaos(&["check", folder.to_str().unwrap()]);
+    let text = told(&check);
+    assert_eq!(check.status.code(), Some(1), "{text}");
+    assert!(text.contains(violation), "{text}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(crate) enum Verb {
     Calls(InScenes),
     /// Runs etcd, kept leases, locks and faults, and checks the leases and locks at the end.
     Leases(InScenes),
-    /// Checks a recorded run of watches again.
+    /// Checks a recorded run of any workload again.
     Check {
         /// The folder with the recorded run (--out).
         folder: PathBuf,
@@ -84,15 +84,6 @@ pub(crate) struct InScenes {
 impl Run {
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.minutes * 60.0)
-    }
-
-    /// Returns the folder to record the run to, if it is to be recorded.
-    pub(crate) fn folder(&self, seed: u64, suspicious: bool) -> Option<PathBuf> {
-        let fallback = || std::env::temp_dir().join(format!("etcdex-chaos-{seed}"));
-        match &self.out {
-            Some(folder) => Some(folder.clone()),
-            None => suspicious.then(fallback),
-        }
     }
 }
 

@@ -6,9 +6,7 @@
 mod callers;
 mod report;
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -22,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::args::{InScenes, Scenery};
 use crate::clock::Clock;
+use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
 use crate::stage::{Stage, Way};
 use crate::store;
@@ -45,10 +44,8 @@ pub(crate) fn run(arguments: &InScenes) -> io::Result<bool> {
 }
 
 /// Everything that a run leaves behind.
-struct Played {
-    /// Names of the clients, in the order of the ways.
-    clients: Vec<&'static str>,
-    /// The calls of each client.
+pub(crate) struct Played {
+    /// The calls of each client, in the order of the ways.
     calls: Vec<Vec<Call>>,
     periods: Vec<(usize, Period)>,
     incidents: Vec<Incident>,
@@ -88,30 +85,62 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     }
     println!("callers end; the history is read");
     let played = Played {
-        clients: CLIENTS.map(|(name, _)| name).to_vec(),
         calls,
         periods: served.take(),
         incidents,
         history: store::read(&client).await?,
     };
-    let report = Report::of(&played);
-    if played.incidents.is_empty() || played.history.is_empty() {
-        let what = "there was no fault, or no write: this run says nothing";
-        return Err(io::Error::other(what));
-    }
-    println!(
-        "etcd {}, {} node(s), profile {}, {} minutes, seed {seed}",
+    let headline = Headline::new(
+        Workload::Calls,
         stage.version(),
-        arguments.run.nodes,
-        arguments.profile,
-        arguments.run.minutes
+        &arguments.run,
+        &arguments.profile,
+        seed,
     );
-    println!("{report}");
-    if let Some(folder) = arguments.run.folder(seed, !report.is_kept()) {
-        record(&folder, &played)?;
-        println!("recorded to {}", folder.display());
+    ending::end(&headline, arguments.run.out.as_deref(), &played)
+}
+
+impl Played {
+    pub(crate) fn read(archive: &Archive) -> io::Result<Self> {
+        let mut calls = vec![Vec::new(); CLIENTS.len()];
+        for call in archive.read::<Call>("calls.jsonl")? {
+            let client = call.caller.split('/').next();
+            let mut clients = CLIENTS.iter();
+            let Some(way) = clients.position(|(name, _)| Some(*name) == client) else {
+                let what = format!("calls.jsonl has a call of a client {client:?}");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            };
+            calls[way].push(call);
+        }
+        Ok(Self {
+            calls,
+            periods: archive.read("periods.jsonl")?,
+            incidents: archive.read_faults()?,
+            history: archive.read_history()?,
+        })
     }
-    Ok(report.is_kept())
+}
+
+impl ending::Played for Played {
+    fn judge(&self, _: &Headline) -> io::Result<Judgement> {
+        if self.incidents.is_empty() || self.history.is_empty() {
+            let what = "there was no fault, or no write: this run says nothing";
+            return Err(io::Error::other(what));
+        }
+        let report = Report::of(self);
+        Ok(Judgement {
+            text: report.to_string(),
+            is_kept: report.is_kept(),
+            is_odd: false,
+        })
+    }
+
+    fn record(&self, archive: &Archive) -> io::Result<()> {
+        archive.write_history(&self.history)?;
+        archive.write_faults(&self.incidents)?;
+        archive.write("periods.jsonl", &self.periods)?;
+        archive.write("calls.jsonl", self.calls.iter().flatten())
+    }
 }
 
 fn start(
@@ -142,17 +171,4 @@ fn start(
         }
     }
     Ok(callers)
-}
-
-fn record(folder: &Path, played: &Played) -> io::Result<()> {
-    let archive = Archive::at(folder)?;
-    archive.write_history(&played.history)?;
-    archive.write_faults(&played.incidents)?;
-    fs::create_dir_all(folder)?;
-    let mut file = BufWriter::new(File::create(folder.join("calls.jsonl"))?);
-    for call in played.calls.iter().flatten() {
-        serde_json::to_writer(&mut file, call)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
 }

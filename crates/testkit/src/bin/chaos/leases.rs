@@ -2,40 +2,44 @@
 //!
 //! * `leases/keepers.rs` keeps leases and writes down what keepers say;
 //! * `leases/takers.rs` takes locks;
+//! * `leases/replies.rs` hears what servers answer to requests for locks;
 //! * `leases/observer.rs` looks at the store, over connections that no fault meets;
 //! * `leases/report.rs` compares and prints. The rules are in the library
 //!   (`etcdex_testkit::leases`).
 
 mod keepers;
 mod observer;
+mod replies;
 mod report;
 mod takers;
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::fs;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use etcdex::Mode;
 use etcdex_proto::method::lease::LEASE_KEEP_ALIVE;
-use etcdex_testkit::Version;
+use etcdex_proto::method::lock::LOCK;
 use etcdex_testkit::calls::Period;
 use etcdex_testkit::history::{Archive, History, Incident};
-use etcdex_testkit::leases::{Grant, KeptLease, Leadership, Left, Look, Revocation};
+use etcdex_testkit::leases::{
+    Grant, KeptLease, Leadership, Left, Look, Queue, Reply, Revocation, TURN, Turn,
+};
 use etcdex_testkit::raft_log::{self, RaftLog};
-use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::args::{InScenes, Scenery};
 use crate::clock::Clock;
+use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
 use crate::stage::Stage;
 use crate::store;
 use keepers::Keeper;
 use observer::{Observer, Present};
+use replies::Replies;
 use report::Report;
 use takers::{Progress, Taker};
 
@@ -51,36 +55,29 @@ const TTLS: [u64; 4] = [3, 5, 10, 20];
 const LOCKS: [&str; 2] = ["locks/one", "locks/other"];
 /// How long all goes on before the first fault and after the last one.
 const CALM: Duration = Duration::from_secs(2);
-/// How long it may take after the last fault until each taker had its lock once more: a lease
-/// that is kept no more ends first (5 s, and as much again after an election), and every taker
-/// has its turn.
-const TURN: Duration = Duration::from_secs(45);
-/// The same on servers that can lose locks that wait: takers pause there, and have the lock again
-/// only once no lock waits at their member.
-const LONG_TURN: Duration = Duration::from_secs(120);
-
 /// Plays a run; says whether all promises were kept.
 pub(crate) fn run(arguments: &InScenes) -> io::Result<bool> {
     crate::with_seed(arguments.run.seed, |seed| play(arguments, seed))
 }
 
 /// Everything that a run leaves behind.
-struct Played {
-    version: Option<Version>,
+#[derive(Default)]
+pub(crate) struct Played {
     leases: Vec<KeptLease>,
     grants: Vec<Grant>,
+    turns: Vec<Turn>,
     looks: Vec<Look>,
+    queues: Vec<Queue>,
+    replies: Vec<Reply>,
     left: Vec<Left>,
     /// The times in which each way led to a quorum.
     periods: Vec<(usize, Period)>,
     incidents: Vec<Incident>,
     history: History,
-    /// Who has revoked leases, and who led.
+    /// Requests to revoke a lease from the raft log, and the leaders from the logs of the members.
     revocations: Vec<Revocation>,
     leaderships: Vec<Leadership>,
-    /// Takers that did not get their lock after the last fault.
-    waiting: Vec<String>,
-    /// What became of requests for locks that failed.
+    /// Failed calls of takers.
     failures: Vec<String>,
 }
 
@@ -88,7 +85,8 @@ struct Played {
 struct Company {
     keepers: JoinSet<Vec<KeptLease>>,
     takers: JoinSet<takers::Told>,
-    observer: JoinSet<(Vec<Look>, Vec<Left>)>,
+    observer: JoinSet<observer::Seen>,
+    replies: Vec<Replies>,
     progress: Vec<Progress>,
     stop: Arc<AtomicBool>,
 }
@@ -117,19 +115,12 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     let served = faults.play_scenes(arguments.profile, &stage, &ways, &client, LEASE_KEEP_ALIVE);
     faults.go_on(arguments.run.duration()).await?;
     let incidents = faults.end().await?;
-    let turn = if may_lose_locks(&stage) {
-        LONG_TURN
-    } else {
-        TURN
-    };
-    let waiting = wait_for_turns(&company.progress, turn).await;
+    wait_for_turns(&company.progress).await;
     sleep(CALM).await;
     let mut played = end(company).await?;
     println!("leases end; the history is read");
-    played.version = Some(stage.version());
     played.periods = served.take();
     played.incidents = incidents;
-    played.waiting = waiting;
     if may_lose_locks(&stage) {
         // The lock service of such a server may still be busy with what it has lost.
         for member in stage.members() {
@@ -139,27 +130,68 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     }
     played.history = store::read(&client).await?;
     (played.revocations, played.leaderships) = raft(&stage)?;
-    if played.incidents.is_empty() || played.looks.is_empty() || played.grants.is_empty() {
-        let what = "there was no fault, or no lock was taken: this run says nothing";
-        return Err(io::Error::other(what));
-    }
-    let report = Report::of(&played);
-    println!(
-        "etcd {}, {} node(s), profile {}, {} minutes, seed {seed}",
+    let headline = Headline::new(
+        Workload::Leases,
         stage.version(),
-        arguments.run.nodes,
-        arguments.profile,
-        arguments.run.minutes
+        &arguments.run,
+        &arguments.profile,
+        seed,
     );
-    println!("{report}");
-    if let Some(folder) = arguments.run.folder(seed, !report.is_kept()) {
-        record(&folder, &played)?;
-        println!("recorded to {}", folder.display());
-    }
-    Ok(report.is_kept())
+    ending::end(&headline, arguments.run.out.as_deref(), &played)
 }
 
-/// What the members have on disk of who has revoked leases, and who led.
+impl Played {
+    pub(crate) fn read(archive: &Archive) -> io::Result<Self> {
+        Ok(Self {
+            leases: archive.read("leases.jsonl")?,
+            grants: archive.read("grants.jsonl")?,
+            turns: archive.read("turns.jsonl")?,
+            looks: archive.read("looks.jsonl")?,
+            queues: archive.read("queues.jsonl")?,
+            replies: archive.read("replies.jsonl")?,
+            left: archive.read("left.jsonl")?,
+            periods: archive.read("periods.jsonl")?,
+            incidents: archive.read_faults()?,
+            history: archive.read_history()?,
+            revocations: archive.read("revocations.jsonl")?,
+            leaderships: archive.read("leaderships.jsonl")?,
+            failures: archive.read("failures.jsonl")?,
+        })
+    }
+}
+
+impl ending::Played for Played {
+    fn judge(&self, headline: &Headline) -> io::Result<Judgement> {
+        if self.incidents.is_empty() || self.looks.is_empty() || self.grants.is_empty() {
+            let what = "there was no fault, or no lock was taken: this run says nothing";
+            return Err(io::Error::other(what));
+        }
+        let report = Report::of(self, headline.version()?);
+        Ok(Judgement {
+            text: report.to_string(),
+            is_kept: report.is_kept(),
+            is_odd: false,
+        })
+    }
+
+    fn record(&self, archive: &Archive) -> io::Result<()> {
+        archive.write_history(&self.history)?;
+        archive.write_faults(&self.incidents)?;
+        archive.write("leases.jsonl", &self.leases)?;
+        archive.write("grants.jsonl", &self.grants)?;
+        archive.write("turns.jsonl", &self.turns)?;
+        archive.write("looks.jsonl", &self.looks)?;
+        archive.write("queues.jsonl", &self.queues)?;
+        archive.write("replies.jsonl", &self.replies)?;
+        archive.write("left.jsonl", &self.left)?;
+        archive.write("periods.jsonl", &self.periods)?;
+        archive.write("revocations.jsonl", &self.revocations)?;
+        archive.write("leaderships.jsonl", &self.leaderships)?;
+        archive.write("failures.jsonl", &self.failures)
+    }
+}
+
+/// Reads the requests to revoke a lease, and the leaders, from the files of the members.
 fn raft(stage: &Stage) -> io::Result<(Vec<Revocation>, Vec<Leadership>)> {
     let mut logs = Vec::new();
     let mut leaderships = Vec::new();
@@ -192,10 +224,14 @@ fn start(
         keepers: JoinSet::new(),
         takers: JoinSet::new(),
         observer: JoinSet::new(),
+        replies: Vec::new(),
         progress: Vec::new(),
         stop: Arc::clone(&stop),
     };
     for (number, (way, (name, mode))) in ways.iter().zip(CLIENTS).enumerate() {
+        let taps = way.tap(LOCK).into_iter();
+        let replies = taps.map(|tap| Replies::new(tap, clock));
+        company.replies.extend(replies);
         let client = stage.client_in(way, mode).map_err(io::Error::other)?;
         for ttl in TTLS {
             let keeper = Keeper {
@@ -237,16 +273,15 @@ fn start(
     Ok(company)
 }
 
-/// Waits until each taker had its lock once more. Returns those that had not.
-async fn wait_for_turns(takers: &[Progress], turn: Duration) -> Vec<String> {
+/// Waits until each taker had its lock once more, or the time for that is over.
+async fn wait_for_turns(takers: &[Progress]) {
     let before: Vec<usize> = takers.iter().map(Progress::count).collect();
-    let deadline = Instant::now() + turn;
+    let deadline = Instant::now() + Duration::from_micros(TURN);
     loop {
-        let waiting = takers.iter().zip(&before);
-        let waiting = waiting.filter(|(taker, before)| taker.count() == **before);
-        let waiting: Vec<String> = waiting.map(|(taker, _)| taker.name()).collect();
-        if waiting.is_empty() || Instant::now() > deadline {
-            return waiting;
+        let mut waiting = takers.iter().zip(&before);
+        let waits = waiting.any(|(taker, before)| taker.count() == *before);
+        if !waits || Instant::now() > deadline {
+            return;
         }
         sleep(Duration::from_millis(50)).await;
     }
@@ -254,53 +289,24 @@ async fn wait_for_turns(takers: &[Progress], turn: Duration) -> Vec<String> {
 
 async fn end(mut company: Company) -> io::Result<Played> {
     company.stop.store(true, Relaxed);
-    let mut played = Played {
-        version: None,
-        leases: Vec::new(),
-        grants: Vec::new(),
-        looks: Vec::new(),
-        left: Vec::new(),
-        periods: Vec::new(),
-        incidents: Vec::new(),
-        history: History::default(),
-        revocations: Vec::new(),
-        leaderships: Vec::new(),
-        waiting: Vec::new(),
-        failures: Vec::new(),
-    };
+    let mut played = Played::default();
     while let Some(keeper) = company.keepers.join_next().await {
         played.leases.extend(keeper.map_err(io::Error::other)?);
     }
     while let Some(taker) = company.takers.join_next().await {
         let told = taker.map_err(io::Error::other)?;
         played.grants.extend(told.grants);
+        played.turns.extend(told.turns);
         played.failures.extend(told.failures);
     }
     while let Some(observer) = company.observer.join_next().await {
-        let (looks, left) = observer.map_err(io::Error::other)?;
-        played.looks.extend(looks);
-        played.left.extend(left);
+        let seen = observer.map_err(io::Error::other)?;
+        played.looks.extend(seen.looks);
+        played.queues.extend(seen.queues);
+        played.left.extend(seen.left);
+    }
+    for replies in company.replies {
+        played.replies.extend(replies.heard());
     }
     Ok(played)
-}
-
-fn record(folder: &Path, played: &Played) -> io::Result<()> {
-    let archive = Archive::at(folder)?;
-    archive.write_history(&played.history)?;
-    archive.write_faults(&played.incidents)?;
-    lines(&folder.join("leases.jsonl"), &played.leases)?;
-    lines(&folder.join("grants.jsonl"), &played.grants)?;
-    lines(&folder.join("looks.jsonl"), &played.looks)?;
-    lines(&folder.join("left.jsonl"), &played.left)?;
-    lines(&folder.join("revocations.jsonl"), &played.revocations)?;
-    lines(&folder.join("leaderships.jsonl"), &played.leaderships)
-}
-
-fn lines<T: Serialize>(file: &Path, items: &[T]) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(file)?);
-    for item in items {
-        serde_json::to_writer(&mut file, item)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
 }

@@ -2,6 +2,7 @@
 //!
 //! * `args.rs` is the command line, `stage.rs` starts the servers with proxies before them;
 //! * `store.rs` reads the history of the store, after the run;
+//! * `ending.rs` checks, prints and records a run, and checks a recorded run again;
 //! * `faults.rs` disturbs servers and connections, for every workload;
 //! * `watch.rs` is the workload that checks watches, `calls.rs` checks calls, `leases.rs` checks
 //!   leases and locks. Each workload has a file, a folder and a command of its own.
@@ -11,6 +12,7 @@
 mod args;
 mod calls;
 mod clock;
+mod ending;
 mod faults;
 mod leases;
 mod stage;
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
         Verb::Watch(watch) => watch::run(&watch),
         Verb::Calls(calls) => calls::run(&calls),
         Verb::Leases(leases) => leases::run(&leases),
-        Verb::Check { folder } => watch::check(&folder),
+        Verb::Check { folder } => ending::check(&folder),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -172,7 +172,7 @@ fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
         "--max-txn-ops=20000".to_owned(),
         // Members that were down get a snapshot instead of the log sometimes.
         "--snapshot-count=2000".to_owned(),
-        // Who leads, and since when, stands in the log.
+        // The log names each leader, with its term.
         "--log-level=info".to_owned(),
     ];
     if has_users {

@@ -23,7 +23,6 @@ mod verdict;
 mod wire;
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -37,7 +36,7 @@ use tokio::time::{Instant, sleep, timeout};
 use self::churn::Churn;
 use self::compactions::Compactor;
 use self::consumers::{Consumers, Counters, FinalHistory};
-use self::load::Load;
+use self::load::{Counts, Load};
 use self::plan::Plan;
 use self::recorder::{ConsumerLog, WatchRecord};
 use self::reference::{Reference, ReferenceBuilder, ReferenceError};
@@ -46,6 +45,7 @@ use self::verdict::{Evidence, judge};
 use self::wire::{Wire, WireRecords};
 use crate::args::{Profile, Watch};
 use crate::clock::Clock;
+use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
 use crate::stage::{Stage, Way};
 
@@ -58,45 +58,52 @@ const SET_UP: Duration = Duration::from_secs(60);
 
 /// Does a run, and returns whether all guarantees hold.
 pub(crate) fn run(arguments: &Watch) -> io::Result<bool> {
-    let seed = arguments.run.seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("seed {seed}");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let outcome = runtime.block_on(play(arguments, seed));
-    println!("seed {seed}");
-    outcome
+    crate::with_seed(arguments.run.seed, |seed| play(arguments, seed))
 }
 
-/// Checks a recorded run again, and returns whether all guarantees hold.
-pub(crate) fn check(folder: &Path) -> io::Result<bool> {
-    if !folder.is_dir() {
-        let what = format!("{} has no recorded run", folder.display());
-        return Err(io::Error::new(io::ErrorKind::NotFound, what));
+/// A run that is read from its folder.
+pub(crate) struct RecordedRun {
+    history: History,
+    watches: Vec<Recording>,
+    owners: Vec<Recording>,
+    lists: Vec<Recording>,
+    wire: Vec<Recording>,
+}
+
+impl RecordedRun {
+    pub(crate) fn read(archive: &Archive) -> io::Result<Self> {
+        Ok(Self {
+            history: archive.read_history()?,
+            watches: archive.read_watches()?,
+            owners: archive.read_owners()?,
+            lists: archive.read_lists()?,
+            wire: archive.read_wire()?,
+        })
     }
-    let archive = Archive::at(folder)?;
-    let history = archive.read_history()?;
-    let watches = archive.read_watches()?;
-    let wire = archive.read_wire()?;
-    let owners = archive.read_owners()?;
-    let lists = archive.read_lists()?;
-    let verdict = judge(Evidence {
-        history: &history,
-        watches: &watches,
-        owners: &owners,
-        lists: &lists,
-        wire: &wire,
-    });
-    print!("{}", report::violations(&verdict));
-    println!(
-        "{} watches, {} changes; violations: {}, of servers: {}, of these seen by a watch: {}",
-        watches.len(),
-        history.len(),
-        verdict.client,
-        verdict.server,
-        verdict.explained
-    );
-    Ok(verdict.client.is_empty())
+
+    pub(crate) fn judge(&self) -> Judgement {
+        let verdict = judge(Evidence {
+            history: &self.history,
+            watches: &self.watches,
+            owners: &self.owners,
+            lists: &self.lists,
+            wire: &self.wire,
+        });
+        let text = format!(
+            "{}{} watches, {} changes; of servers: {}, of these seen by a watch: {}\n  violations: {}",
+            report::violations(&verdict),
+            self.watches.len(),
+            self.history.len(),
+            verdict.server,
+            verdict.explained,
+            verdict.client
+        );
+        Judgement {
+            text,
+            is_kept: verdict.client.is_empty(),
+            is_odd: !verdict.explained.is_empty(),
+        }
+    }
 }
 
 /// The running clients of a run.
@@ -164,43 +171,86 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let quiet = quiet::ask(&stage, clock, history.revision()).await?;
     recorded.owners.push(quiet);
 
-    if incidents.is_empty() || counters.events.load(Relaxed) == 0 {
-        let what = "there was no fault, or no event: this run proves nothing";
-        return Err(io::Error::other(what));
-    }
-    let verdict = judge(Evidence {
-        history: &history,
-        watches: &recorded.watches(),
-        owners: &recorded.owners,
-        lists: &recorded.lists,
-        wire: &recorded.heard.recordings,
-    });
-    print!("{}", report::violations(&verdict));
-    let report = Report {
-        arguments,
-        version: stage.version(),
-        seed,
-        incidents: &incidents,
-        records: &recorded.records,
-        lists: &recorded.lists,
-        counters: &counters,
-        counts: &counts,
-        moments: history.moments(),
-        changes: history.len(),
+    let played = Played {
+        history,
+        incidents,
+        recorded,
+        counters,
+        counts,
         read: written.read,
         compared: written.compared,
-        compactions: history.compactions().len(),
-        heard: &recorded.heard,
-        verdict: &verdict,
     };
-    println!("{report}");
-    let kept = verdict.client.is_empty();
-    let suspicious = !kept || !verdict.explained.is_empty();
-    if let Some(folder) = folder(arguments, seed, suspicious) {
-        record(&folder, &history, incidents, recorded)?;
-        println!("recorded to {}", folder.display());
+    let headline = Headline::new(
+        Workload::Watch,
+        stage.version(),
+        &arguments.run,
+        &arguments.profile,
+        seed,
+    );
+    ending::end(&headline, arguments.run.out.as_deref(), &played)
+}
+
+/// Everything that a run leaves behind.
+struct Played {
+    history: Arc<History>,
+    incidents: Vec<Incident>,
+    recorded: Recorded,
+    counters: Arc<Counters>,
+    counts: Arc<Counts>,
+    /// How often the store was read for a revision, and compared with the history.
+    read: u64,
+    compared: u64,
+}
+
+impl ending::Played for Played {
+    fn judge(&self, _: &Headline) -> io::Result<Judgement> {
+        if self.incidents.is_empty() || self.counters.events.load(Relaxed) == 0 {
+            let what = "there was no fault, or no event: this run says nothing";
+            return Err(io::Error::other(what));
+        }
+        let Self {
+            history, recorded, ..
+        } = self;
+        let verdict = judge(Evidence {
+            history,
+            watches: &recorded.watches(),
+            owners: &recorded.owners,
+            lists: &recorded.lists,
+            wire: &recorded.heard.recordings,
+        });
+        let report = Report {
+            incidents: &self.incidents,
+            records: &recorded.records,
+            lists: &recorded.lists,
+            counters: &self.counters,
+            counts: &self.counts,
+            moments: history.moments(),
+            changes: history.len(),
+            read: self.read,
+            compared: self.compared,
+            compactions: history.compactions().len(),
+            heard: &recorded.heard,
+            verdict: &verdict,
+        };
+        Ok(Judgement {
+            text: format!("{}{report}", report::violations(&verdict)),
+            is_kept: verdict.client.is_empty(),
+            is_odd: !verdict.explained.is_empty(),
+        })
     }
-    Ok(kept)
+
+    fn record(&self, archive: &Archive) -> io::Result<()> {
+        let heard = &self.recorded.heard;
+        let mut incidents = self.incidents.clone();
+        incidents.extend(heard.refusals.iter().cloned());
+        incidents.sort_by_key(|incident| incident.at);
+        archive.write_history(&self.history)?;
+        archive.write_faults(&incidents)?;
+        archive.write_watches(&self.recorded.watches())?;
+        archive.write_owners(&self.recorded.owners)?;
+        archive.write_lists(&self.recorded.lists)?;
+        archive.write_wire(&heard.recordings)
+    }
 }
 
 /// Waits until all clients have their watches.
@@ -387,30 +437,4 @@ fn not_checked(broken: ReferenceError) -> io::Error {
         ReferenceError::Contradiction(what) => format!("the history contradicts itself: {what}"),
         ReferenceError::Unread(error) => format!("the history could not be read: {error}"),
     })
-}
-
-fn folder(arguments: &Watch, seed: u64, suspicious: bool) -> Option<PathBuf> {
-    let fallback = || std::env::temp_dir().join(format!("etcdex-chaos-{seed}"));
-    match &arguments.run.out {
-        Some(folder) => Some(folder.clone()),
-        None => suspicious.then(fallback),
-    }
-}
-
-fn record(
-    folder: &Path,
-    history: &History,
-    mut incidents: Vec<Incident>,
-    recorded: Recorded,
-) -> io::Result<()> {
-    let archive = Archive::at(folder)?;
-    let watches = recorded.watches();
-    incidents.extend(recorded.heard.refusals);
-    incidents.sort_by_key(|incident| incident.at);
-    archive.write_history(history)?;
-    archive.write_faults(&incidents)?;
-    archive.write_watches(&watches)?;
-    archive.write_owners(&recorded.owners)?;
-    archive.write_lists(&recorded.lists)?;
-    archive.write_wire(&recorded.heard.recordings)
 }

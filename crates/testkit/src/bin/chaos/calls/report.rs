@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use etcdex_testkit::calls::{Answer, Breach, Call, Period, Rule, check, longest_gap};
 
-use super::Played;
+use super::{CLIENTS, Played};
 
 /// How long the callers of a client may go without a good answer while a quorum and a way to it
 /// are there and nothing changes. The client promises 5 s after a member dies, stops or is cut
@@ -42,7 +42,7 @@ impl<'a> Report<'a> {
         let all: Vec<Call> = played.calls.iter().flatten().cloned().collect();
         let mut gaps = Vec::new();
         let mut late = Vec::new();
-        for (number, client) in played.clients.iter().enumerate() {
+        for (number, (client, _)) in CLIENTS.into_iter().enumerate() {
             let good = played.calls[number].iter().filter(|call| call.is_good());
             let mut answers: Vec<u64> = good.map(|call| call.ended).collect();
             answers.sort_unstable();
@@ -110,7 +110,7 @@ impl fmt::Display for Report<'_> {
         let events = self.played.history.events().len();
         let revision = self.played.history.revision();
         writeln!(f, "  history: {revision} revisions, {events} changes")?;
-        for (client, calls) in self.played.clients.iter().zip(&self.played.calls) {
+        for ((client, _), calls) in CLIENTS.into_iter().zip(&self.played.calls) {
             writeln!(f, "  {client}: {}", counts(calls))?;
         }
         writeln!(f, "  longest time without a good answer:")?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcdex::{Client, LeaseId};
-use etcdex_testkit::leases::{Left, Look};
+use etcdex_testkit::leases::{Left, Look, Queue};
 use tokio::time::sleep;
 
 use crate::clock::Clock;
@@ -41,7 +41,15 @@ impl Present {
     }
 }
 
-/// Looks at the keys of leases, and asks servers how long leases have left.
+/// All answers to the observer.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) looks: Vec<Look>,
+    pub(super) queues: Vec<Queue>,
+    pub(super) left: Vec<Left>,
+}
+
+/// Looks at the keys of leases and locks, and asks servers how long leases have left.
 pub(super) struct Observer {
     pub(super) client: Client,
     pub(super) clock: Clock,
@@ -51,26 +59,33 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) async fn look(mut self) -> (Vec<Look>, Vec<Left>) {
-        let mut looks = Vec::new();
-        let mut left = Vec::new();
+    pub(super) async fn look(mut self) -> Seen {
+        let mut seen = Seen::default();
         while !self.stop.load(Relaxed) {
             let began = self.clock.now();
             if let Ok(reply) = self.client.get("leases/").prefix().keys_only().await {
                 let keys = reply.kvs.iter();
-                looks.push(Look {
+                seen.looks.push(Look {
                     began,
                     ended: self.clock.now(),
-                    keys: keys
-                        .map(|kv| Arc::from(String::from_utf8_lossy(&kv.key)))
-                        .collect(),
+                    keys: keys.map(|kv| text(&kv.key)).collect(),
+                });
+            }
+            let began = self.clock.now();
+            if let Ok(mut reply) = self.client.get("locks/").prefix().keys_only().await {
+                reply.kvs.sort_by_key(|kv| kv.create_revision);
+                let keys = reply.kvs.iter();
+                seen.queues.push(Queue {
+                    began,
+                    ended: self.clock.now(),
+                    keys: keys.map(|kv| text(&kv.key)).collect(),
                 });
             }
             if let Some((id, key)) = self.present.any(&mut self.random) {
                 let began = self.clock.now();
                 if let Ok(reply) = self.client.ttl(id).await {
                     let micros = |ttl: Duration| u64::try_from(ttl.as_micros()).ok();
-                    left.push(Left {
+                    seen.left.push(Left {
                         key,
                         began,
                         ended: self.clock.now(),
@@ -80,6 +95,10 @@ impl Observer {
             }
             sleep(LOOK).await;
         }
-        (looks, left)
+        seen
     }
+}
+
+fn text(key: &[u8]) -> Arc<str> {
+    Arc::from(String::from_utf8_lossy(key))
 }

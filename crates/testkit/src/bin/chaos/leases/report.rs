@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use etcdex_testkit::Version;
+use etcdex_testkit::calls::Period;
 use etcdex_testkit::leases::{
-    Deposed, Fault, Grants, Leases, Promise, State, check_leases, check_locks,
+    Deposed, Fault, Grants, Leases, Promise, State, Turns, check_leases, check_locks, check_turns,
 };
 
 use super::Played;
@@ -19,7 +21,7 @@ pub(super) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn of(played: &'a Played) -> Self {
+    pub(super) fn of(played: &'a Played, version: Version) -> Self {
         let deposed = Deposed::new(&played.revocations, &played.leaderships);
         let mut faults = check_leases(Leases {
             leases: &played.leases,
@@ -30,16 +32,18 @@ impl<'a> Report<'a> {
         });
         let grants = Grants {
             grants: &played.grants,
-            gives_lost_locks: played
-                .version
-                .is_some_and(|version| !version.is_at_least(3, 5)),
+            gives_lost_locks: !version.is_at_least(3, 5),
             deposed: &deposed,
         };
         faults.extend(check_locks(&played.history, grants));
-        faults.extend(played.waiting.iter().map(|taker| Fault {
-            promise: Promise::Available,
-            what: format!("{taker} did not get its lock after the last fault"),
-            excuse: None,
+        faults.extend(check_turns(Turns {
+            turns: &played.turns,
+            queues: &played.queues,
+            replies: &played.replies,
+            calm: calm(&played.periods),
+            // Without users there is no token that could expire, and no lock is lost: the queue
+            // shows none, then.
+            loses_waiting_locks: version.loses_waiting_locks(),
         }));
         Self { played, faults }
     }
@@ -47,6 +51,12 @@ impl<'a> Report<'a> {
     pub(super) fn is_kept(&self) -> bool {
         self.faults.iter().all(|fault| fault.excuse.is_some())
     }
+}
+
+/// When the last fault was over: nothing has gone on since, until the faults have ended.
+fn calm(periods: &[(usize, Period)]) -> u64 {
+    let calm = periods.iter().filter(|(_, one)| one.what == Period::CALM);
+    calm.map(|(_, one)| one.to).max().unwrap_or(0)
 }
 
 impl fmt::Display for Report<'_> {

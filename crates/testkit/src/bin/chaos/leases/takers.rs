@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcdex::{Client, Compare, Error, LeaseKeeper, LeaseState, Put};
-use etcdex_testkit::leases::Grant;
+use etcdex_testkit::leases::{Grant, Turn, TurnEnd};
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
@@ -36,6 +36,7 @@ pub(super) struct Progress {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) grants: Vec<Grant>,
+    pub(super) turns: Vec<Turn>,
     pub(super) failures: Vec<String>,
 }
 
@@ -63,8 +64,8 @@ impl Progress {
         self.count.load(Relaxed)
     }
 
-    pub(super) fn name(&self) -> String {
-        self.name.to_string()
+    pub(super) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 }
 
@@ -92,7 +93,21 @@ impl Taker {
         } else {
             PATIENCE
         };
-        let outcome = match timeout(patience, lock).await {
+        let began = self.clock.now();
+        let answer = timeout(patience, lock).await;
+        told.turns.push(Turn {
+            taker: self.progress.name(),
+            lock: Arc::clone(&self.name),
+            key: format!("{}/{:x}", self.name, lease.id.as_i64()).into(),
+            began,
+            ended: self.clock.now(),
+            end: match &answer {
+                Ok(Ok(_)) => TurnEnd::Granted,
+                Ok(Err(_)) => TurnEnd::Failed,
+                Err(_) => TurnEnd::GaveUp,
+            },
+        });
+        let outcome = match answer {
             Ok(Ok(reply)) => {
                 let grant = self.hold(&keeper, reply.key.clone()).await;
                 told.grants.push(grant);
@@ -104,7 +119,9 @@ impl Taker {
             Err(_) => Err("lock: gave up".to_owned()),
         };
         // If this fails, the lease ends by itself.
-        let _ = keeper.revoke().await;
+        if let Err(error) = keeper.revoke().await {
+            told.failures.push(describe("revoke", &error));
+        }
         outcome.map(drop)
     }
 

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::atomic::Ordering::Relaxed;
 
-use etcdex_testkit::Version;
 use etcdex_testkit::history::{Body, Incident, Moment, Recording};
 
-use crate::args::Watch;
 use crate::watch::consumers::Counters;
 use crate::watch::load::Counts;
 use crate::watch::plan::Pace;
@@ -17,9 +15,6 @@ use crate::watch::wire::WireRecords;
 
 /// The data of a summary.
 pub(crate) struct Report<'a> {
-    pub(crate) arguments: &'a Watch,
-    pub(crate) version: Version,
-    pub(crate) seed: u64,
     pub(crate) incidents: &'a [Incident],
     pub(crate) records: &'a [WatchRecord],
     pub(crate) lists: &'a [Recording],
@@ -130,15 +125,6 @@ impl fmt::Display for Report<'_> {
         let keen = self.gap(|pace| pace == Pace::Keen);
         let slow = self.gap(|pace| pace != Pace::Keen);
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
-        writeln!(
-            f,
-            "etcd {}, {} node(s), profile {}, {} minutes, seed {}",
-            self.version,
-            self.arguments.run.nodes,
-            self.arguments.profile,
-            self.arguments.run.minutes,
-            self.seed
-        )?;
         writeln!(f, "  faults: {}{faults}", self.incidents.len())?;
         writeln!(
             f,

@@ -1,0 +1,167 @@
+//! Whether takers have their locks again after the last fault, and what a server that loses locks
+//! explains.
+
+use super::*;
+
+/// The last fault is over then.
+const CALM: u64 = 100 * SECOND;
+
+fn turn(key: &str, began: u64, ended: u64, end: TurnEnd) -> Turn {
+    Turn {
+        taker: "one".into(),
+        lock: "lock".into(),
+        key: format!("lock/{key}").into(),
+        began,
+        ended,
+        end,
+    }
+}
+
+/// Looks of 10 ms each, every 50 ms, at the same keys.
+fn queue(from: u64, to: u64, keys: &[&str]) -> Vec<Queue> {
+    let looks = (from..to).step_by(50_000);
+    let looks = looks.map(|at| Queue {
+        began: at,
+        ended: at + 10_000,
+        keys: keys.iter().map(|key| (*key).into()).collect(),
+    });
+    looks.collect()
+}
+
+fn judge_with(turns: &[Turn], queues: &[Queue], replies: &[Reply], loses: bool) -> Vec<bool> {
+    let faults = check_turns(Turns {
+        turns,
+        queues,
+        replies,
+        calm: CALM,
+        loses_waiting_locks: loses,
+    });
+    let faults = promises(&faults).into_iter();
+    let faults = faults.inspect(|(promise, _)| assert_eq!(*promise, Promise::Available));
+    faults.map(|(_, excused)| excused).collect()
+}
+
+fn judge(turns: &[Turn], queues: &[Queue], replies: &[Reply]) -> Vec<bool> {
+    judge_with(turns, queues, replies, true)
+}
+
+#[test]
+fn a_taker_has_its_lock_within_the_time_after_the_last_fault() {
+    let granted = |began, ended| [turn("1", began, ended, TurnEnd::Granted)];
+    assert!(judge(&granted(CALM + 1, CALM + 2), &[], &[]).is_empty());
+    // Asked for while there were faults.
+    assert!(judge(&granted(CALM - 1, CALM + 2), &[], &[]).is_empty());
+    assert!(judge(&granted(CALM + 1, CALM + TURN), &[], &[]).is_empty());
+    // Too early, and too late.
+    assert_eq!(judge(&granted(CALM - 2, CALM - 1), &[], &[]), [false]);
+    assert_eq!(
+        judge(&granted(CALM + 1, CALM + TURN + 1), &[], &[]),
+        [false]
+    );
+    // Each taker for itself.
+    let mut both = granted(CALM + 1, CALM + 2).to_vec();
+    both.push(Turn {
+        taker: "other".into(),
+        ..turn("2", CALM + 1, CALM + 3, TurnEnd::Failed)
+    });
+    assert_eq!(judge(&both, &[], &[]), [false]);
+}
+
+#[test]
+fn a_lock_that_the_server_has_lost_is_excused() {
+    let began = CALM + SECOND;
+    let ended = began + SECOND;
+    let turns = [turn("1", began, ended, TurnEnd::GaveUp)];
+    // Its own key is the first, or one of somebody else that is told of by no server.
+    let first = queue(began, ended, &["lock/1"]);
+    assert_eq!(judge(&turns, &first, &[]), [true]);
+    let behind = queue(began, ended, &["other/7", "lock/9", "lock/1"]);
+    assert_eq!(judge(&turns, &behind, &[]), [true]);
+    // Not on a server that loses no locks.
+    assert_eq!(judge_with(&turns, &first, &[], false), [false]);
+}
+
+#[test]
+fn what_the_client_may_have_done_is_not_excused() {
+    let began = CALM + SECOND;
+    let ended = began + SECOND;
+    let gave_up = [turn("1", began, ended, TurnEnd::GaveUp)];
+    let first = queue(began, ended, &["lock/1"]);
+    // The server has answered.
+    let reply = |at| Reply {
+        key: "lock/1".into(),
+        at,
+    };
+    assert_eq!(judge(&gave_up, &first, &[reply(began + 100_000)]), [false]);
+    assert_eq!(judge(&gave_up, &first, &[reply(began + 900_000)]), [false]);
+    // It has answered when it was too late.
+    assert_eq!(judge(&gave_up, &first, &[reply(ended)]), [true]);
+    // The request never came to the server, or the key of another lock is in front.
+    assert_eq!(
+        judge(&gave_up, &queue(began, ended, &["lock/9"]), &[]),
+        [false]
+    );
+    assert_eq!(
+        judge(&gave_up, &queue(began, ended, &["other/9"]), &[]),
+        [false]
+    );
+    assert_eq!(judge(&gave_up, &[], &[]), [false]);
+    // The call has failed.
+    let failed = [turn("1", began, ended, TurnEnd::Failed)];
+    assert_eq!(judge(&failed, &first, &[]), [false]);
+    // The lock went from one to the other.
+    let mut busy = Vec::new();
+    for (number, at) in (began..ended).step_by(100_000).enumerate() {
+        let key = format!("lock/9{number}");
+        busy.extend(queue(at, at + 100_000, &[&key, "lock/1"]));
+    }
+    let told: Vec<Reply> = (0..10)
+        .map(|number| Reply {
+            key: format!("lock/9{number}").into(),
+            at: began,
+        })
+        .collect();
+    assert_eq!(judge(&gave_up, &busy, &told), [false]);
+    // Lost for less than half of the time.
+    let mut short = queue(began, began + 400_000, &["lock/9", "lock/1"]);
+    short.extend(queue(began + 400_000, ended, &["lock/8", "lock/1"]));
+    let had = [Reply {
+        key: "lock/8".into(),
+        at: began,
+    }];
+    assert_eq!(judge(&gave_up, &short, &had), [false]);
+}
+
+#[test]
+fn the_client_has_to_do_its_part_in_each_turn_and_a_lock_has_to_be_lost() {
+    let lost = turn("1", CALM + SECOND, CALM + 2 * SECOND, TurnEnd::GaveUp);
+    let other = turn("2", CALM + 4 * SECOND, CALM + 5 * SECOND, TurnEnd::GaveUp);
+    let mut queues = queue(lost.began, lost.ended, &["lock/1"]);
+    let both = [lost.clone(), other.clone()];
+    assert_eq!(judge(&both, &queues, &[]), [false]);
+    // In one of them, the lock was lost; in the other one, somebody else had it.
+    queues.extend(queue(other.began, other.ended, &["lock/9", "lock/2"]));
+    let reply = |key: &str, at| Reply {
+        key: key.into(),
+        at,
+    };
+    let had = [reply("lock/9", other.began)];
+    assert_eq!(judge(&both, &queues, &had), [true]);
+    // In none of them.
+    let mut had = had.to_vec();
+    let busy = queue(lost.began, lost.ended, &["lock/8", "lock/1"]);
+    had.push(reply("lock/8", lost.began));
+    let none = [busy, queue(other.began, other.ended, &["lock/9", "lock/2"])].concat();
+    assert_eq!(judge(&both, &none, &had), [false]);
+    // The client has sent one of the requests late.
+    let late = queue(other.began + 600_000, other.ended, &["lock/2"]);
+    let first = queue(lost.began, lost.ended, &["lock/1"]);
+    assert_eq!(judge(&both, &[first, late].concat(), &[]), [false]);
+    // A turn that the last fault has disturbed says nothing, and is no explanation.
+    let disturbed = turn("3", CALM - SECOND, CALM + SECOND, TurnEnd::Failed);
+    assert_eq!(
+        judge(&[disturbed.clone(), lost, other], &queues, &[]),
+        [true]
+    );
+    assert_eq!(judge(&[disturbed], &queues, &[]), [false]);
+}

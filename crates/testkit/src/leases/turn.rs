@@ -1,0 +1,180 @@
+//! PURE: whether each taker had its lock again once faults were over.
+//!
+//! Old servers can lose locks that wait (ADR 0012): the key of a taker is the first of its lock,
+//! and the server does not tell the taker so. The run shows when that happens: an observer reads
+//! the keys of the locks all the time, and a proxy receives each answer of the server before any
+//! fault. These recordings excuse a taker that never had its lock; a longer time does not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, Promise};
+
+/// How long it may take after the last fault until each taker had its lock once more: a lease
+/// that is kept no more ends first (5 s, and as much again after an election), and every taker
+/// has its turn.
+pub const TURN: u64 = 45_000_000;
+
+/// A taker that waits for its lock once. Times are microseconds since the start of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The name of the taker.
+    pub taker: Arc<str>,
+    /// The name of the lock.
+    pub lock: Arc<str>,
+    /// The key with which the taker waits.
+    pub key: Arc<str>,
+    /// When it has asked for the lock.
+    pub began: u64,
+    /// When it had the lock, or waited no longer.
+    pub ended: u64,
+    /// How the wait has ended.
+    pub end: TurnEnd,
+}
+
+/// How a taker's wait has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TurnEnd {
+    /// The taker had the lock.
+    Granted,
+    /// It has given up.
+    GaveUp,
+    /// The call has failed.
+    Failed,
+}
+
+/// A look at the keys of all locks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// When it was asked for.
+    pub began: u64,
+    /// When the answer was there.
+    pub ended: u64,
+    /// The keys, in the order of their creation.
+    pub keys: Vec<Arc<str>>,
+}
+
+/// An answer of a server to a request for a lock, as it came to a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The key that has the lock.
+    pub key: Arc<str>,
+    /// When the answer came.
+    pub at: u64,
+}
+
+/// The turns of a run, and what is to be known beside.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns<'a> {
+    /// All turns.
+    pub turns: &'a [Turn],
+    /// All looks at the keys of locks, in order.
+    pub queues: &'a [Queue],
+    /// All answers of servers.
+    pub replies: &'a [Reply],
+    /// When the last fault was over.
+    pub calm: u64,
+    /// The servers can lose locks that wait.
+    pub loses_waiting_locks: bool,
+}
+
+/// Returns each taker that did not have its lock again within [`TURN`].
+///
+/// On servers that can lose locks, it is excused if
+///
+/// * in each of its turns the client did its part: the key was seen in the queue before half of the
+///   time was over, no server had answered when the taker gave up, and the call did not fail;
+/// * in one of its turns or more, a lock was lost: for at least half of the time, the first key of
+///   the lock was one that no server had told of, its own or that of another taker.
+pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
+    let end = run.calm.saturating_add(TURN);
+    // Every taker is in here, also one that has begun no turn since.
+    let mut takers: BTreeMap<&str, Vec<&Turn>> = BTreeMap::new();
+    for turn in run.turns {
+        let turns = takers.entry(&turn.taker).or_default();
+        if turn.ended > run.calm && turn.began < end {
+            turns.push(turn);
+        }
+    }
+    let mut told: HashMap<&str, u64> = HashMap::new();
+    for reply in run.replies {
+        let at = told.entry(&reply.key).or_insert(reply.at);
+        *at = reply.at.min(*at);
+    }
+    let mut faults = Vec::new();
+    for (taker, turns) in takers {
+        let is_in_time = |turn: &Turn| turn.end == TurnEnd::Granted && turn.ended <= end;
+        if turns.iter().any(|turn| is_in_time(turn)) {
+            continue;
+        }
+        // The first turn may have been disturbed by the last fault, and a lock that came too late
+        // was not lost.
+        let counts = |turn: &&Turn| turn.began >= run.calm && turn.end != TurnEnd::Granted;
+        let undisturbed: Vec<&Turn> = turns.iter().copied().filter(counts).collect();
+        let is_asked = |turn: &&Turn| is_asked(turn, run.queues, &told);
+        let is_lost = |turn: &&Turn| is_lost(turn, run.queues, &told);
+        let excused = run.loses_waiting_locks
+            && undisturbed.iter().all(is_asked)
+            && undisturbed.iter().any(is_lost);
+        let count = turns.len();
+        faults.push(Fault {
+            promise: Promise::Available,
+            what: format!(
+                "{taker} did not get its lock in {count} turns within {} s after the last fault",
+                TURN / 1_000_000
+            ),
+            excuse: excused.then(|| {
+                let lost = undisturbed.iter().filter(|turn| is_lost(turn)).count();
+                format!(
+                    "no server has answered, and in {lost} turns the first key was one that no \
+                     server had told of"
+                )
+            }),
+        });
+    }
+    faults
+}
+
+/// Whether a server has had the request for long, and has not answered it.
+fn is_asked(turn: &Turn, queues: &[Queue], told: &HashMap<&str, u64>) -> bool {
+    let half = turn.began + (turn.ended - turn.began) / 2;
+    let mut early = within(queues, turn.began, half).iter();
+    let is_seen = early.any(|queue| queue.keys.contains(&turn.key));
+    let is_told = told.get(&*turn.key).is_some_and(|at| *at < turn.ended);
+    turn.end == TurnEnd::GaveUp && is_seen && !is_told
+}
+
+/// Whether the lock was lost for most of this turn.
+fn is_lost(turn: &Turn, queues: &[Queue], told: &HashMap<&str, u64>) -> bool {
+    let within = within(queues, turn.began, turn.ended);
+    let lost: u64 = within
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [before, after] => {
+                let first = first(before, &turn.lock)?;
+                let stays = self::first(after, &turn.lock) == Some(first);
+                let is_told = told.get(first).is_some_and(|at| *at < after.ended);
+                // From one look to the next, so that no time counts twice.
+                (stays && !is_told).then_some(after.began - before.began)
+            }
+            _ => None,
+        })
+        .sum();
+    lost.saturating_mul(2) >= turn.ended - turn.began
+}
+
+/// The looks between two moments.
+fn within(queues: &[Queue], from: u64, to: u64) -> &[Queue] {
+    let first = queues.partition_point(|queue| queue.began < from);
+    let after = queues.partition_point(|queue| queue.ended <= to);
+    queues.get(first..after).unwrap_or_default()
+}
+
+/// The key that holds a lock.
+fn first<'a>(queue: &'a Queue, lock: &str) -> Option<&'a str> {
+    let mut keys = queue.keys.iter();
+    let is_mine = |key: &&Arc<str>| key.rsplit_once('/').is_some_and(|(name, _)| name == lock);
+    keys.find(is_mine).map(|key| &**key)
+}
