@@ -10,6 +10,8 @@ mod tour;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(fuzzing)]
+pub(crate) use self::command_line::fuzz;
 pub(crate) use self::command_line::parse;
 pub(crate) use self::endpoint::{Endpoint, EndpointVerb};
 pub(crate) use self::global::Global;

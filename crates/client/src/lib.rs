@@ -64,6 +64,9 @@ mod credentials;
 mod discovery;
 mod endpoint;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 pub mod kv;
 pub mod lease;

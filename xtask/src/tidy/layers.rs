@@ -7,7 +7,7 @@ use super::{Sources, Violation, is_module};
 
 /// The layers of `crates/client/src` from the top down, with their modules.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("client", &["client"]),
+    ("entry", &["client", "fuzzing"]),
     ("recipes", &["discovery"]),
     (
         "services",

@@ -1,8 +1,12 @@
 //! Parses the command line into [`Arguments`], with the conventions of etcdctl.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::collections::HashSet;
 use std::ffi::OsString;
 
+use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 
@@ -16,13 +20,29 @@ const IGNORED_VARIABLES: &[&str] = &[
     "ETCDCTL_WATCH_RANGE_END",
 ];
 
+/// A command line that is valid.
+enum Parsed {
+    Arguments(Box<Arguments>),
+    /// The help or the version is to be printed.
+    Page(StyledStr),
+}
+
 /// Parses the command line. Returns `None` after it has printed the help or the version.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<Option<Arguments>, Failure> {
-    let command = Arguments::command();
-    warn_of_variables(&command);
-    let command = command.mut_args(|argument| {
+    warn_of_variables(&Arguments::command());
+    match parse_words(words)? {
+        Parsed::Arguments(arguments) => Ok(Some(*arguments)),
+        Parsed::Page(page) => {
+            crate::output::page(&page)?;
+            Ok(None)
+        }
+    }
+}
+
+fn parse_words(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+    let command = Arguments::command().mut_args(|argument| {
         // The help must not print the value of a variable: one is a password.
         let argument = argument.hide_env_values(true);
         // A variable with an empty value counts as unset.
@@ -38,11 +58,9 @@ pub(crate) fn parse(
         .try_get_matches_from(&words)
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     match parsed {
-        Ok(arguments) => Ok(Some(arguments)),
+        Ok(arguments) => Ok(Parsed::Arguments(Box::new(arguments))),
         Err(error) if !error.use_stderr() || is_for_help(&error) => {
-            let styled = error.render();
-            crate::output::page(&styled)?;
-            Ok(None)
+            Ok(Parsed::Page(error.render()))
         }
         Err(error) => Err(failure(&error, &command, &words)),
     }

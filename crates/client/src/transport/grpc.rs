@@ -2,6 +2,9 @@
 //!
 //! Source: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::borrow::Cow;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

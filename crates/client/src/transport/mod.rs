@@ -48,6 +48,8 @@ use tokio::sync::watch;
 pub(crate) use balance::Health;
 pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
+#[cfg(fuzzing)]
+pub(crate) use grpc::fuzz;
 pub(crate) use hub::{Background, Seen, closed};
 pub(crate) use identity::Origin;
 pub(crate) use leader::{LeaderLoss, leader_loss};

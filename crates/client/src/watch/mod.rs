@@ -23,6 +23,8 @@ mod driver;
 mod end;
 mod entry;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hub;
 mod inbox;
 mod list;
