@@ -1,10 +1,10 @@
 //! The raft log of a member, read from the files of its write-ahead log.
 //!
 //! A file is a sequence of records. Each one has its length in eight bytes, little endian, and is
-//! padded to a multiple of eight; the upper byte of the length tells the padding. Source:
+//! padded to a multiple of eight; the upper byte of the length has the padding. Source:
 //! `decodeRecord` in `server/storage/wal/decoder.go` (3.6; `server/wal/decoder.go` in 3.5, and
 //! `wal/decoder.go` in 3.4). Checksums are not compared: an entry that cannot be read proves
-//! nothing, and no judge needs one.
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ const SNAPSHOT: i64 = 5;
 #[derive(Clone, Debug, Default)]
 pub struct RaftLog {
     entries: BTreeMap<u64, Entry>,
-    /// Entries up to this one are in the log of each member, now or later.
+    /// Index of the last committed entry.
     commit: u64,
 }
 
@@ -61,7 +61,7 @@ struct Snapshot {
     term: u64,
 }
 
-/// The parts of etcd's `InternalRaftRequest` that are looked at.
+/// The fields of etcd's `InternalRaftRequest` that are read.
 #[derive(Clone, PartialEq, Message)]
 struct Request {
     #[prost(message, optional, tag = "9")]
@@ -104,14 +104,14 @@ impl RaftLog {
         Ok(log)
     }
 
-    /// Takes the records of one file, up to the end of what was written.
+    /// Takes the records of one file, up to the end of the written part.
     fn replay(&mut self, mut file: Bytes) {
         while let Some(record) = take_record(&mut file) {
             match record.kind {
                 ENTRY => {
                     if let Ok(entry) = Entry::decode(record.data) {
-                        // It takes the place of one that a deposed leader had written, if any. Of
-                        // these, none is left up to `commit`.
+                        // The entry replaces one that a deposed leader had written, if there is
+                        // one. No such entry is left up to `commit`.
                         self.entries.insert(entry.index, entry);
                     }
                 }
@@ -130,8 +130,9 @@ impl RaftLog {
         }
     }
 
-    /// A member notes its own snapshots, and those that it was sent by the leader. The log begins
-    /// anew behind the latter: entries before may be of a deposed leader, and never be overwritten.
+    /// A member records its own snapshots, and those that it got from the leader. After a snapshot
+    /// of the leader the log begins anew: entries before it may be those of a deposed leader, and
+    /// are never overwritten.
     fn restore(&mut self, snapshot: &Snapshot) {
         let last = self.entries.get(&snapshot.index);
         // INVARIANT: two logs with an entry of the same index and term are the same up to there.
@@ -149,7 +150,7 @@ fn take_record(file: &mut Bytes) -> Option<Record> {
     let head = file.get(..8)?.try_into().ok()?;
     let head = u64::from_le_bytes(head);
     let length = usize::try_from(head & ((1 << 56) - 1)).ok()?;
-    // Files are made at their full size, and are zero behind what was written.
+    // Files are made at their full size, and are zero after the written part.
     if length == 0 {
         return None;
     }
@@ -162,8 +163,8 @@ fn take_record(file: &mut Bytes) -> Option<Record> {
     Some(record)
 }
 
-/// Returns the requests to revoke a lease that were committed, in order. Members that were sent
-/// snapshots lack entries that others have.
+/// Returns the requests to revoke a lease that were committed, in order. The log of a member that
+/// got a snapshot lacks entries that others have.
 pub fn revocations(logs: &[RaftLog]) -> Vec<Revocation> {
     let entries = logs.iter().flat_map(RaftLog::committed);
     let found = entries.filter_map(|entry| Some((entry.index, revocation(entry)?)));
@@ -185,7 +186,7 @@ fn revocation(entry: &Entry) -> Option<Revocation> {
     })
 }
 
-/// Finds the terms that a member led in the text of its log, which has to have `info` in it.
+/// Finds the terms of a member as the leader in the text of its log, which needs the level `info`.
 pub fn leaderships(log: &str) -> Vec<Leadership> {
     let lines = log.lines();
     lines.filter_map(leadership).collect()
@@ -262,7 +263,7 @@ mod tests {
             revoke(5, 3, 10, 0xce51_8d08_3a78_0221),
             commit(4),
         ]);
-        // The second log begins behind a snapshot.
+        // The second log begins after a snapshot.
         let other = log(&[revoke(3, 3, 7, 0xce51_8d08_3a78_0221), commit(3)]);
         let found = revocations(&[other, one]);
         let found: Vec<_> = found
@@ -291,7 +292,7 @@ mod tests {
             let found = revocations(&[log]).into_iter();
             found.map(|one| one.index).collect::<Vec<_>>()
         };
-        // Its own snapshot, and one that it was sent.
+        // The member's own snapshot, and one from the leader.
         assert_eq!(read(2, 2), [1, 2, 3]);
         assert_eq!(read(2, 3), [3]);
         assert_eq!(read(9, 3), [3]);
@@ -309,7 +310,7 @@ mod tests {
 
     #[test]
     fn leaders_are_read_from_logs_of_servers() {
-        // As 3.4.23 and 3.5.35 write it.
+        // The formats of 3.4.23 and 3.5.35.
         let log = concat!(
             r#"{"level":"info","ts":"2026-11-26T03:30:01.922Z","caller":"raft/raft.go:765","msg":"8211f1d0f64f3269 became leader at term 2"}"#,
             "\n",

@@ -1,35 +1,36 @@
-//! PURE: whether leases lived as their keepers said.
+//! PURE: compares the states of keepers with the life of their leases.
 
 use super::{Deposed, Fault, KeptLease, Left, Look, Promise, State};
 use crate::calls::Period;
 
-/// How long a client may take to find another member after a fault; as for calls.
+/// How long a client may take to find another member after a fault, as for calls.
 const FAILOVER: u64 = 10_000_000;
-/// How much the two clocks may differ: what is told in whole seconds.
+/// The precision of the remaining time, which servers report in whole seconds.
 const SECOND: u64 = 1_000_000;
 
-/// The moments between which a lease went.
+/// The bounds of the end of a lease.
 #[derive(Clone, Copy, Debug)]
 struct Gone {
-    /// It was there when the look began that saw it last.
+    /// The begin of the last read with the key.
     after: u64,
-    /// It was not there any more when the first look without it ended.
+    /// The end of the first read without the key.
     by: u64,
 }
 
-/// The leases of a run, and what is to be known beside.
+/// The leases of a run, and facts about the servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Leases<'a> {
-    /// All leases that were kept.
+    /// All kept leases.
     pub leases: &'a [KeptLease],
     /// All looks, in order.
     pub looks: &'a [Look],
-    /// The times-to-live that servers told.
+    /// The times-to-live that servers reported.
     pub left: &'a [Left],
     /// The times in which each way led to a quorum.
     pub served: &'a [(usize, Period)],
-    /// Leases that a deposed leader has revoked. That explains why such a lease was gone early, and
-    /// not that its keeper did not say so, or said so while the lease lived.
+    /// Leases that a deposed leader has revoked. The revocation explains an early end of the lease.
+    /// It explains neither a keeper that does not report the end, nor one that reports it while the
+    /// lease lives.
     pub deposed: &'a Deposed,
 }
 
@@ -56,7 +57,7 @@ pub fn check_leases(run: Leases<'_>) -> Vec<Fault> {
     faults
 }
 
-/// When a lease went, if it did while it was kept.
+/// Returns when a lease ended, if it ended while it was kept.
 fn gone(lease: &KeptLease, looks: &[Look]) -> Option<Gone> {
     let mut after = lease.began;
     let mine = looks.iter();
@@ -91,7 +92,7 @@ fn kept(lease: &KeptLease, gone: Gone, served: &[(usize, Period)]) -> Option<(Pr
     let third = lease.ttl / 3;
     let mut mine = mine.map(|(_, period)| period);
     let period = mine.find(|period| {
-        // At this moment the last renewal is not older than a third of the time-to-live.
+        // At this moment the last renewal is at most a third of the time-to-live old.
         let moment = period.to.min(gone.after);
         let from = period.from.max(lease.began);
         moment >= from + FAILOVER + third && gone.by < moment + lease.ttl - third
@@ -137,10 +138,10 @@ fn lost(lease: &KeptLease, looks: &[Look]) -> Option<Fault> {
     })
 }
 
-/// Compares with what servers say while all is well: one that was stopped or cut off answers by
-/// an old clock.
+/// Compares with the remaining times that servers report without faults: a server that was stopped
+/// or cut off answers by an old clock.
 ///
-/// `proof` explains a server that has no such lease, and not one that has too little time for it.
+/// `proof` explains a server without the lease, and not one with too little time for it.
 fn remaining(
     lease: &KeptLease,
     left: &[Left],

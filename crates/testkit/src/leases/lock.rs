@@ -1,4 +1,4 @@
-//! PURE: whether locks were held by one taker at a time.
+//! PURE: checks that a lock has one holder at a time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -6,20 +6,19 @@ use std::sync::Arc;
 use super::{Deposed, Fault, Grant, Promise};
 use crate::history::{EventKind, History};
 
-/// The grants of a run, and what is to be known beside.
+/// The grants of a run, and facts about the servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Grants<'a> {
     /// All grants.
     pub grants: &'a [Grant],
-    /// Servers answer a waiting lock whose lease was lost as if it were taken (etcd 3.4).
+    /// Whether servers grant a waiting lock whose lease was lost (etcd 3.4).
     pub gives_lost_locks: bool,
     /// Leases that a deposed leader has revoked: the next taker has the lock before the holder can
     /// know that its lease is gone.
     pub deposed: &'a Deposed,
 }
 
-/// For each key of a lock, the revisions from the first to the one after the last at which it
-/// held the lock.
+/// For each key of a lock, the ranges of revisions at which it held the lock, with exclusive ends.
 #[derive(Debug, Default)]
 struct Holders(HashMap<Arc<str>, Vec<(i64, i64)>>);
 
@@ -69,8 +68,8 @@ impl Holders {
     }
 }
 
-/// Each grant was to a key that held the lock, at least for a while, and what was written under
-/// it was written meanwhile.
+/// Each grant was to a key that held the lock, at least for a while, and the holder's write was
+/// made meanwhile.
 fn first(holders: &Holders, grants: Grants<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
     for grant in grants.grants {
@@ -79,7 +78,7 @@ fn first(holders: &Holders, grants: Grants<'_>) -> Vec<Fault> {
             faults.push(Fault {
                 promise: Promise::First,
                 what: format!("{} was granted, and never held the lock", grant.key),
-                // Nothing was written by it: the condition of its write saw to that.
+                // The condition of its write failed, so nothing was written.
                 excuse: (grants.gives_lost_locks && grant.fenced.is_none()).then(|| {
                     "etcd 3.4 answers a waiting lock so when its lease is lost, and nothing was \
                      written under it"
@@ -100,9 +99,9 @@ fn first(holders: &Holders, grants: Grants<'_>) -> Vec<Fault> {
     faults
 }
 
-/// No two takers of a lock took themselves for its holder at a time. A lock of 3.4 whose lease
-/// was lost is granted with a key that does not exist; its taker finds that out by its write, and
-/// its interval ends there.
+/// No two takers of a lock considered themselves its holder at the same time. A lock of 3.4 whose
+/// lease was lost is granted with a key that does not exist. The write of its taker fails, and the
+/// interval of the grant ends there.
 fn alone(grants: Grants<'_>) -> Vec<Fault> {
     let mut order: Vec<&Grant> = grants.grants.iter().collect();
     order.sort_by_key(|grant| (&grant.name, grant.at));

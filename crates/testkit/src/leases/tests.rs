@@ -1,4 +1,4 @@
-//! Each promise is shown to be missed when it is broken.
+//! Tests that each broken promise is found.
 
 use super::*;
 use crate::calls::Period;
@@ -10,7 +10,7 @@ mod turns;
 const SECOND: u64 = 1_000_000;
 const TTL: u64 = 3 * SECOND;
 
-/// A lease that is kept for a minute, and said to live for its time from each second on.
+/// A lease that is kept for a minute, with these states of its keeper.
 fn lease(words: impl IntoIterator<Item = (u64, State)>) -> KeptLease {
     let words = words.into_iter();
     KeptLease {
@@ -28,12 +28,12 @@ fn lease(words: impl IntoIterator<Item = (u64, State)>) -> KeptLease {
     }
 }
 
-/// Says each second that it lives for its time, up to this second.
+/// Reports each second, up to this one, that the lease lives for its time-to-live.
 fn lives(to: u64) -> impl Iterator<Item = (u64, State)> {
     (0..to).map(|second| (second, State::Lives(second * SECOND + TTL)))
 }
 
-/// A look each second, which sees the lease up to this second.
+/// Makes a read each second, which finds the lease up to this second.
 fn looks(to: u64) -> Vec<Look> {
     (0..60)
         .map(|second| Look {
@@ -80,7 +80,7 @@ fn check(
 }
 
 #[test]
-fn a_lease_that_lives_and_one_that_goes_without_servers_break_no_promise() {
+fn a_lease_that_lives_and_one_that_expires_without_servers_break_no_promise() {
     let lived = lease(lives(60));
     let faults = check(&[lived], &looks(60), &[], &served(0, 60));
     assert_eq!(faults, []);
@@ -93,21 +93,21 @@ fn a_lease_that_lives_and_one_that_goes_without_servers_break_no_promise() {
 fn a_lease_lives_for_as_long_as_its_keeper_says() {
     let faults = check(&[lease(lives(30))], &looks(28), &[], &[]);
     assert_eq!(promises(&faults), [(Promise::Alive, false)]);
-    // Said long before, and of the time after.
+    // Reported long before, for the time after.
     let word = [(1, State::Lives(40 * SECOND))];
     let faults = check(&[lease(word)], &looks(28), &[], &[]);
     assert_eq!(promises(&faults), [(Promise::Alive, false)]);
 }
 
 #[test]
-fn a_lease_that_could_be_renewed_does_not_go() {
+fn a_lease_that_could_be_renewed_does_not_expire() {
     let judge = |served: &[_]| {
         let words = lives(20).chain([(25, State::Doubtful), (29, State::Lost)]);
         let faults = check(&[lease(words)], &looks(28), &[], served);
         promises(&faults)
     };
     assert_eq!(judge(&served(10, 60)), [(Promise::Kept, false)]);
-    // Served until just before it went.
+    // Served until just before the end of the lease.
     assert_eq!(judge(&served(10, 28)), [(Promise::Kept, false)]);
     // Served for too short a time, or too long ago, or over another way.
     assert_eq!(judge(&served(20, 60)), []);
@@ -118,7 +118,7 @@ fn a_lease_that_could_be_renewed_does_not_go() {
 }
 
 #[test]
-fn a_lease_that_is_gone_is_said_to_be_lost_in_time() {
+fn a_lease_that_is_gone_is_reported_as_lost_in_time() {
     let judge = |said: Option<u64>, served: &[_]| {
         let said = said.map(|second| (second, State::Lost));
         let words = lives(1).chain([(25, State::Doubtful)]).chain(said);
@@ -132,7 +132,7 @@ fn a_lease_that_is_gone_is_said_to_be_lost_in_time() {
 }
 
 #[test]
-fn a_lease_that_is_there_is_not_lost() {
+fn a_lease_that_exists_is_not_reported_as_lost() {
     let words = lives(20).chain([(20, State::Lost)]);
     let faults = check(&[lease(words)], &looks(60), &[], &[]);
     assert_eq!(promises(&faults), [(Promise::Lost, false)]);
@@ -154,11 +154,11 @@ fn a_server_has_as_much_time_left_as_the_keeper_says() {
         promises(&faults)
     };
     assert_eq!(judge(Some(3), &served(0, 60)), []);
-    // Cut to whole seconds.
+    // Truncated to whole seconds.
     assert_eq!(judge(Some(2), &served(0, 60)), []);
     assert_eq!(judge(Some(1), &served(0, 60)), [(Promise::Left, false)]);
     assert_eq!(judge(None, &served(0, 60)), [(Promise::Left, false)]);
-    // Told by a server that may have been stopped.
+    // Reported by a server that may have been stopped.
     assert_eq!(judge(Some(1), &[]), []);
 }
 
@@ -198,7 +198,7 @@ fn a_lock_is_held_by_the_key_that_was_created_first() {
         grant("lock/b", 20, 30, Some(4)),
     ];
     assert_eq!(judge(&good, false), []);
-    // Written while the other one held it, or after it was given back.
+    // Written while the other key held the lock, or after the lock was released.
     for revision in [3, 5] {
         let early = grant("lock/b", 20, 30, Some(revision));
         assert_eq!(judge(&[early], false), [(Promise::First, false)]);
@@ -220,7 +220,7 @@ fn no_two_takers_hold_a_lock_at_a_time() {
         grant("lock/b", 19, 30, Some(4)),
     ];
     assert_eq!(judge(&both, false), [(Promise::Alone, false)]);
-    // The first holds on while two others come and go.
+    // The first taker holds the lock while two others take and release it.
     let three = [
         grant("lock/a", 10, 50, Some(3)),
         grant("lock/b", 20, 30, Some(4)),

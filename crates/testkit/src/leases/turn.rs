@@ -1,9 +1,9 @@
-//! PURE: whether each taker had its lock again once faults were over.
+//! PURE: checks that each taker got its lock again after the faults.
 //!
-//! Old servers can lose locks that wait (ADR 0012): the key of a taker is the first of its lock,
-//! and the server does not tell the taker so. The run shows when that happens: an observer reads
-//! the keys of the locks all the time, and a proxy receives each answer of the server before any
-//! fault. These recordings excuse a taker that never had its lock; a longer time does not.
+//! Old servers can lose waiting locks (ADR 0012): the key of a taker is the first of its lock, and
+//! the server does not answer the taker. The recordings show this: an observer reads the keys of
+//! the locks all the time, and a proxy receives each answer of the server before any fault. These
+//! recordings excuse a taker that never had its lock; a longer wait does not.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Fault, Promise};
 
-/// How long it may take after the last fault until each taker had its lock once more: a lease
-/// that is kept no more ends first (5 s, and as much again after an election), and every taker
+/// How long it may take after the last fault until each taker has got its lock once more: a lease
+/// without a keeper expires first (5 s, and as much again after an election), and then each taker
 /// has its turn.
 pub const TURN: u64 = 45_000_000;
 
-/// A taker that waits for its lock once. Times are microseconds since the start of the run.
+/// One wait of a taker for its lock. Times are microseconds since the start of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
     /// The name of the taker.
@@ -26,37 +26,37 @@ pub struct Turn {
     pub lock: Arc<str>,
     /// The key with which the taker waits.
     pub key: Arc<str>,
-    /// When it has asked for the lock.
+    /// When the taker asked for the lock.
     pub began: u64,
-    /// When it had the lock, or waited no longer.
+    /// When the taker got the lock, or stopped waiting.
     pub ended: u64,
-    /// How the wait has ended.
+    /// How the wait ended.
     pub end: TurnEnd,
 }
 
-/// How a taker's wait has ended.
+/// How a taker's wait ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TurnEnd {
-    /// The taker had the lock.
+    /// The taker got the lock.
     Granted,
-    /// It has given up.
+    /// The taker gave up.
     GaveUp,
-    /// The call has failed.
+    /// The call failed.
     Failed,
 }
 
-/// A look at the keys of all locks.
+/// A read of the keys of all locks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
-    /// When it was asked for.
+    /// When the request was sent.
     pub began: u64,
-    /// When the answer was there.
+    /// When the answer came.
     pub ended: u64,
     /// The keys, in the order of their creation.
     pub keys: Vec<Arc<str>>,
 }
 
-/// An answer of a server to a request for a lock, as it came to a proxy.
+/// An answer of a server to a request for a lock, as received by a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The key that has the lock.
@@ -65,18 +65,18 @@ pub struct Reply {
     pub at: u64,
 }
 
-/// The turns of a run, and what is to be known beside.
+/// The turns of a run, and facts about the servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Turns<'a> {
     /// All turns.
     pub turns: &'a [Turn],
-    /// All looks at the keys of locks, in order.
+    /// All reads of the keys of locks, in order.
     pub queues: &'a [Queue],
     /// All answers of servers.
     pub replies: &'a [Reply],
-    /// When the last fault was over.
+    /// When the last fault ended.
     pub calm: u64,
-    /// The servers can lose locks that wait.
+    /// Whether the servers can lose waiting locks.
     pub loses_waiting_locks: bool,
 }
 
@@ -84,13 +84,13 @@ pub struct Turns<'a> {
 ///
 /// On servers that can lose locks, it is excused if
 ///
-/// * in each of its turns the client did its part: the key was seen in the queue before half of the
-///   time was over, no server had answered when the taker gave up, and the call did not fail;
-/// * in one of its turns or more, a lock was lost: for at least half of the time, the first key of
-///   the lock was one that no server had told of, its own or that of another taker.
+/// * the client worked correctly in each turn: the key was in the queue before half of the time was
+///   over, no server had answered when the taker gave up, and the call did not fail;
+/// * a lock was lost in at least one turn: for at least half of the time, the first key of the lock
+///   was one that no server had granted, the taker's own or that of another taker.
 pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
     let end = run.calm.saturating_add(TURN);
-    // Every taker is in here, also one that has begun no turn since.
+    // All takers, also those without a turn since then.
     let mut takers: BTreeMap<&str, Vec<&Turn>> = BTreeMap::new();
     for turn in run.turns {
         let turns = takers.entry(&turn.taker).or_default();
@@ -109,8 +109,8 @@ pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
         if turns.iter().any(|turn| is_in_time(turn)) {
             continue;
         }
-        // The first turn may have been disturbed by the last fault, and a lock that came too late
-        // was not lost.
+        // The last fault may have disturbed the first turn, and a lock that came too late was not
+        // lost.
         let counts = |turn: &&Turn| turn.began >= run.calm && turn.end != TurnEnd::Granted;
         let undisturbed: Vec<&Turn> = turns.iter().copied().filter(counts).collect();
         let is_asked = |turn: &&Turn| is_asked(turn, run.queues, &told);
@@ -137,7 +137,7 @@ pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
     faults
 }
 
-/// Whether a server has had the request for long, and has not answered it.
+/// Returns whether a server has had the request for long without answering it.
 fn is_asked(turn: &Turn, queues: &[Queue], told: &HashMap<&str, u64>) -> bool {
     let half = turn.began + (turn.ended - turn.began) / 2;
     let mut early = within(queues, turn.began, half).iter();
@@ -146,7 +146,7 @@ fn is_asked(turn: &Turn, queues: &[Queue], told: &HashMap<&str, u64>) -> bool {
     turn.end == TurnEnd::GaveUp && is_seen && !is_told
 }
 
-/// Whether the lock was lost for most of this turn.
+/// Returns whether the lock was lost for most of this turn.
 fn is_lost(turn: &Turn, queues: &[Queue], told: &HashMap<&str, u64>) -> bool {
     let within = within(queues, turn.began, turn.ended);
     let lost: u64 = within
@@ -156,7 +156,7 @@ fn is_lost(turn: &Turn, queues: &[Queue], told: &HashMap<&str, u64>) -> bool {
                 let first = first(before, &turn.lock)?;
                 let stays = self::first(after, &turn.lock) == Some(first);
                 let is_told = told.get(first).is_some_and(|at| *at < after.ended);
-                // From one look to the next, so that no time counts twice.
+                // From one read to the next, so that no time counts twice.
                 (stays && !is_told).then_some(after.began - before.began)
             }
             _ => None,
@@ -165,14 +165,14 @@ fn is_lost(turn: &Turn, queues: &[Queue], told: &HashMap<&str, u64>) -> bool {
     lost.saturating_mul(2) >= turn.ended - turn.began
 }
 
-/// The looks between two moments.
+/// Returns the reads between two moments.
 fn within(queues: &[Queue], from: u64, to: u64) -> &[Queue] {
     let first = queues.partition_point(|queue| queue.began < from);
     let after = queues.partition_point(|queue| queue.ended <= to);
     queues.get(first..after).unwrap_or_default()
 }
 
-/// The key that holds a lock.
+/// Returns the key that holds a lock.
 fn first<'a>(queue: &'a Queue, lock: &str) -> Option<&'a str> {
     let mut keys = queue.keys.iter();
     let is_mine = |key: &&Arc<str>| key.rsplit_once('/').is_some_and(|(name, _)| name == lock);

@@ -111,7 +111,7 @@ impl fmt::Display for Profile {
     }
 }
 
-/// Which faults happen in scenes.
+/// The kinds of faults in scenes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenery {
     /// Connections are cut and refused, servers are killed and restarted, leaders are moved.

@@ -1,6 +1,6 @@
-//! The workload that judges calls: reads, writes and transactions under faults.
+//! The workload that checks calls: reads, writes and transactions under faults.
 //!
-//! * `calls/callers.rs` calls and writes down what it is told;
+//! * `calls/callers.rs` makes the calls and records their answers;
 //! * `calls/report.rs` compares and prints. The rules are in the library (`etcdex_testkit::calls`).
 
 mod callers;
@@ -27,23 +27,23 @@ use crate::store;
 use callers::Caller;
 use report::Report;
 
-/// A client of each kind, and how its calls are spread.
+/// The clients, with their modes.
 const CLIENTS: [(&str, Mode); 3] = [
     ("pick-first", Mode::PickFirst),
     ("random", Mode::Random),
     ("connect-all", Mode::ConnectAll),
 ];
-/// How many callers each client has.
+/// Number of callers of each client.
 const CALLERS: usize = 4;
-/// How long they call before the first fault and after the last one.
+/// How long the callers run before the first fault and after the last one.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Plays a run; says whether all promises were kept.
+/// Does a run, and returns whether all rules hold.
 pub(crate) fn run(arguments: &InScenes) -> io::Result<bool> {
     crate::with_seed(arguments.run.seed, |seed| play(arguments, seed))
 }
 
-/// Everything that a run leaves behind.
+/// The recordings of a run.
 pub(crate) struct Played {
     /// The calls of each client, in the order of the ways.
     calls: Vec<Vec<Call>>,
@@ -124,7 +124,7 @@ impl Played {
 impl ending::Played for Played {
     fn judge(&self, _: &Headline) -> io::Result<Judgement> {
         if self.incidents.is_empty() || self.history.is_empty() {
-            let what = "there was no fault, or no write: this run says nothing";
+            let what = "there was no fault, or no write: this run proves nothing";
             return Err(io::Error::other(what));
         }
         let report = Report::of(self);
@@ -157,7 +157,7 @@ fn start(
         for caller in 0..CALLERS {
             let caller = Caller::new(
                 format!("{name}/{caller}"),
-                // Patient callers and others.
+                // Callers with the default time-out, and others with a shorter one.
                 if caller % 2 == 0 {
                     client.clone()
                 } else {

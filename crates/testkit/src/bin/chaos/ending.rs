@@ -38,9 +38,9 @@ pub(crate) enum Workload {
 pub(crate) struct Judgement {
     /// The violations and the summary.
     pub(crate) text: String,
-    /// Whether all promises were kept, but for what is excused.
+    /// Whether there is no violation without an excuse.
     pub(crate) is_kept: bool,
-    /// Whether the run is recorded without `--out`, although all promises were kept.
+    /// Whether the run is recorded without `--out`, although there is no violation.
     pub(crate) is_odd: bool,
 }
 
@@ -71,7 +71,7 @@ impl Headline {
         }
     }
 
-    /// The version of etcd.
+    /// Returns the version of etcd.
     pub(crate) fn version(&self) -> io::Result<Version> {
         let version = self.version.parse();
         version.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -88,7 +88,7 @@ impl fmt::Display for Headline {
     }
 }
 
-/// Checks a run, prints the result, and returns whether all promises were kept.
+/// Checks a run, prints the result, and returns whether all promises hold.
 ///
 /// The run is recorded to `out`. Without `out`, a run with a violation is recorded to a temporary
 /// folder, and the path is printed.
@@ -117,11 +117,11 @@ pub(crate) fn end(
     judgement.map(|judgement| judgement.is_kept)
 }
 
-/// Checks a recorded run again, prints the result, and returns whether all promises were kept.
+/// Checks a recorded run again, prints the result, and returns whether all promises hold.
 pub(crate) fn check(folder: &Path) -> io::Result<bool> {
     if !folder.join(FILE).is_file() {
         let what = format!(
-            "{} is no folder with a run: it has no {FILE}",
+            "{} has no recorded run: {FILE} is missing",
             folder.display()
         );
         return Err(io::Error::new(io::ErrorKind::NotFound, what));

@@ -1,9 +1,9 @@
-//! The workload that judges kept leases and locks under faults.
+//! The workload that checks kept leases and locks under faults.
 //!
-//! * `leases/keepers.rs` keeps leases and writes down what keepers say;
+//! * `leases/keepers.rs` keeps leases and records the states of their keepers;
 //! * `leases/takers.rs` takes locks;
-//! * `leases/replies.rs` hears what servers answer to requests for locks;
-//! * `leases/observer.rs` looks at the store, over connections that no fault meets;
+//! * `leases/replies.rs` records the answers of servers to requests for locks;
+//! * `leases/observer.rs` reads the store, over connections without faults;
 //! * `leases/report.rs` compares and prints. The rules are in the library
 //!   (`etcdex_testkit::leases`).
 
@@ -43,7 +43,7 @@ use replies::Replies;
 use report::Report;
 use takers::{Progress, Taker};
 
-/// A client of each kind.
+/// The clients, with their modes.
 const CLIENTS: [(&str, Mode); 3] = [
     ("pick-first", Mode::PickFirst),
     ("random", Mode::Random),
@@ -53,14 +53,14 @@ const CLIENTS: [(&str, Mode); 3] = [
 const TTLS: [u64; 4] = [3, 5, 10, 20];
 /// The locks that all clients take.
 const LOCKS: [&str; 2] = ["locks/one", "locks/other"];
-/// How long all goes on before the first fault and after the last one.
+/// How long all tasks run before the first fault and after the last one.
 const CALM: Duration = Duration::from_secs(2);
-/// Plays a run; says whether all promises were kept.
+/// Does a run, and returns whether all promises hold.
 pub(crate) fn run(arguments: &InScenes) -> io::Result<bool> {
     crate::with_seed(arguments.run.seed, |seed| play(arguments, seed))
 }
 
-/// Everything that a run leaves behind.
+/// The recordings of a run.
 #[derive(Default)]
 pub(crate) struct Played {
     leases: Vec<KeptLease>,
@@ -81,7 +81,7 @@ pub(crate) struct Played {
     failures: Vec<String>,
 }
 
-/// All that runs beside the faults.
+/// The tasks that run during the faults.
 struct Company {
     keepers: JoinSet<Vec<KeptLease>>,
     takers: JoinSet<takers::Told>,
@@ -122,7 +122,7 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     played.periods = served.take();
     played.incidents = incidents;
     if may_lose_locks(&stage) {
-        // The lock service of such a server may still be busy with what it has lost.
+        // The lock service of such a server may still be busy with the lost locks.
         for member in stage.members() {
             member.kill();
             member.launch()?;
@@ -163,7 +163,7 @@ impl Played {
 impl ending::Played for Played {
     fn judge(&self, headline: &Headline) -> io::Result<Judgement> {
         if self.incidents.is_empty() || self.looks.is_empty() || self.grants.is_empty() {
-            let what = "there was no fault, or no lock was taken: this run says nothing";
+            let what = "there was no fault, or no lock was taken: this run proves nothing";
             return Err(io::Error::other(what));
         }
         let report = Report::of(self, headline.version()?);
@@ -203,7 +203,7 @@ fn raft(stage: &Stage) -> io::Result<(Vec<Revocation>, Vec<Leadership>)> {
     Ok((raft_log::revocations(&logs), leaderships))
 }
 
-/// Whether a token that expires can make the servers lose locks.
+/// Returns whether a token that expires can make the servers lose locks.
 fn may_lose_locks(stage: &Stage) -> bool {
     stage.has_users() && stage.version().loses_waiting_locks()
 }
@@ -218,7 +218,7 @@ fn start(
     let stop = Arc::new(AtomicBool::new(false));
     let present = Present::default();
     let direct = stage.direct().map_err(io::Error::other)?;
-    // Takers then do as the documentation of `Client::lock` says.
+    // Takers then follow the documentation of `Client::lock`.
     let may_be_lost = may_lose_locks(stage);
     let mut company = Company {
         keepers: JoinSet::new(),
@@ -273,7 +273,7 @@ fn start(
     Ok(company)
 }
 
-/// Waits until each taker had its lock once more, or the time for that is over.
+/// Waits until each taker has got its lock once more, or the time for that is over.
 async fn wait_for_turns(takers: &[Progress]) {
     let before: Vec<usize> = takers.iter().map(Progress::count).collect();
     let deadline = Instant::now() + Duration::from_micros(TURN);

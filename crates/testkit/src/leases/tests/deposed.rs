@@ -1,4 +1,4 @@
-//! Which leases a deposed leader is proven to have revoked, and what that explains.
+//! Proofs that a deposed leader has revoked a lease, and the violations that they explain.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn leads(term: u64, member: u64) -> Leadership {
     Leadership { term, member }
 }
 
-/// A request for lease 1, which is that of the key in the tests beside.
+/// A request for lease 1, which is the lease of the key in the other tests.
 fn revocation(term: u64, proposer: u64) -> Revocation {
     Revocation {
         lease: 1,
@@ -51,19 +51,19 @@ fn a_member_that_led_before_and_does_not_lead_is_proven_to_have_revoked() {
 }
 
 #[test]
-fn nobody_else_is_proven_to_have_revoked() {
-    // The leader itself, then and now.
+fn other_requests_prove_nothing() {
+    // The leader itself, at its time and at present.
     assert!(!is_proven(&[revocation(3, NEXT)], &leaders()));
     assert!(!is_proven(&[revocation(2, OLD)], &leaders()));
-    // A member that has never led, or leads later: a client has asked it.
+    // A member that never led, or leads later: a client has sent the request to it.
     assert!(!is_proven(&[revocation(3, THIRD)], &leaders()));
     let later = [leads(2, OLD), leads(3, NEXT), leads(4, THIRD)];
     assert!(!is_proven(&[revocation(3, THIRD)], &later));
-    // A client has asked the member.
+    // A client has sent the request to the member.
     let mut asked = revocation(3, OLD);
     asked.user = "watcher".to_owned();
     assert!(!is_proven(&[asked], &leaders()));
-    // It is not known who led, or there are two members with these bits.
+    // The leader is not known, or two members have these bits.
     assert!(!is_proven(&[revocation(4, OLD)], &leaders()));
     let twins = [
         leads(1, THIRD << 16 | OLD & 0xffff),
@@ -98,13 +98,13 @@ fn a_lease_that_a_deposed_leader_has_revoked_may_go_early() {
     assert_eq!(judge(OLD, &words, &[]), broken(true));
     assert_eq!(judge(NEXT, &words, &[]), broken(false));
 
-    // The keeper has to say so all the same.
+    // The keeper has to report the end all the same.
     let words: Vec<_> = lives(30).chain([(33, State::Doubtful)]).collect();
     let mut told = broken(true);
     told.push((Promise::Told, false));
     assert_eq!(judge(OLD, &words, &[]), told);
 
-    // A server that has no such lease is explained, one that has less time is not.
+    // The proof explains a server without the lease, and not one with less time.
     let left = |left| Left {
         key: "leases/1".into(),
         began: 29 * SECOND + 1,
@@ -143,6 +143,6 @@ fn a_lock_may_be_granted_while_the_holder_cannot_know_that_its_lease_was_revoked
     };
     assert_eq!(judge(1, OLD), [(Promise::Alone, true)]);
     assert_eq!(judge(1, NEXT), [(Promise::Alone, false)]);
-    // That of the next holder explains nothing.
+    // The proof for the next holder explains nothing.
     assert_eq!(judge(2, OLD), [(Promise::Alone, false)]);
 }

@@ -1,9 +1,9 @@
-//! Whether takers have their locks again after the last fault, and what a server that loses locks
-//! explains.
+//! Takers that get their locks again after the last fault, and excuses by a server that loses
+//! locks.
 
 use super::*;
 
-/// The last fault is over then.
+/// The end of the last fault.
 const CALM: u64 = 100 * SECOND;
 
 fn turn(key: &str, began: u64, ended: u64, end: TurnEnd) -> Turn {
@@ -17,7 +17,7 @@ fn turn(key: &str, began: u64, ended: u64, end: TurnEnd) -> Turn {
     }
 }
 
-/// Looks of 10 ms each, every 50 ms, at the same keys.
+/// Makes reads of 10 ms each, every 50 ms, with the same keys.
 fn queue(from: u64, to: u64, keys: &[&str]) -> Vec<Queue> {
     let looks = (from..to).step_by(50_000);
     let looks = looks.map(|at| Queue {
@@ -49,7 +49,7 @@ fn judge(turns: &[Turn], queues: &[Queue], replies: &[Reply]) -> Vec<bool> {
 fn a_taker_has_its_lock_within_the_time_after_the_last_fault() {
     let granted = |began, ended| [turn("1", began, ended, TurnEnd::Granted)];
     assert!(judge(&granted(CALM + 1, CALM + 2), &[], &[]).is_empty());
-    // Asked for while there were faults.
+    // Begun during the faults.
     assert!(judge(&granted(CALM - 1, CALM + 2), &[], &[]).is_empty());
     assert!(judge(&granted(CALM + 1, CALM + TURN), &[], &[]).is_empty());
     // Too early, and too late.
@@ -58,7 +58,7 @@ fn a_taker_has_its_lock_within_the_time_after_the_last_fault() {
         judge(&granted(CALM + 1, CALM + TURN + 1), &[], &[]),
         [false]
     );
-    // Each taker for itself.
+    // Each taker separately.
     let mut both = granted(CALM + 1, CALM + 2).to_vec();
     both.push(Turn {
         taker: "other".into(),
@@ -72,17 +72,17 @@ fn a_lock_that_the_server_has_lost_is_excused() {
     let began = CALM + SECOND;
     let ended = began + SECOND;
     let turns = [turn("1", began, ended, TurnEnd::GaveUp)];
-    // Its own key is the first, or one of somebody else that is told of by no server.
+    // The taker's own key is the first, or a key of another taker that no server has granted.
     let first = queue(began, ended, &["lock/1"]);
     assert_eq!(judge(&turns, &first, &[]), [true]);
     let behind = queue(began, ended, &["other/7", "lock/9", "lock/1"]);
     assert_eq!(judge(&turns, &behind, &[]), [true]);
-    // Not on a server that loses no locks.
+    // No excuse on a server that loses no locks.
     assert_eq!(judge_with(&turns, &first, &[], false), [false]);
 }
 
 #[test]
-fn what_the_client_may_have_done_is_not_excused() {
+fn faults_of_the_client_are_not_excused() {
     let began = CALM + SECOND;
     let ended = began + SECOND;
     let gave_up = [turn("1", began, ended, TurnEnd::GaveUp)];
@@ -94,9 +94,9 @@ fn what_the_client_may_have_done_is_not_excused() {
     };
     assert_eq!(judge(&gave_up, &first, &[reply(began + 100_000)]), [false]);
     assert_eq!(judge(&gave_up, &first, &[reply(began + 900_000)]), [false]);
-    // It has answered when it was too late.
+    // The server has answered too late.
     assert_eq!(judge(&gave_up, &first, &[reply(ended)]), [true]);
-    // The request never came to the server, or the key of another lock is in front.
+    // The request never reached the server, or the first key is that of another lock.
     assert_eq!(
         judge(&gave_up, &queue(began, ended, &["lock/9"]), &[]),
         [false]
@@ -109,7 +109,7 @@ fn what_the_client_may_have_done_is_not_excused() {
     // The call has failed.
     let failed = [turn("1", began, ended, TurnEnd::Failed)];
     assert_eq!(judge(&failed, &first, &[]), [false]);
-    // The lock went from one to the other.
+    // The lock was granted to one taker and then to the other.
     let mut busy = Vec::new();
     for (number, at) in (began..ended).step_by(100_000).enumerate() {
         let key = format!("lock/9{number}");
@@ -133,13 +133,13 @@ fn what_the_client_may_have_done_is_not_excused() {
 }
 
 #[test]
-fn the_client_has_to_do_its_part_in_each_turn_and_a_lock_has_to_be_lost() {
+fn an_excuse_needs_a_correct_client_in_each_turn_and_a_lost_lock() {
     let lost = turn("1", CALM + SECOND, CALM + 2 * SECOND, TurnEnd::GaveUp);
     let other = turn("2", CALM + 4 * SECOND, CALM + 5 * SECOND, TurnEnd::GaveUp);
     let mut queues = queue(lost.began, lost.ended, &["lock/1"]);
     let both = [lost.clone(), other.clone()];
     assert_eq!(judge(&both, &queues, &[]), [false]);
-    // In one of them, the lock was lost; in the other one, somebody else had it.
+    // The lock was lost in one turn, and another taker had it in the other turn.
     queues.extend(queue(other.began, other.ended, &["lock/9", "lock/2"]));
     let reply = |key: &str, at| Reply {
         key: key.into(),
@@ -147,17 +147,17 @@ fn the_client_has_to_do_its_part_in_each_turn_and_a_lock_has_to_be_lost() {
     };
     let had = [reply("lock/9", other.began)];
     assert_eq!(judge(&both, &queues, &had), [true]);
-    // In none of them.
+    // The lock was lost in no turn.
     let mut had = had.to_vec();
     let busy = queue(lost.began, lost.ended, &["lock/8", "lock/1"]);
     had.push(reply("lock/8", lost.began));
     let none = [busy, queue(other.began, other.ended, &["lock/9", "lock/2"])].concat();
     assert_eq!(judge(&both, &none, &had), [false]);
-    // The client has sent one of the requests late.
+    // The client sent one of the requests late.
     let late = queue(other.began + 600_000, other.ended, &["lock/2"]);
     let first = queue(lost.began, lost.ended, &["lock/1"]);
     assert_eq!(judge(&both, &[first, late].concat(), &[]), [false]);
-    // A turn that the last fault has disturbed says nothing, and is no explanation.
+    // A turn that the last fault has disturbed neither counts nor explains.
     let disturbed = turn("3", CALM - SECOND, CALM + SECOND, TurnEnd::Failed);
     assert_eq!(
         judge(&[disturbed.clone(), lost, other], &queues, &[]),

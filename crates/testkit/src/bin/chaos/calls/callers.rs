@@ -1,4 +1,4 @@
-//! Callers, and what they are told.
+//! Callers, and the recordings of their calls.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use tokio::time::sleep;
 use crate::clock::Clock;
 use crate::store::pair;
 
-/// How many keys all callers share: few, so that calls meet.
+/// Number of keys that all callers share: few, so that calls conflict.
 const KEYS: usize = 12;
 
-/// A caller that does one thing after the other.
+/// A caller that makes one call after the other.
 pub(super) struct Caller {
     name: Arc<str>,
     client: Client,
     clock: Clock,
     random: fastrand::Rng,
     stop: Arc<AtomicBool>,
-    /// The revision of each key as this caller saw it last.
+    /// The revision of each key that this caller saw last.
     seen: HashMap<Arc<str>, i64>,
     calls: Vec<Call>,
 }
@@ -48,7 +48,7 @@ impl Caller {
         }
     }
 
-    /// Calls until it is stopped; gives what it was told.
+    /// Makes calls until it is stopped, and returns their recordings.
     pub(super) async fn call(mut self) -> Vec<Call> {
         while !self.stop.load(Relaxed) {
             let (action, value) = self.next();
@@ -73,7 +73,7 @@ impl Caller {
         self.calls
     }
 
-    /// What to do next, and the value to write if it is a write.
+    /// Chooses the next action, and the value of a write.
     fn next(&mut self) -> (Action, String) {
         let text = format!("{} {}", self.name, self.calls.len());
         let value = hash(text.as_bytes());
@@ -172,7 +172,7 @@ impl Caller {
         })
     }
 
-    /// Remembers how the keys are now, for the next swap.
+    /// Records the revisions of the keys, for the next swap.
     fn note(&mut self, action: &Action, answer: &Answer) {
         for key in action.keys() {
             let seen = match answer {

@@ -1,4 +1,4 @@
-//! The judgement of a run of calls, and what is printed of it.
+//! Checks a run of calls, and prints the summary.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -8,19 +8,19 @@ use etcdex_testkit::calls::{Answer, Breach, Call, Period, Rule, check, longest_g
 
 use super::{CLIENTS, Played};
 
-/// How long the callers of a client may go without a good answer while a quorum and a way to it
-/// are there and nothing changes. The client promises 5 s after a member dies, stops or is cut
-/// off. The rest is for servers: an election, and its repetition when votes are split, each
-/// within twice the election time-out (1 s), and for a machine that is busy.
+/// How long the callers of a client may go without a successful answer while the client can reach a
+/// quorum and no fault begins or ends. The client guarantees 5 s after a member dies, stops or is
+/// cut off. The rest is for the servers (an election, and its repetition when votes are split, each
+/// within twice the election time-out of 1 s) and for a busy machine.
 pub(crate) const BOUND: Duration = Duration::from_secs(10);
-/// How many breaches of a rule are told in full.
+/// Number of breaches of a rule that are printed in full.
 const TOLD: usize = 3;
 
-/// What the judges found.
+/// The result of the checkers.
 pub(super) struct Report<'a> {
     played: &'a Played,
     breaches: Vec<Breach>,
-    /// All calls, as the places in `breaches` count them.
+    /// All calls; `breaches` has indices of this list.
     calls: Vec<&'a Call>,
     /// The longest gap of each client.
     gaps: Vec<Gap<'a>>,
@@ -28,7 +28,7 @@ pub(super) struct Report<'a> {
     late: Vec<Gap<'a>>,
 }
 
-/// A time without a good answer.
+/// A time without a successful answer.
 #[derive(Clone)]
 struct Gap<'a> {
     client: &'a str,
@@ -136,7 +136,7 @@ fn faults(played: &Played) -> String {
     crate::faults::summary(&played.incidents)
 }
 
-/// How the calls of a client went.
+/// Returns the numbers of answers and errors of a client's calls.
 fn counts(calls: &[Call]) -> String {
     let mut failed: BTreeMap<String, usize> = BTreeMap::new();
     for call in calls {

@@ -1,4 +1,4 @@
-//! Leases that are kept.
+//! Kept leases, and the recordings of their states.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,16 +11,16 @@ use tokio::time::sleep;
 use super::observer::Present;
 use crate::clock::Clock;
 
-/// How often a keeper is asked.
+/// Interval at which the state of a keeper is read.
 const ASK: Duration = Duration::from_millis(20);
-/// How long it is asked on after it has said that the lease is lost.
+/// How long the state is read on after the lease was lost, in microseconds.
 const AFTER: u64 = 1_000_000;
 
-/// Keeps one lease at a time, and another one when it is lost.
+/// Keeps one lease at a time, and the next one when it is lost.
 pub(super) struct Keeper {
     pub(super) way: usize,
     pub(super) client: Client,
-    /// Attaches the key, so that no fault is in the way.
+    /// A client without faults, which attaches the key.
     pub(super) direct: Client,
     pub(super) ttl: Duration,
     pub(super) clock: Clock,
@@ -39,7 +39,7 @@ impl Keeper {
             let keeper = self.client.keep(lease.id);
             let key: Arc<str> = format!("leases/{:016x}", lease.id.as_i64()).into();
             if self.direct.put(&*key, "").lease(lease.id).await.is_err() {
-                // It may have run out meanwhile: another one.
+                // The lease may have expired meanwhile: grant another one.
                 sleep(ASK).await;
                 continue;
             }
@@ -48,7 +48,7 @@ impl Keeper {
         leases
     }
 
-    /// Writes down what the keeper says, until it has lost the lease or all ends.
+    /// Records the states of the keeper, until the lease is lost or the run ends.
     async fn watch(&self, keeper: &LeaseKeeper, id: LeaseId, key: Arc<str>) -> KeptLease {
         let began = self.clock.now();
         self.present.add(id, &key);

@@ -1,4 +1,4 @@
-//! A client beside, which looks at the store.
+//! A client without faults, which reads the store.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,10 +11,10 @@ use tokio::time::sleep;
 
 use crate::clock::Clock;
 
-/// How often it looks.
+/// Interval of the reads.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The leases that are kept at this time, with their keys.
+/// The leases that are kept at present, with their keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Present(Arc<Mutex<Kept>>);
 
@@ -41,7 +41,7 @@ impl Present {
     }
 }
 
-/// All answers to the observer.
+/// The recordings of the observer.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) looks: Vec<Look>,
@@ -49,7 +49,7 @@ pub(super) struct Seen {
     pub(super) left: Vec<Left>,
 }
 
-/// Looks at the keys of leases and locks, and asks servers how long leases have left.
+/// Reads the keys of leases and locks, and asks servers for the remaining time of leases.
 pub(super) struct Observer {
     pub(super) client: Client,
     pub(super) clock: Clock,

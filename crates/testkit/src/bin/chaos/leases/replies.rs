@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use crate::clock::Clock;
 
-/// The answers that pass one proxy.
+/// Records the answers that pass one proxy.
 pub(super) struct Replies {
     tap: Tap,
     clock: Clock,
@@ -20,7 +20,7 @@ impl Replies {
         Self { tap, clock }
     }
 
-    /// All answers so far.
+    /// Returns all answers so far.
     pub(super) fn heard(mut self) -> Vec<Reply> {
         let mut replies = Vec::new();
         while let Some(passage) = self.tap.take() {

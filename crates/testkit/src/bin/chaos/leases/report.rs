@@ -1,4 +1,4 @@
-//! The judgement of a run of leases and locks, and what is printed of it.
+//! Checks a run of leases and locks, and prints the summary.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,10 +11,10 @@ use etcdex_testkit::leases::{
 
 use super::Played;
 
-/// How many faults of a promise are told in full.
+/// Number of broken promises of a kind that are printed in full.
 const TOLD: usize = 3;
 
-/// What the judges found.
+/// The result of the checkers.
 pub(super) struct Report<'a> {
     played: &'a Played,
     faults: Vec<Fault>,
@@ -41,8 +41,7 @@ impl<'a> Report<'a> {
             queues: &played.queues,
             replies: &played.replies,
             calm: calm(&played.periods),
-            // Without users there is no token that could expire, and no lock is lost: the queue
-            // shows none, then.
+            // Without users no token can expire: no lock is lost then, and the queues show none.
             loses_waiting_locks: version.loses_waiting_locks(),
         }));
         Self { played, faults }
@@ -53,7 +52,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// When the last fault was over: nothing has gone on since, until the faults have ended.
+/// Returns when all faults had ended: the end of the last period without faults.
 fn calm(periods: &[(usize, Period)]) -> u64 {
     let calm = periods.iter().filter(|(_, one)| one.what == Period::CALM);
     calm.map(|(_, one)| one.to).max().unwrap_or(0)

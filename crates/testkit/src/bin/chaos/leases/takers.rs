@@ -14,25 +14,25 @@ use crate::clock::Clock;
 
 /// The time-to-live of the lease of a lock.
 const TTL: Duration = Duration::from_secs(5);
-/// How long a taker waits for its lock before it gives up and begins again.
+/// How long a taker waits for its lock before it starts again.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The same on servers that can lose locks that wait. A lost lock at the front of the queue holds up
-/// the others for so long.
+/// The same on servers that can lose waiting locks. A lost lock at the front of the queue blocks
+/// the others for this time.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a taker pauses on such servers, in milliseconds, after it has given up. The server goes
-/// on with the expired token for as long as any lock waits at the member.
+/// How long a taker pauses on such servers, in milliseconds, after a failed attempt. The server
+/// uses the expired token for as long as any lock waits at the member.
 const PAUSE: Range<u64> = 2_000..8_000;
-/// How often a holder asks its keeper whether it still holds.
+/// Interval at which a holder reads the state of its keeper.
 const ASK: Duration = Duration::from_millis(5);
 
-/// How often a taker had its lock.
+/// Number of times that a taker had its lock.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     name: Arc<str>,
     count: Arc<AtomicUsize>,
 }
 
-/// What a taker was told.
+/// The recordings of a taker.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) grants: Vec<Grant>,
@@ -40,11 +40,11 @@ pub(super) struct Told {
     pub(super) failures: Vec<String>,
 }
 
-/// Takes a lock again and again, each time with a lease of its own.
+/// Takes a lock repeatedly, each time with a new lease.
 pub(super) struct Taker {
     pub(super) name: Arc<str>,
     pub(super) client: Client,
-    /// The servers can lose locks that wait.
+    /// Whether the servers can lose waiting locks.
     pub(super) may_be_lost: bool,
     pub(super) clock: Clock,
     pub(super) random: fastrand::Rng,
@@ -82,7 +82,7 @@ impl Taker {
         told
     }
 
-    /// One lease and one lock.
+    /// Grants a lease, and takes the lock once.
     async fn turn(&mut self, told: &mut Told) -> Result<(), String> {
         let lease = self.client.grant(TTL).await;
         let lease = lease.map_err(|error| describe("grant", &error))?;
@@ -118,14 +118,14 @@ impl Taker {
             Ok(Err(error)) => Err(describe("lock", &error)),
             Err(_) => Err("lock: gave up".to_owned()),
         };
-        // If this fails, the lease ends by itself.
+        // If this fails, the lease expires.
         if let Err(error) = keeper.revoke().await {
             told.failures.push(describe("revoke", &error));
         }
         outcome.map(drop)
     }
 
-    /// Holds the lock for a while, as far as it can know.
+    /// Holds the lock for a while, until the keeper does not report the lease as alive any more.
     async fn hold(&mut self, keeper: &LeaseKeeper, key: Bytes) -> Grant {
         let at = self.clock.now();
         let text: Arc<str> = String::from_utf8_lossy(&key).into();
@@ -141,7 +141,7 @@ impl Taker {
         let write = self.client.txn().when(exists).then(fence).await;
         match write {
             Ok(reply) if reply.succeeded => grant.fenced = Some(reply.header.revision),
-            // The key does not exist: nothing is held.
+            // The key does not exist, so the lock is not held.
             Ok(_) => return grant,
             Err(_) => {}
         }
