@@ -33,7 +33,7 @@ fn paired(recording: &Recording) -> Vec<Violation> {
     for (number, message) in recording.messages.iter().enumerate() {
         match message.body {
             Body::Disconnected if is_down => {
-                tell(number, "two outages without an end between them")
+                tell(number, "two outages without an end between them");
             }
             Body::Disconnected => is_down = true,
             Body::Resumed if !is_down => tell(number, "the end of an outage that did not begin"),

@@ -15,17 +15,17 @@ use etcdex_testkit::Version;
 #[command(name = "chaos", arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
+pub(crate) enum Command {
     /// Runs etcd, a load, watches and faults, and checks the watches at the end.
     Watch(Watch),
     /// Runs etcd, many callers and faults, and checks the calls at the end.
-    Calls(InScenes),
+    Calls(SceneRun),
     /// Runs etcd, kept leases, locks and faults, and checks the leases and locks at the end.
-    Leases(InScenes),
+    Leases(SceneRun),
     /// Checks a recorded run of any workload again.
     Check {
         /// The folder with the recorded run (--out).
@@ -73,12 +73,12 @@ pub(crate) struct Watch {
 
 /// A run that checks calls, or leases and locks.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct InScenes {
+pub(crate) struct SceneRun {
     #[command(flatten)]
     pub(crate) run: Run,
     /// The kinds of faults.
-    #[arg(long, value_enum, default_value_t = Scenery::All)]
-    pub(crate) profile: Scenery,
+    #[arg(long, value_enum, default_value_t = SceneProfile::All)]
+    pub(crate) profile: SceneProfile,
 }
 
 impl Run {
@@ -113,7 +113,7 @@ impl fmt::Display for Profile {
 
 /// The kinds of faults in scenes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scenery {
+pub(crate) enum SceneProfile {
     /// Connections are cut and refused, servers are killed and restarted, leaders are moved.
     Cuts,
     /// Connections are slow or silent, servers are stopped or cut off from their peers.
@@ -122,7 +122,7 @@ pub(crate) enum Scenery {
     All,
 }
 
-impl fmt::Display for Scenery {
+impl fmt::Display for SceneProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cuts => "cuts",

@@ -18,11 +18,11 @@ use etcdex_testkit::history::{Archive, History, Incident};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::args::{InScenes, Scenery};
+use crate::args::{SceneProfile, SceneRun};
 use crate::clock::Clock;
 use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
-use crate::stage::{Stage, Way};
+use crate::setup::{Setup, Way};
 use crate::store;
 use callers::Caller;
 use report::Report;
@@ -39,7 +39,7 @@ const CALLERS: usize = 4;
 const CALM: Duration = Duration::from_secs(1);
 
 /// Does a run, and returns whether all rules hold.
-pub(crate) fn run(arguments: &InScenes) -> io::Result<bool> {
+pub(crate) fn run(arguments: &SceneRun) -> io::Result<bool> {
     crate::with_seed(arguments.run.seed, |seed| play(arguments, seed))
 }
 
@@ -52,28 +52,28 @@ pub(crate) struct Played {
     history: History,
 }
 
-async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
+async fn play(arguments: &SceneRun, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
-    let has_users = arguments.profile == Scenery::All;
-    let stage = Arc::new(Stage::set(&arguments.run, has_users).await?);
-    let client = stage.direct().map_err(io::Error::other)?;
+    let has_users = arguments.profile == SceneProfile::All;
+    let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
+    let client = setup.direct().map_err(io::Error::other)?;
     let mut ways = Vec::new();
     for (name, _) in CLIENTS {
-        ways.push(stage.way(name, false).await?);
+        ways.push(setup.way(name, false).await?);
     }
     let ways = Arc::new(ways);
     let stop = Arc::new(AtomicBool::new(false));
-    let mut callers = start(&stage, &ways, clock, seed, &stop)?;
+    let mut callers = start(&setup, &ways, clock, seed, &stop)?;
     println!(
         "etcd {}, {} node(s), profile {}: {} callers; faults begin",
-        stage.version(),
+        setup.version(),
         arguments.run.nodes,
         arguments.profile,
         callers.len()
     );
     sleep(CALM).await;
     let mut faults = Faults::new(seed, clock);
-    let served = faults.play_scenes(arguments.profile, &stage, &ways, &client, PUT);
+    let served = faults.play_scenes(arguments.profile, &setup, &ways, &client, PUT);
     faults.go_on(arguments.run.duration()).await?;
     let incidents = faults.end().await?;
     sleep(CALM).await;
@@ -92,7 +92,7 @@ async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
     };
     let headline = Headline::new(
         Workload::Calls,
-        stage.version(),
+        setup.version(),
         &arguments.run,
         &arguments.profile,
         seed,
@@ -144,7 +144,7 @@ impl ending::Played for Played {
 }
 
 fn start(
-    stage: &Stage,
+    setup: &Setup,
     ways: &[Way],
     clock: Clock,
     seed: u64,
@@ -153,7 +153,7 @@ fn start(
     let mut seeds = fastrand::Rng::with_seed(seed ^ 0xca11);
     let mut callers = JoinSet::new();
     for (number, (way, (name, mode))) in ways.iter().zip(CLIENTS).enumerate() {
-        let client = stage.client_in(way, mode).map_err(io::Error::other)?;
+        let client = setup.client_in(way, mode).map_err(io::Error::other)?;
         for caller in 0..CALLERS {
             let caller = Caller::new(
                 format!("{name}/{caller}"),

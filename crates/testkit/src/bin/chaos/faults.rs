@@ -16,9 +16,9 @@ use etcdex_testkit::history::Incident;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::args::{Profile, Scenery};
+use crate::args::{Profile, SceneProfile};
 use crate::clock::Clock;
-use crate::stage::{Stage, Way};
+use crate::setup::{Setup, Way};
 use connections::Connections;
 use scenes::Scenes;
 pub(crate) use scenes::Served;
@@ -96,18 +96,18 @@ impl Faults {
     pub(crate) fn disturb_servers(
         &mut self,
         profile: Profile,
-        stage: &Arc<Stage>,
+        setup: &Arc<Setup>,
         client: &Client,
     ) {
         let servers = Servers {
             state: self.state(),
-            stage: Arc::clone(stage),
+            setup: Arc::clone(setup),
             client: client.clone(),
             profile,
             random: self.random(),
         };
         self.add(servers.disturb());
-        if stage.has_users() {
+        if setup.has_users() {
             self.add(revoke(self.state(), client.clone()));
         }
     }
@@ -116,8 +116,8 @@ impl Faults {
     /// Faults at a frame wait for frames of `method`.
     pub(crate) fn play_scenes(
         &mut self,
-        scenery: Scenery,
-        stage: &Arc<Stage>,
+        profile: SceneProfile,
+        setup: &Arc<Setup>,
         ways: &Arc<Vec<Way>>,
         client: &Client,
         method: &'static str,
@@ -125,16 +125,16 @@ impl Faults {
         let served = Served::default();
         let scenes = Scenes {
             state: self.state(),
-            stage: Arc::clone(stage),
+            setup: Arc::clone(setup),
             ways: Arc::clone(ways),
             client: client.clone(),
-            scenery,
+            profile,
             method,
             random: self.random(),
             served: served.clone(),
         };
         self.add(scenes.play());
-        if stage.has_users() {
+        if setup.has_users() {
             self.add(revoke(self.state(), client.clone()));
         }
         served

@@ -31,11 +31,11 @@ use etcdex_testkit::raft_log::{self, RaftLog};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::args::{InScenes, Scenery};
+use crate::args::{SceneProfile, SceneRun};
 use crate::clock::Clock;
 use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
-use crate::stage::Stage;
+use crate::setup::Setup;
 use crate::store;
 use keepers::Keeper;
 use observer::{Observer, Present};
@@ -56,7 +56,7 @@ const LOCKS: [&str; 2] = ["locks/one", "locks/other"];
 /// How long all tasks run before the first fault and after the last one.
 const CALM: Duration = Duration::from_secs(2);
 /// Does a run, and returns whether all promises hold.
-pub(crate) fn run(arguments: &InScenes) -> io::Result<bool> {
+pub(crate) fn run(arguments: &SceneRun) -> io::Result<bool> {
     crate::with_seed(arguments.run.seed, |seed| play(arguments, seed))
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Played {
 }
 
 /// The tasks that run during the faults.
-struct Company {
+struct Tasks {
     keepers: JoinSet<Vec<KeptLease>>,
     takers: JoinSet<takers::Told>,
     observer: JoinSet<observer::Seen>,
@@ -91,48 +91,48 @@ struct Company {
     stop: Arc<AtomicBool>,
 }
 
-async fn play(arguments: &InScenes, seed: u64) -> io::Result<bool> {
+async fn play(arguments: &SceneRun, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
-    let has_users = arguments.profile == Scenery::All;
-    let stage = Arc::new(Stage::set(&arguments.run, has_users).await?);
-    let client = stage.direct().map_err(io::Error::other)?;
+    let has_users = arguments.profile == SceneProfile::All;
+    let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
+    let client = setup.direct().map_err(io::Error::other)?;
     let mut ways = Vec::new();
     for (name, _) in CLIENTS {
-        ways.push(stage.way(name, false).await?);
+        ways.push(setup.way(name, false).await?);
     }
     let ways = Arc::new(ways);
-    let company = start(&stage, &ways, clock, seed)?;
+    let tasks = start(&setup, &ways, clock, seed)?;
     println!(
         "etcd {}, {} node(s), profile {}: {} leases, {} takers of locks; faults begin",
-        stage.version(),
+        setup.version(),
         arguments.run.nodes,
         arguments.profile,
-        company.keepers.len(),
-        company.takers.len()
+        tasks.keepers.len(),
+        tasks.takers.len()
     );
     sleep(CALM).await;
     let mut faults = Faults::new(seed, clock);
-    let served = faults.play_scenes(arguments.profile, &stage, &ways, &client, LEASE_KEEP_ALIVE);
+    let served = faults.play_scenes(arguments.profile, &setup, &ways, &client, LEASE_KEEP_ALIVE);
     faults.go_on(arguments.run.duration()).await?;
     let incidents = faults.end().await?;
-    wait_for_turns(&company.progress).await;
+    wait_for_turns(&tasks.progress).await;
     sleep(CALM).await;
-    let mut played = end(company).await?;
+    let mut played = end(tasks).await?;
     println!("leases end; the history is read");
     played.periods = served.take();
     played.incidents = incidents;
-    if may_lose_locks(&stage) {
+    if may_lose_locks(&setup) {
         // The lock service of such a server may still be busy with the lost locks.
-        for member in stage.members() {
+        for member in setup.members() {
             member.kill();
             member.launch()?;
         }
     }
     played.history = store::read(&client).await?;
-    (played.revocations, played.leaderships) = raft(&stage)?;
+    (played.revocations, played.leaderships) = raft(&setup)?;
     let headline = Headline::new(
         Workload::Leases,
-        stage.version(),
+        setup.version(),
         &arguments.run,
         &arguments.profile,
         seed,
@@ -192,10 +192,10 @@ impl ending::Played for Played {
 }
 
 /// Reads the requests to revoke a lease, and the leaders, from the files of the members.
-fn raft(stage: &Stage) -> io::Result<(Vec<Revocation>, Vec<Leadership>)> {
+fn raft(setup: &Setup) -> io::Result<(Vec<Revocation>, Vec<Leadership>)> {
     let mut logs = Vec::new();
     let mut leaderships = Vec::new();
-    for member in stage.members() {
+    for member in setup.members() {
         logs.push(RaftLog::read(&member.data_dir())?);
         let log = fs::read(member.log_file())?;
         leaderships.extend(raft_log::leaderships(&String::from_utf8_lossy(&log)));
@@ -204,23 +204,18 @@ fn raft(stage: &Stage) -> io::Result<(Vec<Revocation>, Vec<Leadership>)> {
 }
 
 /// Returns whether a token that expires can make the servers lose locks.
-fn may_lose_locks(stage: &Stage) -> bool {
-    stage.has_users() && stage.version().loses_waiting_locks()
+fn may_lose_locks(setup: &Setup) -> bool {
+    setup.has_users() && setup.version().loses_waiting_locks()
 }
 
-fn start(
-    stage: &Stage,
-    ways: &[crate::stage::Way],
-    clock: Clock,
-    seed: u64,
-) -> io::Result<Company> {
+fn start(setup: &Setup, ways: &[crate::setup::Way], clock: Clock, seed: u64) -> io::Result<Tasks> {
     let mut seeds = fastrand::Rng::with_seed(seed ^ 0x1ea5e);
     let stop = Arc::new(AtomicBool::new(false));
     let present = Present::default();
-    let direct = stage.direct().map_err(io::Error::other)?;
+    let direct = setup.direct().map_err(io::Error::other)?;
     // Takers then follow the documentation of `Client::lock`.
-    let may_be_lost = may_lose_locks(stage);
-    let mut company = Company {
+    let may_be_lost = may_lose_locks(setup);
+    let mut tasks = Tasks {
         keepers: JoinSet::new(),
         takers: JoinSet::new(),
         observer: JoinSet::new(),
@@ -231,8 +226,8 @@ fn start(
     for (number, (way, (name, mode))) in ways.iter().zip(CLIENTS).enumerate() {
         let taps = way.tap(LOCK).into_iter();
         let replies = taps.map(|tap| Replies::new(tap, clock));
-        company.replies.extend(replies);
-        let client = stage.client_in(way, mode).map_err(io::Error::other)?;
+        tasks.replies.extend(replies);
+        let client = setup.client_in(way, mode).map_err(io::Error::other)?;
         for ttl in TTLS {
             let keeper = Keeper {
                 way: number,
@@ -243,12 +238,12 @@ fn start(
                 present: present.clone(),
                 stop: Arc::clone(&stop),
             };
-            company.keepers.spawn(keeper.keep());
+            tasks.keepers.spawn(keeper.keep());
         }
         for lock in LOCKS {
             for taker in 0..2 {
                 let progress = Progress::new(format!("{name}/{taker} of {lock}"));
-                company.progress.push(progress.clone());
+                tasks.progress.push(progress.clone());
                 let taker = Taker {
                     name: lock.into(),
                     client: client.clone(),
@@ -258,7 +253,7 @@ fn start(
                     progress,
                     stop: Arc::clone(&stop),
                 };
-                company.takers.spawn(taker.take());
+                tasks.takers.spawn(taker.take());
             }
         }
     }
@@ -269,8 +264,8 @@ fn start(
         random: fastrand::Rng::with_seed(seeds.u64(..)),
         stop,
     };
-    company.observer.spawn(observer.look());
-    Ok(company)
+    tasks.observer.spawn(observer.look());
+    Ok(tasks)
 }
 
 /// Waits until each taker has got its lock once more, or the time for that is over.
@@ -287,25 +282,25 @@ async fn wait_for_turns(takers: &[Progress]) {
     }
 }
 
-async fn end(mut company: Company) -> io::Result<Played> {
-    company.stop.store(true, Relaxed);
+async fn end(mut tasks: Tasks) -> io::Result<Played> {
+    tasks.stop.store(true, Relaxed);
     let mut played = Played::default();
-    while let Some(keeper) = company.keepers.join_next().await {
+    while let Some(keeper) = tasks.keepers.join_next().await {
         played.leases.extend(keeper.map_err(io::Error::other)?);
     }
-    while let Some(taker) = company.takers.join_next().await {
+    while let Some(taker) = tasks.takers.join_next().await {
         let told = taker.map_err(io::Error::other)?;
         played.grants.extend(told.grants);
         played.turns.extend(told.turns);
         played.failures.extend(told.failures);
     }
-    while let Some(observer) = company.observer.join_next().await {
+    while let Some(observer) = tasks.observer.join_next().await {
         let seen = observer.map_err(io::Error::other)?;
         played.looks.extend(seen.looks);
         played.queues.extend(seen.queues);
         played.left.extend(seen.left);
     }
-    for replies in company.replies {
+    for replies in tasks.replies {
         played.replies.extend(replies.heard());
     }
     Ok(played)

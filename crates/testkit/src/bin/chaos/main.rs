@@ -1,6 +1,6 @@
 //! `chaos`: runs etcdex under faults, and checks whether the guarantees of etcd hold.
 //!
-//! * `args.rs` is the command line, `stage.rs` starts the servers with proxies before them;
+//! * `args.rs` is the command line, `setup.rs` starts the servers with proxies before them;
 //! * `store.rs` reads the history of the store, after the run;
 //! * `ending.rs` checks, prints and records a run, and checks a recorded run again;
 //! * `faults.rs` disturbs servers and connections, for every workload;
@@ -15,7 +15,7 @@ mod clock;
 mod ending;
 mod faults;
 mod leases;
-mod stage;
+mod setup;
 mod store;
 mod watch;
 
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Arguments, Verb};
+use args::{Arguments, Command};
 
 /// A guarantee was violated.
 const VIOLATION: u8 = 1;
@@ -34,11 +34,11 @@ const NO_RUN: u8 = 2;
 fn main() -> ExitCode {
     // clap has the same exit codes: 0 for --help, 2 for invalid arguments.
     let arguments = Arguments::parse();
-    let outcome = match arguments.verb {
-        Verb::Watch(watch) => watch::run(&watch),
-        Verb::Calls(calls) => calls::run(&calls),
-        Verb::Leases(leases) => leases::run(&leases),
-        Verb::Check { folder } => ending::check(&folder),
+    let outcome = match arguments.command {
+        Command::Watch(watch) => watch::run(&watch),
+        Command::Calls(calls) => calls::run(&calls),
+        Command::Leases(leases) => leases::run(&leases),
+        Command::Check { folder } => ending::check(&folder),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -47,7 +47,7 @@ use crate::args::{Profile, Watch};
 use crate::clock::Clock;
 use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
-use crate::stage::{Stage, Way};
+use crate::setup::{Setup, Way};
 
 /// Interval of the progress lines of a run.
 const TELL: Duration = Duration::from_secs(10);
@@ -119,8 +119,8 @@ struct RunningClients {
 async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
     let has_users = arguments.profile == Profile::All;
-    let stage = Arc::new(Stage::set(&arguments.run, has_users).await?);
-    let client = stage.direct().map_err(io::Error::other)?;
+    let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
+    let client = setup.direct().map_err(io::Error::other)?;
     let (reference, acks) = Reference::begin(clock);
     let mut builder = ReferenceBuilder::new(&reference, acks, client.clone());
     let load = Load::start(&client, &reference, arguments.rate, arguments.small, seed);
@@ -133,18 +133,18 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     build_until(&mut builder, past).await?;
 
     let (final_history, end) = watch::channel(None);
-    let running = open(&stage, clock, &end, seed).await?;
+    let running = open(&setup, clock, &end, seed).await?;
     build_until(&mut builder, in_force(&running)).await??;
     println!(
         "etcd {}, {} node(s), profile {}: {} clients watch; faults begin",
-        stage.version(),
+        setup.version(),
         arguments.run.nodes,
         arguments.profile,
         running.consumers.len()
     );
     let mut faults = Faults::new(seed, clock);
     faults.disturb_connections(arguments.profile, &running.ways, WATCH);
-    faults.disturb_servers(arguments.profile, &stage, &client);
+    faults.disturb_servers(arguments.profile, &setup, &client);
     let compactor = Compactor {
         state: faults.state(),
         client: client.clone(),
@@ -168,7 +168,7 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     final_history.send_replace(Some(Arc::clone(&history)));
     let counters = Arc::clone(&running.counters);
     let mut recorded = close(running).await?;
-    let quiet = quiet::ask(&stage, clock, history.revision()).await?;
+    let quiet = quiet::ask(&setup, clock, history.revision()).await?;
     recorded.owners.push(quiet);
 
     let played = Played {
@@ -182,7 +182,7 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     };
     let headline = Headline::new(
         Workload::Watch,
-        stage.version(),
+        setup.version(),
         &arguments.run,
         &arguments.profile,
         seed,
@@ -299,7 +299,7 @@ async fn go_on(
 
 /// Starts the clients and the recordings of the wire.
 async fn open(
-    stage: &Stage,
+    setup: &Setup,
     clock: Clock,
     end: &FinalHistory,
     seed: u64,
@@ -314,7 +314,7 @@ async fn open(
         ("churn", false, plan::staying()),
         ("lists", false, Vec::new()),
     ];
-    let binding = stage.version().answers_progress_in_order();
+    let binding = setup.version().answers_progress_in_order();
     let (ready, is_ready) = watch::channel(0);
     let mut running = RunningClients {
         ways: Arc::default(),
@@ -326,12 +326,12 @@ async fn open(
     };
     let mut ways = Vec::new();
     for (name, lasting, plans) in clients {
-        let way = stage.way(name, lasting).await?;
+        let way = setup.way(name, lasting).await?;
         for (number, tap) in way.tap(WATCH).into_iter().enumerate() {
             let wire = Wire::new(format!("{name} n{}", number + 1), clock, binding);
             running.wires.spawn(wire.listen(tap));
         }
-        let client = stage.client(&way).map_err(io::Error::other)?;
+        let client = setup.client(&way).map_err(io::Error::other)?;
         ways.push(way);
         if name == "lists" {
             running

@@ -14,7 +14,7 @@ use super::{CLIENTS, Played};
 /// within twice the election time-out of 1 s) and for a busy machine.
 pub(crate) const BOUND: Duration = Duration::from_secs(10);
 /// Number of breaches of a rule that are printed in full.
-const TOLD: usize = 3;
+const PRINTED: usize = 3;
 
 /// The result of the checkers.
 pub(super) struct Report<'a> {
@@ -96,7 +96,7 @@ impl fmt::Display for Report<'_> {
         for breach in &self.breaches {
             let count = told.entry(breach.rule).or_default();
             *count += 1;
-            if *count <= TOLD {
+            if *count <= PRINTED {
                 writeln!(f, "violation: {breach}")?;
                 if let Some(place) = breach.call {
                     writeln!(f, "  {:?}", self.calls[place])?;

@@ -9,7 +9,7 @@ use etcdex_testkit::{Fault, Proxy};
 
 use super::{FaultState, between};
 use crate::args::Profile;
-use crate::stage::Way;
+use crate::setup::Way;
 
 /// The faults of one client's connections.
 pub(super) struct Connections {

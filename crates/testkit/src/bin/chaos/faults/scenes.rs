@@ -11,8 +11,8 @@ use etcdex_testkit::{Etcd, Fault, Proxy};
 
 use super::servers::move_leader;
 use super::{FaultState, between};
-use crate::args::Scenery;
-use crate::stage::{Stage, Way};
+use crate::args::SceneProfile;
+use crate::setup::{Setup, Way};
 
 /// Time for the servers after a scene: an election, and catching up.
 const CALM: Duration = Duration::from_secs(1);
@@ -23,10 +23,10 @@ const READY: usize = 4;
 /// The scenes of a run, one after the other.
 pub(crate) struct Scenes {
     pub(super) state: FaultState,
-    pub(super) stage: Arc<Stage>,
+    pub(super) setup: Arc<Setup>,
     pub(super) ways: Arc<Vec<Way>>,
     pub(super) client: Client,
-    pub(super) scenery: Scenery,
+    pub(super) profile: SceneProfile,
     /// The path whose frames the faults at a frame wait for.
     pub(super) method: &'static str,
     pub(super) random: fastrand::Rng,
@@ -149,23 +149,23 @@ impl Scenes {
 
     /// Chooses a fault of servers. A fault of the last member hits no other member.
     fn act(&mut self) -> Act {
-        let members = self.stage.members().len();
+        let members = self.setup.members().len();
         let one = self.random.usize(..members);
         let choice = self.random.u8(..10);
-        match self.scenery {
-            Scenery::Cuts => match choice {
+        match self.profile {
+            SceneProfile::Cuts => match choice {
                 0..=3 => Act::Kill(vec![one]),
                 4 if members > 1 => Act::Kill(vec![one, (one + 1) % members]),
                 5 if members > 1 => Act::MoveLeader,
                 6 => Act::Restart,
                 _ => Act::Nothing,
             },
-            Scenery::Slow => match choice {
+            SceneProfile::Slow => match choice {
                 0..=3 => Act::Stop(one),
                 4..=6 if members > 1 => Act::Isolate(one),
                 _ => Act::Nothing,
             },
-            Scenery::All => match choice {
+            SceneProfile::All => match choice {
                 0 | 1 => Act::Kill(vec![one]),
                 2 if members > 1 => Act::Kill(vec![one, (one + 1) % members]),
                 3 | 4 => Act::Stop(one),
@@ -178,12 +178,12 @@ impl Scenes {
     }
 
     fn disturbance(&mut self) -> Option<Disturbance> {
-        let proxies = self.stage.members().len();
+        let proxies = self.setup.members().len();
         let choice = self.random.u8(..8);
-        let slow = match self.scenery {
-            Scenery::Cuts => false,
-            Scenery::Slow => true,
-            Scenery::All => choice % 2 == 0,
+        let slow = match self.profile {
+            SceneProfile::Cuts => false,
+            SceneProfile::Slow => true,
+            SceneProfile::All => choice % 2 == 0,
         };
         let fault = match (choice, slow) {
             (0..=2, _) => return None,
@@ -209,7 +209,7 @@ impl Scenes {
     }
 
     async fn begin(&mut self, act: &Act) -> io::Result<()> {
-        let members = self.stage.members();
+        let members = self.setup.members();
         if *act != Act::Nothing && *act != Act::MoveLeader {
             let names: Vec<&str> = act.out().iter().map(|at| members[*at].name()).collect();
             self.state.note(act.name(), names.join(", "));
@@ -218,7 +218,7 @@ impl Scenes {
             Act::Nothing => {}
             Act::Kill(chosen) => chosen.iter().for_each(|at| members[*at].kill()),
             Act::Stop(at) => members[*at].pause()?,
-            Act::Isolate(at) => self.stage.cluster().isolate(*at).await?,
+            Act::Isolate(at) => self.setup.cluster().isolate(*at).await?,
             Act::MoveLeader => {
                 let first = self.random.usize(..members.len());
                 if let Some(next) = move_leader(&self.client, members, first).await {
@@ -237,7 +237,7 @@ impl Scenes {
     }
 
     async fn end(&self, act: &Act) -> io::Result<()> {
-        let members = self.stage.members();
+        let members = self.setup.members();
         match act {
             Act::Kill(chosen) => {
                 for at in chosen {
@@ -245,7 +245,7 @@ impl Scenes {
                 }
             }
             Act::Stop(at) => members[*at].resume()?,
-            Act::Isolate(at) => self.stage.cluster().heal(*at)?,
+            Act::Isolate(at) => self.setup.cluster().heal(*at)?,
             Act::Nothing | Act::MoveLeader | Act::Restart => return Ok(()),
         }
         for member in members {
@@ -256,7 +256,7 @@ impl Scenes {
 
     /// Returns whether there is a quorum with a member behind an undisturbed proxy.
     fn can_be_reached(&self, act: &Act, disturbance: Option<&Disturbance>) -> bool {
-        let members = self.stage.members().len();
+        let members = self.setup.members().len();
         let out = act.out();
         let has_quorum = members - out.len() > members / 2;
         let is_spared =

@@ -10,12 +10,12 @@ use etcdex_testkit::Etcd;
 
 use super::{FaultState, between};
 use crate::args::Profile;
-use crate::stage::{Stage, WATCHER};
+use crate::setup::{Setup, WATCHER};
 
 /// The faults of servers.
 pub(super) struct Servers {
     pub(super) state: FaultState,
-    pub(super) stage: Arc<Stage>,
+    pub(super) setup: Arc<Setup>,
     pub(super) client: Client,
     pub(super) profile: Profile,
     pub(super) random: fastrand::Rng,
@@ -23,8 +23,8 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) async fn disturb(mut self) -> io::Result<()> {
-        let stage = Arc::clone(&self.stage);
-        let members = stage.members();
+        let setup = Arc::clone(&self.setup);
+        let members = setup.members();
         loop {
             let pause = between(&mut self.random, 2_000, 6_000);
             if !self.state.pause(pause).await {
@@ -65,7 +65,7 @@ impl Servers {
     /// Cuts a member off from its peers: it answers pings, and no linearizable call. The fault
     /// takes three times as long as others, so that clients notice it.
     async fn isolate(&self, number: usize, hold: Duration) -> io::Result<()> {
-        let cluster = self.stage.cluster();
+        let cluster = self.setup.cluster();
         let hold = hold * 3;
         let name = cluster.members()[number].name();
         self.state

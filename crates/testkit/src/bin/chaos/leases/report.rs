@@ -12,7 +12,7 @@ use etcdex_testkit::leases::{
 use super::Played;
 
 /// Number of broken promises of a kind that are printed in full.
-const TOLD: usize = 3;
+const PRINTED: usize = 3;
 
 /// The result of the checkers.
 pub(super) struct Report<'a> {
@@ -65,7 +65,7 @@ impl fmt::Display for Report<'_> {
             let excused = fault.excuse.is_some();
             let count = told.entry((excused, fault.promise)).or_default();
             *count += 1;
-            if *count <= TOLD {
+            if *count <= PRINTED {
                 let of = if excused { " of a server" } else { "" };
                 writeln!(f, "violation{of}: {fault}")?;
             }

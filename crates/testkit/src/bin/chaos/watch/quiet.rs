@@ -8,14 +8,14 @@ use etcdex_testkit::history::{Body, End, Message, Query, Recording};
 use tokio::time::{Instant, interval, sleep_until};
 
 use crate::clock::Clock;
-use crate::stage::Stage;
+use crate::setup::Setup;
 
 /// How long the answer may take: a little longer than the checker allows.
 const ANSWER: Duration = Duration::from_secs(32);
 
 /// Requests progress of one new watch of a new client, until the answer comes or the time is over.
 /// The store is at `revision` and stays there.
-pub(super) async fn ask(stage: &Stage, clock: Clock, revision: i64) -> io::Result<Recording> {
+pub(super) async fn ask(setup: &Setup, clock: Clock, revision: i64) -> io::Result<Recording> {
     let mut recording = Recording {
         name: "quiet/*".to_owned(),
         query: Query::key("", 0),
@@ -25,8 +25,8 @@ pub(super) async fn ask(stage: &Stage, clock: Clock, revision: i64) -> io::Resul
         let at = clock.now();
         recording.messages.push(Message { at, body });
     };
-    let way = stage.way("quiet", true).await?;
-    let client = stage.client(&way).map_err(io::Error::other)?;
+    let way = setup.way("quiet", true).await?;
+    let client = setup.client(&way).map_err(io::Error::other)?;
     let mut watcher = client.watcher();
     let watch = watcher.add(Watch::new("idle-six/").prefix());
     watch.await.map_err(io::Error::other)?;

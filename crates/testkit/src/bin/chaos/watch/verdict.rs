@@ -9,9 +9,9 @@ use etcdex_testkit::check::{
 use etcdex_testkit::history::{History, Recording};
 
 /// Number of violations of a guarantee that are printed in full.
-const TOLD: usize = 5;
+const PRINTED: usize = 5;
 /// The same for violations of servers.
-const TOLD_OF_SERVERS: usize = 1;
+const PRINTED_OF_SERVERS: usize = 1;
 
 /// The result of the checkers.
 #[derive(Debug, Default)]
@@ -91,7 +91,7 @@ pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
     let wire = Wire::new(history, evidence.wire);
     for (stretch, violation) in wire.violations() {
         let tell = || violation.explain(history, stretch);
-        verdict.server.add(violation, TOLD_OF_SERVERS, tell);
+        verdict.server.add(violation, PRINTED_OF_SERVERS, tell);
     }
     for watch in evidence.watches {
         let stretches = wire.of(watch);
@@ -111,7 +111,7 @@ pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
                         violation.revision,
                         excuse.proof()
                     ));
-                    verdict.explained.add(&violation, TOLD, || {
+                    verdict.explained.add(&violation, PRINTED, || {
                         let theirs = excuse.explain(history);
                         format!(
                             "{}  the server has sent:
@@ -120,7 +120,7 @@ pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
                         )
                     });
                 }
-                Err(why) => verdict.client.add(&violation, TOLD, || match why {
+                Err(why) => verdict.client.add(&violation, PRINTED, || match why {
                     Some(why) => format!("{}  no excuse: {why}\n", tell()),
                     None => tell(),
                 }),
@@ -135,7 +135,7 @@ pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
     for (recording, violations) in owners.chain(lists) {
         for violation in violations {
             let tell = || violation.explain(history, recording);
-            verdict.client.add(&violation, TOLD, tell);
+            verdict.client.add(&violation, PRINTED, tell);
         }
     }
     verdict

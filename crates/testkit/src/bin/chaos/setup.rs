@@ -17,7 +17,7 @@ const ROOT: &str = "root";
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The servers of a run.
-pub(crate) struct Stage {
+pub(crate) struct Setup {
     cluster: Cluster,
     version: Version,
     has_users: bool,
@@ -40,9 +40,9 @@ impl Way {
     }
 }
 
-impl Stage {
+impl Setup {
     /// Starts the servers.
-    pub(crate) async fn set(arguments: &Run, has_users: bool) -> io::Result<Self> {
+    pub(crate) async fn start(arguments: &Run, has_users: bool) -> io::Result<Self> {
         let binary = binary(arguments)?;
         let cluster = Etcd::builder()
             .binary(&binary)
@@ -50,15 +50,18 @@ impl Stage {
             .peer_proxies()
             .start_cluster(arguments.nodes)
             .await?;
-        let stage = Self {
+        let setup = Self {
             cluster,
             version: binary.version(),
             has_users,
         };
         if has_users {
-            stage.let_in_users().await.map_err(io::Error::other)?;
+            setup
+                .enable_authentication()
+                .await
+                .map_err(io::Error::other)?;
         }
-        Ok(stage)
+        Ok(setup)
     }
 
     pub(crate) fn members(&self) -> &[Etcd] {
@@ -123,7 +126,7 @@ impl Stage {
         builder.connect_lazy()
     }
 
-    async fn let_in_users(&self) -> Result<(), etcdex::Error> {
+    async fn enable_authentication(&self) -> Result<(), etcdex::Error> {
         let client = Client::builder()
             .endpoints(self.cluster.endpoints())
             .connect_lazy()?;
