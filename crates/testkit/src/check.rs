@@ -1,12 +1,12 @@
-//! Whether watches kept their promises.
+//! Checks the guarantees of watches.
 //!
-//! The guarantees are named as etcd names them, and as its robustness tests do
-//! (`tests/robustness/validate/watch.go`). Each checker is a pure function of what happened
-//! and what one watch said; [`check`] asks all of them.
+//! The guarantees have the names of etcd's documentation and of its robustness tests
+//! (`tests/robustness/validate/watch.go`). Each checker is a pure function of the history of the
+//! store and the recording of one watch; [`check`] runs all of them.
 //!
-//! etcd's own watches live for half a second in its tests, and always start at an explicit
-//! revision. These here may live through any number of connections: for a checker, a watch is
-//! one stream of messages from its creation to its end.
+//! In etcd's tests, watches live for half a second and always start at an explicit revision. Here,
+//! a watch may use any number of connections: for a checker, a watch is one stream of messages from
+//! its creation to its end.
 
 mod content;
 mod excuse;
@@ -32,7 +32,7 @@ pub use ground::{dropped, grounded, needless};
 pub use mirror::mirrored;
 pub use owner::owner;
 
-/// What a watch promises.
+/// A guarantee of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Guarantee {
     /// Revisions never go back.
@@ -41,34 +41,35 @@ pub enum Guarantee {
     Unique,
     /// The changes of one revision come in one message.
     Atomic,
-    /// No change is left out, none is made up, and each is told as it was.
+    /// All changes are delivered, with their real content, and no others.
     Reliable,
-    /// It begins at its first revision, and goes on after a lost connection with what comes
-    /// next.
+    /// The watch begins at its first revision, and continues with the next change after a lost
+    /// connection.
     Resumable,
     /// After progress to a revision, nothing of that revision or before it comes.
     Bookmarkable,
-    /// Only what is in its range and let through by its filters comes.
+    /// Only changes in the range that pass the filters are delivered.
     Filter,
-    /// What was there before is told if it was asked for, and told right.
+    /// An event has the correct pair before, if the watch asked for it.
     PrevKv,
-    /// A put that creates a key is told from one that changes it.
+    /// An event says correctly whether a put has created the key.
     IsCreate,
-    /// It ends by itself only if what it had to go on from was compacted away.
+    /// The watch ends by itself only if its next revision was compacted.
     Ended,
-    /// A watch from now on begins with what comes after the call, and with nothing before it.
+    /// A watch from now on begins with the changes after the call, and delivers none from before
+    /// it.
     Started,
-    /// The client asks servers to go on from revisions only that it has reason to believe in.
+    /// The client resumes only from revisions that messages of servers justify.
     Grounded,
-    /// A watcher is told of each outage once, and of its end once.
+    /// A watcher gets one message for each outage, and one for its end.
     Paired,
     /// A request for progress is answered.
     Answered,
-    /// Who applies what a watched list tells has a copy of the store, and is told each
-    /// difference once.
+    /// A consumer that applies the messages of a watched list has a copy of the store, and gets
+    /// each difference once.
     Mirrored,
-    /// A watch that its consumer has dropped or cancelled tells nothing more, and leaves nothing
-    /// on servers.
+    /// A watch that its consumer has dropped or cancelled delivers nothing more, and is removed
+    /// from servers.
     Dropped,
 }
 
@@ -78,35 +79,35 @@ impl fmt::Display for Guarantee {
     }
 }
 
-/// A promise that was not kept.
+/// A violated guarantee.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which promise.
+    /// The guarantee.
     pub guarantee: Guarantee,
-    /// Which message shows it, counted from 0.
+    /// Index of the message that shows the violation.
     pub message: usize,
-    /// The revision it is about.
+    /// The revision of the violation.
     pub revision: i64,
-    /// What of that revision it is about.
+    /// The subject at that revision.
     pub subject: Subject,
-    /// What is wrong, in a sentence.
+    /// A description, in a sentence.
     pub what: String,
 }
 
-/// What a violation is about: two are the same only if this is the same.
+/// The subject of a violation: two violations are the same only if their subjects are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// The change of this key never came.
+    /// The change of this key was not delivered.
     Lost(Arc<str>),
-    /// The change of this key came, at a wrong place or with wrong content.
+    /// The change of this key was delivered, at a wrong position or with wrong content.
     Came(Arc<str>),
-    /// The same, and only an answer to a request for progress says so which binds nobody.
+    /// The same, and the only evidence is an answer to a request for progress that is not exact.
     Doubtful(Arc<str>),
     /// The watch or a message as a whole.
     Watch,
 }
 
-/// A checker: finds where a watch has not kept one promise.
+/// A checker: finds the violations of one guarantee.
 type Checker = fn(&Case<'_>) -> Vec<Violation>;
 
 const CHECKERS: &[Checker] = &[
@@ -123,7 +124,7 @@ const CHECKERS: &[Checker] = &[
     start::started,
 ];
 
-/// Everything that the watch has not kept its promises in, ordered by message.
+/// Returns all violations of a watch, ordered by message.
 pub fn check(history: &History, recording: &Recording) -> Vec<Violation> {
     let case = Case::new(history, recording);
     let mut violations: Vec<_> = CHECKERS.iter().flat_map(|check| check(&case)).collect();
@@ -131,13 +132,13 @@ pub fn check(history: &History, recording: &Recording) -> Vec<Violation> {
     violations
 }
 
-/// A watch before its judges.
+/// The input of the checkers.
 struct Case<'a> {
     history: &'a History,
     recording: &'a Recording,
-    /// What it has to deliver, from its start to the end of the history.
+    /// The events that the watch has to deliver, from its start to the end of the history.
     expected: Vec<&'a Event>,
-    /// Which message each change came in first.
+    /// The index of the first message with each change.
     came: HashMap<(i64, &'a str), usize>,
 }
 
@@ -156,17 +157,17 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Each event that came, with the number of its message.
+    /// Returns each delivered event, with the index of its message.
     fn events(&self) -> impl Iterator<Item = (usize, &'a Event)> + use<'a> {
         events(self.recording)
     }
 
-    /// Each message with its number.
+    /// Returns each message with its index.
     fn messages(&self) -> impl Iterator<Item = (usize, &'a Message)> + use<'a> {
         self.recording.messages.iter().enumerate()
     }
 
-    /// What is expected at this revision and after.
+    /// Returns the expected events at this revision and after it.
     fn expected_from(&self, revision: i64) -> &[&'a Event] {
         let from = self
             .expected
@@ -203,7 +204,7 @@ impl Violation {
         }
     }
 
-    /// The violation with what came around it and what had happened, for a person to judge.
+    /// Returns the violation in full, with the messages around it and the changes in the store.
     pub fn explain(&self, history: &History, recording: &Recording) -> String {
         const AROUND: usize = 4;
         let mut text = format!(
@@ -233,7 +234,7 @@ impl Violation {
     }
 }
 
-/// An event in a line.
+/// Displays an event in a line.
 struct Change<'a>(&'a Event);
 
 impl fmt::Display for Change<'_> {
@@ -260,7 +261,7 @@ impl fmt::Display for Change<'_> {
     }
 }
 
-/// A message in a line or some.
+/// Displays a message in one or more lines.
 struct Told<'a>(&'a Message);
 
 impl fmt::Display for Told<'_> {

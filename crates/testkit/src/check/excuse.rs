@@ -1,4 +1,4 @@
-//! What servers sent, as the only excuse for what a watch of the client shows.
+//! Excuses for violations of the client, by the recorded messages of servers.
 
 use std::collections::HashMap;
 
@@ -6,17 +6,17 @@ use super::progress::frontier_of;
 use super::{Guarantee, Subject, Violation, check};
 use crate::history::{Body, Event, History, Query, Recording};
 
-/// Everything that servers sent to watches, by client and by what was asked for.
+/// The recorded messages of servers to watches, by client and query.
 ///
-/// The name of a recording begins with its client: `client/watch` for what a consumer was told,
-/// `client proxy link stream watch` for what came from a server.
+/// The name of a recording begins with its client: `client/watch` for a consumer's recording,
+/// `client proxy link stream watch` for the wire.
 #[derive(Debug)]
 pub struct Wire<'a> {
     stretches: HashMap<(String, Query), Vec<&'a Recording>>,
     violations: Vec<(&'a Recording, Violation)>,
 }
 
-/// What a server did, which explains a violation of the client.
+/// A violation of a server that explains one of the client.
 #[derive(Clone, Debug)]
 pub struct Excuse<'w> {
     /// The stretch of the wire that shows it.
@@ -26,7 +26,7 @@ pub struct Excuse<'w> {
 }
 
 impl<'a> Wire<'a> {
-    /// Judges what servers sent.
+    /// Checks the messages of servers.
     pub fn new(history: &'a History, stretches: &'a [Recording]) -> Self {
         let mut wire = Self {
             stretches: HashMap::new(),
@@ -42,18 +42,18 @@ impl<'a> Wire<'a> {
         wire
     }
 
-    /// What servers did wrong.
+    /// Returns the violations of servers.
     pub fn violations(&self) -> &[(&'a Recording, Violation)] {
         &self.violations
     }
 
-    /// The stretches of the wire that could carry what this watch was told.
+    /// Returns the stretches of the wire that may have the messages of this watch.
     pub fn of(&self, watch: &Recording) -> &[&'a Recording] {
         let key = (client(watch).to_owned(), from_anywhere(&watch.query));
         self.stretches.get(&key).map_or(&[], Vec::as_slice)
     }
 
-    /// The server's own violation that explains one of the client, or why there is none.
+    /// Returns the violation of a server that explains one of the client, or why there is none.
     ///
     /// It has to be of the same client, query, guarantee, revision and key. A loss is explained
     /// only if a server left the event out ([`Guarantee::Reliable`]) and no stretch of the wire
@@ -110,7 +110,8 @@ impl<'a> Wire<'a> {
                 && client(stretch) == client(watch)
                 && stretch.query.is_like(&watch.query)
         });
-        // The last time that the client has asked for it, and a server has left it out.
+        // The last stretch on which the client has asked for the event and a server has left it
+        // out.
         let begun = |stretch: &Recording| stretch.messages.first().map(|message| message.at);
         let last = losses.max_by_key(|(stretch, _)| begun(stretch));
         let since = last.and_then(|(stretch, _)| begun(stretch)).unwrap_or(0);
@@ -120,7 +121,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// Where the wire carries an event for this watch, at that time or later.
+    /// Returns where the wire carries an event for this watch, at that time or later.
     fn carried(&self, watch: &Recording, revision: i64, key: &str, since: u64) -> Option<String> {
         self.of(watch).iter().find_map(|stretch| {
             let of_it = |event: &Event| event.revision() == revision && *event.key == *key;
@@ -143,7 +144,7 @@ impl<'a> Wire<'a> {
 }
 
 impl Excuse<'_> {
-    /// The proof in a line: which stretch, from which revision to which, shows what.
+    /// Returns the proof in a line: the stretch, its revisions, and the violation.
     pub fn proof(&self) -> String {
         let (frontier, message) = frontier_of(self.stretch);
         format!(
@@ -156,13 +157,13 @@ impl Excuse<'_> {
         )
     }
 
-    /// The proof in full, for a person to judge.
+    /// Returns the proof in full.
     pub fn explain(&self, history: &History) -> String {
         self.violation.explain(history, self.stretch)
     }
 }
 
-/// The client that a recording is of.
+/// Returns the client of a recording.
 pub(super) fn client(recording: &Recording) -> &str {
     let name = recording.name.split(['/', ' ']).next();
     name.unwrap_or_default()

@@ -1,5 +1,5 @@
-//! The checkers that need more than the history, each against a client that is broken in the
-//! way it is for; and what counts as an excuse.
+//! The checkers that need more than the history, each against a recording with the violation that
+//! it has to find; and excuses.
 
 use super::super::{
     Guarantee, Violation, Wire, check, dropped, grounded, mirrored, needless, owner,
@@ -17,7 +17,7 @@ fn history() -> History {
             ops.push(Op::Put("b".into(), 1));
         }
         history.append(ops);
-        // Begun at 1.0 s, 2.0 s and so on after the last, and known half a second later.
+        // The writes begin at 1.0 s, 2.0 s and so on, and are acknowledged half a second later.
         let began = u64::try_from(revision).unwrap() * 1_000;
         history.date(Moment {
             revision,
@@ -29,7 +29,7 @@ fn history() -> History {
     history
 }
 
-/// The change of a key, as a watch tells it that does not ask for what was before.
+/// Returns the change of a key, as in a watch without `prev_kv`.
 fn event(key: &str, revision: i64) -> Option<Event> {
     let mut event = history().find(key, revision).cloned()?;
     event.prev = None;
@@ -53,7 +53,7 @@ fn recording(name: &str, key: &str, start: i64, bodies: Vec<(u64, Body)>) -> Rec
     }
 }
 
-/// What a server sent, from this request on.
+/// Makes the recording of a server, from a request on.
 fn stretch(start: i64, at: u64, bodies: Vec<(u64, Body)>) -> Recording {
     let head = [
         (at, Body::Asked { revision: start }),
@@ -63,7 +63,7 @@ fn stretch(start: i64, at: u64, bodies: Vec<(u64, Body)>) -> Recording {
     recording("one n1 link 1 stream 1 watch 1", "a", start, bodies)
 }
 
-/// What a consumer was told of a watch that it had asked for at 100.
+/// Makes the recording of a consumer that opened its watch at 100.
 fn told(start: i64, bodies: Vec<(u64, Body)>) -> Recording {
     let head = [
         (100, Body::Asked { revision: start }),
@@ -79,7 +79,7 @@ fn guarantees(violations: &[Violation]) -> Vec<Guarantee> {
 }
 
 #[test]
-fn a_watch_from_now_on_begins_between_its_call_and_its_being_in_force() {
+fn a_watch_from_now_on_begins_between_its_call_and_its_creation() {
     // Called at 4.6 s, when 4 was known; in force at 6.2 s, when 7 was not yet begun.
     let started = |start: i64| {
         let bodies = vec![
@@ -92,16 +92,20 @@ fn a_watch_from_now_on_begins_between_its_call_and_its_being_in_force() {
     for right in [5, 6, 7] {
         assert_eq!(started(right), [], "{right}");
     }
-    assert_eq!(started(4), [Guarantee::Started], "tells of what was before");
+    assert_eq!(
+        started(4),
+        [Guarantee::Started],
+        "delivers an event from before the call"
+    );
     assert_eq!(
         started(8),
         [Guarantee::Started],
-        "leaves out what came after"
+        "leaves out an event from after the creation"
     );
 }
 
 #[test]
-fn a_watch_goes_on_only_from_what_something_vouches_for() {
+fn a_watch_resumes_only_from_justified_revisions() {
     let resumed = |from: i64, binding: bool| {
         let answered = Body::Answered {
             revision: 6,
@@ -119,8 +123,8 @@ fn a_watch_goes_on_only_from_what_something_vouches_for() {
         grounded(&told(2, vec![(220, batch("a", 2))]), &wire)
     };
     assert_eq!(resumed(4, false), []);
-    assert_eq!(resumed(3, false), [], "earlier is safe");
-    assert_eq!(resumed(7, true), [], "this server keeps what it says");
+    assert_eq!(resumed(3, false), [], "an earlier revision is safe");
+    assert_eq!(resumed(7, true), [], "answers of this server are exact");
     let late = resumed(5, false);
     assert_eq!(guarantees(&late), [Guarantee::Grounded]);
     assert!(late[0].what.contains("nothing that came"), "{late:?}");
@@ -130,7 +134,7 @@ fn a_watch_goes_on_only_from_what_something_vouches_for() {
         believed[0].what.contains("may give too early"),
         "{believed:?}"
     );
-    // What came later vouches for nothing before.
+    // A later message does not justify an earlier request.
     let wire = [
         stretch(2, 120, vec![(450, batch("a", 5))]),
         stretch(6, 400, Vec::new()),
@@ -174,7 +178,7 @@ fn a_watch_ends_as_compacted_only_if_it_had_to() {
 }
 
 #[test]
-fn what_is_cancelled_tells_nothing_and_leaves_nothing() {
+fn a_cancelled_watch_delivers_nothing_and_is_removed() {
     let bare = told(2, vec![(200, Body::Cancelled)]);
     let server = |at| vec![stretch(2, 120, vec![(at, Body::Progress { revision: 9 })])];
     let judge = |watch: &Recording, wire: Vec<Recording>| {
@@ -190,7 +194,7 @@ fn what_is_cancelled_tells_nothing_and_leaves_nothing() {
 }
 
 #[test]
-fn a_watcher_is_told_of_outages_in_pairs_and_is_answered() {
+fn a_watcher_gets_outages_in_pairs_and_answers() {
     let judge = |bodies: Vec<(u64, Body)>| {
         let recording = recording("one/*", "", 0, bodies);
         guarantees(&owner(&recording))
@@ -225,13 +229,17 @@ fn a_watcher_is_told_of_outages_in_pairs_and_is_answered() {
         [Guarantee::Answered]
     );
     let outage = vec![(1, ask), (late - 2, down), (late - 1, up), (late, end)];
-    assert_eq!(judge(outage), [], "it may have gone with the connection");
+    assert_eq!(
+        judge(outage),
+        [],
+        "the answer may be lost with the connection"
+    );
     let stray = Body::Ended(End::Other("of a dropped watch".to_owned()));
     assert_eq!(judge(vec![(1, stray)]), [Guarantee::Dropped]);
 }
 
 #[test]
-fn a_watched_list_is_a_copy_and_tells_each_difference_once() {
+fn a_watched_list_is_a_copy_and_delivers_each_difference_once() {
     let judge = |bodies: Vec<Body>| {
         let bodies = (1..).zip(bodies).collect();
         let list = recording("lists/a", "a", 0, bodies);
@@ -257,7 +265,7 @@ fn a_watched_list_is_a_copy_and_tells_each_difference_once() {
     assert_eq!(judge(ended(whole())), [""; 0]);
     let again = [batch("a", 4), synced(4), resync(), batch("a", 9), synced(9)];
     assert_eq!(judge(ended(again.to_vec())), [""; 0]);
-    // A lease has ended after the history was closed.
+    // A lease has expired after the end of the history.
     let mut late = event("a", 9).unwrap();
     late.pair.mod_revision = 10;
     let mut longer = whole();
@@ -267,7 +275,7 @@ fn a_watched_list_is_a_copy_and_tells_each_difference_once() {
         events: vec![late],
     });
     assert_eq!(judge(ended(longer)), [""; 0]);
-    // The list was read only after that.
+    // The list was read only after the expiry.
     assert_eq!(judge(ended(vec![synced(10)])), [""; 0]);
     let one = |bodies: Vec<Body>, part: &str| {
         let told = judge(bodies);
@@ -304,7 +312,7 @@ fn a_watched_list_is_a_copy_and_tells_each_difference_once() {
     );
 }
 
-/// What becomes of the first violation that this watch shows.
+/// Returns the excuse of the first violation of this watch.
 fn excuse(watch: &Recording, wire: &[Recording]) -> Result<String, Option<String>> {
     let history = history();
     let wire = Wire::new(&history, wire);
@@ -324,7 +332,7 @@ fn a_loss_is_excused_only_if_the_server_lost_it_everywhere() {
         "{proof}"
     );
 
-    // The same loss behind an outage is the same loss.
+    // The same loss after an outage has the same excuse.
     let mut resumed = watch.clone();
     resumed.messages.insert(
         3,
@@ -347,23 +355,26 @@ fn a_loss_is_excused_only_if_the_server_lost_it_everywhere() {
             .all(|one| wire.excuse(&resumed, one).is_ok())
     );
 
-    // Some stretch carries it.
+    // A stretch carries the event.
     let later = stretch(3, 300, vec![(310, batch("a", 3))]);
     let why = excuse(&watch, &[stretch(2, 120, lossy()), later]).unwrap_err();
     assert!(why.unwrap().contains("carries it, message 2"));
-    // The connection ended with it, the client asked again, and then the server lost it.
+    // The event was lost with a connection, the client asked again, and then the server lost it.
     let before = stretch(2, 120, vec![(200, batch("a", 2)), (210, batch("a", 3))]);
     let again = stretch(3, 300, vec![(310, batch("a", 4))]);
     let proof = excuse(&watch, &[before.clone(), again]).unwrap();
     assert!(proof.contains("from 3 to 4"), "{proof}");
     let behind = stretch(4, 300, vec![(310, batch("a", 4))]);
-    assert!(excuse(&watch, &[before, behind]).is_err(), "it did not ask");
-    // Nothing on the wire is wrong.
+    assert!(
+        excuse(&watch, &[before, behind]).is_err(),
+        "the client did not ask again"
+    );
+    // The wire has no violation.
     assert_eq!(
         excuse(&watch, &[stretch(2, 120, vec![(200, batch("a", 2))])]),
         Err(None)
     );
-    // What another client, or another query, was sent is another matter.
+    // Recordings of another client or query are no excuse.
     let other = |change: fn(&mut Recording)| {
         let mut other = stretch(2, 120, lossy());
         change(&mut other);
@@ -379,7 +390,7 @@ fn a_loss_is_excused_only_if_the_server_lost_it_everywhere() {
 /// The client of finding G1: a server of 3.4.23 answers a request for progress while events are
 /// under way, the client believes it, and the connection ends.
 #[test]
-fn an_answer_that_binds_nobody_excuses_nothing() {
+fn an_answer_that_is_not_exact_excuses_nothing() {
     let answered = Body::Answered {
         revision: 4,
         binding: false,
@@ -392,7 +403,7 @@ fn an_answer_that_binds_nobody_excuses_nothing() {
     let wire: Vec<&Recording> = wire.iter().collect();
     assert_eq!(guarantees(&grounded(&watch, &wire)), [Guarantee::Grounded]);
 
-    // A progress that is told too early is not excused by it either.
+    // The answer does not excuse a progress message that comes too early either.
     let early = vec![
         (210, answered),
         (220, batch("a", 2)),
@@ -413,19 +424,19 @@ fn an_answer_that_binds_nobody_excuses_nothing() {
 }
 
 #[test]
-fn only_the_same_guarantee_of_the_same_key_is_an_excuse() {
+fn only_a_violation_of_the_same_guarantee_and_key_is_an_excuse() {
     let twice = vec![(200, batch("a", 2)), (210, batch("a", 2))];
     let watch = told(2, twice.clone());
-    // Unique at 2, and no loss of 2.
+    // A violation of Unique at 2, and no loss of 2.
     assert!(excuse(&watch, &[stretch(2, 120, twice.clone())]).is_ok());
     let lossy = stretch(2, 120, vec![(200, batch("a", 3))]);
     assert_eq!(
         excuse(&watch, &[lossy]),
         Err(None),
-        "2 is wrong there in another way"
+        "the violation at 2 is another one"
     );
 
-    // At 5 both keys change, and the server loses the other one.
+    // Both keys change at 5, and the server loses the other one.
     let prefix = |name: &str, events: &[&str]| {
         let mut recording = recording(name, "a", 5, Vec::new());
         recording.query.range_end = Some("c".into());
