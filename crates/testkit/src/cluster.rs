@@ -70,7 +70,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Those of [`isolate`](Self::isolate).
+    /// The same as for [`isolate`](Self::isolate).
     pub fn heal(&self, member: usize) -> io::Result<()> {
         self.peers()?.heal(member)
     }

@@ -8,7 +8,7 @@ use super::{CLIENT, Sources, Violation, is_test};
 const BARE: &[&str] = &["Who", "Whose", "Whoever", "What", "Those", "Nobody"];
 
 /// Maximum number of such sentences. A change may only lower it.
-const MOST_BARE: usize = 148;
+const MOST_BARE: usize = 145;
 
 /// The beginning of a comment above a type that says why another type has the same name.
 const REASON: &str = "// Same name as";

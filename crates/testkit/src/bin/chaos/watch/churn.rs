@@ -23,7 +23,7 @@ pub(crate) struct Churn {
     pub(crate) live: Vec<(WatchRef, usize)>,
 }
 
-/// What to do with a watch that has come into force.
+/// The next action for a watch that has come into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The watch stays for the whole run.

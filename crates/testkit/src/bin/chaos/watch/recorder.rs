@@ -307,8 +307,8 @@ impl Recorder {
         self.answered
     }
 
-    /// Returns all recordings. Those of the present watches end with the revision that they had
-    /// time to reach.
+    /// Returns all recordings. Recordings of present watches end with the revision that the watches
+    /// had time to reach.
     pub(crate) fn close(mut self) -> ConsumerLog {
         if let Some(revision) = self.end {
             let numbers: Vec<usize> = self.present.keys().copied().collect();
