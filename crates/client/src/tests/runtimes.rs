@@ -26,6 +26,9 @@ fn client() -> (Peers, Client) {
     (peers, client.expect("the options are valid"))
 }
 
+/// Longer than any of these tests takes on a busy machine; a rule that is broken ends the test.
+const BOUND: Duration = Duration::from_secs(30);
+
 #[test]
 fn calls_are_served_in_each_of_several_runtimes() {
     let (peers, client) = client();
@@ -184,9 +187,13 @@ fn endpoints_are_learned_in_the_next_runtime() {
         script.advertise(&urls[..count]);
         runtime().block_on(async {
             client.get("k").await.expect("an answer");
-            while client.endpoints().len() < count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            let learned = async {
+                while client.endpoints().len() < count {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let learned = tokio::time::timeout(BOUND, learned).await;
+            learned.expect("the endpoints are learned in this runtime");
         });
     }
 }
@@ -265,7 +272,8 @@ fn a_lost_leader_is_reported_after_the_runtime_of_the_monitor_has_ended() {
             .await
             .expect_err("there is a leader");
         first.shutdown_background();
-        loss.await;
+        let reported = tokio::time::timeout(BOUND, loss).await;
+        reported.expect("the next task reports that the leader is lost");
     });
 }
 
