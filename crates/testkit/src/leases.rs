@@ -70,6 +70,8 @@ pub struct Look {
     pub began: u64,
     /// When the answer came.
     pub ended: u64,
+    /// The raft term in the header of the answer.
+    pub term: u64,
     /// The existing keys.
     pub keys: BTreeSet<Arc<str>>,
 }

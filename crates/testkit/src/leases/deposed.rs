@@ -20,6 +20,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Look;
+
 /// A request to revoke a lease in the raft log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
@@ -46,7 +48,12 @@ pub struct Leadership {
 
 /// Leases that a member has revoked after it was deposed, each with the proof.
 #[derive(Clone, Debug, Default)]
-pub struct Deposed(HashMap<i64, String>);
+pub struct Deposed {
+    /// The proof for each lease that a member has revoked while another member led.
+    proofs: HashMap<i64, String>,
+    /// For each lease that a member has revoked by itself, the first request.
+    requests: HashMap<i64, Revocation>,
+}
 
 impl Deposed {
     /// Compares the members that have revoked leases with the leaders. `revocations` are in the
@@ -57,18 +64,47 @@ impl Deposed {
             // Later requests find no such lease.
             first.entry(revocation.lease).or_insert(revocation);
         }
-        let proven = first.into_iter();
-        let proven = proven.filter_map(|(lease, one)| Some((lease, proof(one, leaderships)?)));
-        Self(proven.collect())
+        // No client has sent these requests.
+        first.retain(|_, one| matches!(&*one.user, "" | "root"));
+        let proven = first.iter();
+        let proven = proven.filter_map(|(lease, one)| Some((*lease, proof(one, leaderships)?)));
+        Self {
+            proofs: proven.collect(),
+            requests: first
+                .into_iter()
+                .map(|(lease, one)| (lease, one.clone()))
+                .collect(),
+        }
     }
 
     /// Returns the proof that such a member has revoked the lease of this key. The key ends with
     /// the ID of its lease, in hexadecimal, like keys of locks.
     pub(super) fn proof(&self, key: &str) -> Option<&str> {
-        let lease = key.rsplit('/').next()?;
-        let lease = i64::from_str_radix(lease, 16).ok()?;
-        self.0.get(&lease).map(String::as_str)
+        self.proofs.get(&lease_of(key)?).map(String::as_str)
     }
+
+    /// Returns the proof that the lease of this key was revoked too early for the clock of any
+    /// leader of the term: by `gone`, the leader had not led for `ttl`.
+    ///
+    /// A leader gives each lease the whole time-to-live and an election time-out when it begins to
+    /// lead (`lessor.Promote`). A deposed leader that leads again may still revoke the rest of its
+    /// batch. `looks` are linearizable reads: one that was answered in an earlier term shows that
+    /// the leader of this term was elected after the request was sent.
+    pub(super) fn early(&self, key: &str, ttl: u64, gone: u64, looks: &[Look]) -> Option<String> {
+        let Revocation { index, term, .. } = self.requests.get(&lease_of(key)?)?;
+        let earlier = looks.iter().filter(|look| look.term < *term);
+        let elected = earlier.map(|look| look.began).max()?;
+        (gone < elected + ttl).then(|| {
+            format!(
+                "revoked at {index} of the raft log, in term {term}, whose leader was elected after \
+                 {elected}, and the time-to-live is {ttl}"
+            )
+        })
+    }
+}
+
+fn lease_of(key: &str) -> Option<i64> {
+    i64::from_str_radix(key.rsplit('/').next()?, 16).ok()
 }
 
 fn proof(revocation: &Revocation, leaderships: &[Leadership]) -> Option<String> {
@@ -78,10 +114,6 @@ fn proof(revocation: &Revocation, leaderships: &[Leadership]) -> Option<String> 
         proposer,
         ..
     } = *revocation;
-    if !matches!(&*revocation.user, "" | "root") {
-        // A client has sent the request.
-        return None;
-    }
     let is_proposer = |one: &&Leadership| one.member & 0xffff == u64::from(proposer);
     let mut candidates = leaderships.iter().filter(is_proposer);
     let before = candidates.clone().find(|one| one.term < term)?;

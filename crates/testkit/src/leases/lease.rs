@@ -39,11 +39,11 @@ pub fn check_leases(run: Leases<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
     for lease in run.leases {
         let gone = gone(lease, run.looks);
-        let proof = run.deposed.proof(&lease.key);
+        let proof = proof(lease, gone, run);
         let excused = |(promise, what)| Fault {
             promise,
             what,
-            excuse: proof.map(str::to_owned),
+            excuse: proof.clone(),
         };
         faults.extend(gone.and_then(|gone| alive(lease, gone)).map(excused));
         faults.extend(
@@ -52,9 +52,16 @@ pub fn check_leases(run: Leases<'_>) -> Vec<Fault> {
         );
         faults.extend(gone.and_then(|gone| told(lease, gone, run.served)));
         faults.extend(lost(lease, run.looks));
-        faults.extend(remaining(lease, run.left, run.served, proof));
+        faults.extend(remaining(lease, run.left, run.served, proof.as_deref()));
     }
     faults
+}
+
+/// Returns the proof that a leader has revoked a lease by an old clock.
+fn proof(lease: &KeptLease, gone: Option<Gone>, run: Leases<'_>) -> Option<String> {
+    let deposed = run.deposed;
+    let proof = deposed.proof(&lease.key).map(str::to_owned);
+    proof.or_else(|| deposed.early(&lease.key, lease.ttl, gone?.by, run.looks))
 }
 
 /// Returns when a lease ended, if it ended while it was kept.

@@ -39,6 +39,7 @@ fn looks(to: u64) -> Vec<Look> {
         .map(|second| Look {
             began: second * SECOND,
             ended: second * SECOND + 1,
+            term: 3,
             keys: (second <= to)
                 .then(|| "leases/1".into())
                 .into_iter()

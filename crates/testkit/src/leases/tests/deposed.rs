@@ -146,3 +146,38 @@ fn a_lock_may_be_granted_while_the_holder_cannot_know_that_its_lease_was_revoked
     // The proof for the next holder explains nothing.
     assert_eq!(judge(2, OLD), [(Promise::Alone, false)]);
 }
+
+#[test]
+fn a_leader_that_has_led_for_less_than_the_time_to_live_cannot_know_that_it_is_over() {
+    // The leader of term 2 leads again in term 4, and revokes the lease by its clock of then.
+    let leaders = [leads(2, OLD), leads(3, NEXT), leads(4, OLD)];
+    let judge = |elected: u64, user: &str| {
+        let mut looks = looks(28);
+        for look in looks
+            .iter_mut()
+            .filter(|look| look.began >= elected * SECOND)
+        {
+            look.term = 4;
+        }
+        let request = Revocation {
+            user: user.to_owned(),
+            ..revocation(4, OLD)
+        };
+        let faults = check_leases(Leases {
+            leases: &[lease(lives(30).chain([(32, State::Lost)]))],
+            looks: &looks,
+            left: &[],
+            served: &served(10, 60),
+            deposed: &Deposed::new(&[request], &leaders),
+        });
+        promises(&faults)
+    };
+    let broken = |excused| vec![(Promise::Alive, excused), (Promise::Kept, excused)];
+    // The lease lives for 3 s, and was gone by 29 s and a microsecond.
+    assert_eq!(judge(28, "root"), broken(true));
+    assert_eq!(judge(28, ""), broken(true));
+    assert_eq!(judge(27, "root"), broken(false));
+    assert_eq!(judge(28, "watcher"), broken(false));
+    // No answer shows when the leader was elected.
+    assert_eq!(judge(0, "root"), broken(false));
+}

@@ -68,6 +68,7 @@ impl Observer {
                 seen.looks.push(Look {
                     began,
                     ended: self.clock.now(),
+                    term: reply.header.raft_term,
                     keys: keys.map(|kv| text(&kv.key)).collect(),
                 });
             }
