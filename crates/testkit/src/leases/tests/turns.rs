@@ -138,7 +138,11 @@ fn an_excuse_needs_a_correct_client_in_each_turn_and_a_lost_lock() {
     let other = turn("2", CALM + 4 * SECOND, CALM + 5 * SECOND, TurnEnd::GaveUp);
     let mut queues = queue(lost.began, lost.ended, &["lock/1"]);
     let both = [lost.clone(), other.clone()];
-    assert_eq!(judge(&both, &queues, &[]), [false]);
+    let other_looks = queue(other.began, other.ended, &["lock/9"]);
+    assert_eq!(
+        judge(&both, &[&queues[..], &other_looks].concat(), &[]),
+        [false]
+    );
     // The lock was lost in one turn, and another taker had it in the other turn.
     queues.extend(queue(other.began, other.ended, &["lock/9", "lock/2"]));
     let reply = |key: &str, at| Reply {
@@ -154,9 +158,16 @@ fn an_excuse_needs_a_correct_client_in_each_turn_and_a_lost_lock() {
     let none = [busy, queue(other.began, other.ended, &["lock/9", "lock/2"])].concat();
     assert_eq!(judge(&both, &none, &had), [false]);
     // The client sent one of the requests late.
-    let late = queue(other.began + 600_000, other.ended, &["lock/2"]);
+    let early = queue(other.began, other.began + 600_000, &["lock/9"]);
+    let late = queue(other.began + 600_000, other.ended, &["lock/9", "lock/2"]);
     let first = queue(lost.began, lost.ended, &["lock/1"]);
-    assert_eq!(judge(&both, &[first, late].concat(), &[]), [false]);
+    assert_eq!(judge(&both, &[first, early, late].concat(), &[]), [false]);
+    // Servers that answer nobody for half of the turn hide whether the key was in the queue, and
+    // show no lost lock either.
+    let first = queue(lost.began, lost.ended, &["lock/1"]);
+    let silent = queue(other.began + 600_000, other.ended, &[]);
+    assert_eq!(judge(&both, &[&first[..], &silent].concat(), &[]), [true]);
+    assert_eq!(judge(&both[1..], &silent, &[]), [false]);
     // A turn that the last fault has disturbed neither counts nor explains.
     let disturbed = turn("3", CALM - SECOND, CALM + SECOND, TurnEnd::Failed);
     assert_eq!(
