@@ -93,9 +93,9 @@ fn faults_of_the_client_are_not_excused() {
         at,
     };
     assert_eq!(judge(&gave_up, &first, &[reply(began + 100_000)]), [false]);
-    assert_eq!(judge(&gave_up, &first, &[reply(began + 900_000)]), [false]);
+    assert_eq!(judge(&gave_up, &first, &[reply(began + 899_999)]), [false]);
     // The server has answered too late.
-    assert_eq!(judge(&gave_up, &first, &[reply(ended)]), [true]);
+    assert_eq!(judge(&gave_up, &first, &[reply(began + 900_000)]), [true]);
     // The request never reached the server, or the first key is that of another lock.
     assert_eq!(
         judge(&gave_up, &queue(began, ended, &["lock/9"]), &[]),
@@ -162,12 +162,24 @@ fn an_excuse_needs_a_correct_client_in_each_turn_and_a_lost_lock() {
     let late = queue(other.began + 600_000, other.ended, &["lock/9", "lock/2"]);
     let first = queue(lost.began, lost.ended, &["lock/1"]);
     assert_eq!(judge(&both, &[first, early, late].concat(), &[]), [false]);
-    // Servers that answer nobody for half of the turn hide whether the key was in the queue, and
-    // show no lost lock either.
+    // Servers that answer nobody for half of a turn hide whether the key was in the queue.
     let first = queue(lost.began, lost.ended, &["lock/1"]);
-    let silent = queue(other.began + 600_000, other.ended, &[]);
+    let silent = queue(other.began + 600_000, other.ended + SECOND, &[]);
     assert_eq!(judge(&both, &[&first[..], &silent].concat(), &[]), [true]);
+    // They explain the turn, but only between other answers.
+    let before = queue(CALM - SECOND, CALM, &[]);
+    assert_eq!(
+        judge(&both[1..], &[&before[..], &silent].concat(), &[]),
+        [true]
+    );
     assert_eq!(judge(&both[1..], &silent, &[]), [false]);
+    assert_eq!(judge(&both[1..], &before, &[]), [false]);
+    // Servers that answer within the half are not silent.
+    let quick = queue(other.began + 400_000, other.ended + SECOND, &[]);
+    assert_eq!(
+        judge(&both[1..], &[&before[..], &quick].concat(), &[]),
+        [false]
+    );
     // A turn that the last fault has disturbed neither counts nor explains.
     let disturbed = turn("3", CALM - SECOND, CALM + SECOND, TurnEnd::Failed);
     assert_eq!(
