@@ -230,8 +230,11 @@ impl Authentication {
             Credentials::Provider(provider) => {
                 match tokio::time::timeout(PROVIDER_LIMIT, provider.token()).await {
                     Ok(outcome) => outcome.map_err(|cause| {
-                        Error::new(ErrorKind::AuthenticationFailed, "no token could be made")
-                            .with_source(cause)
+                        Error::new(
+                            ErrorKind::AuthenticationFailed,
+                            "the provider made no token",
+                        )
+                        .with_source(cause)
                     }),
                     Err(_) => Err(late(PROVIDER_LIMIT, None)),
                 }
@@ -296,7 +299,7 @@ async fn wait(scope: &Scope) -> Result<Option<Arc<TokenHeader>>, Error> {
                 // login here.
                 lost += 1;
                 (lost == LOST_LOGINS).then(|| {
-                    let message = "the task of the login was ended (a panic of the provider?)";
+                    let message = "the task of the login has ended without a result; the provider may have panicked";
                     Arc::new(Error::new(ErrorKind::AuthenticationFailed, message))
                 })
             }

@@ -61,7 +61,7 @@ pub(super) fn bound(options: &mut Options) -> Result<(), String> {
         let Some(duration) = duration else { continue };
         if *duration < least {
             return Err(format!(
-                "{name} is {duration:?}, and at least {least:?}{why}"
+                "{name} is {duration:?}, and must be at least {least:?}{why}"
             ));
         }
         *duration = (*duration).min(YEAR);
@@ -77,7 +77,7 @@ pub(super) fn bound(options: &mut Options) -> Result<(), String> {
         ("watch_limits: revision_bytes", limits.revision_bytes),
     ];
     match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((name, _)) => Err(format!("{name} is 0, and at least 1")),
+        Some((name, _)) => Err(format!("{name} is 0, and must be at least 1")),
         None => Ok(()),
     }
 }
