@@ -53,6 +53,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod adaptive_timeout;
 pub mod auth;
 mod backoff;
 mod call;
@@ -77,7 +78,6 @@ pub mod manual;
 mod method;
 mod mode;
 mod mutex;
-mod patience;
 mod runtime;
 #[cfg(feature = "srv")]
 mod srv;

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Modules that every layer may use, and that use only one another.
 const LEAVES: &[&str] = &[
+    "adaptive_timeout",
     "backoff",
     "error",
     "key",
@@ -40,7 +41,6 @@ const LEAVES: &[&str] = &[
     "method",
     "mode",
     "mutex",
-    "patience",
     "runtime",
     "srv",
     "telemetry",

@@ -14,13 +14,13 @@ use tokio::sync::watch;
 
 use super::token::{TokenAction, TokenCache, TokenState};
 use super::{Call, Core, Request, Scope, ShutdownStage};
+use crate::adaptive_timeout::AdaptiveTimeout;
 use crate::backoff::Backoff;
 use crate::credentials::{Credentials, Token};
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
 use crate::method::Method;
 use crate::mutex::Mutex;
-use crate::patience::Patience;
 use crate::runtime;
 use crate::transport::{Failure, TokenHeader, closed, frame, now};
 
@@ -54,7 +54,7 @@ pub(crate) struct Authentication {
     state: Mutex<AuthenticationState>,
     /// The login in progress; its sender is dropped with its task.
     login: Mutex<Option<watch::Receiver<Login>>>,
-    patience: Mutex<Patience>,
+    answer_timeout: Mutex<AdaptiveTimeout>,
 }
 
 struct AuthenticationState {
@@ -93,7 +93,7 @@ impl Authentication {
                 cache: TokenCache::new(),
             }),
             login: Mutex::default(),
-            patience: Mutex::default(),
+            answer_timeout: Mutex::default(),
         }
     }
 
@@ -115,8 +115,8 @@ impl Authentication {
         state.cache.replaced();
     }
 
-    fn patience(&self) -> MutexGuard<'_, Patience> {
-        self.patience.lock()
+    fn answer_timeout(&self) -> MutexGuard<'_, AdaptiveTimeout> {
+        self.answer_timeout.lock()
     }
 
     /// Returns the token that a call sends now, and starts a renewal if one is due.
@@ -213,16 +213,18 @@ impl Authentication {
                 let request = Authenticate { user, password };
                 let only = core.transport.endpoints().len() == 1;
                 let first = if only { ONLY_LIMIT } else { FIRST_LIMIT };
-                let limit = self.patience().limit(first, LAST_LIMIT);
+                let limit = self.answer_timeout().limit(first, LAST_LIMIT);
                 let started = now();
                 let call = Call::new(&Scope::of(Arc::clone(core)).anonymous(), request);
                 let outcome = call.timeout(limit).await;
                 match &outcome {
-                    Err(error) if error.kind() == ErrorKind::Timeout => self.patience().silent(),
+                    Err(error) if error.kind() == ErrorKind::Timeout => {
+                        self.answer_timeout().silent()
+                    }
                     Err(_) => {}
                     Ok(_) => {
                         let taken = now().saturating_duration_since(started);
-                        self.patience().answered(taken);
+                        self.answer_timeout().answered(taken);
                     }
                 }
                 outcome

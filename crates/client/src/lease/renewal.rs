@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::patience::Patience;
+use crate::adaptive_timeout::AdaptiveTimeout;
 
 /// The assumed time-to-live of a lease that another client has granted, until a renewal of it is
 /// answered.
@@ -167,7 +167,7 @@ impl Lease {
     pub(super) fn overdue(
         &self,
         sent: Instant,
-        patience: &Patience,
+        answer_timeout: &AdaptiveTimeout,
         proven: bool,
         round_trip: Duration,
     ) -> Instant {
@@ -177,21 +177,21 @@ impl Lease {
             None => LONGEST_FIRST_WAIT,
         };
         let first = match self.ttl {
-            _ if proven || patience.silences() > 0 => ttl / 6,
+            _ if proven || answer_timeout.silences() > 0 => ttl / 6,
             // Half of it, and a quarter more.
             Some(ttl) => (ttl / 8 * 5).min(LONGEST_FIRST_WAIT),
             None => FIRST_WAIT.max(round_trip * 2).min(LONGEST_FIRST_WAIT),
         };
         let useful = self.ttl.unwrap_or(LONGEST_FIRST_WAIT);
-        let patient = sent + patience.limit(first, longest).min(useful);
+        let limit = sent + answer_timeout.limit(first, longest).min(useful);
         let Some(expires) = self.expires.filter(|expires| *expires > sent) else {
-            return patient;
+            return limit;
         };
         // A slow server is waited for as long as it is known to take, and a quarter more.
-        let known = patience.slowest().saturating_mul(5) / 4;
+        let known = answer_timeout.slowest().saturating_mul(5) / 4;
         let least = sent + known.max(ttl / 6);
         let latest = expires.checked_sub(ttl / 6).unwrap_or(sent);
-        patient.min(latest.max(least))
+        limit.min(latest.max(least))
     }
 
     /// Returns the status at a moment, and when it changes without an event.
@@ -218,9 +218,9 @@ mod tests {
         let sent = Instant::now();
         let mut lease = Lease::new(1, Some(Duration::from_secs(9)));
         lease.expires = Some(sent + Duration::from_millis(left));
-        let mut patience = Patience::default();
-        patience.answered(Duration::from_secs(2));
-        let overdue = lease.overdue(sent, &patience, true, Duration::ZERO);
+        let mut answer_timeout = AdaptiveTimeout::default();
+        answer_timeout.answered(Duration::from_secs(2));
+        let overdue = lease.overdue(sent, &answer_timeout, true, Duration::ZERO);
         (overdue - sent).as_millis()
     }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::renewal::Lease;
 use super::unanswered::{SentRenewal, StreamNumber, StreamState};
+use crate::adaptive_timeout::AdaptiveTimeout;
 use crate::backoff::Backoff;
 use crate::kv::LeaseId;
-use crate::patience::Patience;
 
 /// Pause after the first of several streams in a row that ended without an answer. The pause
 /// doubles with each further stream, up to [`LONGEST_PAUSE`].
@@ -50,7 +50,7 @@ pub(super) struct Streams {
     count: u64,
     /// No stream is opened before this moment.
     open_at: Option<Instant>,
-    patience: Patience,
+    answer_timeout: AdaptiveTimeout,
     /// Whether any renewal was answered.
     proven: bool,
     /// Pauses after streams in a row that ended without an answer.
@@ -65,7 +65,7 @@ impl Streams {
             closes: VecDeque::new(),
             count: 0,
             open_at: None,
-            patience: Patience::default(),
+            answer_timeout: AdaptiveTimeout::default(),
             proven: false,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             random,
@@ -135,9 +135,9 @@ impl Streams {
         let asked = self.streams[place].take(id, now)?;
         if first {
             // The answer times of another server say nothing about this server.
-            self.patience = Patience::default();
+            self.answer_timeout = AdaptiveTimeout::default();
         }
-        self.patience
+        self.answer_timeout
             .answered(now.saturating_duration_since(asked.sent));
         self.proven = true;
         self.backoff.reset();
@@ -189,7 +189,7 @@ impl Streams {
                 sent: now,
                 generation: lease.generation,
             };
-            let overdue = lease.overdue(now, &self.patience, self.proven, stream.round_trip);
+            let overdue = lease.overdue(now, &self.answer_timeout, self.proven, stream.round_trip);
             stream.asked(id, asked, overdue);
         }
     }
@@ -222,7 +222,7 @@ impl Streams {
 
     /// Marks the newest stream as silent, as a renewal is overdue on it.
     fn overdue(&mut self, leases: &HashMap<LeaseId, Lease>) -> StreamStep {
-        self.patience.silent();
+        self.answer_timeout.silent();
         let second = self.streams.len() > 1;
         let lost = self.has_lost_answer(leases);
         // INVARIANT: the limit that has passed belongs to this stream.
@@ -276,7 +276,7 @@ impl Streams {
     /// Returns when the oldest renewal of a lease is overdue on a stream.
     fn limit_of(&self, stream: &StreamState, id: LeaseId, lease: &Lease) -> Option<Instant> {
         let sent = stream.oldest(id, lease.generation)?;
-        let overdue = lease.overdue(sent, &self.patience, self.proven, stream.round_trip);
+        let overdue = lease.overdue(sent, &self.answer_timeout, self.proven, stream.round_trip);
         if stream.has_passed(sent) {
             return Some(overdue);
         }

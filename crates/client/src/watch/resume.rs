@@ -27,8 +27,8 @@ use super::backlog::Backlog;
 use super::end::WatchEnd;
 use super::entry::{Entry, Phase, Spec};
 use super::meter::Meter;
+use crate::adaptive_timeout::AdaptiveTimeout;
 use crate::error::Error;
-use crate::patience::Patience;
 
 /// How many creations may wait for their answers.
 const WINDOW: usize = 1_024;
@@ -98,7 +98,7 @@ pub(crate) struct Watches {
     asked: VecDeque<Asked>,
     /// When the last creation was answered, or the stream opened.
     answered: Option<Instant>,
-    patience: Patience,
+    answer_timeout: AdaptiveTimeout,
     /// A watch of the stream gets its history in pieces, because whole messages are too large.
     in_pieces: bool,
     cancels: Vec<i64>,
@@ -136,7 +136,7 @@ impl Watches {
             waiting: VecDeque::new(),
             asked: VecDeque::new(),
             answered: None,
-            patience: Patience::default(),
+            answer_timeout: AdaptiveTimeout::default(),
             in_pieces: false,
             cancels: Vec::new(),
             pins: Pins::default(),

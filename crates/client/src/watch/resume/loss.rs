@@ -84,8 +84,8 @@ impl Watches {
         let doubled = 1 << entry.map_or(0, |entry| entry.unanswered.min(8));
         // etcd sends nothing while it makes a piece of many events.
         let silence = if self.in_pieces { LONGEST } else { SILENCE };
-        let silent = heard.max(first) + self.patience.limit(silence, LONGEST) * doubled;
-        let busy = first + self.patience.limit(BUSY.max(silence), LONGEST) * doubled;
+        let silent = heard.max(first) + self.answer_timeout.limit(silence, LONGEST) * doubled;
+        let busy = first + self.answer_timeout.limit(BUSY.max(silence), LONGEST) * doubled;
         Some((silent, busy))
     }
 
@@ -94,9 +94,9 @@ impl Watches {
     /// That shows that the server is not slow only on a stream that has lasted longer than the
     /// last one that was given up: watches are created quickly before a long history begins.
     pub(super) fn has_answered(&mut self, sent: Instant, now: Instant) {
-        let limit = self.patience.limit(SILENCE, LONGEST);
+        let limit = self.answer_timeout.limit(SILENCE, LONGEST);
         if self.opened.is_some_and(|opened| opened + limit <= now) {
-            self.patience.answered(now.duration_since(sent));
+            self.answer_timeout.answered(now.duration_since(sent));
         }
         self.answered = Some(now);
     }
@@ -113,7 +113,7 @@ impl Watches {
     pub(super) fn unanswered(&mut self, heard: Instant, now: Instant) -> bool {
         let due = self.answers_due(heard);
         let is_silent = due.is_some_and(|(silent, _)| silent <= now);
-        self.patience.silent();
+        self.answer_timeout.silent();
         let oldest = self.asked.front().map(|asked| asked.number);
         if let Some(entry) = oldest.and_then(|number| self.entries.get_mut(&number)) {
             entry.unanswered = entry.unanswered.saturating_add(1);

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 /// How long the streams of one driver wait for an answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct AdaptiveTimeout {
     /// Number of consecutive streams that were abandoned because no answer came.
     silences: u32,
     /// The longest time that an answer has taken; each quicker answer reduces it by an eighth.
     slowest: Duration,
 }
 
-impl Patience {
+impl AdaptiveTimeout {
     /// Returns how long an answer may take.
     ///
     /// `first` is the limit of a stream whose server has not answered before. Each stream without
@@ -56,46 +56,46 @@ mod tests {
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(10);
 
-    fn limit(patience: &Patience) -> u128 {
-        patience.limit(FIRST, LONGEST).as_millis()
+    fn limit(answer_timeout: &AdaptiveTimeout) -> u128 {
+        answer_timeout.limit(FIRST, LONGEST).as_millis()
     }
 
     #[test]
     fn each_silence_doubles_the_wait_up_to_the_longest() {
-        let mut patience = Patience::default();
+        let mut answer_timeout = AdaptiveTimeout::default();
         let mut seen = Vec::new();
         for _ in 0..7 {
-            seen.push(limit(&patience));
-            patience.silent();
+            seen.push(limit(&answer_timeout));
+            answer_timeout.silent();
         }
         assert_eq!(seen, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
     }
 
     #[test]
     fn an_answer_ends_the_growth_and_its_own_time_stays_the_least() {
-        let mut patience = Patience::default();
-        (0..3).for_each(|_| patience.silent());
-        patience.answered(Duration::from_millis(100));
-        assert_eq!(limit(&patience), 500);
-        patience.answered(Duration::from_millis(1_800));
-        assert_eq!(limit(&patience), 3_600);
+        let mut answer_timeout = AdaptiveTimeout::default();
+        (0..3).for_each(|_| answer_timeout.silent());
+        answer_timeout.answered(Duration::from_millis(100));
+        assert_eq!(limit(&answer_timeout), 500);
+        answer_timeout.answered(Duration::from_millis(1_800));
+        assert_eq!(limit(&answer_timeout), 3_600);
     }
 
     #[test]
     fn a_slow_answer_counts_above_the_longest_wait_and_fades() {
-        let mut patience = Patience::default();
-        patience.answered(Duration::from_secs(8));
-        assert_eq!(limit(&patience), 16_000);
-        (0..40).for_each(|_| patience.answered(Duration::from_millis(1)));
-        assert_eq!(limit(&patience), 500);
+        let mut answer_timeout = AdaptiveTimeout::default();
+        answer_timeout.answered(Duration::from_secs(8));
+        assert_eq!(limit(&answer_timeout), 16_000);
+        (0..40).for_each(|_| answer_timeout.answered(Duration::from_millis(1)));
+        assert_eq!(limit(&answer_timeout), 500);
     }
 
     #[test]
     fn extreme_times_do_not_overflow() {
-        let mut patience = Patience::default();
-        (0..100).for_each(|_| patience.silent());
-        assert_eq!(patience.limit(Duration::MAX, LONGEST), Duration::MAX);
-        patience.answered(Duration::MAX);
-        assert_eq!(patience.limit(FIRST, LONGEST), Duration::MAX);
+        let mut answer_timeout = AdaptiveTimeout::default();
+        (0..100).for_each(|_| answer_timeout.silent());
+        assert_eq!(answer_timeout.limit(Duration::MAX, LONGEST), Duration::MAX);
+        answer_timeout.answered(Duration::MAX);
+        assert_eq!(answer_timeout.limit(FIRST, LONGEST), Duration::MAX);
     }
 }
