@@ -152,7 +152,7 @@ impl Client {
         let Some(place) = transport.place_of(&endpoint) else {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("{endpoint} is none of the client's endpoints"),
+                format!("the client does not use {endpoint}; add it with add_endpoint"),
             ));
         };
         Ok(self.with(|scope| scope.member = Some(Member::at(place))))

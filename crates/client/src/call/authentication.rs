@@ -259,7 +259,7 @@ impl AuthenticationState {
             Ok(token) => {
                 let generation = cache.next_generation();
                 let Some(header) = TokenHeader::new(token.text(), generation) else {
-                    let why = "the token has characters that no header can hold";
+                    let why = "the token has characters that are not allowed in a header";
                     cache.failed(Some(why), now());
                     return Err(Error::new(ErrorKind::Config, why));
                 };
@@ -440,8 +440,12 @@ impl Request for Authenticate {
     }
 
     fn decode(&self, reply: Bytes, _: Option<&Namespace>) -> Result<Token, Error> {
-        let reply = AuthenticateResponse::decode(reply)
-            .map_err(|_| Error::new(ErrorKind::Protocol, "the reply to a login cannot be read"))?;
+        let reply = AuthenticateResponse::decode(reply).map_err(|_| {
+            Error::new(
+                ErrorKind::Protocol,
+                "the reply to a login cannot be decoded",
+            )
+        })?;
         Ok(Token::new(reply.token))
     }
 }

@@ -113,7 +113,7 @@ impl Client {
 }
 
 fn moving(id: u64) -> Error {
-    let message = format!("another member was found where member {id:x} says that clients find it");
+    let message = format!("another member answers at a URL that member {id:x} advertises");
     Error::new(ErrorKind::Unavailable, message)
 }
 
@@ -124,11 +124,11 @@ fn unknown(id: u64) -> Error {
 
 fn unusable(id: u64, urls: &[String]) -> Error {
     if urls.is_empty() {
-        let message = format!("member {id:x} has not said where clients find it");
+        let message = format!("member {id:x} advertises no client URL; it has not started yet");
         return Error::new(ErrorKind::Unavailable, message);
     }
     let message = format!(
-        "member {id:x} is at {}, which this client does not use (a client speaks either https or not)",
+        "member {id:x} advertises only {}, which this client does not use (a client uses either https or http)",
         urls.join(", ")
     );
     Error::new(ErrorKind::Config, message)

@@ -51,7 +51,7 @@ impl ClientBuilder {
             match parse_duration(&text) {
                 Some(duration) => self = apply(self, duration),
                 None => self.refuse(&format!(
-                    "{name} is '{text}', which is no duration (like 5s, 500ms)"
+                    "{name} is '{text}', which is not a duration (such as 5s or 500ms)"
                 )),
             }
         }

@@ -32,7 +32,7 @@ impl ClientBuilder {
 
     pub(super) fn check_window(&mut self, option: &str, bytes: u32) {
         if !(65_535..1 << 31).contains(&bytes) {
-            self.refuse(&format!("{option} is not from 64 KiB to 2 GiB - 1"));
+            self.refuse(&format!("{option} must be from 64 KiB to 2 GiB - 1"));
         }
     }
 

@@ -131,7 +131,7 @@ async fn exchange(server: SocketAddr, name: &str) -> io::Result<Vec<Target>> {
         Reply::Targets(targets) => Ok(targets),
         Reply::Truncated | Reply::Other => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "the name server answers another question",
+            "the name server has answered another question",
         )),
     }
 }
@@ -174,7 +174,11 @@ fn read(bytes: &[u8], id: u16, name: &str) -> io::Result<Reply> {
         RCODE::NoError => {}
         // The name does not exist, so it has no records.
         RCODE::NameError => return Ok(Reply::Targets(Vec::new())),
-        code => return Err(io::Error::other(format!("the name server says {code:?}"))),
+        code => {
+            return Err(io::Error::other(format!(
+                "the name server answers {code:?}"
+            )));
+        }
     }
     let targets = packet
         .answers

@@ -41,7 +41,7 @@ pub(crate) fn endpoints(
                     Ok(endpoint) if endpoints.contains(&endpoint) => {}
                     Ok(endpoint) => endpoints.push(endpoint),
                     // A host of "." says that the domain has no such service (RFC 2782).
-                    Err(_) => left_out.push(format!("{url} is no endpoint")),
+                    Err(_) => left_out.push(format!("{url} is not an endpoint")),
                 }
             }
         }

@@ -132,7 +132,7 @@ options! { Get {
     fn limit(mut self, limit: u64) {
         match i64::try_from(limit) {
             Ok(limit) => self.wire.limit = limit,
-            Err(_) => self.refusal = Some("the limit is over what etcd can count"),
+            Err(_) => self.refusal = Some("the limit exceeds 2^63 - 1, the largest of etcd"),
         }
     }
 
@@ -379,7 +379,7 @@ fn text(value: Bytes) -> Result<String, Error> {
 fn json<T: serde::de::DeserializeOwned>(value: Bytes) -> Result<T, Error> {
     serde_json::from_slice(&value).map_err(|cause| {
         // An error of serde_json quotes the value, so only its position is kept.
-        undecodable("the value is not the JSON that was asked for").with_source(
+        undecodable("the value is not JSON of the requested type").with_source(
             std::io::Error::other(format!(
                 "at line {}, column {}",
                 cause.line(),

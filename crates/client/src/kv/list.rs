@@ -161,7 +161,7 @@ impl List {
         let cluster = page.header.cluster_id;
         if let Some(first) = self.header.filter(|first| first.cluster_id != cluster) {
             if first.cluster_id != 0 && cluster != 0 {
-                let what = "another cluster answers than the one that sent the first page";
+                let what = "the page comes from another cluster than the first page";
                 let error = Error::new(ErrorKind::ClusterMismatch, what);
                 return Err(error.with_outcome(Outcome::Rejected));
             }
@@ -175,7 +175,7 @@ impl List {
         }
         if page.more && page.kvs.is_empty() {
             return Err(broken(
-                "a page of the list is empty, and more is said to follow",
+                "a page of the list is empty, although the server says that more pairs follow",
             ));
         }
         let taken = page.kvs.len() as u64;

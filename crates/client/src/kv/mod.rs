@@ -83,7 +83,7 @@ pub(crate) fn refuse(message: impl Into<std::borrow::Cow<'static, str>>) -> Fail
 /// Decodes the message of a reply.
 pub(crate) fn decode<M: Message + Default>(reply: Bytes) -> Result<M, Error> {
     M::decode(reply).map_err(|cause| {
-        broken("the reply's bytes are not the message that was asked for").with_source(cause)
+        broken("the reply is not the message that the request expects").with_source(cause)
     })
 }
 

@@ -58,12 +58,12 @@ impl Put {
         }
         if wire.ignore_value && !wire.value.is_empty() {
             return Err(refuse(
-                "ignore_value keeps the present value, and yet a value is given: give an empty one",
+                "ignore_value keeps the present value, but a value is given: give an empty one",
             ));
         }
         if wire.ignore_lease && wire.lease != 0 {
             return Err(refuse(
-                "ignore_lease keeps the present lease, and yet a lease is given",
+                "ignore_lease keeps the present lease, but a lease is given",
             ));
         }
         Ok(())

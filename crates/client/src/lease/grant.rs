@@ -151,7 +151,7 @@ impl Request for Grant {
         let reply: LeaseGrantResponse = decode(reply)?;
         if !reply.error.is_empty() {
             return Err(broken(
-                "the grant's reply holds an error and a status of OK",
+                "the reply to the grant has an error although its status is OK",
             ));
         }
         Ok(GrantResponse {

@@ -240,7 +240,7 @@ fn overdue() -> LeaseCause {
 }
 
 pub(super) fn clocks_jumped() -> LeaseCause {
-    let message = "the machine slept, or its clock was set: renewals from before do not count";
+    let message = "the machine slept, or its clock was set: earlier renewals do not count";
     LeaseCause::new(ErrorKind::Timeout, message, None)
 }
 
