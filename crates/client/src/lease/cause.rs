@@ -41,6 +41,12 @@ impl LeaseCause {
         Self::new(error.kind(), error.message(), endpoint)
     }
 
+    /// The cause after the clocks have jumped.
+    pub(super) fn clocks_jumped() -> Self {
+        let message = "the machine slept, or its clock was set: earlier renewals do not count";
+        Self::new(ErrorKind::Timeout, message, None)
+    }
+
     /// Returns the kind of the error: [`Timeout`](ErrorKind::Timeout) when a server does not answer,
     /// [`Unavailable`](ErrorKind::Unavailable) without a connection,
     /// [`NoLeader`](ErrorKind::NoLeader), [`AuthenticationFailed`](ErrorKind::AuthenticationFailed)

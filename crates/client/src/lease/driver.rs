@@ -230,7 +230,7 @@ impl LeaseDriver {
         if jumped {
             tracing::info!(target: "etcdex", "the machine slept, or its clock was set: kept leases are in doubt");
             self.renewals.clocks_jumped(now());
-            self.trouble(super::keeper::clocks_jumped());
+            self.trouble(LeaseCause::clocks_jumped());
         }
     }
 

@@ -200,7 +200,7 @@ impl LeaseKeeper {
         match status {
             LeaseStatus::Lost(end) => LeaseState::Lost(end),
             _ if health.clocks.is_some_and(slept) => LeaseState::Doubtful {
-                cause: Some(clocks_jumped()),
+                cause: Some(LeaseCause::clocks_jumped()),
             },
             LeaseStatus::Alive { expires } if expires > now => LeaseState::Alive { expires },
             LeaseStatus::AtRisk { expires } if expires > now => LeaseState::AtRisk {
@@ -237,11 +237,6 @@ impl LeaseKeeper {
 /// Returns the cause for a renewal that has neither an answer nor an error.
 fn overdue() -> LeaseCause {
     LeaseCause::new(ErrorKind::Timeout, "a renewal has no answer yet", None)
-}
-
-pub(super) fn clocks_jumped() -> LeaseCause {
-    let message = "the machine slept, or its clock was set: earlier renewals do not count";
-    LeaseCause::new(ErrorKind::Timeout, message, None)
 }
 
 /// Waits until the state has changed. When the runtime of the renewals ends, they continue in the
