@@ -4,6 +4,7 @@ mod attempt;
 mod authentication;
 mod budget;
 mod flight;
+mod login;
 mod messages;
 mod retry;
 mod shutdown;
