@@ -107,9 +107,9 @@ impl Authentication {
     }
 
     /// Returns the error of the login in progress, if it has had one.
-    pub(crate) fn trouble(&self) -> Option<Arc<Error>> {
+    pub(crate) fn last_error(&self) -> Option<Arc<Error>> {
         let login = self.login.lock();
-        login.as_ref()?.borrow().trouble.clone()
+        login.as_ref()?.borrow().last_error.clone()
     }
 
     /// Returns the login in progress, and starts one if there is none.
@@ -160,8 +160,8 @@ impl Authentication {
         match tokio::time::timeout(limit, Self::fetch(scope)).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let trouble = core.authentication.get().and_then(Self::trouble);
-                Err(login::late(limit, trouble))
+                let last_error = core.authentication.get().and_then(Self::last_error);
+                Err(login::late(limit, last_error))
             }
         }
     }
@@ -221,7 +221,7 @@ async fn wait(scope: &Scope) -> Result<Option<Arc<TokenHeader>>, Error> {
         let failed = match login.wait_for(|login| login.is_over).await {
             // The login used credentials that were replaced: the caller waits for the next one.
             Ok(login) if login.version != authentication.lock().version => None,
-            Ok(login) => login.trouble.clone(),
+            Ok(login) => login.last_error.clone(),
             Err(_) => {
                 // The runtime of the login has ended, or a provider has panicked: start another
                 // login here.

@@ -46,7 +46,7 @@ pub(super) struct Login {
     /// The version of the credentials.
     pub(super) version: u64,
     /// The error of the last attempt.
-    pub(super) trouble: Option<Arc<Error>>,
+    pub(super) last_error: Option<Arc<Error>>,
     pub(super) is_over: bool,
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
         // One receiver is that of `Authentication::login`; any other one is a waiting caller.
         let waited_for = login.receiver_count() > 1;
         let again = waited_for && outcome.as_ref().is_err_and(may_pass);
-        let trouble = match outcome {
+        let last_error = match outcome {
             Err(error) if again => Some(error),
             // ORDER: the result is recorded before waiting callers are woken and look for it.
             outcome => match authentication.settle(version, outcome) {
@@ -82,12 +82,12 @@ pub(super) async fn run(core: Weak<Core>, login: watch::Sender<Login>) {
                 None => continue,
             },
         };
-        if let Some(error) = &trouble {
+        if let Some(error) = &last_error {
             tracing::debug!(target: "etcdex", %error, again, "a login has failed");
         }
         login.send_replace(Login {
             version,
-            trouble: trouble.map(Arc::new),
+            last_error: last_error.map(Arc::new),
             is_over: !again,
         });
         if !again {
@@ -160,11 +160,11 @@ async fn attempt(
 }
 
 /// Returns the error of a caller that has waited for a token for too long.
-pub(crate) fn late(limit: Duration, trouble: Option<Arc<Error>>) -> Error {
-    match trouble {
-        Some(trouble) => {
-            let message = format!("no token within {limit:?}: {trouble}");
-            Error::new(trouble.kind(), message).with_source(trouble)
+pub(crate) fn late(limit: Duration, last_error: Option<Arc<Error>>) -> Error {
+    match last_error {
+        Some(last_error) => {
+            let message = format!("no token within {limit:?}: {last_error}");
+            Error::new(last_error.kind(), message).with_source(last_error)
         }
         None => Error::new(ErrorKind::Timeout, format!("no token within {limit:?}")),
     }

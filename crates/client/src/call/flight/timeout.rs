@@ -109,7 +109,7 @@ impl Flight {
                 // The result of the login says nothing about the request: the request itself was
                 // not sent.
                 let authentication = this.scope.core.authentication.get();
-                late(timeout, authentication.and_then(Authentication::trouble))
+                late(timeout, authentication.and_then(Authentication::last_error))
             }
             stage => {
                 let outcome = match stage {
