@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::login::{self, Login};
+use super::scope::{Core, Scope};
+use super::shutdown::ShutdownStage;
 use super::token::{TokenAction, TokenCache, TokenState};
-use super::{Core, Scope, ShutdownStage};
 use crate::adaptive_timeout::AdaptiveTimeout;
 use crate::credentials::{Credentials, Token};
 use crate::error::{Error, ErrorKind};

@@ -16,11 +16,12 @@ use pin_project_lite::pin_project;
 
 use self::clock::Clock;
 use self::record::CallRecord;
-use super::Request;
 use super::attempt::{DOUBT_AFTER, SentAttempt, settle};
+use super::authentication::{Authentication, CallCredential};
+use super::request::Request;
 use super::retry::first_answer_limit;
+use super::scope::{Scope, Timeout};
 use super::shutdown::CallGuard;
-use super::{Authentication, CallCredential, Scope, Timeout};
 use crate::error::{Error, Outcome};
 use crate::method::Lane;
 use crate::telemetry::CallEnd;

@@ -12,7 +12,10 @@ use etcdex_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 use prost::Message;
 use tokio::sync::watch;
 
-use super::{Call, Core, Request, Scope, ShutdownStage};
+use super::Call;
+use super::request::Request;
+use super::scope::{Core, Scope};
+use super::shutdown::ShutdownStage;
 use crate::adaptive_timeout::AdaptiveTimeout;
 use crate::backoff::Backoff;
 use crate::credentials::{Credentials, Secret, Token};

@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::Request;
-use super::Scope;
 use super::flight::Flight;
+use super::request::Request;
+use super::scope::Scope;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::Failure;
 use crate::transport::stream::Incoming;

@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use super::{Flight, FlightState, wants_leader};
-use crate::call::Request;
 use crate::call::attempt::{FailedStep, is_servers_deadline};
+use crate::call::request::Request;
 use crate::call::retry::{RetryContext, Verdict, pause, verdict};
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, Want, now};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::call::Scope;
+use crate::call::scope::Scope;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::method::Method;

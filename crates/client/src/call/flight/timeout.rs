@@ -4,10 +4,10 @@
 use std::pin::Pin;
 
 use super::{Flight, FlightState};
-use crate::call::Request;
 use crate::call::attempt::RECHECK_INTERVAL;
 use crate::call::authentication::Authentication;
 use crate::call::login::late;
+use crate::call::request::Request;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::method::Lane;
 use crate::transport::{Failure, now};
