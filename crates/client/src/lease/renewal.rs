@@ -154,16 +154,16 @@ impl Lease {
         }
     }
 
-    /// When a renewal of `sent` is overdue.
+    /// Returns when a renewal of `sent` is overdue.
     ///
-    /// `round_trip` is that of the connection, and `proven` says whether any renewal was answered
-    /// before, on whichever stream.
+    /// `round_trip` is that of the connection. `proven`: a renewal was answered before, on any
+    /// stream.
     ///
-    /// INVARIANT: where answers take the same time each, up to half of the time-to-live, no
-    /// renewal is ever overdue. A renewal that stays unanswered is overdue while a sixth of the
-    /// time-to-live is left, if answers took up to a third of it before. It is overdue at the latest
-    /// when its whole time-to-live is over, however long an earlier answer has taken: a lease is
-    /// not kept by a server that takes longer.
+    /// INVARIANT: if all answers take the same time, up to half of the time-to-live, no renewal is
+    /// overdue. If answers took up to a third of the time-to-live before, an unanswered renewal is
+    /// overdue while a sixth of it is left. A renewal is overdue at the latest when the
+    /// time-to-live is over, however long an earlier answer has taken: a server that takes longer
+    /// cannot keep the lease.
     pub(super) fn overdue(
         &self,
         sent: Instant,
@@ -178,7 +178,7 @@ impl Lease {
         };
         let first = match self.ttl {
             _ if proven || answer_timeout.silences() > 0 => ttl / 6,
-            // Half of it, and a quarter more.
+            // A quarter more than half of the time-to-live.
             Some(ttl) => (ttl / 8 * 5).min(LONGEST_FIRST_WAIT),
             None => FIRST_WAIT.max(round_trip * 2).min(LONGEST_FIRST_WAIT),
         };
@@ -187,7 +187,7 @@ impl Lease {
         let Some(expires) = self.expires.filter(|expires| *expires > sent) else {
             return limit;
         };
-        // A slow server is waited for as long as it is known to take, and a quarter more.
+        // A slow server gets a quarter more than the time that its answers took.
         let known = answer_timeout.slowest().saturating_mul(5) / 4;
         let least = sent + known.max(ttl / 6);
         let latest = expires.checked_sub(ttl / 6).unwrap_or(sent);
@@ -234,10 +234,10 @@ mod tests {
     #[test]
     fn a_renewal_is_overdue_when_the_time_to_live_is_over_however_slow_an_answer_was() {
         let sent = Instant::now();
-        let mut patience = Patience::default();
-        patience.answered(Duration::from_secs(24));
+        let mut answer_timeout = AdaptiveTimeout::default();
+        answer_timeout.answered(Duration::from_secs(24));
         let overdue = |lease: &Lease| {
-            let overdue = lease.overdue(sent, &patience, true, Duration::ZERO);
+            let overdue = lease.overdue(sent, &answer_timeout, true, Duration::ZERO);
             (overdue - sent).as_secs()
         };
         let mut lease = Lease::new(1, Some(Duration::from_secs(9)));

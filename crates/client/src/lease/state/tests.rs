@@ -882,7 +882,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn it_never_claims_too_much_never_floods_and_leaves_no_zombies(
+    fn states_claim_nothing_unknown_renewals_are_bounded_and_kept_leases_are_renewed(
         seed: u64, turns in prop::collection::vec(turn(), 1..80),
     ) {
         let world = World::after(seed, &turns);
