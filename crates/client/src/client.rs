@@ -21,7 +21,7 @@ use crate::key::{Key, Namespace, Value};
 use crate::kv::{Compact, Delete, Get, List, Put};
 use crate::lease::LeaseRegistry;
 use crate::maintenance::Maintenance;
-use crate::transport::Member;
+use crate::transport::EndpointTarget;
 use crate::txn::{PutIfAbsent, Swap, Txn};
 use crate::watch;
 
@@ -155,7 +155,7 @@ impl Client {
                 format!("the client does not use {endpoint}; add it with add_endpoint"),
             ));
         };
-        Ok(self.with(|scope| scope.member = Some(Member::at(place))))
+        Ok(self.with(|scope| scope.member = Some(EndpointTarget::at(place))))
     }
 
     /// Returns a handle whose calls go only to members that see a leader (`true`), or to any member

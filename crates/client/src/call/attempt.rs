@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::authentication::is_about_token;
 use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
-use crate::transport::{Avoided, Exchange, Failure, LeaderLoss, Member, Want};
+use crate::transport::{Avoided, EndpointTarget, Exchange, Failure, LeaderLoss, Want};
 
 /// If an answer takes longer, the client pings the connection and probes the endpoint.
 pub(super) const DOUBT_AFTER: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl SentAttempt {
     }
 
     /// Returns what to ask the transport for after a failure: another link.
-    pub(super) fn want_after(&self, member: Option<Member>) -> Want {
+    pub(super) fn want_after(&self, member: Option<EndpointTarget>) -> Want {
         let link = self.exchange.link();
         Want {
             lane: self.want.lane,

@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::method::Method;
-use crate::transport::{Failure, Member, TokenHeader, Transport};
+use crate::transport::{EndpointTarget, Failure, TokenHeader, Transport};
 
 /// The state that all handles of a client share.
 // Public for the hidden methods of `Request`.
@@ -77,7 +77,7 @@ pub(crate) struct Scope {
     pub(crate) core: Arc<Core>,
     pub(crate) timeout: Timeout,
     pub(crate) namespace: Option<Namespace>,
-    pub(crate) member: Option<Member>,
+    pub(crate) member: Option<EndpointTarget>,
     pub(crate) require_leader: Option<bool>,
     /// Whether calls send no token: set for the login itself.
     pub(crate) anonymous: bool,

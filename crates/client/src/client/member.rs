@@ -9,7 +9,7 @@ use crate::discovery::usable;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::mutex::Mutex;
-use crate::transport::{Member, Origin};
+use crate::transport::{EndpointTarget, Origin};
 
 /// The members as of the last reply that listed them.
 #[derive(Debug, Default)]
@@ -99,7 +99,12 @@ impl Client {
 
     /// Finds the endpoint of the member, or adds one at a URL that the member advertises. Returns
     /// `None` if another member was found there.
-    fn attach(&self, id: u64, cluster: u64, urls: &[String]) -> Result<Option<Member>, Error> {
+    fn attach(
+        &self,
+        id: u64,
+        cluster: u64,
+        urls: &[String],
+    ) -> Result<Option<EndpointTarget>, Error> {
         let in_use = self.endpoints();
         let secure = in_use.iter().any(Endpoint::is_secure);
         let usable = usable(urls, secure);

@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::method::{Lane, Method};
 use crate::mutex::Mutex;
-use crate::transport::{Health, Member, Origin, Want};
+use crate::transport::{EndpointTarget, Health, Origin, Want};
 
 /// Delay before the members are asked for again, after a return to the given endpoints.
 const RESYNC_DELAY: Duration = Duration::from_secs(1);
@@ -294,7 +294,9 @@ async fn wait(
 async fn connects(core: Arc<Core>, endpoint: Endpoint, origin: Origin) -> Option<Endpoint> {
     let want = Want {
         lane: Lane::Unary,
-        member: Some(Member::at(core.transport.attach(&endpoint, origin).ok()?)),
+        member: Some(EndpointTarget::at(
+            core.transport.attach(&endpoint, origin).ok()?,
+        )),
         avoided: None,
         parting: false,
     };

@@ -78,7 +78,7 @@ pub(crate) struct Transport {
 pub(crate) struct Want {
     pub(crate) lane: Lane,
     /// Only this endpoint.
-    pub(crate) member: Option<Member>,
+    pub(crate) member: Option<EndpointTarget>,
     /// Not over this link, and if possible not to its endpoint.
     pub(crate) avoided: Option<Avoided>,
     /// Also when the client takes no new calls.
@@ -87,7 +87,7 @@ pub(crate) struct Want {
 
 /// The only endpoint that a call may go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Member {
+pub(crate) struct EndpointTarget {
     /// The place of the endpoint among the client's.
     pub(crate) place: usize,
     /// The ID of the member that the endpoint has to lead to. A connection that is known to lead to
@@ -95,7 +95,7 @@ pub(crate) struct Member {
     pub(crate) id: Option<u64>,
 }
 
-impl Member {
+impl EndpointTarget {
     /// Whichever member is behind the endpoint.
     pub(crate) fn at(place: usize) -> Self {
         Self { place, id: None }
@@ -207,11 +207,11 @@ impl Transport {
         endpoint: &Endpoint,
         origin: Origin,
         id: u64,
-    ) -> Result<Option<Member>, Error> {
+    ) -> Result<Option<EndpointTarget>, Error> {
         let place = self.attach(endpoint, origin)?;
         self.hub.ask_member(place);
         let id = Some(id);
-        Ok((!self.hub.take_misled(place)).then_some(Member { place, id }))
+        Ok((!self.hub.take_misled(place)).then_some(EndpointTarget { place, id }))
     }
 
     /// Uses one more endpoint from now on; says whether it is new.

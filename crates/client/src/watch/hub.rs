@@ -12,12 +12,12 @@ use super::meter::Meter;
 use crate::call::{Core, Scope};
 use crate::config::WatchLimits;
 use crate::error::Error;
-use crate::transport::Member;
+use crate::transport::EndpointTarget;
 
 /// What has to be the same for watches that share a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Route {
-    pub(super) member: Option<Member>,
+    pub(super) member: Option<EndpointTarget>,
     pub(super) require_leader: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Retry};
 use crate::maintenance::Status;
 use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
-use crate::transport::{Avoided, Failure, Head, Member, Occupancy, TokenHeader, Want, now};
+use crate::transport::{Avoided, EndpointTarget, Failure, Head, Occupancy, TokenHeader, Want, now};
 
 /// How long a server may take to tell its version. Without it no progress is asked for.
 const VERSION: Duration = Duration::from_secs(5);
@@ -144,7 +144,7 @@ impl Driver {
             incomplete: 0,
         }));
         let mut scope = Scope::of(core);
-        scope.member = Some(Member::at(place));
+        scope.member = Some(EndpointTarget::at(place));
         let status = Call::new(&scope, Status::new()).timeout(VERSION);
         self.version = Some(Box::pin(async move {
             status.await.ok().map(|status| status.version)
