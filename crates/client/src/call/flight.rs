@@ -33,10 +33,10 @@ pin_project! {
     ///
     /// ```text
     ///  New ──► Authenticating ──► Acquiring ──► Sent ──► Done
-    ///               ▲              a permit      │ │       ▲
-    ///               │                            │ └► Streaming (calls with many messages)
-    ///               │                            │ a failure that allows another attempt
-    ///               └──────── BackingOff ◄───────┘
+    ///                ▲                           │ │      ▲
+    ///                │                           │ └──► Streaming (a call with many messages)
+    ///                │                           │
+    ///                └──────── BackingOff ◄──────┘ a failure that allows another attempt
     /// ```
     ///
     /// A call skips `Authenticating` when it needs no token or the client has one, `Acquiring` when a
