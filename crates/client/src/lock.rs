@@ -24,7 +24,7 @@ impl Client {
     /// let _keeper = client.keep(lease.id);
     /// let lock = client.lock("locks/printer", lease.id).await?;
     ///
-    /// // This is written only while the lock is held, also if the lease has ended in between.
+    /// // The server carries this out only if the lock is still held.
     /// let done = client
     ///     .txn()
     ///     .when(etcdex::Compare::create_revision(lock.key.clone()).greater(0))

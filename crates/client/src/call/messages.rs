@@ -22,6 +22,12 @@ pub(crate) struct Messages<W> {
     state: MessagesState,
 }
 
+/// ```text
+///               the first message          the end, or an error
+///  BeforeFirst ───────────────────► Open ───────────────────────► Done
+/// ```
+///
+/// An error before the first message leads to `Done`, too.
 enum MessagesState {
     /// Before the first message.
     BeforeFirst,

@@ -57,6 +57,14 @@ pub struct List {
     header: Option<ResponseHeader>,
 }
 
+/// ```text
+///          polled              a page, with more to follow
+///  Next ───────────► Reading ─────────────────────────────► Next
+///                    Reading ─────────────────────────────► Done
+///                              the last page, or an error
+/// ```
+///
+/// A page that is too large is read again, smaller.
 enum ListState {
     /// The next page begins with this key.
     Next(Bytes),
