@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use etcdex::{Client, WatchListMessage};
+use etcdex::Client;
+use etcdex::watch::WatchListMessage;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

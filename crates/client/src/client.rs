@@ -1,4 +1,7 @@
-//! The client: a handle to everything, cheap to clone.
+//! The client, and what it reports about itself.
+//!
+//! [`Client::status`] returns the state of each endpoint and of the login;
+//! [`Client::close`] returns what was still in progress.
 
 mod close;
 mod credentials;

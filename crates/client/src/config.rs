@@ -286,7 +286,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the source of tokens that are made elsewhere (JWT): a [`Token`](crate::Token) that
+    /// Sets the source of tokens that are made elsewhere (JWT): a [`Token`](crate::credentials::Token) that
     /// stays the same, or a provider. This option replaces [`credentials`](Self::credentials).
     pub fn token(mut self, provider: impl TokenProvider) -> Self {
         self.options.credentials = Some(Credentials::Provider(Arc::new(provider)));

@@ -1,4 +1,7 @@
 //! Connectors: the source of the byte stream below HTTP/2.
+//!
+//! A program that reaches its servers by other means than TCP, TLS and unix sockets gives
+//! [`ClientBuilder::connector`](crate::ClientBuilder::connector) a [`Connector`] of its own.
 
 use std::future::Future;
 use std::io;
@@ -34,7 +37,10 @@ pub type ConnectFuture =
 /// A connector that speaks TLS itself needs an `http` endpoint.
 ///
 /// ```
-/// use etcdex::{Address, ByteStream, ConnectFuture, Connector, Endpoint};
+/// use etcdex::{Connector, Endpoint};
+/// use etcdex::endpoint::Address;
+/// use etcdex::connector::ByteStream;
+/// use etcdex::connector::ConnectFuture;
 ///
 /// /// Connects to one address, regardless of the endpoint.
 /// struct Tunnel;

@@ -1,4 +1,8 @@
 //! The identity of the client: a user with a password, or a token from elsewhere.
+//!
+//! A user and a password are options of the builder
+//! ([`ClientBuilder::credentials`](crate::ClientBuilder::credentials)). A program that gets its
+//! tokens elsewhere implements [`TokenProvider`].
 
 use std::fmt;
 use std::future::Future;
@@ -34,7 +38,7 @@ impl fmt::Debug for Secret {
 ///
 /// ```
 /// use std::time::Duration;
-/// use etcdex::Token;
+/// use etcdex::credentials::Token;
 ///
 /// let token = Token::new("eyJhbGciOi...").valid_for(Duration::from_secs(300));
 /// # assert!(!format!("{token:?}").contains("eyJ"));

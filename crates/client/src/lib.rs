@@ -57,13 +57,13 @@ mod adaptive_timeout;
 pub mod auth;
 mod backoff;
 mod call;
-mod client;
+pub mod client;
 pub mod cluster;
 mod config;
-mod connector;
-mod credentials;
+pub mod connector;
+pub mod credentials;
 mod discovery;
-mod endpoint;
+pub mod endpoint;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -72,7 +72,7 @@ mod key;
 pub mod kv;
 pub mod lease;
 mod lease_id;
-mod lock;
+pub mod lock;
 pub mod maintenance;
 pub mod manual;
 mod method;
@@ -86,14 +86,16 @@ mod telemetry;
 mod tls;
 mod transport;
 pub mod txn;
-mod watch;
+pub mod watch;
 
 pub use call::{Call, Request};
-pub use client::{Client, ClientStatus, CloseReport, EndpointState, EndpointStatus, TokenState};
+#[doc(inline)]
+pub use client::{Client, CloseReport};
 pub use config::{ClientBuilder, WatchLimits};
-pub use connector::{ByteStream, ConnectFuture, Connector};
-pub use credentials::{Token, TokenFuture, TokenProvider};
-pub use endpoint::{Address, DEFAULT_PORT, Endpoint, IntoEndpoints};
+#[doc(inline)]
+pub use connector::Connector;
+#[doc(inline)]
+pub use endpoint::Endpoint;
 pub use error::{Code, Error, ErrorKind, Outcome};
 pub use key::{Key, Value};
 #[doc(inline)]
@@ -101,7 +103,8 @@ pub use kv::{Delete, Get, KeyValue, Put, ResponseHeader};
 #[doc(inline)]
 pub use lease::{LeaseKeeper, LeaseState};
 pub use lease_id::LeaseId;
-pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
+#[doc(inline)]
+pub use lock::Lock;
 pub use mode::Mode;
 #[cfg(feature = "srv")]
 pub use srv::Srv;
@@ -109,9 +112,9 @@ pub use srv::Srv;
 pub use tls::TlsConfig;
 #[doc(inline)]
 pub use txn::{Compare, Txn};
+#[doc(inline)]
 pub use watch::{
-    AddWatch, Batch, Event, EventKind, Lag, OpenWatch, Watch, WatchEnd, WatchList,
-    WatchListMessage, WatchMessage, WatchRef, WatchStream, Watcher, WatcherHandle,
+    Batch, Event, EventKind, Watch, WatchEnd, WatchList, WatchMessage, WatchStream, Watcher,
 };
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
 //! Locks of etcd's lock service.
+//!
+//! [`Client::lock`](crate::Client::lock) waits until the caller holds the lock. The lock belongs to
+//! a lease: it ends when the lease ends, or with [`Client::unlock`](crate::Client::unlock). The
+//! example there shows how to write only while the lock is held.
 
 use std::fmt;
 

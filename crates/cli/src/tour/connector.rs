@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use etcdex::{Address, ByteStream, ConnectFuture, Connector, Endpoint};
+use etcdex::connector::ByteStream;
+use etcdex::connector::ConnectFuture;
+use etcdex::endpoint::Address;
+use etcdex::{Connector, Endpoint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 

@@ -35,12 +35,12 @@ impl Client {
     }
 
     /// Takes tokens from another provider from now on, for all handles of the client: a
-    /// [`Token`](crate::Token) that stays the same, or a function that makes tokens. Everything
+    /// [`Token`](crate::credentials::Token) that stays the same, or a function that makes tokens. Everything
     /// else is as with [`set_credentials`](Self::set_credentials).
     ///
     /// ```no_run
     /// # fn example(client: etcdex::Client, jwt: String) {
-    /// client.set_token(etcdex::Token::new(jwt));
+    /// client.set_token(etcdex::credentials::Token::new(jwt));
     /// # }
     /// ```
     pub fn set_token(&self, provider: impl TokenProvider) {

@@ -38,7 +38,7 @@
 //! # Slow consumers
 //! The client keeps unread events up to [`WatchLimits`](crate::WatchLimits). It cancels a watch at
 //! its limit at the server, and creates it again at the same position when its consumer has read
-//! half. Other watches are not slowed. [`Lag`](crate::Lag) says how far a consumer is behind.
+//! half. Other watches are not slowed. [`Lag`](crate::watch::Lag) says how far a consumer is behind.
 //!
 //! # Large messages
 //! The client asks for whole messages. When one exceeds

@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::peer::{Asked, Peers, handshake, read, serve, serve_well};
-use crate::{ByteStream, Client, ConnectFuture, Connector, Endpoint, ErrorKind, Outcome};
+use crate::connector::ByteStream;
+use crate::connector::ConnectFuture;
+use crate::{Client, Connector, Endpoint, ErrorKind, Outcome};
 
 /// Reads this number of requests, answers none, and breaks the connection.
 async fn break_after(requests: usize, stream: tokio::io::DuplexStream) {

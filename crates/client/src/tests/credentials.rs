@@ -10,7 +10,9 @@ use tokio::io::DuplexStream;
 use tokio::time::sleep;
 
 use super::peer::{Asked, Peers, framed, header, serve};
-use crate::{ErrorKind, Outcome, Token, TokenFuture};
+use crate::credentials::Token;
+use crate::credentials::TokenFuture;
+use crate::{ErrorKind, Outcome};
 
 const PASSWORD: &str = "hunter2";
 const LOGIN: &str = "/etcdserverpb.Auth/Authenticate";
@@ -430,7 +432,7 @@ async fn a_refused_password_can_be_replaced_at_run_time() {
     client.get("k").await.expect_err("the password is wrong");
     client.set_credentials("root", PASSWORD);
     client.get("k").await.expect("an answer at once");
-    assert_eq!(client.status().token, crate::TokenState::Held);
+    assert_eq!(client.status().token, crate::client::TokenState::Held);
     // The client drops the old token, although no server has refused it.
     let logins = server.logins();
     client.set_credentials("root", PASSWORD);

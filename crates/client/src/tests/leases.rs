@@ -11,8 +11,10 @@ use tokio::io::DuplexStream;
 use tokio::time::sleep;
 
 use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read};
+use crate::credentials::Token;
+use crate::credentials::TokenFuture;
 use crate::lease::LeaseEnd;
-use crate::{ErrorKind, LeaseId, LeaseState, Token, TokenFuture};
+use crate::{ErrorKind, LeaseId, LeaseState};
 
 const TTL: Duration = Duration::from_secs(6);
 const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";

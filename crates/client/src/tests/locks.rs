@@ -133,7 +133,9 @@ async fn wait(what: impl Fn() -> bool) {
         .expect("the condition holds in time");
 }
 
-fn lock(client: &Client) -> tokio::task::JoinHandle<Result<crate::LockResponse, crate::Error>> {
+fn lock(
+    client: &Client,
+) -> tokio::task::JoinHandle<Result<crate::lock::LockResponse, crate::Error>> {
     tokio::spawn(client.lock("lock", lease()))
 }
 

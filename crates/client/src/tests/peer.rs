@@ -12,7 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use prost::Message;
 use tokio::io::DuplexStream;
 
-use crate::{ByteStream, Client, ClientBuilder, ConnectFuture, Connector, Endpoint};
+use crate::connector::ByteStream;
+use crate::connector::ConnectFuture;
+use crate::{Client, ClientBuilder, Connector, Endpoint};
 
 /// The test's handler of a new connection to one endpoint; its arguments are the number, from 0,
 /// and the stream.

@@ -9,11 +9,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::leases::{Manner, Script, one};
 use super::peer::{Peers, handshake, head, headers, poll_once, read, serve_well};
 use super::watches::server::Server;
+use crate::connector::ConnectFuture;
 use crate::method::Lane;
 use crate::transport::{Want, leader_loss};
-use crate::{
-    Client, ConnectFuture, Connector, Endpoint, ErrorKind, LeaseId, LeaseState, Outcome, WatchEnd,
-};
+use crate::{Client, Connector, Endpoint, ErrorKind, LeaseId, LeaseState, Outcome, WatchEnd};
 
 fn runtime() -> Runtime {
     let mut builder = Builder::new_current_thread();

@@ -386,7 +386,7 @@ async fn a_call_alone_leaves_a_member_that_hangs_after_its_first_probe() {
 async fn a_probe_carries_no_secret() {
     let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
     let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
-    let token = crate::Token::new("a-secret");
+    let token = crate::credentials::Token::new("a-secret");
     let builder = Client::builder().endpoint(HUNG).connector(peers.clone());
     let client = with_other(builder.token(token), Mode::PickFirst).await;
     let _ = client.put("k", "v").await;

@@ -7,7 +7,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::peer::{Peers, serve_well};
-use crate::{Client, ClientStatus, EndpointState, ErrorKind, TokenState};
+use crate::client::ClientStatus;
+use crate::client::EndpointState;
+use crate::client::TokenState;
+use crate::{Client, ErrorKind};
 
 fn states(client: &Client) -> Vec<EndpointState> {
     let endpoints = client.status().endpoints;

@@ -72,7 +72,7 @@ impl WatchListMessage {
     /// Does to a copy what the message tells.
     ///
     /// ```
-    /// # fn example(message: etcdex::WatchListMessage) {
+    /// # fn example(message: etcdex::watch::WatchListMessage) {
     /// let mut copy = std::collections::BTreeMap::new();
     /// message.apply(&mut copy);
     /// # }
@@ -102,7 +102,7 @@ impl WatchListMessage {
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
-/// use etcdex::WatchListMessage;
+/// use etcdex::watch::WatchListMessage;
 ///
 /// let mut list = client.watch_list("jobs/");
 /// let mut copy = std::collections::BTreeMap::new();

@@ -1,17 +1,48 @@
-//! Watches: changes of keys, told in order, each once, over lost connections.
+//! Watches: the changes of keys, in order and each once, also over lost connections.
 //!
-//! ```text
-//! request.rs    what is to be watched           message.rs event.rs end.rs   what is told
-//! watcher.rs    many watches, one inbox         stream.rs    one watch as a stream
-//! opening.rs    on the way to be in force       inbox.rs backlog.rs   what waits to be taken
-//! amount.rs meter.rs demand.rs   how much waits, the client's limits, who waits for more
-//! hub.rs        where watchers and tasks meet   driver.rs    the task with the stream
-//! resume.rs     what to ask, to deliver, and where to go on                  PURE
-//! entry.rs      one watch of it                                              PURE
-//! list.rs       a prefix that stays true        difference.rs  what a copy lacks     PURE
-//! assembly.rs   messages to whole revisions                                  PURE
-//! cancellation.rs progress.rs   what a server means, when it is believed     PURE
+//! [`Client::watch`](crate::Client::watch) returns a request with options. Awaiting it waits until
+//! the server has created the watch, and returns a stream of batches. The watch begins with the
+//! revision after that of the store at the time of the call, or at
+//! [`start_revision`](OpenWatch::start_revision):
+//!
+//! ```no_run
+//! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
+//! use etcdex::EventKind;
+//!
+//! let mut changes = client.watch("jobs/").prefix().await?;
+//! while let Some(batch) = changes.try_next().await? {
+//!     for event in batch.events {
+//!         match event.kind {
+//!             EventKind::Put => println!("{:?} is {:?}", event.kv.key_str(), event.kv.value_str()),
+//!             _ => println!("{:?} is deleted", event.kv.key_str()),
+//!         }
+//!     }
+//! }
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`WatchStream`] | one watch as a stream of [`Batch`]es |
+//! | [`Watcher`] | many watches with one inbox of [`WatchMessage`]s |
+//! | [`WatchList`] | the pairs of a prefix, and then their changes, for a cache |
+//!
+//! After a lost connection, the client creates each watch again at the revision after the last one
+//! that it has delivered. A watch ends only for a reason that a [`WatchEnd`] names: the revision
+//! that it needs is compacted, for example. All watches of a client with the same settings share
+//! one stream to a server. [`manual::watches`](crate::manual::watches) has the details.
+
+// request.rs    what is to be watched           message.rs event.rs end.rs   what is told
+// watcher.rs    many watches, one inbox         stream.rs    one watch as a stream
+// opening.rs    on the way to be in force       inbox.rs backlog.rs   what waits to be taken
+// amount.rs meter.rs demand.rs   how much waits, the client's limits, who waits for more
+// hub.rs        where watchers and tasks meet   driver.rs    the task with the stream
+// resume.rs     what to ask, to deliver, and where to go on                  PURE
+// entry.rs      one watch of it                                              PURE
+// list.rs       a prefix that stays true        difference.rs  what a copy lacks     PURE
+// assembly.rs   messages to whole revisions                                  PURE
+// cancellation.rs progress.rs   what a server means, when it is believed     PURE
 
 mod amount;
 mod assembly;

@@ -63,7 +63,7 @@ async fn refused_logins_have_errors_with_the_cause() {
         assert_eq!(error.outcome(), Outcome::Rejected);
 
         let error = builder(&etcd)
-            .token(etcdex::Token::new("nonsense.1"))
+            .token(etcdex::credentials::Token::new("nonsense.1"))
             .connect()
             .await
             .unwrap();

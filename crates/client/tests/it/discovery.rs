@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etcdex::{ByteStream, Client, ConnectFuture, Connector, Endpoint, ErrorKind, Outcome};
+use etcdex::connector::ByteStream;
+use etcdex::connector::ConnectFuture;
+use etcdex::{Client, Connector, Endpoint, ErrorKind, Outcome};
 use etcdex_testkit::{Cluster, Etcd, Proxy};
 
 use crate::stage::{DEADLINE, ends, eventually};

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use etcdex::{Client, Compare, LeaseId, Lock, LockResponse, Put};
+use etcdex::lock::LockResponse;
+use etcdex::{Client, Compare, LeaseId, Lock, Put};
 
 use crate::stage::{DEADLINE, connect, each, each_alone, eventually};
 

@@ -113,7 +113,7 @@ async fn is_left_and_found_again(binary: &Binary) {
             if mode != Mode::PickFirst {
                 eventually("the client knows that the member serves again", || async {
                     let state = client.status().endpoints[0].state.clone();
-                    matches!(state, etcdex::EndpointState::Ready)
+                    matches!(state, etcdex::client::EndpointState::Ready)
                 })
                 .await;
             }

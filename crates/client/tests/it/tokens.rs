@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use etcdex::{Client, Token, TokenFuture};
+use etcdex::Client;
+use etcdex::credentials::Token;
+use etcdex::credentials::TokenFuture;
 use etcdex_testkit::{Binary, Etcd};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use tempfile::TempDir;

@@ -165,7 +165,7 @@ async fn a_slow_consumer_is_paused_and_loses_nothing() {
                 .await
                 .is_err()
         );
-        assert_eq!(slow.lag(), etcdex::Lag::default());
+        assert_eq!(slow.lag(), etcdex::watch::Lag::default());
     })
     .await;
 }

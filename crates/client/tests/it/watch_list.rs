@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use etcdex::{Client, EventKind, KeyValue, WatchEnd, WatchList, WatchListMessage};
+use etcdex::watch::WatchListMessage;
+use etcdex::{Client, EventKind, KeyValue, WatchEnd, WatchList};
 use etcdex_testkit::Proxy;
 use tokio::time::timeout;
 

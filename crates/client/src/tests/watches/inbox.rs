@@ -6,7 +6,8 @@ use tokio::time::{sleep, timeout};
 
 use super::server::Server;
 use super::{MOMENT, message, next, values};
-use crate::{Lag, WatchMessage};
+use crate::WatchMessage;
+use crate::watch::Lag;
 
 #[tokio::test(start_paused = true)]
 async fn only_the_watch_of_a_slow_consumer_is_paused() {

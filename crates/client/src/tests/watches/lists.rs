@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use self::store::{Compaction, Store, pairs};
 use super::super::peer::Peers;
 use super::MOMENT;
-use crate::{Client, ErrorKind, EventKind, KeyValue, WatchEnd, WatchList, WatchListMessage};
+use crate::watch::WatchListMessage;
+use crate::{Client, ErrorKind, EventKind, KeyValue, WatchEnd, WatchList};
 
 /// A consumer's copy of a prefix, and the messages that it got.
 struct Consumer {

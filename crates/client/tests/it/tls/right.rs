@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use etcdex::{ByteStream, ConnectFuture, Connector, Endpoint, TlsConfig};
+use etcdex::connector::ByteStream;
+use etcdex::connector::ConnectFuture;
+use etcdex::{Connector, Endpoint, TlsConfig};
 use etcdex_testkit::Binary;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};

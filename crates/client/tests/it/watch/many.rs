@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etcdex::{Client, WatchMessage, WatchRef};
+use etcdex::watch::WatchRef;
+use etcdex::{Client, WatchMessage};
 use etcdex_testkit::Proxy;
 
 use super::message;

@@ -10,7 +10,8 @@ use fastrand::Rng;
 
 use super::store::{Store, pairs};
 use super::{Consumer, with_credentials};
-use crate::{Event, EventKind, WatchEnd, WatchListMessage};
+use crate::watch::WatchListMessage;
+use crate::{Event, EventKind, WatchEnd};
 
 /// Number of rounds without `ETCDEX_FUZZ_SECONDS`.
 const ROUNDS: usize = 150;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use etcdex::WatchRef;
+use etcdex::watch::WatchRef;
 use tokio::task::AbortHandle;
 
 use super::plan::{Plan, passing};

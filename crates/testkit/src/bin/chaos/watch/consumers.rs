@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use etcdex::{Batch, Client, Error, WatchEnd, WatchMessage, WatchRef, WatchStream, Watcher};
+use etcdex::watch::WatchRef;
+use etcdex::{Batch, Client, Error, WatchEnd, WatchMessage, WatchStream, Watcher};
 use etcdex_testkit::history::History;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinError, JoinSet};

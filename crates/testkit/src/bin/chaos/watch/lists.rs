@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use etcdex::{Client, Event, EventKind, WatchEnd, WatchList, WatchListMessage};
+use etcdex::watch::WatchListMessage;
+use etcdex::{Client, Event, EventKind, WatchEnd, WatchList};
 use etcdex_testkit::history::{self, Body, End, Message, Query, Recording};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use etcdex::{Client, OpenWatch, Watch};
+use etcdex::watch::OpenWatch;
+use etcdex::{Client, Watch};
 use etcdex_testkit::history::Query;
 
 use crate::watch::load::{BUSY, CROWD};
