@@ -46,7 +46,7 @@ pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 /// - Each connection, login and renewal runs as a task in the runtime of the caller that needed it
 ///   first. When that runtime ends, the next caller starts the task again in its own runtime. A
 ///   call that waits in another runtime meanwhile is sent again as after a lost connection: see
-///   [`Call`](crate::Call).
+///   [`Call`].
 /// - A kept lease is renewed again as soon as its [`LeaseKeeper`](crate::LeaseKeeper) is used in
 ///   another runtime. Until then, the client does not renew the lease, and the lease may expire.
 /// - A watch ends with [`WatchEnd::RuntimeEnded`](crate::WatchEnd::RuntimeEnded);
