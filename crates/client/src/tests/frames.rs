@@ -1,6 +1,7 @@
 //! HTTP/2 frames by hand, for servers that send what no HTTP/2 library would.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -53,6 +54,14 @@ pub(super) fn trailers(stream: u32) -> Vec<u8> {
     )
 }
 
+/// The server allows so many streams at once from now on.
+pub(super) fn stream_limit(limit: u32) -> Vec<u8> {
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let setting = MAX_CONCURRENT_STREAMS.to_be_bytes();
+    let payload = [&setting[..], &limit.to_be_bytes()].concat();
+    frame(SETTINGS, 0, 0, &payload)
+}
+
 /// GOAWAY: the server processes streams up to `last` only.
 pub(super) fn go_away(last: u32) -> Vec<u8> {
     const NO_ERROR: u32 = 0;
@@ -65,13 +74,43 @@ pub(super) fn reply(stream: u32, message: &[u8]) -> Vec<u8> {
     [reply_head(stream), data(stream, message), trailers(stream)].concat()
 }
 
-/// Behavior the handshake, and answers each request with the bytes that `answer` makes for its stream.
-pub(super) async fn answer_with(mut stream: DuplexStream, answer: impl Fn(u32) -> Vec<u8>) {
+/// Performs the handshake, and answers each request with the bytes that `answer` makes for its stream.
+pub(super) async fn answer_with(stream: DuplexStream, answer: impl Fn(u32) -> Vec<u8>) {
+    let (sender, receiver) = unbounded_channel();
+    let _ = sender.send(frame(SETTINGS, 0, 0, &[]));
+    serve(stream, (sender, receiver), answer).await;
+}
+
+/// The same with frames of the test's own: what comes through the channel is sent, beginning with
+/// the server's settings.
+pub(super) async fn serve(
+    stream: DuplexStream,
+    (sender, mut receiver): (UnboundedSender<Vec<u8>>, UnboundedReceiver<Vec<u8>>),
+    answer: impl Fn(u32) -> Vec<u8>,
+) {
+    let (mut stream, mut writer) = split(stream);
+    let writing = async {
+        while let Some(bytes) = receiver.recv().await {
+            if writer.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        () = read(&mut stream, &sender, answer) => {}
+    }
+}
+
+async fn read(
+    stream: &mut (impl AsyncReadExt + Unpin),
+    sender: &UnboundedSender<Vec<u8>>,
+    answer: impl Fn(u32) -> Vec<u8>,
+) {
     let mut preface = [0; 24];
     if stream.read_exact(&mut preface).await.is_err() {
         return;
     }
-    let _ = stream.write_all(&frame(SETTINGS, 0, 0, &[])).await;
     let mut head = [0; 9];
     while stream.read_exact(&mut head).await.is_ok() {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
@@ -85,7 +124,7 @@ pub(super) async fn answer_with(mut stream: DuplexStream, answer: impl Fn(u32) -
             (DATA, END_STREAM) => answer(u32::from_be_bytes([head[5], head[6], head[7], head[8]])),
             _ => continue,
         };
-        if stream.write_all(&answer).await.is_err() {
+        if sender.send(answer).is_err() {
             return;
         }
     }

@@ -8,6 +8,7 @@ mod credentials;
 mod discovery;
 mod endpoints;
 mod frames;
+mod full;
 mod keepalive;
 mod lanes;
 mod leases;

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
+use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
 use tokio::task::JoinHandle;
 
@@ -186,7 +187,7 @@ async fn greet(
     let Some(mut ping_pong) = connection.ping_pong() else {
         return Err(Unreachable::new("the connection has no ping"));
     };
-    let mut task = Task(tokio::spawn(connection));
+    let mut task = Task(tokio::spawn(run(connection, Arc::clone(&pulse))));
     let asked = now();
     ping_pong.send_ping(Ping::opaque()).map_err(failed)?;
     tokio::select! {
@@ -202,6 +203,27 @@ async fn greet(
             Ok(Wire { sender, task, ping_pong, pulse, round_trip })
         }
     }
+}
+
+/// Drives a connection until it has ended, and sends the messages of the requests whose turn to get a
+/// stream has come.
+async fn run(
+    mut connection: Connection<Metered, Bytes>,
+    pulse: Arc<Pulse>,
+) -> Result<(), h2::Error> {
+    poll_fn(move |cx| {
+        loop {
+            let end = Pin::new(&mut connection).poll(cx);
+            pulse
+                .queue
+                .set_limit(connection.max_concurrent_send_streams());
+            // h2 writes the messages in its next turn.
+            if end.is_ready() || !pulse.queue.send(cx) {
+                return end;
+            }
+        }
+    })
+    .await
 }
 
 fn builder(options: &Options) -> h2::client::Builder {

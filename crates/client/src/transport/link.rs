@@ -126,6 +126,12 @@ impl Link {
         self.sender.current_max_send_streams()
     }
 
+    /// Whether a request may have to wait for a stream. The caller's own one is among the calls that
+    /// are under way.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pulse.open() > self.pulse.queue.limit()
+    }
+
     pub(crate) fn request(&self, method: Method, head: Head<'_>) -> Request<()> {
         let mut headers = self.heads.headers(head.timeout, head.token);
         if head.require_leader {

@@ -14,6 +14,7 @@
 //! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
 //! identity.rs    which cluster a connection leads to
 //! leader.rs      whether the member behind it sees a leader
+//! stream_queue.rs    requests that wait until the server allows one more stream
 //! ```
 
 mod balance;
@@ -35,6 +36,7 @@ mod report;
 mod serving;
 mod state;
 pub(crate) mod stream;
+mod stream_queue;
 mod tcp;
 #[cfg(feature = "_tls")]
 mod tls;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
+use super::stream_queue::StreamQueue;
 use crate::connector::ByteStream;
 use crate::error::ErrorKind;
 
@@ -30,6 +31,8 @@ pub(crate) struct Pulse {
     round_trip: AtomicU64,
     /// How many messages of streams have come.
     messages: AtomicU64,
+    /// Requests that wait for a stream.
+    pub(crate) queue: StreamQueue,
     /// Something happened that the watcher has to look at.
     pub(crate) stir: Notify,
     /// Why we ended the connection, if it was us.
@@ -60,6 +63,7 @@ impl Pulse {
             served: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
             messages: AtomicU64::new(0),
+            queue: StreamQueue::new(),
             stir: Notify::new(),
             ending: OnceLock::new(),
         }

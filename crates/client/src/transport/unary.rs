@@ -16,7 +16,8 @@ use super::link::{Head, Link, Occupancy};
 use super::report::End;
 use super::serving::Begun;
 use super::stream::Incoming;
-use crate::error::Code;
+use super::stream_queue::Unsent;
+use crate::error::{Code, Outcome};
 use crate::method::Method;
 
 /// Period of the looks whether any reply has come over the connection while a call waits: the
@@ -32,6 +33,8 @@ pub(crate) struct Exchange {
     reader: MessageReader,
     reply: Option<Bytes>,
     shape: Shape,
+    /// The message, if the request had to wait for a stream.
+    unsent: Option<Unsent>,
     /// What had been written before the request was handed over.
     mark: u64,
     begun: Begun,
@@ -78,28 +81,38 @@ impl Exchange {
         let link = occupancy.link();
         let mark = link.pulse.mark();
         let begun = link.begun(local);
+        let stays_open = method.takes_many_requests();
         // h2 checks by itself whether the connection takes requests; a sender of one's own
         // never waits behind another call's, so `ready()` would only lock once more.
-        let (response, mut stream) = link
-            .sender()
-            .send_request(link.request(method, head), false)
-            .map_err(|error| link.refused(error))?;
-        let stays_open = method.takes_many_requests();
-        stream
-            .send_data(body, !stays_open)
-            .map_err(|error| link.unfinished(error))?;
-        let shape = if stays_open {
-            Shape::Requests(stream)
-        } else if method.answers_by_messages() {
+        let open = || {
+            link.sender()
+                .send_request(link.request(method, head), false)
+        };
+        let mut shape = if method.answers_by_messages() {
             Shape::Messages
         } else {
             Shape::Unary
+        };
+        let (response, unsent) = if link.is_full() && !stays_open {
+            let queued = link.pulse.queue.push(open, body);
+            let (response, unsent) = queued.map_err(|error| link.refused(error))?;
+            (response, Some(unsent))
+        } else {
+            let (response, mut stream) = open().map_err(|error| link.refused(error))?;
+            stream
+                .send_data(body, !stays_open)
+                .map_err(|error| link.unfinished(error))?;
+            if stays_open {
+                shape = Shape::Requests(stream);
+            }
+            (response, None)
         };
         Ok(Self {
             stage: Stage::Head(response),
             reader: MessageReader::new(limit),
             reply: None,
             shape,
+            unsent,
             mark,
             begun,
             doubted: None,
@@ -109,6 +122,17 @@ impl Exchange {
 
     pub(crate) fn link(&self) -> &Arc<Link> {
         self.occupancy.link()
+    }
+
+    /// Whether the request waits for a stream: no server has seen its message.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.unsent.as_ref().is_some_and(Unsent::is_waiting)
+    }
+
+    /// Takes the request back; returns whether that was possible. If so, no server has seen its message,
+    /// and none will.
+    pub(crate) fn take_back(&self) -> bool {
+        self.unsent.as_ref().is_some_and(Unsent::take_back)
     }
 
     /// Whether the server has begun to answer.
@@ -168,8 +192,10 @@ impl Exchange {
         loop {
             match &mut self.stage {
                 Stage::Head(response) => {
-                    let response = ready!(Pin::new(response).poll(cx))
-                        .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
+                    let response = match ready!(Pin::new(response).poll(cx)) {
+                        Ok(response) => response,
+                        Err(error) => return Poll::Ready(Err(self.unanswered(error))),
+                    };
                     grpc::check_head(response.status(), response.headers())?;
                     if response.body().is_end_stream() || grpc::has_status(response.headers()) {
                         grpc::check_status(response.headers())?;
@@ -200,6 +226,15 @@ impl Exchange {
                 Stage::Done => return Poll::Pending,
             }
         }
+    }
+
+    /// Returns the failure for an error of h2 that came instead of the head of a reply.
+    fn unanswered(&self, error: h2::Error) -> Failure {
+        let mut failure = self.link().broken(error, self.mark);
+        if self.take_back() {
+            failure.error = failure.error.with_outcome(Outcome::NotSent);
+        }
+        failure
     }
 
     fn take(&mut self, frame: Bytes) -> Result<(), Failure> {

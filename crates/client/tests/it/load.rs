@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use etcdex::kv::PutResponse;
-use etcdex::{Client, Error, Value};
-use etcdex_testkit::{Etcd, Proxy};
+use etcdex::{Client, Error, ErrorKind, Outcome, Value};
+use etcdex_testkit::{Etcd, Proxy, Version};
 use tokio::task::JoinSet;
 
-use crate::stage::{DEADLINE, connect, each, newest};
+use crate::stage::{DEADLINE, connect, each, each_binary, newest};
 
 const MEGABYTE: usize = 1_000_000;
 
@@ -96,6 +96,55 @@ async fn ten_thousand_gets_over_one_connection() {
         }
         assert_eq!(answered, 10_000);
         assert_eq!(proxy.connections(), 1);
+    })
+    .await;
+}
+
+/// A server that allows one stream at once, and stands still for a while.
+#[tokio::test]
+async fn a_put_that_gets_no_stream_is_not_sent() {
+    each_binary(|binary| async move {
+        if binary.version() == "3.5.1".parse::<Version>().unwrap() {
+            // It has no such option.
+            return;
+        }
+        let builder = Etcd::builder().binary(&binary);
+        let etcd = builder.args(["--max-concurrent-streams=1"]).start().await;
+        let etcd = etcd.unwrap();
+        let builder = Client::builder().endpoint(etcd.endpoint());
+        let client = builder.no_keep_alive_timeout().connect().await.unwrap();
+        let put = |key: String, timeout| {
+            let put = client.put(key, "hush").timeout(timeout);
+            tokio::spawn(put.into_future())
+        };
+        let all: Vec<_> = (0..300)
+            .map(|number| put(format!("hush-all-{number}"), DEADLINE))
+            .collect();
+        for one in all {
+            one.await.unwrap().unwrap();
+        }
+
+        etcd.pause().unwrap();
+        let sent = put("hush-sent".to_owned(), Duration::from_secs(3));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let waiting: Vec<_> = (0..10)
+            .map(|number| put(format!("hush-late-{number}"), Duration::from_secs(1)))
+            .collect();
+        for one in waiting {
+            let error = one.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+            assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
+        }
+        let error = sent.await.unwrap().unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        etcd.resume().unwrap();
+
+        let again = client.put("hush-again", "hush").timeout(DEADLINE);
+        again.await.unwrap();
+        let late = client.get("hush-late-").prefix().count_only();
+        assert_eq!(late.await.unwrap().count, 0);
+        let all = client.get("hush-all-").prefix().count_only();
+        assert_eq!(all.await.unwrap().count, 300);
     })
     .await;
 }

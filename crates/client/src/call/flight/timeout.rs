@@ -41,7 +41,8 @@ impl Flight {
                     sent.doubt = rechecks.then(|| moment + RECHECK_INTERVAL);
                 }
                 let link = sent.exchange.link();
-                let waits = request.is_repeatable()
+                // A request that waits for a stream can move, too: no server has seen its message.
+                let waits = (request.is_repeatable() || sent.exchange.is_waiting())
                     && !sent.exchange.is_answering()
                     && *this.retries < this.scope.core.options.retries;
                 // The attempt has not failed yet: if the budget does not allow another one, the
@@ -57,13 +58,17 @@ impl Flight {
                 // serves.
                 let ends =
                     this.scope.member.is_none() && !request.is_local() && link.serving.is_left();
-                if moves || ends {
-                    let failure = Failure::new(
-                        ErrorKind::Unavailable,
-                        Outcome::Unknown,
-                        "the server does not answer",
-                        Retry::Reconnect,
-                    );
+                let taken_back = (moves || ends) && sent.exchange.take_back();
+                // A message may have left in this moment: then only a repeatable request moves.
+                if taken_back || ends || (moves && request.is_repeatable()) {
+                    let (outcome, retry) = if taken_back {
+                        // Counted, unlike a move away from a lost connection.
+                        (Outcome::NotSent, Retry::Elsewhere)
+                    } else {
+                        (Outcome::Unknown, Retry::Reconnect)
+                    };
+                    let message = "the server does not answer";
+                    let failure = Failure::new(ErrorKind::Unavailable, outcome, message, retry);
                     return self.fail(failure, request).err();
                 }
                 if over {
@@ -111,13 +116,21 @@ impl Flight {
                 let authentication = this.scope.core.authentication.get();
                 late(timeout, authentication.and_then(Authentication::last_error))
             }
-            stage => {
-                let outcome = match stage {
-                    FlightState::Sent(_) => Outcome::Unknown,
-                    _ => Outcome::NotSent,
+            state => {
+                let (outcome, text) = match state {
+                    FlightState::Sent(sent) if sent.exchange.take_back() => {
+                        let limit = sent.exchange.link().pulse.queue.limit();
+                        let text = format!(
+                            "no stream was free within {timeout:?}: the server allows {limit} at once"
+                        );
+                        (Outcome::NotSent, text)
+                    }
+                    FlightState::Sent(_) => {
+                        (Outcome::Unknown, format!("no answer within {timeout:?}"))
+                    }
+                    _ => (Outcome::NotSent, format!("no answer within {timeout:?}")),
                 };
-                let error = Error::new(ErrorKind::Timeout, format!("no answer within {timeout:?}"))
-                    .with_outcome(outcome);
+                let error = Error::new(ErrorKind::Timeout, text).with_outcome(outcome);
                 match last {
                     Some(last) => error.with_source(last),
                     None => error,
