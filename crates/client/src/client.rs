@@ -71,7 +71,7 @@ pub struct Client {
     scope: Scope,
     leases: Arc<LeaseRegistry>,
     members: Arc<MemberCache>,
-    watches: Arc<watch::Hub>,
+    watches: Arc<watch::WatchRegistry>,
     discovery: Arc<Discovery>,
 }
 
@@ -111,7 +111,7 @@ impl Client {
             scope: Scope::of(core),
             leases,
             members: Arc::default(),
-            watches: Arc::new(watch::Hub::new(config.options.watch_limits)),
+            watches: Arc::new(watch::WatchRegistry::new(config.options.watch_limits)),
             discovery: Discovery::new(&config.endpoints),
         })
     }
@@ -312,7 +312,7 @@ impl Client {
     }
 
     /// Returns the registry of the watches of all handles.
-    pub(crate) fn watches(&self) -> &Arc<watch::Hub> {
+    pub(crate) fn watches(&self) -> &Arc<watch::WatchRegistry> {
         &self.watches
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 
 use super::amount::{Amount, Count};
+use super::budget::MemoryBudget;
 use super::demand::Demand;
-use super::meter::Meter;
 
 /// The events that a watch holds; its consumer and the task that fills it share it.
 #[derive(Debug)]
@@ -21,18 +21,23 @@ pub(crate) struct Backlog {
     granted: AtomicBool,
     number: u64,
     demand: Arc<Demand>,
-    meter: Arc<Meter>,
+    budget: Arc<MemoryBudget>,
 }
 
 impl Backlog {
     /// A backlog whose consumer always waits.
     #[cfg(test)]
-    pub(crate) fn new(limit: Amount, meter: Arc<Meter>) -> Self {
-        Self::of(0, limit, meter, Arc::new(Demand::constant()))
+    pub(crate) fn new(limit: Amount, budget: Arc<MemoryBudget>) -> Self {
+        Self::of(0, limit, budget, Arc::new(Demand::constant()))
     }
 
     /// The backlog of a watch with this number.
-    pub(super) fn of(number: u64, limit: Amount, meter: Arc<Meter>, demand: Arc<Demand>) -> Self {
+    pub(super) fn of(
+        number: u64,
+        limit: Amount,
+        budget: Arc<MemoryBudget>,
+        demand: Arc<Demand>,
+    ) -> Self {
         // With no room at all, nothing would ever come.
         let limit = Amount {
             bytes: limit.bytes.max(1),
@@ -47,7 +52,7 @@ impl Backlog {
             granted: AtomicBool::new(false),
             number,
             demand,
-            meter,
+            budget,
         }
     }
 
@@ -60,18 +65,18 @@ impl Backlog {
         // The consumer only makes it less.
         let own = self.limit.minus(held);
         let granted = self.granted.load(SeqCst) || self.demand.waits();
-        match self.meter.room() {
+        match self.budget.room() {
             Some(room) => Some(own.min(room)),
-            None if held.events == 0 && granted => Some(own.min(self.meter.share())),
+            None if held.events == 0 && granted => Some(own.min(self.budget.share())),
             None => None,
         }
     }
 
     /// Counts the beginning of a revision, which is no batch yet.
     pub(super) fn claim(&self, amount: Amount) -> Claim {
-        self.meter.add(amount);
+        self.budget.add(amount);
         Claim {
-            meter: Arc::clone(&self.meter),
+            budget: Arc::clone(&self.budget),
             amount,
         }
     }
@@ -84,17 +89,17 @@ impl Backlog {
     }
 
     /// Counts what is handed over to the consumer.
-    pub(super) fn hold(self: &Arc<Self>, amount: Amount) -> Held {
+    pub(super) fn hold(self: &Arc<Self>, amount: Amount) -> HeldGuard {
         self.granted.store(false, SeqCst);
         self.held.add(amount);
-        self.meter.add(amount);
-        Held {
+        self.budget.add(amount);
+        HeldGuard {
             backlog: Arc::clone(self),
             amount,
         }
     }
 
-    /// Notes that no more comes until [`Held::take`] says that it may. False when the consumer
+    /// Notes that no more comes until [`HeldGuard::take`] says that it may. False when the consumer
     /// has taken so much meanwhile that it may at once.
     // ORDER: a consumer that took the last of it before the pause was noted did not see it, and
     // would never say anything: so it is looked at once more after.
@@ -123,7 +128,7 @@ impl Backlog {
 
     pub(super) fn lag(&self) -> Lag {
         let held = self.held.amount();
-        let newest = self.meter.newest();
+        let newest = self.budget.newest();
         let behind = if held.events == 0 && !self.paused.load(SeqCst) {
             // Nothing waits: what the store has come ahead by was not about this watch.
             0
@@ -142,24 +147,24 @@ impl Backlog {
 /// The events of a revision that is not whole yet: counted as long as they are kept.
 #[derive(Debug)]
 pub(super) struct Claim {
-    meter: Arc<Meter>,
+    budget: Arc<MemoryBudget>,
     amount: Amount,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.meter.take(self.amount);
+        self.budget.take(self.amount);
     }
 }
 
 /// Events under way to a consumer: counted until they are taken or thrown away.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldGuard {
     backlog: Arc<Backlog>,
     amount: Amount,
 }
 
-impl Held {
+impl HeldGuard {
     /// The consumer has them, and has come that far; says whether the watch, being paused, is
     /// to go on now.
     pub(super) fn take(self, revision: i64) -> bool {
@@ -170,12 +175,12 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldGuard {
     // INVARIANT: with `Claim`, the only place where the counts go down, once for each time they
     // went up.
     fn drop(&mut self) {
         self.backlog.held.take(self.amount);
-        self.backlog.meter.take(self.amount);
+        self.backlog.budget.take(self.amount);
     }
 }
 
@@ -210,7 +215,7 @@ mod tests {
     }
 
     fn backlog(limits: WatchLimits) -> Arc<Backlog> {
-        Arc::new(Backlog::new(LIMIT, Arc::new(Meter::new(limits))))
+        Arc::new(Backlog::new(LIMIT, Arc::new(MemoryBudget::new(limits))))
     }
 
     /// The consumer takes the last of it just before the pause is noted: nobody would ever wake
@@ -228,16 +233,16 @@ mod tests {
     #[test]
     fn a_paused_watch_goes_on_once_when_half_is_taken() {
         let backlog = backlog(WatchLimits::default());
-        let mut all: Vec<Held> = (0..4).map(|_| backlog.hold(some(1))).collect();
+        let mut all: Vec<HeldGuard> = (0..4).map(|_| backlog.hold(some(1))).collect();
         assert!(backlog.pause());
         let go: Vec<bool> = all.drain(..).map(|held| held.take(1)).collect();
         assert_eq!(go, [false, true, false, false]);
     }
 
-    /// A meter of 320 bytes and 32 events, of which a sixteenth is the reserve, and the backlogs
+    /// A budget of 320 bytes and 32 events, of which a sixteenth is the reserve, and the backlogs
     /// of two watches with their consumers.
     fn two() -> [Arc<Backlog>; 2] {
-        let meter = Arc::new(Meter::new(WatchLimits {
+        let budget = Arc::new(MemoryBudget::new(WatchLimits {
             client_bytes: 320,
             client_events: 32,
             ..WatchLimits::default()
@@ -247,7 +252,7 @@ mod tests {
             events: 100,
         };
         [1, 2].map(|number| {
-            let backlog = Backlog::of(number, limit, Arc::clone(&meter), Arc::default());
+            let backlog = Backlog::of(number, limit, Arc::clone(&budget), Arc::default());
             Arc::new(backlog)
         })
     }
@@ -295,12 +300,12 @@ mod tests {
             client_events: 1_600,
             ..WatchLimits::default()
         };
-        let meter = Meter::new(limits);
-        meter.add(some(1_500));
+        let budget = MemoryBudget::new(limits);
+        budget.add(some(1_500));
         let mut shares = Vec::new();
         for _ in 0..8 {
-            let share = meter.share();
-            meter.add(share);
+            let share = budget.share();
+            budget.add(share);
             shares.push(share.events);
         }
         assert_eq!(shares, [50, 25, 12, 6, 3, 2, 1, 0]);
@@ -326,7 +331,7 @@ mod tests {
     fn a_watch_does_not_go_on_while_the_client_is_full() {
         let [one, two] = two();
         let kept = one.hold(some(24));
-        let mut mine: Vec<Held> = (0..6).map(|_| two.hold(some(1))).collect();
+        let mut mine: Vec<HeldGuard> = (0..6).map(|_| two.hold(some(1))).collect();
         assert!(two.pause());
         let piece = one.claim(some(10));
         let mut take = || mine.pop().expect("there are more").take(1);
@@ -342,7 +347,7 @@ mod tests {
         drop(backlog.hold(some(2)));
         backlog.hold(some(2)).take(7);
         assert_eq!(backlog.lag(), Lag::default());
-        assert_eq!(backlog.meter.held(), 0);
+        assert_eq!(backlog.budget.held(), 0);
     }
 
     /// The revision that a consumer stores to go on from later must not go back: a member that lags tells of

@@ -1,7 +1,7 @@
-//! The task that holds the stream of all watches. It has no rules.
+//! The task that holds the stream of the watches of a route. It has no rules.
 
-mod line;
-mod telling;
+mod delivery;
+mod rpc_stream;
 #[cfg(test)]
 mod tests;
 
@@ -15,144 +15,156 @@ use bytes::{Bytes, BytesMut};
 use etcdex_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::line::{Place, Stream};
+use self::rpc_stream::{RpcStream, StreamStart};
 use super::backlog::Backlog;
 use super::entry::Spec;
-use super::hub::{Hub, Route, Work};
 use super::inbox::Inbox;
 use super::progress::is_exact;
+use super::registry::{Route, WatchRegistry, Work};
 use super::resume::{Step, Watches};
 use crate::call::{Call, Core, Scope};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{Get, ResponseHeader, broken, decode};
 use crate::transport::{Avoided, Failure, TokenHeader, frame, now};
 
-/// How many bytes of requests leave in one piece, about: any window has room for them.
-const PIECE: usize = 32 << 10;
+/// Approximate number of bytes of requests that are sent at once. Any flow-control window has room for
+/// them.
+const SEND_CHUNK: usize = 32 << 10;
 
-/// Longer than this the task does not sleep.
-const LOOK: Duration = Duration::from_secs(3_600);
+/// The longest time that the task sleeps.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
-/// A watch that somebody wants.
+/// A watch that is to be added.
 pub(super) struct Addition {
     pub(super) number: u64,
     pub(super) owner: u64,
     pub(super) inbox: Arc<Inbox>,
     pub(super) spec: Spec,
     pub(super) backlog: Arc<Backlog>,
-    /// Told the first revision when the watch is in force, or why it never will be.
+    /// Receives the first revision when the server has created the watch, or the error for which it
+    /// never will.
     pub(super) start: oneshot::Sender<Result<i64, Error>>,
 }
 
-pub(super) enum Command {
+/// A command to the task; the numbers are those of a watch or of an owner.
+pub(super) enum WatchCommand {
     Add(Box<Addition>),
     Cancel(u64),
-    Forget(u64),
-    GoOn(u64),
+    /// The owner was dropped.
+    RemoveOwner(u64),
+    /// The consumer of this paused watch has taken enough.
+    Resume(u64),
     RequestProgress(u64),
-    /// With inboxes of those who have nothing watched now.
+    /// The client is closed. Carries the inboxes of watchers, also of watchers without watches.
     Close(Vec<Arc<Inbox>>),
 }
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
-/// Runs until nobody watches any more.
+/// Runs until there are no watches any more.
 pub(super) async fn run(
-    hub: Arc<Hub>,
+    registry: Arc<WatchRegistry>,
     core: Weak<Core>,
     route: Route,
-    mut commands: mpsc::UnboundedReceiver<Command>,
+    mut commands: mpsc::UnboundedReceiver<WatchCommand>,
 ) {
-    // ORDER: the task listens for other credentials before it opens a stream with those of now.
+    // ORDER: the task subscribes to changes of the credentials before it opens a stream with the
+    // present ones.
     let mut replaced = core.upgrade().map(|core| core.replaced.subscribe());
-    let mut driver = Driver::new(&hub, core, route);
+    let mut driver = Driver::new(&registry, core, route);
     loop {
         while let Ok(command) = commands.try_recv() {
             driver.command(command);
         }
         let rest = driver.act();
-        if driver.watches.is_idle() && hub.ends(route, &commands) {
-            // Their owners go on, and with the next watch there is another task.
+        if driver.watches.is_idle() && registry.remove_task(route, &commands) {
+            // ORDER: the inboxes stay open, because dropping the driver interrupts only those that are
+            // left in it. The next watch starts another task for them.
             driver.inboxes.clear();
             return;
         }
-        let longest = now() + LOOK;
+        let longest = now() + LONGEST_SLEEP;
         let rest = rest.map_or(longest, |rest| rest.min(longest));
         tokio::select! {
             Some(command) = commands.recv() => driver.command(command),
             event = driver.event() => driver.take(event),
             () = changed(&mut replaced) => driver.credentials_replaced(),
-            () = tokio::time::sleep_until(rest.into()) => driver.look(),
+            () = tokio::time::sleep_until(rest.into()) => driver.note_incomplete(),
         }
     }
 }
 
-/// Ready when the client was given other credentials.
+/// Ready when the credentials of the client were replaced.
 async fn changed(replaced: &mut Option<watch::Receiver<u64>>) {
     if let Some(replaced) = replaced {
         if replaced.changed().await.is_ok() {
             return;
         }
     }
-    // The client is gone, and gets none any more.
+    // The client was dropped: its credentials do not change any more.
     pending::<()>().await;
 }
 
 struct Driver {
-    hub: Arc<Hub>,
+    registry: Arc<WatchRegistry>,
     core: Weak<Core>,
     route: Route,
     watches: Watches,
     inboxes: HashMap<u64, Arc<Inbox>>,
     starts: HashMap<u64, oneshot::Sender<Result<i64, Error>>>,
-    stream: Stream,
-    /// Requests that wait for the server's window.
-    piece: BytesMut,
-    /// The revision of the store is being asked for, by a key.
+    stream: RpcStream,
+    /// Frames of requests that wait for the flow-control window of the server.
+    unsent: BytesMut,
+    /// The read of the store's revision that is under way, and the key that it counts.
     pin: Option<(Bytes, Future<Result<ResponseHeader, Error>>)>,
-    /// The server of the stream is being asked for its version.
+    /// The request for the version of the stream's server, while it is under way.
     version: Option<Future<Option<String>>>,
-    /// The link of the last stream, when that was lost.
+    /// The link of the last stream. The next stream uses another one if there is one.
     avoided: Option<Avoided>,
     /// The token that the stream was opened with.
     token: Option<Arc<TokenHeader>>,
-    /// It is noted that streams fail.
-    troubled: bool,
+    /// Whether the registry has an error of the stream.
+    has_error: bool,
 }
 
-enum Event {
+/// An event that the task waits for.
+enum DriverEvent {
     Pinned(Result<ResponseHeader, Error>),
     Version(Option<String>),
-    Occupied(Result<Place, Error>),
+    Occupied(Result<StreamStart, Error>),
     Message(Result<Option<Bytes>, Failure>),
     Sent(Result<(), Failure>),
 }
 
 impl Driver {
-    fn new(hub: &Arc<Hub>, core: Weak<Core>, route: Route) -> Self {
+    fn new(registry: &Arc<WatchRegistry>, core: Weak<Core>, route: Route) -> Self {
         let has_credentials = core
             .upgrade()
             .is_some_and(|core| core.authentication.get().is_some());
         Self {
-            hub: Arc::clone(hub),
+            registry: Arc::clone(registry),
             core,
             route,
-            watches: Watches::new(Arc::clone(hub.meter()), has_credentials, fastrand::u64(..)),
+            watches: Watches::new(
+                Arc::clone(registry.budget()),
+                has_credentials,
+                fastrand::u64(..),
+            ),
             inboxes: HashMap::new(),
             starts: HashMap::new(),
-            stream: Stream::None,
-            piece: BytesMut::new(),
+            stream: RpcStream::None,
+            unsent: BytesMut::new(),
             pin: None,
             version: None,
             avoided: None,
             token: None,
-            troubled: false,
+            has_error: false,
         }
     }
 
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, command: WatchCommand) {
         match command {
-            Command::Add(addition) => {
+            WatchCommand::Add(addition) => {
                 let Addition {
                     number,
                     owner,
@@ -162,35 +174,35 @@ impl Driver {
                     start,
                 } = *addition;
                 if inbox.is_over() {
-                    // Its owner was gone before, and nobody else would ever cancel it. Who waits
-                    // for it hears so by the end of `start`.
+                    // The owner was dropped before, so it would never cancel this watch. Dropping
+                    // `start` tells the future that waits for the watch.
                     return;
                 }
                 self.inboxes.entry(owner).or_insert(inbox);
                 self.starts.insert(number, start);
                 self.watches.add(number, owner, spec, backlog);
             }
-            Command::Cancel(number) => {
+            WatchCommand::Cancel(number) => {
                 self.starts.remove(&number);
                 self.watches.cancel(number);
             }
-            Command::Forget(owner) => {
+            WatchCommand::RemoveOwner(owner) => {
                 self.inboxes.remove(&owner);
                 for number in self.watches.forget(owner) {
                     self.starts.remove(&number);
                 }
             }
-            Command::GoOn(number) => self.watches.go_on(number),
-            Command::RequestProgress(owner) => self.watches.request_progress(owner),
-            Command::Close(idle) => self.close(idle),
+            WatchCommand::Resume(number) => self.watches.go_on(number),
+            WatchCommand::RequestProgress(owner) => self.watches.request_progress(owner),
+            WatchCommand::Close(idle) => self.close(idle),
         }
     }
 
-    /// Does what is due; says until when to rest.
+    /// Executes the steps of the machine. Returns how long to rest.
     fn act(&mut self) -> Option<Instant> {
         loop {
-            let ready = self.piece.len() < PIECE;
-            let ready = ready && matches!(&self.stream, Stream::Open(open) if !open.ended);
+            let ready = self.unsent.len() < SEND_CHUNK;
+            let ready = ready && matches!(&self.stream, RpcStream::Open(open) if !open.ended);
             match self.watches.next(now(), ready) {
                 Step::Tell(tell) => self.tell(tell),
                 Step::Pin(key) => self.pin(key),
@@ -202,7 +214,8 @@ impl Driver {
         }
     }
 
-    /// Asks for the revision of the store; linearizable, so it is of now or later.
+    /// Starts a read of the store's revision. The read is linearizable, so the revision is not older
+    /// than this call.
     fn pin(&mut self, key: Bytes) {
         let scope = self.scope();
         let asked = key.clone();
@@ -213,7 +226,7 @@ impl Driver {
             let timeout = scope.timeout.of_a_call();
             let mut count = Call::new(&scope, Get::new(asked)).count_only();
             if let Some(timeout) = timeout {
-                // Somewhat less, so that who waits for the watch can be told what went wrong.
+                // Less than the time-out of the watch, so that its future can name the cause.
                 count = count.timeout(timeout / 5 * 4);
             }
             let header = count.await?.header;
@@ -225,7 +238,7 @@ impl Driver {
         self.pin = Some((key, Box::pin(pin)));
     }
 
-    /// What calls of this task start from.
+    /// Returns the scope of the calls of this task.
     fn scope(&self) -> Option<Scope> {
         let mut scope = Scope::of(self.core.upgrade()?);
         scope.namespace = None;
@@ -235,17 +248,18 @@ impl Driver {
     }
 
     fn send(&mut self, request: &WatchRequest) {
-        // INVARIANT: only a key could make it too large, and such a watch was refused.
+        // INVARIANT: encoding does not fail. Only a key could make the request too large, and
+        // `PendingWatch` has refused such a watch.
         if let Ok(frame) = frame(request, usize::MAX) {
-            self.piece.extend_from_slice(&frame);
+            self.unsent.extend_from_slice(&frame);
         }
     }
 
-    /// What comes; nothing is lost when it is dropped.
-    async fn event(&mut self) -> Event {
+    /// Waits for the next event. Dropping the future loses nothing.
+    async fn event(&mut self) -> DriverEvent {
         let Self {
             stream,
-            piece,
+            unsent,
             pin,
             version,
             ..
@@ -263,46 +277,46 @@ impl Driver {
             }
         };
         tokio::select! {
-            event = stream.event(piece) => event,
-            revision = pinned => Event::Pinned(revision),
-            version = version => Event::Version(version),
+            event = stream.event(unsent) => event,
+            revision = pinned => DriverEvent::Pinned(revision),
+            version = version => DriverEvent::Version(version),
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: DriverEvent) {
         match event {
-            Event::Pinned(outcome) => {
-                // INVARIANT: it comes from this pin.
+            DriverEvent::Pinned(outcome) => {
+                // INVARIANT: there is a pin, because the event comes from it.
                 let Some((key, _)) = self.pin.take() else {
                     return;
                 };
                 let outcome = outcome.map_err(Arc::new);
-                let trouble = outcome.as_ref().err().map(Arc::clone);
-                self.hub.note(self.route, Work::Pin, trouble);
+                let error = outcome.as_ref().err().map(Arc::clone);
+                self.registry.record(self.route, Work::Pin, error);
                 match outcome {
                     Ok(header) => self.watches.pinned(header),
                     Err(error) => self.watches.unpinned(&key, &error, now()),
                 }
             }
-            Event::Version(version) => {
+            DriverEvent::Version(version) => {
                 self.version = None;
                 let exact = version.is_some_and(|version| is_exact(&version));
                 self.watches.judged(exact);
             }
-            Event::Occupied(Ok((occupancy, token))) => match self.start(occupancy, token) {
+            DriverEvent::Occupied(Ok((occupancy, token))) => match self.start(occupancy, token) {
                 Ok(()) => self.watches.opened(now()),
-                Err(failure) => self.broke(failure),
+                Err(failure) => self.stream_failed(failure),
             },
-            Event::Occupied(Err(error)) => self.fail(error),
-            Event::Message(Ok(Some(message))) => self.receive(message),
-            Event::Message(Ok(None)) => {
+            DriverEvent::Occupied(Err(error)) => self.fail(error),
+            DriverEvent::Message(Ok(Some(message))) => self.receive(message),
+            DriverEvent::Message(Ok(None)) => {
                 let error = Error::new(ErrorKind::Unavailable, "the server has ended the stream");
                 self.fail(error);
             }
-            Event::Message(Err(failure)) => self.broke(failure),
-            Event::Sent(outcome) => {
-                self.piece.clear();
-                if let (Err(_), Stream::Open(open)) = (outcome, &mut self.stream) {
+            DriverEvent::Message(Err(failure)) => self.stream_failed(failure),
+            DriverEvent::Sent(outcome) => {
+                self.unsent.clear();
+                if let (Err(_), RpcStream::Open(open)) = (outcome, &mut self.stream) {
                     open.ended = true;
                 }
             }
@@ -310,11 +324,11 @@ impl Driver {
     }
 
     fn receive(&mut self, message: Bytes) {
-        if std::mem::take(&mut self.troubled) {
-            self.hub.note(self.route, Work::Stream, None);
+        if std::mem::take(&mut self.has_error) {
+            self.registry.record(self.route, Work::Stream, None);
         }
-        // A message that shares its buffer with others is copied: a watch that keeps it for long
-        // must not keep what came around it.
+        // A message that shares its buffer with others is copied, so that a consumer that keeps its
+        // events for long does not keep the other messages.
         let message = if message.is_unique() {
             message
         } else {
@@ -326,19 +340,20 @@ impl Driver {
         }
     }
 
-    /// A server checks the watches of a stream with the token that the stream was opened with.
+    /// Gives the stream up, because the server checks its watches with the token that it was opened
+    /// with.
     fn credentials_replaced(&mut self) {
         self.watches.has_credentials();
-        if !matches!(self.stream, Stream::None) {
+        if !matches!(self.stream, RpcStream::None) {
             let message = "the credentials were replaced";
             self.fail(Error::new(ErrorKind::Unavailable, message));
-            // The connection has done nothing wrong.
+            // The connection is good: the next stream may use it again.
             self.avoided = None;
         }
     }
 
-    /// The next stream brings another token, if this one ended for its token.
-    fn broke(&mut self, failure: Failure) {
+    /// Handles a failure of the stream. After a refusal of the token, the next stream has another one.
+    fn stream_failed(&mut self, failure: Failure) {
         if let Some(core) = self.core.upgrade() {
             Scope::of(core).note_token_refusal(&failure, self.token.as_deref());
         }
@@ -347,20 +362,21 @@ impl Driver {
 
     fn fail(&mut self, error: Error) {
         let error = match &self.stream {
-            Stream::Open(open) => error.with_endpoint(&open.incoming.link().endpoint),
+            RpcStream::Open(open) => error.with_endpoint(&open.incoming.link().endpoint),
             _ => error,
         };
         tracing::debug!(target: "etcdex", %error, "the stream of the watches has ended");
         self.drop_stream(false);
-        self.troubled = true;
-        let noted = Arc::new(error.again());
-        self.hub.note(self.route, Work::Stream, Some(noted));
+        self.has_error = true;
+        let recorded = Arc::new(error.again());
+        self.registry
+            .record(self.route, Work::Stream, Some(recorded));
         self.watches.failed(error, now());
     }
 
     fn close(&mut self, idle: Vec<Arc<Inbox>>) {
         self.watches.shut();
-        // ORDER: each watch has ended for its owner before that is told that all is over.
+        // ORDER: an owner is told the end of each watch before its inbox is closed.
         self.act();
         let inboxes = std::mem::take(&mut self.inboxes).into_values();
         inboxes.chain(idle).for_each(|inbox| inbox.close());
@@ -368,7 +384,7 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    // The runtime ends: nobody will ever tell more.
+    // The runtime ends, and no task fills the inboxes any more.
     fn drop(&mut self) {
         for inbox in self.inboxes.values() {
             inbox.interrupt();

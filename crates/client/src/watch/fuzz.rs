@@ -13,8 +13,8 @@ use prost::Message as _;
 
 use super::amount::Amount;
 use super::backlog::Backlog;
+use super::budget::MemoryBudget;
 use super::entry::Spec;
-use super::meter::Meter;
 use super::resume::{Note, Step, Watches};
 use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
@@ -127,14 +127,14 @@ struct Delivered {
 impl Replay {
     fn new() -> Self {
         let limits = WatchLimits::default();
-        let meter = Arc::new(Meter::new(limits));
-        let mut watches = Watches::new(Arc::clone(&meter), false, 1);
+        let budget = Arc::new(MemoryBudget::new(limits));
+        let mut watches = Watches::new(Arc::clone(&budget), false, 1);
         for number in 1..=WATCHES {
             let limit = Amount {
                 bytes: 1 << 20,
                 events: 100,
             };
-            let backlog = Arc::new(Backlog::new(limit, Arc::clone(&meter)));
+            let backlog = Arc::new(Backlog::new(limit, Arc::clone(&budget)));
             watches.add(number, number % 2, spec(number), backlog);
         }
         Self {

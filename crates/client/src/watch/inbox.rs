@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::backlog::Held;
+use super::backlog::HeldGuard;
 use super::demand::Demand;
 use super::end::WatchEnd;
 use super::message::{WatchMessage, WatchRef};
@@ -17,14 +17,14 @@ use crate::kv::ResponseHeader;
 /// two of a kind never lie in it without an event between them.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     /// Its consumer wants to hear of one watch, and not of the stream.
     quiet: bool,
     demand: Arc<Demand>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     queue: VecDeque<Item>,
     /// How many items were taken, and so the number of the first one in the queue.
     taken: u64,
@@ -32,12 +32,12 @@ struct State {
     progress: BTreeMap<Option<WatchRef>, u64>,
     waker: Option<Waker>,
     /// The reason why nothing comes any more.
-    over: Option<Over>,
+    over: Option<InboxEnd>,
 }
 
 /// The reason why nothing comes any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
+enum InboxEnd {
     /// The client was closed.
     Closed,
     /// The runtime of the watches has ended.
@@ -46,7 +46,7 @@ enum Over {
     Abandoned,
 }
 
-impl Over {
+impl InboxEnd {
     fn text(self) -> &'static str {
         match self {
             Self::Closed => "the client was closed",
@@ -60,7 +60,7 @@ impl Over {
 pub(super) struct Item {
     pub(super) message: WatchMessage,
     /// What the events in it count for.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<HeldGuard>,
 }
 
 impl Inbox {
@@ -75,12 +75,12 @@ impl Inbox {
         &self.demand
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, InboxState> {
         // Nothing that panics leaves it half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, message: WatchMessage, held: Option<Held>) {
+    pub(super) fn push(&self, message: WatchMessage, held: Option<HeldGuard>) {
         let told = matches!(
             message,
             WatchMessage::Notify { .. }
@@ -102,35 +102,35 @@ impl Inbox {
 
     /// Says that all is over; after that nothing comes.
     pub(super) fn close(&self) {
-        self.end(Over::Closed);
+        self.end(InboxEnd::Closed);
     }
 
     /// Says that all is over, as the runtime of the watches has ended.
     pub(super) fn interrupt(&self) {
-        self.end(Over::Interrupted);
+        self.end(InboxEnd::Interrupted);
     }
 
     /// Why nothing comes any more.
     pub(super) fn ending(&self) -> WatchEnd {
         match self.state().over {
-            Some(Over::Interrupted) => WatchEnd::RuntimeEnded,
+            Some(InboxEnd::Interrupted) => WatchEnd::RuntimeEnded,
             _ => WatchEnd::ClientClosed,
         }
     }
 
     /// The text that says why nothing comes any more, if that is so.
     pub(super) fn reason(&self) -> Option<&'static str> {
-        self.state().over.map(Over::text)
+        self.state().over.map(InboxEnd::text)
     }
 
-    fn end(&self, over: Over) {
+    fn end(&self, over: InboxEnd) {
         let mut state = self.state();
         let is_first = state.over.is_none();
         state.over.get_or_insert(over);
         if is_first && !self.quiet {
             let kind = match over {
-                Over::Interrupted => ErrorKind::Unavailable,
-                Over::Closed | Over::Abandoned => ErrorKind::Closed,
+                InboxEnd::Interrupted => ErrorKind::Unavailable,
+                InboxEnd::Closed | InboxEnd::Abandoned => ErrorKind::Closed,
             };
             let error = Error::new(kind, over.text());
             let message = WatchMessage::Closed(error);
@@ -143,7 +143,7 @@ impl Inbox {
     /// Nobody reads it any more.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
-        state.over.get_or_insert(Over::Abandoned);
+        state.over.get_or_insert(InboxEnd::Abandoned);
         let left = std::mem::take(&mut state.queue);
         drop(state);
         drop(left);
@@ -189,7 +189,7 @@ impl Inbox {
     }
 }
 
-impl State {
+impl InboxState {
     fn put(&mut self, item: Item) {
         match &item.message {
             WatchMessage::Progress {
@@ -245,7 +245,7 @@ type Told<'a> = (&'a mut i64, &'a mut ResponseHeader);
 
 // ORDER: the lock is released before: a task that is woken may run at once, or be dropped, and
 // with it what locks this again.
-fn wake(mut state: MutexGuard<'_, State>) {
+fn wake(mut state: MutexGuard<'_, InboxState>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {
@@ -261,8 +261,8 @@ mod tests {
     use super::*;
     use crate::watch::amount::Amount;
     use crate::watch::backlog::Backlog;
+    use crate::watch::budget::MemoryBudget;
     use crate::watch::event::Batch;
-    use crate::watch::meter::Meter;
 
     /// A waker that finds its inbox open: what a task does when it is woken, and also when it is
     /// dropped by that, may be to take from the inbox.
@@ -305,13 +305,13 @@ mod tests {
         WatchMessage::Notify { watch, batch }
     }
 
-    fn held() -> (Arc<Backlog>, Held) {
+    fn held() -> (Arc<Backlog>, HeldGuard) {
         let limits = crate::WatchLimits::default();
         let amount = Amount {
             bytes: 100,
             events: 1,
         };
-        let backlog = Arc::new(Backlog::new(amount, Arc::new(Meter::new(limits))));
+        let backlog = Arc::new(Backlog::new(amount, Arc::new(MemoryBudget::new(limits))));
         let held = backlog.hold(amount);
         (backlog, held)
     }

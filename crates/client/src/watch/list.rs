@@ -20,7 +20,7 @@ use super::difference::Difference;
 use super::end::WatchEnd;
 use super::entry::Position;
 use super::event::{Batch, Event, EventKind};
-use super::hub::Hub;
+use super::registry::WatchRegistry;
 use super::request::Watch;
 use super::stream::{OpenWatch, WatchStream};
 use crate::call::Scope;
@@ -118,18 +118,18 @@ impl WatchListMessage {
 #[must_use = "it reads nothing until it is polled"]
 pub struct WatchList {
     scope: Scope,
-    hub: Arc<Hub>,
+    registry: Arc<WatchRegistry>,
     prefix: Bytes,
     page: u64,
     difference: Difference,
-    stage: Stage,
+    stage: ListStage,
     ready: VecDeque<WatchListMessage>,
     /// A listing has begun to come.
     is_known: bool,
     failures: u32,
 }
 
-enum Stage {
+enum ListStage {
     Listing(Box<List>),
     Opening(Pin<Box<OpenWatch>>),
     Watching(Box<WatchStream>),
@@ -138,16 +138,16 @@ enum Stage {
 }
 
 impl WatchList {
-    pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, prefix: Key) -> Self {
+    pub(super) fn new(scope: &Scope, registry: &Arc<WatchRegistry>, prefix: Key) -> Self {
         let mut scope = scope.clone();
         // As the watch does: a member without a leader is left, instead of waited for.
         scope.require_leader.get_or_insert(true);
         let prefix = prefix.into_bytes();
         let page = PIECE as u64;
         Self {
-            stage: Stage::Listing(Box::new(listing(&scope, &prefix, page))),
+            stage: ListStage::Listing(Box::new(listing(&scope, &prefix, page))),
             scope,
-            hub: Arc::clone(hub),
+            registry: Arc::clone(registry),
             prefix,
             page,
             difference: Difference::default(),
@@ -160,7 +160,7 @@ impl WatchList {
     /// How many pairs are read at a time, 1 at least. Default: 1,000.
     pub fn page(mut self, pairs: u64) -> Self {
         self.page = pairs.max(1);
-        if let Stage::Listing(_) = self.stage {
+        if let ListStage::Listing(_) = self.stage {
             self.list();
         }
         self
@@ -189,7 +189,7 @@ impl WatchList {
     fn list(&mut self) {
         self.difference.begin();
         let list = listing(&self.scope, &self.prefix, self.page);
-        self.stage = Stage::Listing(Box::new(list));
+        self.stage = ListStage::Listing(Box::new(list));
     }
 
     fn poll_message(
@@ -201,16 +201,16 @@ impl WatchList {
                 return Poll::Ready(Some(Ok(message)));
             }
             let outcome = match &mut self.stage {
-                Stage::Over => return Poll::Ready(None),
-                Stage::Pausing(pause) => {
+                ListStage::Over => return Poll::Ready(None),
+                ListStage::Pausing(pause) => {
                     ready!(pause.as_mut().poll(cx));
                     self.list();
                     Ok(())
                 }
-                Stage::Listing(_) => ready!(self.poll_listing(cx)),
-                Stage::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                ListStage::Listing(_) => ready!(self.poll_listing(cx)),
+                ListStage::Opening(pending) => match ready!(pending.as_mut().poll(cx)) {
                     Ok(watch) => {
-                        self.stage = Stage::Watching(Box::new(watch));
+                        self.stage = ListStage::Watching(Box::new(watch));
                         Ok(())
                     }
                     Err(error) => match mended_by_listing(&error) {
@@ -218,7 +218,7 @@ impl WatchList {
                         None => self.failed(error),
                     },
                 },
-                Stage::Watching(watch) => match ready!(Pin::new(&mut **watch).poll_next(cx)) {
+                ListStage::Watching(watch) => match ready!(Pin::new(&mut **watch).poll_next(cx)) {
                     Some(Ok(batch)) => {
                         self.happened(batch);
                         Ok(())
@@ -228,7 +228,7 @@ impl WatchList {
                 },
             };
             if let Err(error) = outcome {
-                self.stage = Stage::Over;
+                self.stage = ListStage::Over;
                 return Poll::Ready(Some(Err(error)));
             }
         }
@@ -236,7 +236,7 @@ impl WatchList {
 
     /// Takes what is listed, up to a piece of changes.
     fn poll_listing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let Stage::Listing(list) = &mut self.stage else {
+        let ListStage::Listing(list) = &mut self.stage else {
             return Poll::Ready(Ok(()));
         };
         let mut events = Vec::new();
@@ -288,8 +288,8 @@ impl WatchList {
     /// Goes on behind a listing.
     fn watch(&mut self, listed: Position) {
         let watch = Watch::new(self.prefix.clone()).prefix().after(listed);
-        let opening = OpenWatch::new(&self.scope, &self.hub, watch).no_timeout();
-        self.stage = Stage::Opening(Box::pin(opening));
+        let pending = OpenWatch::new(&self.scope, &self.registry, watch).no_timeout();
+        self.stage = ListStage::Opening(Box::pin(pending));
     }
 
     fn happened(&mut self, batch: Batch) {
@@ -350,7 +350,7 @@ impl WatchList {
         let pause = doubled
             .min(LONGEST_PAUSE)
             .mul_f64(0.5 + fastrand::f64() / 2.0);
-        self.stage = Stage::Pausing(Box::pin(tokio::time::sleep(pause)));
+        self.stage = ListStage::Pausing(Box::pin(tokio::time::sleep(pause)));
     }
 }
 

@@ -33,20 +33,22 @@
 //! that it needs is compacted, for example. All watches of a client with the same settings share
 //! one stream to a server. [`manual::watches`](crate::manual::watches) has the details.
 
-// request.rs    what is to be watched           message.rs event.rs end.rs   what is told
-// watcher.rs    many watches, one inbox         stream.rs    one watch as a stream
-// opening.rs    on the way to be in force       inbox.rs backlog.rs   what waits to be taken
-// amount.rs meter.rs demand.rs   how much waits, the client's limits, who waits for more
-// hub.rs        where watchers and tasks meet   driver.rs    the task with the stream
-// resume.rs     what to ask, to deliver, and where to go on                  PURE
-// entry.rs      one watch of it                                              PURE
-// list.rs       a prefix that stays true        difference.rs  what a copy lacks     PURE
-// assembly.rs   messages to whole revisions                                  PURE
-// cancellation.rs progress.rs   what a server means, when it is believed     PURE
+// request.rs      the request of a watch         message.rs event.rs end.rs   what users receive
+// watcher.rs      many watches, one inbox        stream.rs      one watch as a stream
+// pending.rs      the future that adds a watch   subscriber.rs  an owner of watches
+// inbox.rs        messages for the consumer      backlog.rs     events that a watch holds
+// amount.rs budget.rs demand.rs   bytes and events, the client's limits, whether a consumer waits
+// registry.rs     connects owners with tasks     driver.rs      the task that holds the stream
+// resume.rs       the machine: what to send, what to deliver, where to resume    PURE
+// entry.rs        one watch of the machine                                       PURE
+// list.rs         a prefix and its changes       difference.rs  listing against copy   PURE
+// assembly.rs     messages to whole revisions                                    PURE
+// cancellation.rs progress.rs   reasons of a server, and whether its progress is exact   PURE
 
 mod amount;
 mod assembly;
 mod backlog;
+mod budget;
 mod cancellation;
 mod demand;
 mod difference;
@@ -56,24 +58,24 @@ mod entry;
 mod event;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod hub;
 mod inbox;
 mod list;
 mod message;
-mod meter;
-mod opening;
+mod pending;
 mod progress;
+mod registry;
 mod request;
 mod resume;
 mod stream;
+mod subscriber;
 mod watcher;
 
 pub use self::backlog::Lag;
 pub use self::end::WatchEnd;
 pub use self::event::{Batch, Event, EventKind};
-pub(crate) use self::hub::Hub;
 pub use self::list::{WatchList, WatchListMessage};
 pub use self::message::{WatchMessage, WatchRef};
+pub(crate) use self::registry::WatchRegistry;
 pub use self::request::Watch;
 pub use self::stream::{OpenWatch, WatchStream};
 pub use self::watcher::{AddWatch, Watcher, WatcherHandle};

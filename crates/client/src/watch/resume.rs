@@ -24,9 +24,9 @@ use etcdex_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, Watch
 use self::progress::Progress;
 pub(crate) use self::step::{Note, Step, Tell};
 use super::backlog::Backlog;
+use super::budget::MemoryBudget;
 use super::end::WatchEnd;
 use super::entry::{Entry, Phase, Spec};
-use super::meter::Meter;
 use crate::adaptive_timeout::AdaptiveTimeout;
 use crate::error::Error;
 
@@ -111,7 +111,7 @@ pub(crate) struct Watches {
     is_serial: bool,
     progress: Progress,
     cluster: Option<u64>,
-    meter: Arc<Meter>,
+    budget: Arc<MemoryBudget>,
     has_credentials: bool,
     /// A watch was refused: the next stream needs another token.
     wants_fresh: bool,
@@ -128,7 +128,7 @@ impl Watches {
         self.has_credentials = true;
     }
 
-    pub(crate) fn new(meter: Arc<Meter>, has_credentials: bool, seed: u64) -> Self {
+    pub(crate) fn new(budget: Arc<MemoryBudget>, has_credentials: bool, seed: u64) -> Self {
         Self {
             entries: HashMap::new(),
             owners: HashMap::new(),
@@ -146,7 +146,7 @@ impl Watches {
             is_serial: false,
             progress: Progress::default(),
             cluster: None,
-            meter,
+            budget,
             has_credentials,
             wants_fresh: false,
             failures: 0,

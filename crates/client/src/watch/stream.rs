@@ -9,14 +9,15 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 
 use super::backlog::{Backlog, Lag};
-use super::driver::Command;
+use super::driver::WatchCommand;
 use super::end::WatchEnd;
 use super::event::Batch;
-use super::hub::Hub;
 use super::inbox::Item;
 use super::message::WatchMessage;
-use super::opening::{Desk, Opening, opening_options, polled_again};
+use super::pending::{PendingWatch, pending_options, polled_again};
+use super::registry::WatchRegistry;
 use super::request::Watch;
+use super::subscriber::Subscriber;
 use crate::call::Scope;
 use crate::error::Error;
 
@@ -42,7 +43,7 @@ use crate::error::Error;
 /// ```
 #[must_use = "a watch that is dropped watches nothing"]
 pub struct WatchStream {
-    desk: Desk,
+    subscriber: Subscriber,
     number: u64,
     backlog: Arc<Backlog>,
     start_revision: i64,
@@ -82,39 +83,39 @@ impl WatchStream {
     /// Asks the server how far it has come: see
     /// [`Watcher::request_progress`](crate::Watcher::request_progress).
     pub fn request_progress(&self) {
-        self.desk.request_progress();
+        self.subscriber.request_progress();
     }
 
     /// Cancels the watch, on the server too; nothing comes any more.
     pub fn cancel(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
-            self.desk.tell(Command::Cancel(self.number));
-            self.desk.inbox.purge(|_| true);
+            self.subscriber.send(WatchCommand::Cancel(self.number));
+            self.subscriber.inbox.purge(|_| true);
         }
     }
 
     /// The consumer waits: a watch that was paused goes on, also when the client is full.
     fn wait(&self) {
-        let paused = self.desk.inbox.demand().take_paused();
+        let paused = self.subscriber.inbox.demand().take_paused();
         if paused.contains(&self.number) && self.backlog.grant() {
-            self.desk.tell(Command::GoOn(self.number));
+            self.subscriber.send(WatchCommand::Resume(self.number));
         }
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, WatchEnd>>> {
         while !self.over {
-            let item = self.desk.inbox.poll_take(cx);
+            let item = self.subscriber.inbox.poll_take(cx);
             if item.is_pending() {
                 self.wait();
             }
             let Some(Item { message, held }) = ready!(item) else {
                 self.over = true;
-                return Poll::Ready(Some(Err(self.desk.inbox.ending())));
+                return Poll::Ready(Some(Err(self.subscriber.inbox.ending())));
             };
             match message {
                 WatchMessage::Notify { batch, .. } => {
                     if held.is_some_and(|held| held.take(batch.revision)) {
-                        self.desk.tell(Command::GoOn(self.number));
+                        self.subscriber.send(WatchCommand::Resume(self.number));
                     }
                     return Poll::Ready(Some(Ok(batch)));
                 }
@@ -170,18 +171,18 @@ impl fmt::Debug for WatchStream {
 /// A watch that is to be opened: awaiting it waits until it is in force.
 #[must_use = "nothing is watched until it is awaited"]
 pub struct OpenWatch {
-    opening: Opening,
-    desk: Option<Desk>,
+    pending: PendingWatch,
+    subscriber: Option<Subscriber>,
 }
 
-opening_options! { OpenWatch }
+pending_options! { OpenWatch }
 
 impl OpenWatch {
-    pub(super) fn new(scope: &Scope, hub: &Arc<Hub>, watch: Watch) -> Self {
-        let desk = Desk::of_one(scope, hub);
+    pub(super) fn new(scope: &Scope, registry: &Arc<WatchRegistry>, watch: Watch) -> Self {
+        let subscriber = Subscriber::of_one(scope, registry);
         Self {
-            opening: desk.open(watch),
-            desk: Some(desk),
+            pending: subscriber.open(watch),
+            subscriber: Some(subscriber),
         }
     }
 }
@@ -191,17 +192,17 @@ impl Future for OpenWatch {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let start_revision = match ready!(this.opening.poll(cx)) {
+        let start_revision = match ready!(this.pending.poll(cx)) {
             Ok(revision) => revision,
             Err(error) => return Poll::Ready(Err(error)),
         };
-        let Some(desk) = this.desk.take() else {
+        let Some(subscriber) = this.subscriber.take() else {
             return Poll::Ready(Err(polled_again()));
         };
         Poll::Ready(Ok(WatchStream {
-            desk,
-            number: this.opening.name().0,
-            backlog: this.opening.backlog(),
+            subscriber,
+            number: this.pending.name().0,
+            backlog: this.pending.backlog(),
             start_revision,
             over: false,
         }))
@@ -211,7 +212,7 @@ impl Future for OpenWatch {
 impl fmt::Debug for OpenWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenWatch")
-            .field("watch", &self.opening.watch)
+            .field("watch", &self.pending.watch)
             .finish_non_exhaustive()
     }
 }

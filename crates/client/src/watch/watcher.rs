@@ -13,12 +13,13 @@ use futures_core::Stream;
 
 pub use self::handle::WatcherHandle;
 use super::backlog::{Backlog, Lag};
-use super::driver::Command;
-use super::hub::Hub;
+use super::driver::WatchCommand;
 use super::inbox::Item;
 use super::message::{WatchMessage, WatchRef};
-use super::opening::{Desk, Opening, opening_options, polled_again};
+use super::pending::{PendingWatch, pending_options, polled_again};
+use super::registry::WatchRegistry;
 use super::request::Watch;
+use super::subscriber::Subscriber;
 use crate::call::Scope;
 use crate::error::Error;
 use crate::key::Key;
@@ -60,18 +61,18 @@ type Present = Arc<Mutex<HashMap<WatchRef, (Watch, Arc<Backlog>)>>>;
 /// tasks add and cancel its watches by a [`handle`](Watcher::handle).
 #[must_use = "a watcher that is dropped watches nothing"]
 pub struct Watcher {
-    desk: Desk,
+    subscriber: Subscriber,
     handle: WatcherHandle,
     present: Present,
 }
 
 impl Watcher {
-    pub(super) fn new(scope: &Scope, hub: &Arc<Hub>) -> Self {
-        let desk = Desk::of_many(scope, hub);
+    pub(super) fn new(scope: &Scope, registry: &Arc<WatchRegistry>) -> Self {
+        let subscriber = Subscriber::of_many(scope, registry);
         let present = Present::default();
         Self {
-            handle: WatcherHandle::new(desk.owner(), Arc::clone(&present)),
-            desk,
+            handle: WatcherHandle::new(subscriber.handle(), Arc::clone(&present)),
+            subscriber,
             present,
         }
     }
@@ -142,7 +143,7 @@ impl Watcher {
     /// told again when more have come within ten seconds. `etcd grpc-proxy` never answers. Behind
     /// it the answer comes when events have come so far, or at once where nothing is missing.
     pub fn request_progress(&self) {
-        self.desk.request_progress();
+        self.subscriber.request_progress();
     }
 
     /// How far a watch is behind; `None` if there is no such watch.
@@ -153,20 +154,20 @@ impl Watcher {
 
     /// The consumer waits: watches that were paused go on, also when the client is full.
     fn wait(&self) {
-        for number in self.desk.inbox.demand().take_paused() {
+        for number in self.subscriber.inbox.demand().take_paused() {
             let present = self.present();
             let backlog = present.get(&WatchRef(number)).map(|(_, backlog)| backlog);
             let goes_on = backlog.is_some_and(|backlog| backlog.grant());
             drop(present);
             if goes_on {
-                self.desk.tell(Command::GoOn(number));
+                self.subscriber.send(WatchCommand::Resume(number));
             }
         }
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchMessage>> {
         loop {
-            let item = self.desk.inbox.poll_take(cx);
+            let item = self.subscriber.inbox.poll_take(cx);
             if item.is_pending() {
                 self.wait();
             }
@@ -190,7 +191,7 @@ impl Watcher {
             WatchMessage::Notify { batch, watch }
                 if held.is_some_and(|held| held.take(batch.revision)) =>
             {
-                self.desk.tell(Command::GoOn(watch.0));
+                self.subscriber.send(WatchCommand::Resume(watch.0));
             }
             WatchMessage::Progress {
                 watch: Some(watch),
@@ -218,7 +219,7 @@ impl Drop for Watcher {
     // ORDER: the inbox is over before the list is cleared: a handle that adds a watch after that
     // sees it, and takes the watch off the list again.
     fn drop(&mut self) {
-        self.desk.inbox.abandon();
+        self.subscriber.inbox.abandon();
         self.present().clear();
     }
 }
@@ -247,30 +248,30 @@ impl fmt::Debug for Watcher {
 /// A watch that is to be added to a [`Watcher`]: awaiting it waits until it is in force.
 #[must_use = "nothing is watched until it is awaited"]
 pub struct AddWatch {
-    opening: Opening,
+    pending: PendingWatch,
     present: Present,
     /// Its name, while it is not in force.
     named: Option<WatchRef>,
 }
 
-opening_options! { AddWatch }
+pending_options! { AddWatch }
 
 impl Future for AddWatch {
     type Output = Result<WatchRef, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.opening.is_over() {
+        if this.pending.is_over() {
             return Poll::Ready(Err(polled_again()));
         }
         if this.named.is_none() {
             // ORDER: it is on the list before anything can come of it.
-            let watch = this.opening.name();
-            let kept = (this.opening.watch.clone(), this.opening.backlog());
+            let watch = this.pending.name();
+            let kept = (this.pending.watch.clone(), this.pending.backlog());
             lock(&this.present).insert(watch, kept);
             this.named = Some(watch);
         }
-        let in_force = std::task::ready!(this.opening.poll(cx));
+        let in_force = std::task::ready!(this.pending.poll(cx));
         match in_force {
             Ok(_) => Poll::Ready(this.named.take().ok_or_else(polled_again)),
             Err(error) => {
@@ -285,7 +286,7 @@ impl AddWatch {
     fn forget(&mut self) {
         if let Some(watch) = self.named.take() {
             lock(&self.present).remove(&watch);
-            self.opening.purge();
+            self.pending.purge();
         }
     }
 }
@@ -299,7 +300,7 @@ impl Drop for AddWatch {
 impl fmt::Debug for AddWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AddWatch")
-            .field("watch", &self.opening.watch)
+            .field("watch", &self.pending.watch)
             .finish_non_exhaustive()
     }
 }

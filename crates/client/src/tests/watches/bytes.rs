@@ -246,7 +246,7 @@ async fn one_client(seed: u64, counts: Arc<Counts>) {
     drop((watcher, streams));
     nothing_left(&hostile.server).await;
     assert_eq!(client.watches().tasks(), 0);
-    assert_eq!(client.watches().meter().held(), 0);
+    assert_eq!(client.watches().budget().held(), 0);
 }
 
 impl Watching {

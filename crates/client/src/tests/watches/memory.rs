@@ -54,7 +54,7 @@ async fn watches_that_are_not_read_stay_within_the_clients_limit() {
         streams.push(watch.await.expect("in force"));
     }
     sleep(Duration::from_secs(30)).await;
-    let held = client.watches().meter().held();
+    let held = client.watches().budget().held();
     assert!((LIMIT / 2..LIMIT).contains(&held), "{held}");
     let lag = |stream: &WatchStream| stream.lag().bytes;
     let counted: usize = streams.iter().map(lag).sum();
@@ -64,12 +64,12 @@ async fn watches_that_are_not_read_stay_within_the_clients_limit() {
     for stream in [0, 1, WATCHES - 1] {
         assert_eq!(read(&mut streams[stream]).await, expected, "{stream}");
         // A watch whose consumer waits may take one revision: only the last consumer waits.
-        let held = client.watches().meter().held();
+        let held = client.watches().budget().held();
         assert!(held < LIMIT + 3_000, "{held}");
     }
     drop(streams);
     sleep(MOMENT).await;
-    assert_eq!(client.watches().meter().held(), 0);
+    assert_eq!(client.watches().budget().held(), 0);
 }
 
 /// All watches of a watcher go on when its consumer waits, not only the one with the newest
@@ -92,7 +92,7 @@ async fn a_watcher_that_is_read_goes_on_in_a_full_client() {
         if let Some(WatchMessage::Notify { watch, batch }) = message {
             *seen.entry(watch).or_insert(0) += batch.events.len();
         }
-        let held = client.watches().meter().held();
+        let held = client.watches().budget().held();
         assert!(held < LIMIT + 10 * 3_000, "{held}");
     }
     assert!(

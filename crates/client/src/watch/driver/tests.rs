@@ -1,4 +1,4 @@
-//! State that the task keeps for watches, and for how long.
+//! The state that the task keeps for watches, and its lifetime.
 
 use super::*;
 use crate::config::WatchLimits;
@@ -10,14 +10,14 @@ fn driver() -> Driver {
         member: None,
         require_leader: true,
     };
-    let hub = Arc::new(Hub::new(WatchLimits::default()));
-    Driver::new(&hub, Weak::new(), route)
+    let registry = Arc::new(WatchRegistry::new(WatchLimits::default()));
+    Driver::new(&registry, Weak::new(), route)
 }
 
 type Start = oneshot::Receiver<Result<i64, Error>>;
 
-/// A command that adds the watch 1 of the owner 2.
-fn add(driver: &Driver, inbox: &Arc<Inbox>) -> (Command, Start) {
+/// Returns a command that adds watch 1 of owner 2.
+fn add(driver: &Driver, inbox: &Arc<Inbox>) -> (WatchCommand, Start) {
     let limit = Amount {
         bytes: 1_000,
         events: 10,
@@ -38,28 +38,28 @@ fn add(driver: &Driver, inbox: &Arc<Inbox>) -> (Command, Start) {
             fragment: true,
             read: None,
         },
-        backlog: Arc::new(Backlog::new(limit, Arc::clone(driver.hub.meter()))),
+        backlog: Arc::new(Backlog::new(limit, Arc::clone(driver.registry.budget()))),
         start,
     };
-    (Command::Add(Box::new(addition)), asked)
+    (WatchCommand::Add(Box::new(addition)), asked)
 }
 
-/// Its owner has gone between asking for the watch and this, and would never cancel it.
+/// The owner is dropped between its request and the addition, so it would never cancel the watch.
 #[test]
-fn a_watch_of_an_owner_that_is_gone_is_not_added() {
+fn a_watch_of_a_dropped_owner_is_not_added() {
     let mut driver = driver();
     let inbox = Arc::new(Inbox::default());
     let (command, mut start) = add(&driver, &inbox);
     inbox.abandon();
-    driver.command(Command::Forget(2));
+    driver.command(WatchCommand::RemoveOwner(2));
     driver.command(command);
     assert!(driver.watches.is_idle() && driver.inboxes.is_empty());
     assert!(start.try_recv().is_err(), "the caller does not wait");
 }
 
 #[test]
-fn nothing_is_kept_of_a_watch_that_is_cancelled_before_it_is_in_force() {
-    for command in [Command::Cancel(1), Command::Forget(2)] {
+fn no_state_is_kept_of_a_watch_that_is_cancelled_before_its_creation() {
+    for command in [WatchCommand::Cancel(1), WatchCommand::RemoveOwner(2)] {
         let mut driver = driver();
         let (addition, mut start) = add(&driver, &Arc::new(Inbox::default()));
         driver.command(addition);

@@ -21,7 +21,7 @@ impl Watches {
         if !self.knows(&header) {
             return;
         }
-        self.meter.saw(header.revision);
+        self.budget.saw(header.revision);
         self.progress.saw(&header);
         if message.created {
             self.answered(&message, header, now);

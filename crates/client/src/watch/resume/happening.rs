@@ -30,7 +30,7 @@ impl Watches {
         let Ok(events) = events(message.events, entry.spec.namespace.as_ref()) else {
             return self.violated("it sends events that are none of this watch", now);
         };
-        let limit = self.meter.limits().revision_bytes;
+        let limit = self.budget.limits().revision_bytes;
         let is_head = !message.fragment
             && events.last().map(|event| event.kv.mod_revision) >= Some(header.revision);
         let whole = entry.course.take(events, message.fragment, limit);

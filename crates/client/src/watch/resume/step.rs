@@ -8,7 +8,7 @@ use etcdex_proto::etcdserverpb::WatchRequest;
 
 use crate::error::Error;
 use crate::kv::ResponseHeader;
-use crate::watch::backlog::Held;
+use crate::watch::backlog::HeldGuard;
 use crate::watch::end::WatchEnd;
 use crate::watch::event::Batch;
 
@@ -51,7 +51,7 @@ pub(crate) enum Note {
     Batch {
         watch: u64,
         batch: Batch,
-        held: Held,
+        held: HeldGuard,
     },
     Progress {
         watch: Option<u64>,

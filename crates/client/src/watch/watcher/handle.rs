@@ -7,10 +7,10 @@ use super::{AddWatch, Present, lock};
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::watch::backlog::Lag;
-use crate::watch::driver::Command;
+use crate::watch::driver::WatchCommand;
 use crate::watch::message::WatchRef;
-use crate::watch::opening::Owner;
 use crate::watch::request::Watch;
+use crate::watch::subscriber::SubscriberHandle;
 
 /// Adds and cancels the watches of a [`Watcher`](crate::Watcher) while another task reads it.
 ///
@@ -42,13 +42,16 @@ use crate::watch::request::Watch;
 /// ```
 #[derive(Clone)]
 pub struct WatcherHandle {
-    owner: Owner,
+    subscriber: SubscriberHandle,
     present: Present,
 }
 
 impl WatcherHandle {
-    pub(super) fn new(owner: Owner, present: Present) -> Self {
-        Self { owner, present }
+    pub(super) fn new(subscriber: SubscriberHandle, present: Present) -> Self {
+        Self {
+            subscriber,
+            present,
+        }
     }
 
     /// Watches a key, or with options a range: see
@@ -77,7 +80,7 @@ impl WatcherHandle {
     /// Those of [`watch`](Self::watch).
     pub fn add(&self, watch: Watch) -> AddWatch {
         AddWatch {
-            opening: self.owner.open(watch),
+            pending: self.subscriber.open(watch),
             present: Arc::clone(&self.present),
             named: None,
         }
@@ -103,8 +106,8 @@ impl WatcherHandle {
     pub fn cancel(&self, watch: WatchRef) -> bool {
         let was = lock(&self.present).remove(&watch).is_some();
         if was {
-            self.owner.tell(Command::Cancel(watch.0));
-            self.owner.inbox.purge(|other| other == watch);
+            self.subscriber.send(WatchCommand::Cancel(watch.0));
+            self.subscriber.inbox.purge(|other| other == watch);
         }
         was
     }
@@ -113,9 +116,11 @@ impl WatcherHandle {
     pub fn cancel_all(&self) -> usize {
         let all = std::mem::take(&mut *lock(&self.present));
         for watch in all.keys() {
-            self.owner.tell(Command::Cancel(watch.0));
+            self.subscriber.send(WatchCommand::Cancel(watch.0));
         }
-        self.owner.inbox.purge(|watch| all.contains_key(&watch));
+        self.subscriber
+            .inbox
+            .purge(|watch| all.contains_key(&watch));
         all.len()
     }
 
@@ -126,10 +131,10 @@ impl WatcherHandle {
     /// [`ErrorKind`](crate::ErrorKind)`::Closed` when the watcher was dropped or the client was
     /// closed: the answer would come to no consumer.
     pub fn request_progress(&self) -> Result<(), Error> {
-        if let Some(reason) = self.owner.inbox.reason() {
+        if let Some(reason) = self.subscriber.inbox.reason() {
             return Err(Error::new(ErrorKind::Closed, reason));
         }
-        self.owner.request_progress();
+        self.subscriber.request_progress();
         Ok(())
     }
 

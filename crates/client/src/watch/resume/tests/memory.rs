@@ -6,13 +6,13 @@ use super::rules::{Bench, canceled, created, events, piece};
 fn the_beginning_of_a_revision_is_counted() {
     let mut bench = Bench::live(5);
     assert!(bench.receive(piece(1, &[6, 6])).is_empty());
-    let two = bench.meter.held();
+    let two = bench.budget.held();
     assert!(two >= 2 * size_of::<crate::Event>());
     assert!(bench.receive(piece(1, &[6])).is_empty());
-    assert!(bench.meter.held() > two);
+    assert!(bench.budget.held() > two);
     assert_eq!(bench.receive(events(1, 9, &[6])), ["1 got [6, 6, 6, 6]"]);
     bench.held.clear();
-    assert_eq!(bench.meter.held(), 0);
+    assert_eq!(bench.budget.held(), 0);
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn the_beginning_of_a_revision_is_counted_no_longer_than_it_is_kept() {
     for ends in 0..3 {
         let mut bench = Bench::live(5);
         bench.receive(piece(1, &[6, 6]));
-        assert!(bench.meter.held() > 0);
+        assert!(bench.budget.held() > 0);
         match ends {
             0 => {
                 bench.cut();
@@ -32,6 +32,6 @@ fn the_beginning_of_a_revision_is_counted_no_longer_than_it_is_kept() {
             }
             _ => bench.machine.cancel(1),
         }
-        assert_eq!(bench.meter.held(), 0, "{ends}");
+        assert_eq!(bench.budget.held(), 0, "{ends}");
     }
 }

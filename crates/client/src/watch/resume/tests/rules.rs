@@ -16,18 +16,18 @@ use crate::error::{Error, ErrorKind};
 use crate::key::KeyRange;
 use crate::kv;
 use crate::watch::amount::Amount;
-use crate::watch::backlog::{Backlog, Held};
+use crate::watch::backlog::{Backlog, HeldGuard};
+use crate::watch::budget::MemoryBudget;
 use crate::watch::end::WatchEnd;
 use crate::watch::entry::Spec;
-use crate::watch::meter::Meter;
 
 /// A machine whose steps are told in words.
 pub(super) struct Bench {
     pub(super) machine: Watches,
-    pub(super) meter: Arc<Meter>,
+    pub(super) budget: Arc<MemoryBudget>,
     pub(super) now: Instant,
     /// What was delivered and is not taken.
-    pub(super) held: VecDeque<(Held, i64)>,
+    pub(super) held: VecDeque<(HeldGuard, i64)>,
     pub(super) until: Option<Instant>,
 }
 
@@ -37,10 +37,10 @@ impl Bench {
     }
 
     pub(super) fn with(limits: WatchLimits) -> Self {
-        let meter = Arc::new(Meter::new(limits));
+        let budget = Arc::new(MemoryBudget::new(limits));
         Self {
-            machine: Watches::new(Arc::clone(&meter), true, 1),
-            meter,
+            machine: Watches::new(Arc::clone(&budget), true, 1),
+            budget,
             now: Instant::now(),
             held: VecDeque::new(),
             until: None,
@@ -53,12 +53,12 @@ impl Bench {
     }
 
     pub(super) fn add_spec(&mut self, number: u64, owner: u64, spec: Spec) {
-        let limits = self.meter.limits();
+        let limits = self.budget.limits();
         let limit = Amount {
             bytes: limits.watch_bytes,
             events: limits.watch_events,
         };
-        let backlog = Arc::new(Backlog::new(limit, Arc::clone(&self.meter)));
+        let backlog = Arc::new(Backlog::new(limit, Arc::clone(&self.budget)));
         self.machine.add(number, owner, spec, backlog);
     }
 
@@ -617,7 +617,7 @@ fn a_watch_that_goes_on_later_has_an_appeal_of_its_own() {
 #[test]
 fn without_credentials_a_refusal_is_the_end() {
     let mut bench = Bench::new();
-    bench.machine = Watches::new(Arc::clone(&bench.meter), false, 1);
+    bench.machine = Watches::new(Arc::clone(&bench.budget), false, 1);
     bench.add(1, 5);
     bench.run();
     bench.open();

@@ -16,11 +16,11 @@ use crate::error::{Error, ErrorKind};
 use crate::key::KeyRange;
 use crate::kv::ResponseHeader;
 use crate::watch::amount::Amount;
-use crate::watch::backlog::{Backlog, Held};
+use crate::watch::backlog::{Backlog, HeldGuard};
+use crate::watch::budget::MemoryBudget;
 use crate::watch::end::WatchEnd;
 use crate::watch::entry::Spec;
 use crate::watch::event::{Batch, Event};
-use crate::watch::meter::Meter;
 
 /// What a user knows of a watch, and what is to be true of it.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(super) struct World {
     pub(super) now: Instant,
     start: Instant,
     machine: Watches,
-    meter: Arc<Meter>,
+    budget: Arc<MemoryBudget>,
     store: Store,
     manner: Manner,
     net: Net,
@@ -86,7 +86,7 @@ pub(super) struct World {
     questions: BTreeMap<u64, Vec<i64>>,
     pin: Option<Pin>,
     watches: BTreeMap<u64, Watch>,
-    owners: BTreeMap<u64, VecDeque<(u64, i64, Held)>>,
+    owners: BTreeMap<u64, VecDeque<(u64, i64, HeldGuard)>>,
     /// Owners that were told that their watches are interrupted.
     interrupted: BTreeSet<u64>,
     commands: VecDeque<Command>,
@@ -156,13 +156,13 @@ impl World {
             client_events: rng.usize(5..100),
             revision_bytes: if rng.bool() { 1 << 20 } else { 1_500 },
         };
-        let meter = Arc::new(Meter::new(limits));
+        let budget = Arc::new(MemoryBudget::new(limits));
         let has_credentials = rng.bool();
         let tame = rng.bool();
         let start = Instant::now();
         Self {
-            machine: Watches::new(Arc::clone(&meter), has_credentials, seed),
-            meter,
+            machine: Watches::new(Arc::clone(&budget), has_credentials, seed),
+            budget,
             rng,
             now: start,
             start,
@@ -288,7 +288,7 @@ impl World {
         self.act();
         self.owners.clear();
         self.machine.assert_empty();
-        assert_eq!(self.meter_held(), 0, "something is counted for ever");
+        assert_eq!(self.budget_held(), 0, "something is counted for ever");
     }
 
     /// Why it is not at rest.
@@ -625,12 +625,12 @@ impl World {
             fragment: self.rng.bool(),
             read: None,
         };
-        let limits = self.meter.limits();
+        let limits = self.budget.limits();
         let limit = Amount {
             bytes: limits.watch_bytes,
             events: limits.watch_events,
         };
-        let backlog = Arc::new(Backlog::new(limit, Arc::clone(&self.meter)));
+        let backlog = Arc::new(Backlog::new(limit, Arc::clone(&self.budget)));
         let foreign = self
             .machine
             .cluster()

@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    fn is_delivered(&mut self, owner: u64, number: u64, batch: &Batch, held: Held) {
+    fn is_delivered(&mut self, owner: u64, number: u64, batch: &Batch, held: HeldGuard) {
         let watch = self.watches.get_mut(&number).expect("a watch");
         assert_eq!(watch.owner, owner);
         assert!(watch.created && !watch.over, "too early, or too late");
@@ -108,7 +108,7 @@ impl World {
             .map(|watch| watch.backlog.lag().events);
         let before = all.sum::<usize>() - got.len();
         let waits = lag.events > got.len();
-        let full = before >= self.meter.limits().client_events;
+        let full = before >= self.budget.limits().client_events;
         assert!(!(waits && full), "the client holds too much");
     }
 
@@ -143,7 +143,7 @@ impl World {
                 "PermissionDenied"
             }
             WatchEnd::TooLarge { revision } => {
-                let limit = self.meter.limits().revision_bytes;
+                let limit = self.budget.limits().revision_bytes;
                 let all = self.store.history(&watch.view, watch.cursor, *revision);
                 assert!(
                     all.iter().all(|change| change.revision == *revision),
@@ -225,8 +225,8 @@ impl World {
         );
     }
 
-    pub(super) fn meter_held(&self) -> usize {
-        self.meter.held()
+    pub(super) fn budget_held(&self) -> usize {
+        self.budget.held()
     }
 }
 

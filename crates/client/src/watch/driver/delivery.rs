@@ -1,4 +1,4 @@
-//! What the machine tells, on its way to the owners of the watches.
+//! Notes of the machine become messages in the inboxes of the owners.
 
 use super::Driver;
 use crate::error::{Error, ErrorKind, Outcome};
@@ -19,7 +19,7 @@ impl Driver {
                 watch_id,
             } => {
                 if let Some(start) = self.starts.remove(&watch) {
-                    // Who waited and does no more has cancelled it.
+                    // If the pending future was dropped, it has cancelled the watch already.
                     let _ = start.send(Ok(revision));
                 }
                 let watch = WatchRef(watch);
@@ -45,7 +45,7 @@ impl Driver {
             Note::End { watch, end } => {
                 tracing::debug!(target: "etcdex", watch, %end, "a watch has ended");
                 if let Some(start) = self.starts.remove(&watch) {
-                    let _ = start.send(Err(never(&end)));
+                    let _ = start.send(Err(never_created(&end)));
                     return;
                 }
                 let watch = WatchRef(watch);
@@ -66,8 +66,8 @@ impl Driver {
     }
 }
 
-/// The error of a watch that was never in force; its source is the [`WatchEnd`].
-fn never(end: &WatchEnd) -> Error {
+/// Makes the error of a watch that was never created. Its source is the [`WatchEnd`].
+fn never_created(end: &WatchEnd) -> Error {
     let (kind, outcome) = match end {
         WatchEnd::Compacted { .. } => (ErrorKind::Compacted, Outcome::Rejected),
         WatchEnd::PermissionDenied => (ErrorKind::PermissionDenied, Outcome::Rejected),

@@ -1,4 +1,4 @@
-//! The stream itself: opened, listened to, dropped.
+//! The gRPC stream of the watches: opening it, waiting for its events, dropping it.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Driver, Event, Future};
+use super::{Driver, DriverEvent, Future};
 use crate::call::{Call, Scope};
 use crate::error::{Error, ErrorKind, Retry};
 use crate::maintenance::Status;
@@ -14,55 +14,55 @@ use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
 use crate::transport::{Avoided, EndpointTarget, Failure, Head, Occupancy, TokenHeader, Want, now};
 
-/// How long a server may take to tell its version. Without it no progress is asked for.
-const VERSION: Duration = Duration::from_secs(5);
+/// The longest wait for the version of a server. Without the version, the machine requests no progress.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A place for the stream, and the token that it brings.
-pub(super) type Place = (Occupancy, Option<Arc<TokenHeader>>);
+/// The permit for the stream, and the token that it is opened with.
+pub(super) type StreamStart = (Occupancy, Option<Arc<TokenHeader>>);
 
-pub(super) enum Stream {
+pub(super) enum RpcStream {
     None,
-    Opening(Future<Result<Place, Error>>),
-    Open(Box<Open>),
+    Opening(Future<Result<StreamStart, Error>>),
+    Open(Box<OpenStream>),
 }
 
-pub(super) struct Open {
+pub(super) struct OpenStream {
     outgoing: Outgoing,
     pub(super) incoming: Incoming,
-    /// It takes no more; the incoming side will say why.
+    /// Whether the server takes no more requests. The incoming side tells the reason.
     pub(super) ended: bool,
-    /// How much of an incomplete message had come when that was last looked at.
+    /// Number of bytes of the incomplete message, at the last call of `grows`.
     incomplete: usize,
 }
 
-impl Open {
-    /// Whether more has come of a message that is not complete.
+impl OpenStream {
+    /// Whether more bytes of an incomplete message have come since the last call.
     fn grows(&mut self) -> bool {
         let incomplete = self.incoming.incomplete();
         incomplete > std::mem::replace(&mut self.incomplete, incomplete)
     }
 }
 
-impl Stream {
-    /// What comes from it, or that a piece has left.
-    pub(super) async fn event(&mut self, piece: &BytesMut) -> Event {
+impl RpcStream {
+    /// Waits for the next message, or until `unsent` was sent.
+    pub(super) async fn event(&mut self, unsent: &BytesMut) -> DriverEvent {
         match self {
             Self::None => pending().await,
-            Self::Opening(place) => Event::Occupied(place.as_mut().await),
+            Self::Opening(start) => DriverEvent::Occupied(start.as_mut().await),
             Self::Open(open) => {
-                let Open {
+                let OpenStream {
                     outgoing, incoming, ..
                 } = &mut **open;
                 let send = async {
-                    if piece.is_empty() {
+                    if unsent.is_empty() {
                         return pending().await;
                     }
-                    outgoing.send(Bytes::copy_from_slice(piece)).await
+                    outgoing.send(Bytes::copy_from_slice(unsent)).await
                 };
-                // Not biased: a server that never stops sending must not keep from being asked.
+                // Not biased: a server that never stops sending must not prevent requests.
                 tokio::select! {
-                    message = incoming.message() => Event::Message(message),
-                    sent = send => Event::Sent(sent),
+                    message = incoming.message() => DriverEvent::Message(message),
+                    sent = send => DriverEvent::Sent(sent),
                 }
             }
         }
@@ -70,10 +70,10 @@ impl Stream {
 }
 
 impl Driver {
-    /// Notes that a long message is on its way.
-    // ORDER: looked at before the stream is given up for its silence.
-    pub(super) fn look(&mut self) {
-        if let Stream::Open(open) = &mut self.stream {
+    /// Tells the machine if more bytes of a long message have come.
+    // ORDER: this comes before the machine may give the stream up for its silence.
+    pub(super) fn note_incomplete(&mut self) {
+        if let RpcStream::Open(open) = &mut self.stream {
             if open.grows() {
                 self.watches.delayed(now());
             }
@@ -89,7 +89,7 @@ impl Driver {
         };
         let scope = self.scope();
         let stale = self.token.take();
-        self.stream = Stream::Opening(Box::pin(async move {
+        self.stream = RpcStream::Opening(Box::pin(async move {
             let Some(scope) = scope else {
                 return Err(Error::new(ErrorKind::Closed, "the client is gone"));
             };
@@ -101,11 +101,11 @@ impl Driver {
         }));
     }
 
-    /// Forgets the stream. `silent` says that it had no answer within its wait.
+    /// Drops the stream. `silent` says that no answer came within the wait.
     pub(super) fn drop_stream(&mut self, silent: bool) {
-        // ORDER: the old stream is gone before there is a new one, and nothing of it comes in
-        // later: what comes next comes from the next.
-        if let Stream::Open(open) = std::mem::replace(&mut self.stream, Stream::None) {
+        // ORDER: the old stream is dropped before a new one is opened, so that each later message is
+        // one of the new stream.
+        if let RpcStream::Open(open) = std::mem::replace(&mut self.stream, RpcStream::None) {
             let link = open.incoming.link();
             self.avoided = Some(Avoided {
                 place: link.place,
@@ -115,7 +115,7 @@ impl Driver {
                 open.incoming.report_no_answer();
             }
         }
-        self.piece.clear();
+        self.unsent.clear();
         self.version = None;
     }
 
@@ -137,7 +137,7 @@ impl Driver {
             token: self.token.as_deref(),
         };
         let (outgoing, incoming) = open(occupancy, Method::Watch, head, limit)?;
-        self.stream = Stream::Open(Box::new(Open {
+        self.stream = RpcStream::Open(Box::new(OpenStream {
             outgoing,
             incoming,
             ended: false,
@@ -145,7 +145,7 @@ impl Driver {
         }));
         let mut scope = Scope::of(core);
         scope.member = Some(EndpointTarget::at(place));
-        let status = Call::new(&scope, Status::new()).timeout(VERSION);
+        let status = Call::new(&scope, Status::new()).timeout(VERSION_TIMEOUT);
         self.version = Some(Box::pin(async move {
             status.await.ok().map(|status| status.version)
         }));

@@ -16,13 +16,13 @@ const RESERVE: usize = 16;
 /// whose consumer waits takes half of what is left of the reserve, or one revision: so the limits
 /// stop no consumer that reads.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct MemoryBudget {
     held: Count,
     newest: AtomicI64,
     limits: WatchLimits,
 }
 
-impl Meter {
+impl MemoryBudget {
     pub(crate) fn new(limits: WatchLimits) -> Self {
         Self {
             held: Count::default(),
