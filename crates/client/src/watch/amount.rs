@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::event::{Batch, Event};
 
-/// Bytes that a batch takes besides its events: its place in the queue, the message around its
-/// bytes, and two allocations.
+/// Bytes that a batch takes besides its events: its entry in the queue, the rest of the message that the
+/// events are slices of, and two allocations.
 pub(crate) const BATCH: usize = size_of::<Batch>() + 128;
 
-/// Some events and their bytes.
+/// A number of events, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
     pub(crate) bytes: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
-    /// The memory that a batch of these events takes. Capacity that they do not need is given back.
+    /// Returns the memory that a batch of these events takes. Shrinks the vector if much of it is unused.
     pub(super) fn of(events: &mut Vec<Event>) -> Self {
         if events.capacity() - events.len() > events.len() / 8 {
             events.shrink_to_fit();
@@ -48,7 +48,7 @@ impl Amount {
         }
     }
 
-    /// Whether it is as much as that in either.
+    /// Whether the bytes or the events are at least those of `other`.
     pub(super) fn reaches(self, other: Self) -> bool {
         self.bytes >= other.bytes || self.events >= other.events
     }

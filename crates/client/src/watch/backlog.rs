@@ -1,4 +1,4 @@
-//! Events that were delivered to a consumer and not taken by it yet, counted.
+//! The count of the events of a watch that its consumer has not taken yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
@@ -7,38 +7,41 @@ use super::amount::{Amount, Count};
 use super::budget::MemoryBudget;
 use super::demand::Demand;
 
-/// The events that a watch holds; its consumer and the task that fills it share it.
+/// The amount of events that a watch holds, and its pause. The consumer and the task that delivers share
+/// it.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     held: Count,
     limit: Amount,
-    /// It is paused, and goes on when it holds no more than this.
+    /// Whether the watch is paused.
     paused: AtomicBool,
+    /// A paused watch is resumed when it holds no more than this.
     low: Count,
-    /// How far its consumer has come.
+    /// The last revision that the consumer has taken.
     taken: AtomicI64,
-    /// It may take a part of the reserve once: its consumer has waited for it.
+    /// Whether the watch may take a part of the reserve once, because its consumer has waited.
     granted: AtomicBool,
+    /// The number of the watch.
     number: u64,
     demand: Arc<Demand>,
     budget: Arc<MemoryBudget>,
 }
 
 impl Backlog {
-    /// A backlog whose consumer always waits.
+    /// Makes a backlog whose consumer always waits.
     #[cfg(test)]
     pub(crate) fn new(limit: Amount, budget: Arc<MemoryBudget>) -> Self {
         Self::of(0, limit, budget, Arc::new(Demand::constant()))
     }
 
-    /// The backlog of a watch with this number.
+    /// Makes the backlog of the watch with this number.
     pub(super) fn of(
         number: u64,
         limit: Amount,
         budget: Arc<MemoryBudget>,
         demand: Arc<Demand>,
     ) -> Self {
-        // With no room at all, nothing would ever come.
+        // With a limit of 0, the watch would never deliver an event.
         let limit = Amount {
             bytes: limit.bytes.max(1),
             events: limit.events.max(1),
@@ -56,13 +59,13 @@ impl Backlog {
         }
     }
 
-    /// How much more it takes before it is full; `None` when it should be paused right away.
+    /// Returns how much more the watch may hold; `None` when it has to be paused.
     pub(super) fn room(&self) -> Option<Amount> {
         let held = self.held.amount();
         if held.reaches(self.limit) {
             return None;
         }
-        // The consumer only makes it less.
+        // The consumer changes `held` at the same time, but only reduces it.
         let own = self.limit.minus(held);
         let granted = self.granted.load(SeqCst) || self.demand.waits();
         match self.budget.room() {
@@ -72,7 +75,7 @@ impl Backlog {
         }
     }
 
-    /// Counts the beginning of a revision, which is no batch yet.
+    /// Counts the beginning of a revision that is not complete yet.
     pub(super) fn claim(&self, amount: Amount) -> Claim {
         self.budget.add(amount);
         Claim {
@@ -81,14 +84,14 @@ impl Backlog {
         }
     }
 
-    /// The consumer waits: the watch may take some of the reserve. Says whether it was paused
-    /// and goes on now.
+    /// Lets the watch take a part of the reserve, because its consumer waits. Returns whether the watch
+    /// was paused and is to be resumed now.
     pub(super) fn grant(&self) -> bool {
         self.granted.store(true, SeqCst);
         self.paused.swap(false, SeqCst)
     }
 
-    /// Counts what is handed over to the consumer.
+    /// Counts events that are delivered to the consumer.
     pub(super) fn hold(self: &Arc<Self>, amount: Amount) -> HeldGuard {
         self.granted.store(false, SeqCst);
         self.held.add(amount);
@@ -99,38 +102,39 @@ impl Backlog {
         }
     }
 
-    /// Notes that no more comes until [`HeldGuard::take`] says that it may. False when the consumer
-    /// has taken so much meanwhile that it may at once.
-    // ORDER: a consumer that took the last of it before the pause was noted did not see it, and
-    // would never say anything: so it is looked at once more after.
+    /// Pauses the watch until [`HeldGuard::take`] returns true. Returns false if the watch is not paused,
+    /// because the consumer has taken enough meanwhile.
+    // ORDER: the check comes after the pause was set. A consumer that took the last events before that
+    // did not see the pause, and would never resume the watch.
     #[must_use]
     pub(super) fn pause(&self) -> bool {
         self.low.set(self.held.amount().half());
         self.paused.store(true, SeqCst);
         self.demand.pause(self.number);
-        !self.goes_on()
+        !self.try_resume()
     }
 
-    /// Ends the pause if little enough is left; true for one caller of each pause.
-    fn goes_on(&self) -> bool {
+    /// Ends the pause if the watch holds little enough. Returns true to one caller for each pause.
+    fn try_resume(&self) -> bool {
         let held = self.held.amount();
         let low = self.low.amount();
         let drained = held.bytes <= low.bytes && held.events <= low.events;
-        // Where it could take nothing, the server would send in vain.
+        // Without room the server would send the events in vain.
         drained && self.room().is_some() && self.paused.swap(false, SeqCst)
     }
 
-    /// Notes how far the consumer has come without an event; gives how far that is, which never
-    /// goes back.
+    /// Records that the consumer has come to `revision`, without an event. Returns how far the consumer
+    /// has come, which never goes back.
     pub(super) fn reached(&self, revision: i64) -> i64 {
         self.taken.fetch_max(revision, SeqCst).max(revision)
     }
 
+    /// Returns how far the consumer is behind.
     pub(super) fn lag(&self) -> Lag {
         let held = self.held.amount();
         let newest = self.budget.newest();
         let behind = if held.events == 0 && !self.paused.load(SeqCst) {
-            // Nothing waits: what the store has come ahead by was not about this watch.
+            // No event waits, so the newer revisions did not concern this watch.
             0
         } else {
             newest.saturating_sub(self.taken.load(SeqCst)).max(0)
@@ -144,7 +148,7 @@ impl Backlog {
     }
 }
 
-/// The events of a revision that is not whole yet: counted as long as they are kept.
+/// Counts the events of an incomplete revision while it lives.
 #[derive(Debug)]
 pub(super) struct Claim {
     budget: Arc<MemoryBudget>,
@@ -157,7 +161,7 @@ impl Drop for Claim {
     }
 }
 
-/// Events under way to a consumer: counted until they are taken or thrown away.
+/// Counts delivered events until the consumer takes them, or they are dropped.
 #[derive(Debug)]
 pub(crate) struct HeldGuard {
     backlog: Arc<Backlog>,
@@ -165,19 +169,19 @@ pub(crate) struct HeldGuard {
 }
 
 impl HeldGuard {
-    /// The consumer has them, and has come that far; says whether the watch, being paused, is
-    /// to go on now.
+    /// Records that the consumer has taken the events, up to `revision`. Returns whether the watch was
+    /// paused and is to be resumed now.
     pub(super) fn take(self, revision: i64) -> bool {
         let backlog = Arc::clone(&self.backlog);
         drop(self);
         backlog.reached(revision);
-        backlog.goes_on()
+        backlog.try_resume()
     }
 }
 
 impl Drop for HeldGuard {
-    // INVARIANT: with `Claim`, the only place where the counts go down, once for each time they
-    // went up.
+    // INVARIANT: the counts are reduced only here and in the drop of `Claim`, once for each time that
+    // they were increased.
     fn drop(&mut self) {
         self.backlog.held.take(self.amount);
         self.backlog.budget.take(self.amount);
@@ -188,14 +192,14 @@ impl Drop for HeldGuard {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
-    /// How far the store is ahead of what was taken, as far as this client knows; 0 when
-    /// nothing waits to be taken.
+    /// Number of revisions between the last one that was taken and the newest one that the client knows;
+    /// 0 when no event waits.
     pub revisions: i64,
-    /// Events that wait to be taken.
+    /// Number of events that wait to be taken.
     pub events: usize,
-    /// The memory that they take, in bytes.
+    /// The memory of these events, in bytes.
     pub bytes: usize,
-    /// Whether the watch was stopped at the server until more is taken.
+    /// Whether the watch is cancelled at the server until the consumer has taken more.
     pub paused: bool,
 }
 
@@ -218,10 +222,10 @@ mod tests {
         Arc::new(Backlog::new(LIMIT, Arc::new(MemoryBudget::new(limits))))
     }
 
-    /// The consumer takes the last of it just before the pause is noted: nobody would ever wake
-    /// the watch again.
+    /// The consumer takes the last events just before the pause is set. Without the second check, the
+    /// watch would never be resumed.
     #[test]
-    fn a_pause_that_comes_too_late_is_none() {
+    fn a_watch_is_not_paused_after_its_consumer_has_taken_all() {
         let backlog = backlog(WatchLimits::default());
         let held = backlog.hold(some(4));
         assert_eq!(backlog.room(), None);
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_watch_goes_on_once_when_half_is_taken() {
+    fn a_paused_watch_is_resumed_once_when_half_is_taken() {
         let backlog = backlog(WatchLimits::default());
         let mut all: Vec<HeldGuard> = (0..4).map(|_| backlog.hold(some(1))).collect();
         assert!(backlog.pause());
@@ -239,8 +243,8 @@ mod tests {
         assert_eq!(go, [false, true, false, false]);
     }
 
-    /// A budget of 320 bytes and 32 events, of which a sixteenth is the reserve, and the backlogs
-    /// of two watches with their consumers.
+    /// Returns the backlogs of two watches and their consumers, with a budget of 320 bytes and 32 events,
+    /// a sixteenth of which is the reserve.
     fn two() -> [Arc<Backlog>; 2] {
         let budget = Arc::new(MemoryBudget::new(WatchLimits {
             client_bytes: 320,
@@ -271,7 +275,7 @@ mod tests {
         assert_eq!(two.room(), Some(some(30)));
     }
 
-    /// It takes its part of the reserve, once for each time that its consumer has waited.
+    /// A watch takes its part of the reserve once for each time that its consumer has waited.
     #[test]
     fn a_full_client_gives_room_to_consumers_that_wait() {
         let [one, two] = two();
@@ -287,12 +291,12 @@ mod tests {
         let mine = two.hold(some(1));
         assert_eq!(two.room(), None);
         drop(mine);
-        assert_eq!(two.room(), None, "it has had its part");
+        assert_eq!(two.room(), None, "the grant is used up");
         one.demand.begin();
-        assert_eq!(one.room(), None, "it holds something");
+        assert_eq!(one.room(), None, "the watch holds events");
     }
 
-    /// Readers take half of what is left of the reserve, one after the other, and never more.
+    /// Each consumer takes half of the rest of the reserve, and never more.
     #[test]
     fn a_reader_takes_half_of_what_is_left_of_the_reserve() {
         let limits = WatchLimits {
@@ -311,7 +315,7 @@ mod tests {
         assert_eq!(shares, [50, 25, 12, 6, 3, 2, 1, 0]);
     }
 
-    /// Whichever comes first, the pause or the wait, the watch goes on.
+    /// The watch is resumed whether the pause or the wait comes first.
     #[test]
     fn a_pause_ends_when_the_consumer_waits() {
         let [one, two] = two();
@@ -321,14 +325,14 @@ mod tests {
         assert!(two.demand.take_paused().contains(&2));
         assert!(two.grant());
         assert!(!two.grant() && !two.lag().paused);
-        // The consumer waits and looks; then the watch is paused.
+        // The consumer looks for paused watches and waits; then the watch is paused.
         assert!(two.demand.take_paused().is_empty());
         assert!(!two.pause(), "it would be paused for ever");
     }
 
-    /// The server would send again what the watch cannot take.
+    /// Without room the server would send events in vain.
     #[test]
-    fn a_watch_does_not_go_on_while_the_client_is_full() {
+    fn a_watch_is_not_resumed_while_the_client_is_at_its_limit() {
         let [one, two] = two();
         let kept = one.hold(some(24));
         let mut mine: Vec<HeldGuard> = (0..6).map(|_| two.hold(some(1))).collect();
@@ -340,9 +344,9 @@ mod tests {
         assert!(take());
     }
 
-    /// Events that are thrown away count no more than events that are taken.
+    /// Dropped events are counted as little as taken ones.
     #[test]
-    fn what_is_gone_is_not_counted() {
+    fn events_are_not_counted_after_they_are_dropped() {
         let backlog = backlog(WatchLimits::default());
         drop(backlog.hold(some(2)));
         backlog.hold(some(2)).take(7);
@@ -350,10 +354,10 @@ mod tests {
         assert_eq!(backlog.budget.held(), 0);
     }
 
-    /// The revision that a consumer stores to go on from later must not go back: a member that lags tells of
-    /// less than was delivered.
+    /// The revision that a consumer stores to resume from later must not go back. A member that lags sends
+    /// a lower revision than was delivered.
     #[test]
-    fn a_consumer_never_comes_back_from_where_it_was() {
+    fn the_revision_of_a_consumer_never_goes_back() {
         let backlog = backlog(WatchLimits::default());
         backlog.hold(some(1)).take(9);
         assert_eq!(backlog.reached(5), 9);

@@ -1,19 +1,19 @@
-//! Events that all watches of a client hold together, and the limit of that.
+//! The count of the events that all watches of a client hold, and its limits.
 
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
 use super::amount::{Amount, Count};
 use crate::config::WatchLimits;
 
-/// The reserve is one of so many parts of a client's limits.
+/// The reserve is this fraction of a client's limits.
 const RESERVE: usize = 16;
 
-/// The events that all watches of a client hold together, and how far the store has come.
+/// The amount of events that all watches of a client hold, its limits, and the newest known revision.
 ///
 /// INVARIANT: the counts stay within the limits of the client, plus one revision for each watch
 /// whose consumer was waiting, plus one for each stream. A watch takes more only while the
-/// limits are not reached ([`room`](Self::room)). When they are, a watch that holds nothing and
-/// whose consumer waits takes half of what is left of the reserve, or one revision: so the limits
+/// limits are not reached ([`room`](Self::room)). When the limits are reached, a watch that holds no
+/// events and whose consumer waits takes half of the rest of the reserve, or one revision. So the limits
 /// stop no consumer that reads.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
@@ -35,12 +35,12 @@ impl MemoryBudget {
         &self.limits
     }
 
-    /// Notes a revision of the store.
+    /// Records a revision of the store.
     pub(crate) fn saw(&self, revision: i64) {
         self.newest.fetch_max(revision, SeqCst);
     }
 
-    /// The bytes that wait to be taken.
+    /// The bytes of all counted events.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.held.amount().bytes
@@ -53,12 +53,12 @@ impl MemoryBudget {
         }
     }
 
-    /// The part of the limits that is kept for consumers that wait.
+    /// The part of the limits that is reserved for consumers that wait.
     fn reserve(&self) -> Amount {
         self.limit().part(RESERVE)
     }
 
-    /// How much more all watches together may take; `None` when that is nothing.
+    /// Returns how much more all watches together may hold; `None` when the limit is reached.
     pub(super) fn room(&self) -> Option<Amount> {
         let limit = self.limit().minus(self.reserve());
         let held = self.held.amount();
@@ -67,9 +67,9 @@ impl MemoryBudget {
 
     /// Returns how much of the reserve a watch may take whose consumer waits.
     ///
-    /// Half of what is left, so that one reader among many watches that nobody reads is not held to
-    /// a small part, and the next one finds something, too. A server sends the rest of a history
-    /// anew each time that a watch goes on: small parts would cost the square of its length.
+    /// This is half of the rest. So a single reader among many watches without readers gets a large part,
+    /// and the next reader finds room, too. Each time that a watch is resumed, the server sends the rest
+    /// of the history again: with small parts, the cost would grow with the square of its length.
     pub(super) fn share(&self) -> Amount {
         self.limit().minus(self.held.amount()).half()
     }

@@ -1,25 +1,29 @@
-//! PURE: what a server means by cancelling a watch, or not creating it.
+//! PURE: the reason why a server cancels a watch, or does not create it.
 
 use etcdex_proto::etcdserverpb::WatchResponse;
 
 use crate::error::{ErrorKind, kind_of};
 
+/// Why a server refuses a watch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The store begins at this revision, and the watch needs older ones.
+    /// The history before this revision is compacted, and the watch needs older revisions.
     Compacted(i64),
-    /// The same is said of a watch that needs none: it is to be created again.
+    /// The server calls the watch compacted, but the watch needs no compacted revision. It is to be created
+    /// again.
     Behind,
-    /// For the token: it has expired or was taken back, maybe just after it was given.
+    /// The token has expired or was revoked, maybe just after it was issued.
     Token,
-    /// For what the user may do, or for the token; older servers do not tell these apart.
+    /// The user lacks the permission, or the token is invalid: older servers do not distinguish the two.
     Permission,
+    /// The server has a watch with this ID on the stream.
     DuplicateId,
+    /// Another reason, in the server's words.
     Other(String),
 }
 
 impl Refusal {
-    /// What is said of a watch that goes on with revision `next`.
+    /// Returns why the server refuses a watch that resumes from revision `next`.
     pub(super) fn of(message: &WatchResponse, next: i64) -> Self {
         match message.compact_revision {
             compacted if compacted > next => return Self::Compacted(compacted),
@@ -44,9 +48,9 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    /// The reasons are those of etcd 3.5.35 and 3.7.3, as they stand in what they send.
+    /// The reasons are copied from responses of etcd 3.5.35 and 3.7.3.
     #[test]
-    fn a_token_that_is_not_taken_is_not_a_permission_that_is_not_there() {
+    fn an_invalid_token_is_not_a_lack_of_permission() {
         let refusal = |reason: &str| {
             let message = WatchResponse {
                 created: true,

@@ -1,11 +1,13 @@
-//! Demand of the consumer of an inbox: whether it waits, and which of its watches are paused.
+//! The demand of the consumer of an inbox: whether it waits, and which of its watches are paused.
 
 use std::collections::BTreeSet;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Whether the consumer of an inbox waits for something to come, and which of its watches are
-/// paused. The inbox and the backlogs of its watches share it.
+use crate::mutex::Mutex;
+
+/// Whether the consumer of an inbox waits for a message, and which of its watches are paused. The inbox
+/// and the backlogs of its watches share it.
 #[derive(Debug, Default)]
 pub(super) struct Demand {
     waits: AtomicBool,
@@ -13,7 +15,7 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    /// A consumer that always waits.
+    /// The demand of a consumer that always waits.
     #[cfg(test)]
     pub(super) fn constant() -> Self {
         let demand = Self::default();
@@ -21,7 +23,7 @@ impl Demand {
         demand
     }
 
-    /// The inbox is empty, and its consumer waits.
+    /// Records that the inbox is empty, and that its consumer waits.
     pub(super) fn begin(&self) {
         self.waits.store(true, SeqCst);
     }
@@ -30,26 +32,25 @@ impl Demand {
         self.waits.load(SeqCst)
     }
 
-    /// Something has come.
+    /// Records that the consumer does not wait any more.
     pub(super) fn end(&self) {
         self.waits.store(false, SeqCst);
     }
 
-    /// The numbers of the watches that were paused. The consumer, which waits, calls
+    /// Takes the numbers of the watches that were paused. The waiting consumer calls
     /// [`Backlog::grant`] for each.
-    // ORDER: the consumer waits before it looks, and a watch is on the list before it looks
-    // whether the consumer waits: one of them sees the other.
+    // ORDER: the consumer calls `begin` before this, and a watch calls `pause` before `waits`. So at
+    // least one of the two sees the other.
     pub(super) fn take_paused(&self) -> BTreeSet<u64> {
         std::mem::take(&mut *self.paused())
     }
 
-    /// Notes that a watch is paused.
+    /// Records that a watch is paused.
     pub(super) fn pause(&self, number: u64) {
         self.paused().insert(number);
     }
 
     fn paused(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        // A set stays whole whatever panics.
-        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
+        self.paused.lock()
     }
 }

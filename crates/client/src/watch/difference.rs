@@ -1,4 +1,4 @@
-//! PURE: what differs between what a copy holds and what the store lists.
+//! PURE: the differences between a copy of a prefix and a listing of the store.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,28 +10,28 @@ use super::entry::Position;
 use super::event::{Event, EventKind};
 use crate::kv::KeyValue;
 
-/// What was told of the keys so far, and how far the present listing has come.
+/// The keys that a copy has by the events so far, and the progress of the present listing.
 ///
-/// A listing comes in the order of keys. Whatever was told before, after a whole listing the
-/// copy is as listed; a listing that breaks off may be followed by another one.
+/// The pairs of a listing come in the order of keys. After a complete listing the copy is equal to it,
+/// whatever the copy had before. After an incomplete listing another one may follow.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
     /// The revision of the last change of each key that the copy has.
     known: BTreeMap<Bytes, i64>,
-    /// The last key of the listing.
+    /// The last key of the present listing.
     cursor: Option<Bytes>,
-    /// How far the store had come with what was told last.
+    /// The position of the store as of the last event or listing.
     position: Option<Position>,
 }
 
 impl Difference {
-    /// A listing begins.
+    /// Begins a listing.
     pub(super) fn begin(&mut self) {
         self.cursor = None;
     }
 
-    /// Notes the position of the store as the listing shows it. If the store has gone back, or
-    /// is that of another cluster, all that was told before is distrusted; returns the cause.
+    /// Records the position of the store that a listing shows. If the store has gone back, or belongs to
+    /// another cluster, this calls [`distrust`](Self::distrust) and returns the cause.
     pub(super) fn listed_at(&mut self, now: Position) -> Option<WatchEnd> {
         let before = self.position.replace(now)?;
         let is_other = before.cluster_id != now.cluster_id;
@@ -50,13 +50,13 @@ impl Difference {
         Some(cause)
     }
 
-    /// The revisions of what was told mean nothing any more: it is all told again.
+    /// Forgets the revisions of all keys, so that a listing delivers each key again.
     pub(super) fn distrust(&mut self) {
         self.position = None;
         self.known.values_mut().for_each(|revision| *revision = 0);
     }
 
-    /// The next pair of a listing as of a revision.
+    /// Takes the next pair of a listing as of `revision`.
     pub(super) fn listed(&mut self, kv: KeyValue, revision: i64, out: &mut Vec<Event>) {
         self.delete_until(Bound::Excluded(kv.key.clone()), revision, out);
         self.cursor = Some(kv.key.clone());
@@ -66,14 +66,14 @@ impl Difference {
         }
     }
 
-    /// The listing is whole.
+    /// Ends a complete listing.
     pub(super) fn finish(&mut self, revision: i64, out: &mut Vec<Event>) {
         self.delete_until(Bound::Unbounded, revision, out);
         self.cursor = None;
     }
 
-    /// What happened after the listing.
-    pub(super) fn happened(&mut self, event: &Event) {
+    /// Takes an event from after the listing.
+    pub(super) fn take_event(&mut self, event: &Event) {
         if let Some(position) = &mut self.position {
             position.revision = position.revision.max(event.kv.mod_revision);
         }
@@ -84,14 +84,14 @@ impl Difference {
         };
     }
 
-    /// What the copy has behind the cursor and the listing has not.
+    /// Deletes the keys between the cursor and `end`: the copy has them, and the listing does not.
     fn delete_until(&mut self, end: Bound<Bytes>, revision: i64, out: &mut Vec<Event>) {
         let start = match &self.cursor {
             Some(key) => Bound::Excluded(key.clone()),
             None => Bound::Unbounded,
         };
         if let (Bound::Excluded(start), Bound::Excluded(end)) = (&start, &end) {
-            // A server that repeats itself, or goes back.
+            // The server has repeated a key, or sent keys out of order.
             if start >= end {
                 return;
             }
@@ -157,8 +157,8 @@ mod tests {
     }
 
     proptest! {
-        /// Each listing makes the copy equal to what was listed, also after one that broke off,
-        /// and says nothing of what had not changed.
+        /// Each complete listing makes the copy equal to it, also after an incomplete one, and makes no
+        /// events for unchanged keys.
         #[test]
         fn a_copy_is_right_after_each_listing(
             listings in proptest::collection::vec((state(), proptest::option::of(0usize..6)), 1..5),
@@ -192,10 +192,10 @@ mod tests {
         }
     }
 
-    /// A listing that breaks off is followed by one of another history: its keys may have the
-    /// revisions that were told, and other values.
+    /// After an incomplete listing comes one of another history. Its keys may have the same revisions and
+    /// other values.
     #[test]
-    fn keys_of_another_history_are_told_again() {
+    fn keys_of_another_history_are_delivered_again() {
         for (now, cause) in [
             (at(1, 19), Some((20, 19))),
             (at(2, 30), None),
@@ -211,11 +211,15 @@ mod tests {
                 WatchEnd::RolledBack { watched, store }
             });
             assert_eq!(difference.listed_at(now), Some(cause));
-            assert_eq!(difference.listed_at(now), None, "it is told once");
+            assert_eq!(
+                difference.listed_at(now),
+                None,
+                "the cause is returned once"
+            );
             difference.listed(pair(&key, 5), now.revision, &mut out);
             assert_eq!(out.len(), 2);
         }
-        // A server that does not name its cluster is not another one.
+        // A server that sends no cluster ID does not count as another cluster.
         let mut difference = Difference::default();
         for position in [at(1, 20), at(0, 20), at(2, 20)] {
             assert_eq!(difference.listed_at(position), None);
@@ -227,7 +231,7 @@ mod tests {
         let mut difference = Difference::default();
         difference.listed_at(at(1, 10));
         let kv = pair(&Bytes::from_static(b"k"), 20);
-        difference.happened(&event(EventKind::Put, kv));
+        difference.take_event(&event(EventKind::Put, kv));
         let (watched, store) = (20, 15);
         let cause = WatchEnd::RolledBack { watched, store };
         assert_eq!(difference.listed_at(at(1, 15)), Some(cause));
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_distrusted_is_told_again() {
+    fn distrusted_keys_are_delivered_again() {
         let (key, mut out) = (Bytes::from_static(b"k"), Vec::new());
         let mut difference = Difference::default();
         difference.listed(pair(&key, 5), 9, &mut out);

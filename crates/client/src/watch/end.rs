@@ -1,27 +1,28 @@
-//! How a watch ends.
+//! The reasons for the end of a watch.
 
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Outcome};
 
-/// Why a watch has ended. Before it comes, everything that was received has been delivered.
+/// The reason why a watch has ended. All events that the client has received are delivered before the
+/// end.
 ///
 /// A lost connection, a lost leader, an expired token and a slow consumer end no watch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WatchEnd {
-    /// The next revision to deliver was compacted away: what happened before `revision` can no
-    /// longer be told. Read the present state and watch from there, or use
-    /// [`watch_list`](crate::Client::watch_list), which does.
+    /// The next revision to deliver was compacted away: the store has no events from before `revision`
+    /// any more. Read the present state and watch from there, or use
+    /// [`watch_list`](crate::Client::watch_list), which does so by itself.
     #[non_exhaustive]
     Compacted {
         /// The first revision that the store still has.
         revision: i64,
     },
-    /// The server has ended it, for a reason in its own words; some give none.
+    /// The server has cancelled the watch.
     #[non_exhaustive]
     Cancelled {
-        /// What the server said.
+        /// The reason in the server's words; empty if the server gives none.
         reason: String,
     },
     /// The user may not read the keys, also with a fresh token.
@@ -33,20 +34,21 @@ pub enum WatchEnd {
         /// The revision; everything before it has been delivered.
         revision: i64,
     },
-    /// Another cluster answers at the endpoints: its revisions mean something else.
+    /// Another cluster answers at the endpoints. Its revisions are those of another store.
     ClusterChanged,
-    /// The store has gone back, to a backup say: it has not come as far as this watch had.
+    /// The store has gone back, for example to a backup: its revision is lower than the last one that this
+    /// watch had seen.
     #[non_exhaustive]
     RolledBack {
-        /// Up to here the watch had come.
+        /// The last revision that the watch had seen.
         watched: i64,
         /// The revision of the store.
         store: i64,
     },
     /// The client was closed.
     ClientClosed,
-    /// The tokio runtime has ended in which the client watched: it is that of the first watch that
-    /// was opened while there was no other. Watch again, from the revision after the last one that
+    /// The tokio runtime of the client's watches has ended. Watches run in the runtime of the first watch
+    /// that was opened while there was no other. Watch again, from the revision after the last one that
     /// was delivered; [`watch_list`](crate::Client::watch_list) does so by itself.
     RuntimeEnded,
 }
@@ -58,7 +60,7 @@ impl fmt::Display for WatchEnd {
                 write!(f, "the history before revision {revision} was compacted")
             }
             Self::Cancelled { reason } if reason.is_empty() => {
-                f.write_str("the server has cancelled the watch and does not say why")
+                f.write_str("the server has cancelled the watch and gives no reason")
             }
             Self::Cancelled { reason } => write!(f, "the server has cancelled the watch: {reason}"),
             Self::PermissionDenied => f.write_str("the user may not read these keys"),
@@ -79,7 +81,7 @@ impl fmt::Display for WatchEnd {
 
 impl std::error::Error for WatchEnd {}
 
-/// A function that returns [`Error`] can use `?` on what a watch returns. The end itself is the
+/// Lets a function that returns [`Error`] use `?` on the result of a watch. The end itself is the
 /// [`source`](std::error::Error::source) of the error; the outcome is
 /// [`Rejected`](Outcome::Rejected), because a watch writes nothing.
 impl From<WatchEnd> for Error {

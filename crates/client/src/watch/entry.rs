@@ -1,4 +1,4 @@
-//! PURE: one watch, as the resume machine knows it.
+//! PURE: one watch of the machine.
 
 use std::sync::Arc;
 
@@ -9,28 +9,28 @@ use super::assembly::Assembly;
 use super::backlog::Backlog;
 use crate::key::{KeyRange, Namespace};
 
-/// A revision of a store, and the cluster that the store belongs to (0 if that is not known).
+/// A revision of a store, and the ID of its cluster (0 if that is not known).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) cluster_id: u64,
     pub(crate) revision: i64,
 }
 
-/// What a watch asks for, with the namespace applied.
+/// The request of a watch, with the namespace applied.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
     pub(crate) range: KeyRange,
     pub(crate) namespace: Option<Namespace>,
-    /// The first revision to deliver; 0 is now.
+    /// The first revision to deliver; 0 means from now on.
     pub(crate) start: i64,
     pub(crate) no_put: bool,
     pub(crate) no_delete: bool,
     pub(crate) prev_kv: bool,
-    /// Whether the user wants to be told of progress.
+    /// Whether the user requests progress messages.
     pub(crate) progress: bool,
-    /// Whether the user wants large messages in pieces from the beginning.
+    /// Whether the user requests fragments from the beginning.
     pub(crate) fragment: bool,
-    /// The read that the watch continues: its store had come that far.
+    /// The position of the read that the watch continues.
     pub(crate) read: Option<Position>,
 }
 

@@ -1,4 +1,4 @@
-//! What a watch tells: events, and batches of them.
+//! Events of a watch, and batches of events.
 
 use etcdex_proto::mvccpb;
 
@@ -6,38 +6,37 @@ use crate::error::Error;
 use crate::key::{Key, Namespace};
 use crate::kv::{KeyValue, ResponseHeader, broken, key_value};
 
-/// What happened to a key.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// It was written.
+    /// The key was written.
     Put,
-    /// It was deleted, or its lease ended.
+    /// The key was deleted, or its lease has ended.
     Delete,
 }
 
 /// One change of one key.
 ///
-/// Its bytes are its batch's own: they can be kept and taken without a copy, and hold on to
-/// nothing but the message they came in. `Debug` shows lengths, not bytes.
+/// Keys and values are slices of the message of the server: they are moved without a copy, and keep
+/// that one message in memory ([`detach`](Self::detach) copies them). `Debug` shows lengths, not bytes.
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#events>.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Event {
-    /// What happened.
+    /// The kind of the change.
     pub kind: EventKind,
-    /// The pair after it. Of a delete only the key is set, and `mod_revision`, the revision of
-    /// the delete.
+    /// The pair after the change. For a delete, only `key` and `mod_revision` are set, the latter to the
+    /// revision of the delete.
     pub kv: KeyValue,
-    /// The pair before it, if the watch asked for it and there was one that is not compacted
-    /// away.
+    /// The pair before the change, if the watch requests previous pairs, and there was one that is not
+    /// compacted away.
     pub prev_kv: Option<KeyValue>,
 }
 
 impl Event {
-    /// Makes the event of a put, for a program's own fake of a watch. The revisions are those of
-    /// `kv`.
+    /// Makes the event of a put, for tests that fake a watch. The revisions are those of `kv`.
     #[must_use]
     pub fn put(kv: KeyValue) -> Self {
         Self {
@@ -47,7 +46,7 @@ impl Event {
         }
     }
 
-    /// Makes the event of a delete at that revision, for a program's own fake of a watch.
+    /// Makes the event of a delete at a revision, for tests that fake a watch.
     #[must_use]
     pub fn delete(key: impl Into<Key>, mod_revision: i64) -> Self {
         let kv = KeyValue {
@@ -62,7 +61,7 @@ impl Event {
         }
     }
 
-    /// Whether it made the key.
+    /// Whether the change created the key.
     #[must_use]
     pub fn is_create(&self) -> bool {
         self.kind == EventKind::Put && self.kv.create_revision == self.kv.mod_revision
@@ -76,7 +75,7 @@ impl Event {
         }
     }
 
-    /// What it takes of memory, in bytes.
+    /// The memory that the event takes, in bytes.
     pub(super) fn weight(&self) -> usize {
         let before = self.prev_kv.as_ref();
         size_of::<Self>()
@@ -88,7 +87,7 @@ impl Event {
 
 /// The events of one or more whole revisions, in the order in which they happened.
 ///
-/// A program's own fake of a watch makes one from [`Batch::default`]:
+/// A test that fakes a watch makes a batch from [`Batch::default`]:
 ///
 /// ```
 /// use etcdex::{Batch, Event};
@@ -100,25 +99,25 @@ impl Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Batch {
-    /// Who told it. Its revision is that of the store when the batch was sent, which can be far
-    /// ahead of the events: it is no point to resume from.
+    /// The header of the response. Its revision is that of the store when the server sent the batch, and
+    /// can be far ahead of the events: do not resume from this revision.
     pub header: ResponseHeader,
-    /// Everything up to this revision, and including it, has been delivered. To go on later
-    /// from here, watch from `revision + 1`.
+    /// All events up to and including this revision have been delivered. To resume later, watch from
+    /// `revision + 1`.
     pub revision: i64,
-    /// The events. None in a progress notification.
+    /// The events; none in a progress notification.
     pub events: Vec<Event>,
 }
 
 impl Batch {
-    /// Whether it has no events, and only tells how far the watch has come.
+    /// Whether the batch is a progress notification, without events.
     #[must_use]
     pub fn is_progress(&self) -> bool {
         self.events.is_empty()
     }
 }
 
-/// Events of the wire as events of the user.
+/// Converts the events of a message.
 pub(super) fn events(
     wire: Vec<mvccpb::Event>,
     namespace: Option<&Namespace>,

@@ -1,5 +1,5 @@
-//! Any messages and any order of events for the machine: no panic, no endless loop, and each watch
-//! is told rising revisions.
+//! Feeds the machine any messages in any order: there is no panic and no endless loop, and the revisions of
+//! each watch rise.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const WATCHES: u64 = 4;
 const MOST_STEPS: usize = 2_000;
 
 /// Plays `input` as a list of events: a byte that chooses one, then its arguments. Returns the
-/// number of batches that were told.
+/// number of delivered batches.
 pub(crate) fn watch_stream(mut input: &[u8]) -> usize {
     let mut replay = Replay::new();
     replay.settle();
@@ -38,18 +38,18 @@ pub(crate) fn watch_stream(mut input: &[u8]) -> usize {
     replay.batches
 }
 
-/// Does what the machine asks for, without a network.
+/// Executes the steps of the machine without a network.
 struct Replay {
     watches: Watches,
     now: Instant,
-    /// The key by which the revision of the store is being asked for.
+    /// The key of the read of the store's revision, while one is under way.
     pin: Option<Bytes>,
     told: HashMap<u64, Delivered>,
     batches: usize,
     server: Server,
 }
 
-/// A server as it should be, which answers when the input wants it to.
+/// A correct server that answers when the input says so.
 #[derive(Default)]
 struct Server {
     revision: i64,
@@ -72,7 +72,7 @@ impl Server {
         self.created.clear();
     }
 
-    /// Creates the watch that was asked for first.
+    /// Answers the oldest creation.
     fn create(&mut self) -> Option<WatchResponse> {
         let watch_id = self.asked.pop_front()?;
         self.created.push(watch_id);
@@ -85,7 +85,7 @@ impl Server {
         })
     }
 
-    /// Puts a key, and tells one of the watches of it.
+    /// Puts a key, and sends the event to one of the watches.
     fn put(&mut self, choice: u8) -> Option<WatchResponse> {
         self.revision += 1;
         let place = usize::from(choice) % self.created.len().max(1);
@@ -117,7 +117,7 @@ impl Server {
     }
 }
 
-/// The last revision that a watch was told, and whether it has ended.
+/// The last revision that was delivered to a watch, and whether the watch has ended.
 #[derive(Default)]
 struct Delivered {
     revision: i64,
@@ -202,7 +202,7 @@ impl Replay {
         }
     }
 
-    /// Does what is due. INVARIANT: that ends.
+    /// Executes steps until the machine rests. INVARIANT: there is a bounded number of steps.
     fn settle(&mut self) {
         for _ in 0..MOST_STEPS {
             match self.watches.next(self.now, true) {
@@ -254,7 +254,7 @@ impl Replay {
     }
 }
 
-/// The first watches are from now on, the others from a revision.
+/// The first two watches are from now on, the others from a revision.
 fn spec(number: u64) -> Spec {
     Spec {
         range: KeyRange::single(Bytes::from(format!("k{number}"))),
@@ -335,7 +335,7 @@ mod tests {
 
     /// `ETCDEX_SEED` repeats a run.
     #[test]
-    fn any_messages_in_any_order_are_borne() {
+    fn the_machine_accepts_any_messages_in_any_order() {
         let seed = std::env::var("ETCDEX_SEED").ok();
         let seed = seed.and_then(|text| text.parse().ok());
         let seed: u64 = seed.unwrap_or_else(|| fastrand::u64(..));

@@ -1,7 +1,7 @@
-//! Messages that wait for the owner of watches to take them.
+//! The queue of messages from the task to the consumer of watches.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::backlog::HeldGuard;
@@ -10,15 +10,16 @@ use super::end::WatchEnd;
 use super::message::{WatchMessage, WatchRef};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
+use crate::mutex::Mutex;
 
 /// A queue with one consumer.
 ///
-/// INVARIANT: its length is bounded by the backlogs of the watches: of what is not an event,
-/// two of a kind never lie in it without an event between them.
+/// INVARIANT: the backlogs of the watches bound its length, because between two other messages of one kind
+/// there is always an event.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     state: Mutex<InboxState>,
-    /// Its consumer wants to hear of one watch, and not of the stream.
+    /// Whether the consumer reads one watch, and wants no messages about the stream.
     quiet: bool,
     demand: Arc<Demand>,
 }
@@ -26,23 +27,23 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct InboxState {
     queue: VecDeque<Item>,
-    /// How many items were taken, and so the number of the first one in the queue.
+    /// Number of items that were taken. This is also the number of the first item in the queue.
     taken: u64,
-    /// The numbers of those that tell progress, as long as no event and no end came after them.
+    /// The numbers of the progress messages that no event and no end follows.
     progress: BTreeMap<Option<WatchRef>, u64>,
     waker: Option<Waker>,
-    /// The reason why nothing comes any more.
+    /// The reason why no message follows.
     over: Option<InboxEnd>,
 }
 
-/// The reason why nothing comes any more.
+/// The reason why no message follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InboxEnd {
     /// The client was closed.
     Closed,
     /// The runtime of the watches has ended.
     Interrupted,
-    /// The consumer is gone.
+    /// The consumer was dropped.
     Abandoned,
 }
 
@@ -59,11 +60,12 @@ impl InboxEnd {
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) message: WatchMessage,
-    /// What the events in it count for.
+    /// Counts the events of the message.
     pub(super) held: Option<HeldGuard>,
 }
 
 impl Inbox {
+    /// Makes the inbox of one watch: only messages about the watch are delivered.
     pub(super) fn quiet() -> Self {
         Self {
             quiet: true,
@@ -76,18 +78,17 @@ impl Inbox {
     }
 
     fn state(&self) -> MutexGuard<'_, InboxState> {
-        // Nothing that panics leaves it half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(super) fn push(&self, message: WatchMessage, held: Option<HeldGuard>) {
-        let told = matches!(
+        let is_about_watch = matches!(
             message,
             WatchMessage::Notify { .. }
                 | WatchMessage::Progress { .. }
                 | WatchMessage::Cancelled { .. }
         );
-        if self.quiet && !told {
+        if self.quiet && !is_about_watch {
             return;
         }
         let mut state = self.state();
@@ -100,17 +101,17 @@ impl Inbox {
         wake(state);
     }
 
-    /// Says that all is over; after that nothing comes.
+    /// Ends the inbox because the client was closed.
     pub(super) fn close(&self) {
         self.end(InboxEnd::Closed);
     }
 
-    /// Says that all is over, as the runtime of the watches has ended.
+    /// Ends the inbox because the runtime of the watches has ended.
     pub(super) fn interrupt(&self) {
         self.end(InboxEnd::Interrupted);
     }
 
-    /// Why nothing comes any more.
+    /// Returns how the watch of this inbox has ended, if the inbox has ended.
     pub(super) fn ending(&self) -> WatchEnd {
         match self.state().over {
             Some(InboxEnd::Interrupted) => WatchEnd::RuntimeEnded,
@@ -118,7 +119,7 @@ impl Inbox {
         }
     }
 
-    /// The text that says why nothing comes any more, if that is so.
+    /// Returns the reason why no message follows, if the inbox has ended.
     pub(super) fn reason(&self) -> Option<&'static str> {
         self.state().over.map(InboxEnd::text)
     }
@@ -140,7 +141,7 @@ impl Inbox {
         wake(state);
     }
 
-    /// Nobody reads it any more.
+    /// Ends the inbox because its consumer was dropped.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
         state.over.get_or_insert(InboxEnd::Abandoned);
@@ -153,7 +154,7 @@ impl Inbox {
         self.state().over.is_some()
     }
 
-    /// Throws away what has come of some watches.
+    /// Removes the messages of the watches for which `gone` returns true.
     pub(super) fn purge(&self, gone: impl Fn(WatchRef) -> bool) {
         let mut state = self.state();
         let is_gone = |item: &Item| item.message.watch().is_some_and(&gone);
@@ -173,7 +174,7 @@ impl Inbox {
                 if let WatchMessage::Progress { watch, .. } = &item.message {
                     state.progress.remove(watch);
                 }
-                // After a burst, an idle watch is to hold nothing.
+                // After a burst, the memory of the queue is released.
                 if state.queue.is_empty() && state.queue.capacity() > 64 {
                     state.queue = VecDeque::new();
                 }
@@ -197,9 +198,9 @@ impl InboxState {
                 revision,
                 header,
             } => {
-                if let Some((told, by)) = self.progress_of(*watch) {
-                    if *revision >= *told {
-                        (*told, *by) = (*revision, *header);
+                if let Some((waiting, its_header)) = self.progress_of(*watch) {
+                    if *revision >= *waiting {
+                        (*waiting, *its_header) = (*revision, *header);
                     }
                     return;
                 }
@@ -210,11 +211,11 @@ impl InboxState {
                 self.progress.remove(&Some(*watch));
                 self.progress.remove(&None);
             }
-            // What is told later of all watches is not about this one.
+            // A later progress of all watches does not include this watch.
             WatchMessage::Cancelled { .. } => {
                 self.progress.remove(&None);
             }
-            // Who has not yet heard that it is over is disconnected still.
+            // A consumer that has not taken the `Resumed` yet still takes itself for disconnected.
             WatchMessage::Disconnected { .. } => {
                 let last = self.queue.back().map(|item| &item.message);
                 if matches!(last, Some(WatchMessage::Resumed { .. })) {
@@ -227,10 +228,10 @@ impl InboxState {
         self.queue.push_back(item);
     }
 
-    /// The progress that waits to be taken and may be moved on: no event came after it.
-    fn progress_of(&mut self, watch: Option<WatchRef>) -> Option<Told<'_>> {
-        let place = self.progress.get(&watch)?.checked_sub(self.taken)?;
-        let item = self.queue.get_mut(usize::try_from(place).ok()?)?;
+    /// Returns the waiting progress of a watch that no event follows. Its revision may be raised.
+    fn progress_of(&mut self, watch: Option<WatchRef>) -> Option<WaitingProgress<'_>> {
+        let index = self.progress.get(&watch)?.checked_sub(self.taken)?;
+        let item = self.queue.get_mut(usize::try_from(index).ok()?)?;
         match &mut item.message {
             WatchMessage::Progress {
                 revision, header, ..
@@ -240,11 +241,12 @@ impl InboxState {
     }
 }
 
-/// A progress that waits to be taken: the revision, and the header that it is known by.
-type Told<'a> = (&'a mut i64, &'a mut ResponseHeader);
+/// The revision and the header of a progress message in the queue.
+type WaitingProgress<'a> = (&'a mut i64, &'a mut ResponseHeader);
 
-// ORDER: the lock is released before: a task that is woken may run at once, or be dropped, and
-// with it what locks this again.
+/// Wakes the consumer.
+// ORDER: the lock is released first. Waking may run or drop the task at once, and both may lock the state
+// again.
 fn wake(mut state: MutexGuard<'_, InboxState>) {
     let waker = state.waker.take();
     drop(state);
@@ -264,19 +266,19 @@ mod tests {
     use crate::watch::budget::MemoryBudget;
     use crate::watch::event::Batch;
 
-    /// A waker that finds its inbox open: what a task does when it is woken, and also when it is
-    /// dropped by that, may be to take from the inbox.
+    /// A waker that counts how often the inbox was not locked when it was woken. A task that is woken, or
+    /// dropped by the wake-up, may lock the inbox.
     struct Looks(Arc<Inbox>, AtomicUsize);
 
     impl Wake for Looks {
         fn wake(self: Arc<Self>) {
-            let open = self.0.state.try_lock().is_ok();
+            let open = self.0.state.try_lock().is_some();
             self.1.fetch_add(usize::from(open), SeqCst);
         }
     }
 
     #[test]
-    fn nobody_is_woken_under_the_lock() {
+    fn no_task_is_woken_under_the_lock() {
         let inbox = Arc::new(Inbox::default());
         let looks = Arc::new(Looks(Arc::clone(&inbox), AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&looks));
@@ -316,7 +318,7 @@ mod tests {
         (backlog, held)
     }
 
-    /// Progress says that everything before it was delivered.
+    /// A progress message says that all events up to its revision came before it.
     #[test]
     fn progress_does_not_overtake_events() {
         for watch in [None, Some(WatchRef(3))] {
@@ -340,9 +342,9 @@ mod tests {
         }
     }
 
-    /// What was told of a watch that is gone stood where something else stands now.
+    /// After a purge, another item has the place of the removed one.
     #[test]
-    fn progress_of_a_purged_watch_moves_no_other() {
+    fn progress_of_a_purged_watch_changes_no_other() {
         let inbox = Inbox::default();
         let push = |watch, revision| {
             let message = WatchMessage::Progress {
@@ -378,7 +380,8 @@ mod tests {
         assert!(take(&inbox).is_none());
     }
 
-    /// Only a consumer that found nothing waits, until something comes or is taken.
+    /// A consumer waits from the time that it finds the inbox empty until it is given an event, or takes a
+    /// message.
     #[test]
     fn a_consumer_waits_while_its_inbox_is_empty() {
         let inbox = Inbox::default();
@@ -386,7 +389,7 @@ mod tests {
         assert!(take(&inbox).is_none());
         assert!(inbox.demand().waits());
         inbox.push(event(5), Some(held().1));
-        assert!(!inbox.demand().waits(), "events lie in it");
+        assert!(!inbox.demand().waits(), "there are events in it");
         assert!(take(&inbox).is_some() && take(&inbox).is_none());
         assert!(inbox.demand().waits());
         inbox.push(WatchMessage::Resumed { revision: 1 }, None);
@@ -394,8 +397,7 @@ mod tests {
         assert!(!inbox.demand().waits(), "its consumer is at work");
     }
 
-    /// What is said of all watches is not said before the end of one of them that it is not
-    /// about.
+    /// A progress of all watches does not include an ended watch, so it comes after the end.
     #[test]
     fn progress_does_not_overtake_an_end() {
         let inbox = Inbox::default();

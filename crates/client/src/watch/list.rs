@@ -1,4 +1,4 @@
-//! A prefix that stays true: its present state, and then every change.
+//! A prefix as a stream: its present state, and then every change.
 
 mod retry;
 
@@ -28,48 +28,48 @@ use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::Key;
 use crate::kv::{KeyValue, List, ResponseHeader};
 
-/// How many changes of a listing are told at a time.
-const PIECE: usize = 1_000;
+/// Maximum number of changes in a message of a listing.
+const MOST_CHANGES: usize = 1_000;
 
 /// Pauses after a read that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// What a [`WatchList`] tells. Who applies all changes in order has a copy of the prefix.
+/// A message of a [`WatchList`]. Applying all changes in order makes a copy of the prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchListMessage {
-    /// Keys that have changed. After [`Synced`](Self::Synced) these are whole revisions. Before
-    /// it, and after [`Resync`](Self::Resync), they come from a listing, and are the differences
-    /// from what was told before.
+    /// Keys have changed. After [`Synced`](Self::Synced), `events` has whole revisions. Before the first
+    /// `Synced`, and after [`Resync`](Self::Resync), the events come from a listing: they are the
+    /// differences between the listing and the earlier messages.
     #[non_exhaustive]
     Changes {
-        /// The last revision in it, or that of the listing.
+        /// The last revision of the events, or the revision of the listing.
         revision: i64,
-        /// The changes, in order. A delete that a listing has shown has the revision of the
-        /// listing: it happened then at the latest.
+        /// The changes, in order. A delete that a listing has shown has the revision of the listing; the
+        /// key was deleted at this revision or earlier.
         events: Vec<Event>,
     },
-    /// A copy is now what the store was at this revision.
+    /// A copy is now equal to the store at this revision.
     #[non_exhaustive]
     Synced {
         /// The revision.
         revision: i64,
     },
-    /// Some of the history is lost: the present state is read again, and what differs is told
-    /// until the next [`Synced`](Self::Synced). Nothing is left to do.
+    /// Events were lost. The list reads the present state again, and delivers the differences until the
+    /// next [`Synced`](Self::Synced). The consumer need not do anything.
     #[non_exhaustive]
     Resync {
-        /// Why: the history was compacted, say. After
+        /// The reason, for example a compaction. After
         /// [`ClusterChanged`](WatchEnd::ClusterChanged) and
-        /// [`RolledBack`](WatchEnd::RolledBack) every present key is told again, because
+        /// [`RolledBack`](WatchEnd::RolledBack) every present key is delivered again, because
         /// revisions of the two histories cannot be compared.
         cause: WatchEnd,
     },
 }
 
 impl WatchListMessage {
-    /// Does to a copy what the message tells.
+    /// Applies the changes of the message to a copy.
     ///
     /// ```
     /// # fn example(message: etcdex::watch::WatchListMessage) {
@@ -92,13 +92,13 @@ impl WatchListMessage {
 
 /// The present state of a prefix and then every change, as one stream, in order.
 ///
-/// [`Client::watch_list`](crate::Client::watch_list) makes it. What it is for: a copy of a part
-/// of the store that is never wrong for long and needs no code for the cases in between. It
-/// lists the prefix at one revision and watches from the one after. When history was compacted
-/// away meanwhile, it reads the state again by itself and tells what differs.
+/// [`Client::watch_list`](crate::Client::watch_list) returns it. Use it to keep a copy of a part of the
+/// store. The list reads the prefix at one revision and watches from the next revision on. When the
+/// history is compacted away meanwhile, the list reads the state again by itself and delivers the
+/// differences.
 ///
-/// It keeps the keys and the revisions of their last changes, but no values. The bytes of what
-/// it tells are detached: they can be kept for long.
+/// The list holds the keys and the revisions of their last changes, but no values. The events that it
+/// delivers are detached: keeping them keeps no other bytes in memory.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -124,11 +124,20 @@ pub struct WatchList {
     difference: Difference,
     stage: ListStage,
     ready: VecDeque<WatchListMessage>,
-    /// A listing has begun to come.
+    /// Whether a listing has begun to come in.
     is_known: bool,
     failures: u32,
 }
 
+/// The present work of a [`WatchList`].
+///
+/// ```text
+/// Listing --complete--> Opening --in force--> Watching
+///    ^  \                  |                     |
+///    |   \---error------>  +--------end----------+
+///    |                     v
+///    +----elapsed------ Pausing          (any) --fatal error--> Over
+/// ```
 enum ListStage {
     Listing(Box<List>),
     Opening(Pin<Box<OpenWatch>>),
@@ -140,10 +149,10 @@ enum ListStage {
 impl WatchList {
     pub(super) fn new(scope: &Scope, registry: &Arc<WatchRegistry>, prefix: Key) -> Self {
         let mut scope = scope.clone();
-        // As the watch does: a member without a leader is left, instead of waited for.
+        // As for a watch: the list leaves a member without a leader instead of waiting for it.
         scope.require_leader.get_or_insert(true);
         let prefix = prefix.into_bytes();
-        let page = PIECE as u64;
+        let page = MOST_CHANGES as u64;
         Self {
             stage: ListStage::Listing(Box::new(listing(&scope, &prefix, page))),
             scope,
@@ -157,7 +166,7 @@ impl WatchList {
         }
     }
 
-    /// How many pairs are read at a time, 1 at least. Default: 1,000.
+    /// Sets the number of pairs in a page of the listing, 1 at least. Default: 1,000.
     pub fn page(mut self, pairs: u64) -> Self {
         self.page = pairs.max(1);
         if let ListStage::Listing(_) = self.stage {
@@ -166,22 +175,21 @@ impl WatchList {
         self
     }
 
-    /// Returns the next message; it waits for as long as it takes. `None` after an error.
+    /// Returns the next message, and waits for it without a limit. `None` after an error.
     ///
     /// # Errors
-    /// Only errors that time does not mend: the user may not read the prefix, the password is
-    /// wrong, the server wants credentials and the client has none, the client was closed, a
+    /// Only errors that do not pass by themselves: the user may not read the prefix, the password is
+    /// wrong, the server requires credentials and the client has none, the client was closed, a
     /// single revision is too large. A TLS session that fails is an error until the first
-    /// listing has begun. After an error the list is over.
+    /// listing has begun. An error ends the list.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     ///
     /// # Retries
-    /// Everything else is tried again for as long as it takes: also after a compaction, a
-    /// refused token, a restore of the store, or when another cluster answers. Members without a
-    /// leader are not used, unless the handle says
-    /// [`require_leader(false)`](crate::Client::require_leader).
+    /// All other errors are retried without a limit, also a compaction, a refused token, a restore of
+    /// the store, and the answer of another cluster. Members without a leader are not used, unless the
+    /// handle has [`require_leader(false)`](crate::Client::require_leader).
     pub async fn try_next(&mut self) -> Result<Option<WatchListMessage>, Error> {
         poll_fn(|cx| self.poll_message(cx)).await.transpose()
     }
@@ -220,7 +228,7 @@ impl WatchList {
                 },
                 ListStage::Watching(watch) => match ready!(Pin::new(&mut **watch).poll_next(cx)) {
                     Some(Ok(batch)) => {
-                        self.happened(batch);
+                        self.take_batch(batch);
                         Ok(())
                     }
                     Some(Err(end)) => self.ended(end),
@@ -234,18 +242,18 @@ impl WatchList {
         }
     }
 
-    /// Takes what is listed, up to a piece of changes.
+    /// Takes pairs of the listing, up to one message of changes.
     fn poll_listing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let ListStage::Listing(list) = &mut self.stage else {
             return Poll::Ready(Ok(()));
         };
         let mut events = Vec::new();
         let ended = loop {
-            if events.len() >= PIECE {
+            if events.len() >= MOST_CHANGES {
                 break None;
             }
             let pair = Pin::new(&mut **list).poll_next(cx);
-            // ORDER: before the first pair is compared with what was told of another history.
+            // ORDER: this comes before the first pair is compared with keys of another history.
             if let Some(header) = list.header() {
                 self.is_known = true;
                 let cause = self.difference.listed_at(position(&header));
@@ -285,14 +293,14 @@ impl WatchList {
         })
     }
 
-    /// Goes on behind a listing.
+    /// Watches from the revision after a listing.
     fn watch(&mut self, listed: Position) {
         let watch = Watch::new(self.prefix.clone()).prefix().after(listed);
         let pending = OpenWatch::new(&self.scope, &self.registry, watch).no_timeout();
         self.stage = ListStage::Opening(Box::pin(pending));
     }
 
-    fn happened(&mut self, batch: Batch) {
+    fn take_batch(&mut self, batch: Batch) {
         self.failures = 0;
         let Batch {
             revision,
@@ -301,7 +309,7 @@ impl WatchList {
         } = batch;
         for event in &mut events {
             event.detach();
-            self.difference.happened(event);
+            self.difference.take_event(event);
         }
         if !events.is_empty() {
             self.ready
@@ -309,7 +317,7 @@ impl WatchList {
         }
     }
 
-    /// The watch is over: what reading the state again mends is mended.
+    /// Handles the end of the watch: reads the state again if that helps.
     fn ended(&mut self, cause: WatchEnd) -> Result<(), Error> {
         let kind = match cause {
             WatchEnd::PermissionDenied => ErrorKind::PermissionDenied,
@@ -329,7 +337,7 @@ impl WatchList {
 
     fn resync(&mut self, cause: WatchEnd) -> Result<(), Error> {
         self.ready.push_back(WatchListMessage::Resync { cause });
-        // A server that cancels again and again is not asked without pause.
+        // Without the pause, a server that cancels each watch would be asked in a busy loop.
         self.pause();
         Ok(())
     }
@@ -365,7 +373,7 @@ fn position(header: &ResponseHeader) -> Position {
     }
 }
 
-/// Why a watch could not be opened, if another listing mends that.
+/// Returns why a watch could not be opened, if another listing helps.
 fn mended_by_listing(error: &Error) -> Option<WatchEnd> {
     let end: &WatchEnd = error.source()?.downcast_ref()?;
     match end {

@@ -1,4 +1,4 @@
-//! What the owner of watches is told.
+//! The messages of a watcher.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::event::Batch;
 use crate::error::Error;
 use crate::kv::ResponseHeader;
 
-/// Names one watch of a client, for as long as the client lives.
+/// The name of one watch of a client. The client uses no name twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchRef(pub(super) u64);
 
@@ -19,28 +19,27 @@ impl fmt::Display for WatchRef {
     }
 }
 
-/// What a [`Watcher`](crate::Watcher) is told, in the order in which it happened.
+/// A message of a [`Watcher`](crate::Watcher). Messages come in the order in which things happened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WatchMessage {
     /// A watch is in force for the first time.
     #[non_exhaustive]
     Created {
-        /// Which.
+        /// The watch.
         watch: WatchRef,
-        /// The first revision that it delivers: one more than the store's when it was asked
-        /// for, or what was asked for.
+        /// The first revision that the watch delivers: the requested one, or else one more than the
+        /// store's revision at the time of the request.
         revision: i64,
-        /// The server's name for it on its stream, for information: each reconnect gives
-        /// another.
+        /// The ID of the watch on its stream, for information. Each reconnect changes this ID.
         watch_id: i64,
     },
-    /// Something happened.
+    /// Keys of a watch have changed.
     #[non_exhaustive]
     Notify {
-        /// To which watch.
+        /// The watch.
         watch: WatchRef,
-        /// What.
+        /// The events.
         batch: Batch,
     },
     /// Everything up to a revision has been delivered.
@@ -51,32 +50,33 @@ pub enum WatchMessage {
         /// [`request_progress`](crate::Watcher::request_progress). Other watchers of the client
         /// are not told.
         watch: Option<WatchRef>,
-        /// Up to here.
+        /// The revision.
         revision: i64,
-        /// The header of the reply that this is known by, with this revision.
+        /// The header of the reply that this is known from, with this revision.
         header: ResponseHeader,
     },
-    /// A watch has ended by itself. Nothing comes of it any more. Cancelling a watch with
-    /// [`cancel`](crate::Watcher::cancel) or [`cancel_all`](crate::Watcher::cancel_all) brings no
-    /// such message: when the method returns, nothing more comes of the watch.
+    /// A watch has ended by itself, and no message of this watch follows. Cancelling a watch with
+    /// [`cancel`](crate::Watcher::cancel) or [`cancel_all`](crate::Watcher::cancel_all) makes no
+    /// such message: after the method has returned, no message of the watch follows.
     #[non_exhaustive]
     Cancelled {
-        /// Which.
+        /// The watch.
         watch: WatchRef,
-        /// Why.
+        /// The reason.
         end: WatchEnd,
     },
-    /// The client is gone for good, and with it all watches: nothing comes after this.
+    /// All watches have ended, because the client was closed or the runtime of the watches has ended. No
+    /// message follows.
     Closed(Error),
-    /// The stream of the watches was lost; they go on by themselves, without a gap.
+    /// The stream of the watches was lost. The client resumes the watches without a gap.
     #[non_exhaustive]
     Disconnected {
-        /// Since when.
+        /// The time of the loss.
         since: Instant,
-        /// Why.
+        /// The reason.
         error: Arc<Error>,
     },
-    /// All watches are in force again. What happened meanwhile comes now.
+    /// All watches are in force again. The events of the meantime follow.
     #[non_exhaustive]
     Resumed {
         /// The revision of the store, as far as the server has told it.
@@ -85,7 +85,7 @@ pub enum WatchMessage {
 }
 
 impl WatchMessage {
-    /// The watch that it is about, if it is about one.
+    /// Returns the watch of the message, if it is about one watch.
     #[must_use]
     pub fn watch(&self) -> Option<WatchRef> {
         match self {

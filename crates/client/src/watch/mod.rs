@@ -83,8 +83,8 @@ use crate::Client;
 use crate::key::Key;
 
 impl Client {
-    /// Watches a key, or with options a range: see [`Watch`]. Awaiting it waits until the watch
-    /// is in force, and gives a stream of what happens.
+    /// Watches a key, or with options a range of keys: see [`Watch`]. Awaiting the returned value waits
+    /// until the watch is in force, and returns the stream of its events.
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -98,41 +98,42 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind)`::InvalidArgument` for options that make no sense,
-    /// `PermissionDenied`, `Timeout` when it was not in force within the client's time-out,
+    /// `PermissionDenied`, `Timeout` when the watch was not in force within the client's time-out,
     /// `NoLeader` when the reason was that no member sees a leader
-    /// ([`require_leader`](Self::require_leader)`(false)` does without).
+    /// ([`require_leader`](Self::require_leader)`(false)` allows members without a leader).
     ///
     /// # Cancel safety
     /// Dropping the future cancels the watch.
     ///
     /// # Retries
-    /// It goes on trying until its time-out. Once in force, it never gives up.
+    /// The client tries until the time-out to bring the watch in force. A watch that is in force is
+    /// resumed without a limit.
     pub fn watch(&self, key: impl Into<Key>) -> OpenWatch {
         self.open_watch(Watch::new(key))
     }
 
-    /// Watches what a request value says: the same as [`watch`](Self::watch) with its options.
+    /// Watches as a request value says: the same as [`watch`](Self::watch) with its options.
     ///
     /// # Errors
     /// # Cancel safety
     /// # Retries
-    /// Those of [`watch`](Self::watch).
+    /// As for [`watch`](Self::watch).
     pub fn open_watch(&self, watch: Watch) -> OpenWatch {
         OpenWatch::new(self.scope(), self.watches(), watch)
     }
 
-    /// The present state of a prefix and then every change, as one stream: see [`WatchList`].
+    /// Returns the present state of a prefix and then every change, as one stream: see [`WatchList`].
     ///
     /// # Errors
-    /// Nothing is asked before the first poll; [`WatchList::try_next`] tells.
+    /// This sends nothing. [`WatchList::try_next`] returns the errors.
     ///
     /// # Retries
-    /// Whatever waiting mends is tried again for as long as it takes.
+    /// Errors that may pass are retried without a limit.
     pub fn watch_list(&self, prefix: impl Into<Key>) -> WatchList {
         WatchList::new(self.scope(), self.watches(), prefix.into())
     }
 
-    /// Many watches with one inbox: see [`Watcher`].
+    /// Returns a [`Watcher`]: many watches whose messages are read in one place.
     pub fn watcher(&self) -> Watcher {
         Watcher::new(self.scope(), self.watches())
     }

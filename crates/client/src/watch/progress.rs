@@ -1,7 +1,7 @@
-//! PURE: which servers are to be believed when they tell how far a whole stream has come.
+//! PURE: the servers whose answers to progress requests are exact.
 
-/// Whether a server answers a request for progress only when everything before was sent.
-/// Older ones may overtake events that are under way.
+/// Whether a server answers a progress request only after it has sent all events up to the revision of the
+/// answer. Older servers may send the answer before such events.
 ///
 /// Source: etcd issue 15220, fixed in 3.4.25, 3.5.8 and 3.6.
 pub(super) fn is_exact(version: &str) -> bool {
@@ -23,9 +23,9 @@ pub(super) fn is_exact(version: &str) -> bool {
 mod tests {
     use super::is_exact;
 
-    /// The releases that etcd's changelog names for issue 15220.
+    /// The releases are those that etcd's changelog names for issue 15220.
     #[test]
-    fn servers_with_the_fix_are_believed() {
+    fn servers_with_the_fix_are_exact() {
         for version in ["3.4.25", "3.5.8", "3.5.35", "3.6.0-rc.1", "3.7.3", "4.0.0"] {
             assert!(is_exact(version), "{version}");
         }

@@ -1,4 +1,4 @@
-//! What is to be watched.
+//! The request of a watch.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::transport::Failure;
 
 /// Watches a key or a range of keys.
 ///
-/// The same options are methods of what [`Client::watch`](crate::Client::watch) and
-/// [`Watcher::watch`](crate::Watcher::watch) return.
+/// The return values of [`Client::watch`](crate::Client::watch) and
+/// [`Watcher::watch`](crate::Watcher::watch) have the same options.
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#watch-streams>.
 #[derive(Clone)]
@@ -29,12 +29,12 @@ pub struct Watch {
     pub(super) progress_notify: bool,
     pub(super) fragment: bool,
     pub(super) buffer: Option<usize>,
-    /// The read that it continues.
+    /// The position of the read that the watch continues.
     pub(super) read: Option<Position>,
 }
 
 impl Watch {
-    /// Watches one key from now on; options change that.
+    /// Makes a request that watches one key from now on. Options change that.
     pub fn new(key: impl Into<Key>) -> Self {
         Self {
             key: key.into().into_bytes(),
@@ -50,7 +50,7 @@ impl Watch {
         }
     }
 
-    /// What the server is asked for, if it makes sense.
+    /// Checks the request, and applies the namespace.
     pub(super) fn spec(&self, namespace: Option<&Namespace>) -> Result<Spec, Failure> {
         if self.start_revision < 0 {
             return Err(refuse("start_revision is negative; revisions begin with 1"));
@@ -84,8 +84,8 @@ impl Watch {
         }
     }
 
-    /// Continues a read: tells what happened after it. A store that has not come as far as the
-    /// read, or belongs to another cluster, ends the watch.
+    /// Continues a read: delivers the events after it. The watch ends if the store is behind the read, or
+    /// belongs to another cluster.
     pub(super) fn after(mut self, read: Position) -> Self {
         self.start_revision = read.revision.saturating_add(1);
         self.read = Some(read);
@@ -114,38 +114,38 @@ impl fmt::Debug for Watch {
     }
 }
 
-/// The options of a watch, for a type with a method `watch_mut`.
+/// Defines the options of a watch, for a type with a method `watch_mut`.
 macro_rules! watch_options {
     ($type:ty) => {
         impl $type {
-            /// All keys from the given one up to this one, which is not included.
+            /// Watches all keys from the given one up to `end`, which is not included.
             pub fn range_end(mut self, end: impl Into<crate::Key>) -> Self {
                 self.watch_mut().selection.set_end(end.into());
                 self
             }
 
-            /// All keys that start with the given one; with an empty one, all keys.
+            /// Watches all keys that start with the given one; if that is empty, all keys.
             pub fn prefix(mut self) -> Self {
                 self.watch_mut().selection.set_prefix();
                 self
             }
 
-            /// All keys from the given one on.
+            /// Watches the given key and all keys after it.
             pub fn from_key(mut self) -> Self {
                 self.watch_mut().selection.set_from_key();
                 self
             }
 
-            /// All keys, whatever was given.
+            /// Watches all keys. The given key is ignored.
             pub fn all_keys(mut self) -> Self {
                 self.watch_mut().selection.set_all();
                 self
             }
 
-            /// The first revision to deliver; it may lie in the past, if it is not compacted
-            /// away, and in the future. Default: 0, what happens from now on.
+            /// Sets the first revision to deliver. It may lie in the past, if it is not compacted
+            /// away, or in the future. Default: 0, which means from now on.
             ///
-            /// To go on after a read, watch from the revision of its header + 1.
+            /// To continue a read, watch from the revision of its header + 1.
             pub fn start_revision(mut self, revision: i64) -> Self {
                 self.watch_mut().start_revision = revision;
                 self
@@ -163,36 +163,36 @@ macro_rules! watch_options {
                 self
             }
 
-            /// Asks for the pair before each event, too.
+            /// Requests the pair before each change, too.
             pub fn prev_kv(mut self) -> Self {
                 self.watch_mut().prev_kv = true;
                 self
             }
 
-            /// Wants to be told now and then, while nothing happens, how far the watch has come
+            /// Asks the server for a progress message whenever the watch has been idle for a time
             /// (`--watch-progress-notify-interval` of the server, ten minutes by default). A
-            /// watch from now on is told of the revision before its first one at once.
+            /// watch from now on gets one with the revision before its first one at once.
             pub fn progress_notify(mut self) -> Self {
                 self.watch_mut().progress_notify = true;
                 self
             }
 
-            /// Whether the server sends large messages in pieces of about two megabytes from
-            /// the beginning. Pieces are put together here: each revision is one batch in any
-            /// case. Default: false.
+            /// Whether the server sends large messages in fragments of about two megabytes from
+            /// the beginning. The client puts fragments together: a revision is never split
+            /// between batches. Default: false.
             ///
-            /// Without it, pieces are asked for only after a message was larger than the client
-            /// receives ([`max_receive_size`](crate::ClientBuilder::max_receive_size)). With it,
-            /// a long history of large values takes less memory while it is received. For a
-            /// history of many small events it is slow: the time that etcd takes for a piece
-            /// grows with the square of the number of events in it, and all watches of the
-            /// client wait meanwhile.
+            /// Without this option, the client requests fragments only after a message was larger
+            /// than [`max_receive_size`](crate::ClientBuilder::max_receive_size). With it, the
+            /// client needs less memory to receive a long history of large values. A history of
+            /// many small events is slow with it: the time that etcd takes for a fragment grows
+            /// with the square of the number of events in it, and all watches of the client wait
+            /// meanwhile.
             pub fn fragment(mut self, fragment: bool) -> Self {
                 self.watch_mut().fragment = fragment;
                 self
             }
 
-            /// How much of what nobody has read yet is kept, in bytes. Default:
+            /// Sets the limit of the events that the watch holds for its consumer, in bytes. Default:
             /// [`WatchLimits::watch_bytes`](crate::WatchLimits).
             pub fn buffer(mut self, bytes: usize) -> Self {
                 self.watch_mut().buffer = Some(bytes);

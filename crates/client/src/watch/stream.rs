@@ -1,4 +1,4 @@
-//! One watch as a stream of its batches.
+//! One watch, as a stream of its batches.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -21,13 +21,13 @@ use super::subscriber::Subscriber;
 use crate::call::Scope;
 use crate::error::Error;
 
-/// The changes of a key or a range, for as long as it lives.
+/// One watch: a stream of the changes of a key or a range.
 ///
-/// [`Client::watch`](crate::Client::watch) makes it. It outlives lost connections, members and
-/// leaders without a gap. For many watches in one place, and to see reconnects, there is the
-/// [`Watcher`](crate::Watcher).
+/// [`Client::watch`](crate::Client::watch) returns it. The watch survives the loss of connections,
+/// members and leaders without a gap. Use a [`Watcher`](crate::Watcher) to read many watches in one
+/// place, and to see reconnects.
 ///
-/// # Dropping it
+/// # Dropping the stream
 /// The watch is cancelled, on the server too.
 ///
 /// ```no_run
@@ -51,15 +51,16 @@ pub struct WatchStream {
 }
 
 impl WatchStream {
-    /// The next batch; it waits for as long as it takes. `None` after
-    /// [`cancel`](Self::cancel), and after the end was told.
+    /// Returns the next batch, and waits for it without a limit. `None` after
+    /// [`cancel`](Self::cancel), and after the error.
     ///
-    /// A batch without events tells how far the watch has come, if the watch has asked for
-    /// [`progress_notify`](crate::Watch::progress_notify) or
-    /// [`request_progress`](Self::request_progress) was called.
+    /// A batch without events is a progress notification: `revision` says how far the watch has come.
+    /// These come if the watch has the option
+    /// [`progress_notify`](crate::Watch::progress_notify), and after
+    /// [`request_progress`](Self::request_progress).
     ///
     /// # Errors
-    /// How the watch has ended, once.
+    /// The reason for the end of the watch, once.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -67,26 +68,26 @@ impl WatchStream {
         poll_fn(|cx| self.poll_batch(cx)).await.transpose()
     }
 
-    /// The first revision that it delivers: one more than the store's when it was asked for, or
-    /// what was asked for.
+    /// Returns the first revision that the watch delivers: the requested one, or else one more than the
+    /// store's revision at the time of the request.
     #[must_use]
     pub fn start_revision(&self) -> i64 {
         self.start_revision
     }
 
-    /// How far this is behind.
+    /// Returns how far the consumer is behind.
     #[must_use]
     pub fn lag(&self) -> Lag {
         self.backlog.lag()
     }
 
-    /// Asks the server how far it has come: see
+    /// Requests a progress notification: see
     /// [`Watcher::request_progress`](crate::Watcher::request_progress).
     pub fn request_progress(&self) {
         self.subscriber.request_progress();
     }
 
-    /// Cancels the watch, on the server too; nothing comes any more.
+    /// Cancels the watch, on the server too. No batch follows.
     pub fn cancel(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
             self.subscriber.send(WatchCommand::Cancel(self.number));
@@ -94,8 +95,8 @@ impl WatchStream {
         }
     }
 
-    /// The consumer waits: a watch that was paused goes on, also when the client is full.
-    fn wait(&self) {
+    /// Resumes a paused watch because its consumer waits, also when the client is at its limits.
+    fn grant_paused(&self) {
         let paused = self.subscriber.inbox.demand().take_paused();
         if paused.contains(&self.number) && self.backlog.grant() {
             self.subscriber.send(WatchCommand::Resume(self.number));
@@ -106,7 +107,7 @@ impl WatchStream {
         while !self.over {
             let item = self.subscriber.inbox.poll_take(cx);
             if item.is_pending() {
-                self.wait();
+                self.grant_paused();
             }
             let Some(Item { message, held }) = ready!(item) else {
                 self.over = true;
@@ -124,7 +125,7 @@ impl WatchStream {
                 } => {
                     let batch = Batch {
                         header,
-                        // A member that lags tells of less than has been delivered.
+                        // A member that lags sends a lower revision than was delivered.
                         revision: self.backlog.reached(revision),
                         ..Batch::default()
                     };
@@ -153,7 +154,8 @@ impl Stream for WatchStream {
 }
 
 impl Drop for WatchStream {
-    // ORDER: before its owner is forgotten, which would look for its watches among all.
+    // ORDER: the watch is cancelled before the task removes its owner. The removal then finds no watch,
+    // and does not search all watches of the client.
     fn drop(&mut self) {
         self.cancel();
     }
@@ -168,7 +170,8 @@ impl fmt::Debug for WatchStream {
     }
 }
 
-/// A watch that is to be opened: awaiting it waits until it is in force.
+/// The future of [`Client::watch`](crate::Client::watch), with the options of the watch. Ready when the
+/// watch is in force.
 #[must_use = "nothing is watched until it is awaited"]
 pub struct OpenWatch {
     pending: PendingWatch,

@@ -1,4 +1,4 @@
-//! Many watches with one inbox.
+//! Many watches, whose messages one consumer reads.
 
 mod handle;
 
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -23,17 +23,18 @@ use super::subscriber::Subscriber;
 use crate::call::Scope;
 use crate::error::Error;
 use crate::key::Key;
+use crate::mutex::Mutex;
 
-/// The watches of a watcher that were asked for and have not ended.
+/// The watches of a watcher that were added and have not ended.
 type Present = Arc<Mutex<HashMap<WatchRef, (Watch, Arc<Backlog>)>>>;
 
-/// Watches any number of keys and ranges, and is told of all of them in one place.
+/// Watches any number of keys and ranges, and gives the messages of all these watches in one place.
 ///
-/// [`Client::watcher`](crate::Client::watcher) makes it. All watches of a client share one
-/// stream, whoever's they are. When that is lost they go on where they were, at another endpoint
-/// if need be: nothing is left out, nothing comes twice, nothing in the wrong order.
+/// [`Client::watcher`](crate::Client::watcher) returns it. All watches of a client share one stream,
+/// also those of other watchers. When the stream is lost, the client resumes each watch where it was,
+/// at another endpoint if necessary: no event is left out, comes twice, or comes in the wrong order.
 ///
-/// # Dropping it
+/// # Dropping the watcher
 /// Its watches are cancelled, on the server too, and calls of its handles fail.
 ///
 /// ```no_run
@@ -57,8 +58,8 @@ type Present = Arc<Mutex<HashMap<WatchRef, (Watch, Arc<Backlog>)>>>;
 /// # }
 /// ```
 ///
-/// It is a [`Stream`] of its messages, and [`next`](Watcher::next) needs no other crate. Other
-/// tasks add and cancel its watches by a [`handle`](Watcher::handle).
+/// A watcher is a [`Stream`] of its messages; [`next`](Watcher::next) needs no other crate. Other tasks
+/// add and cancel its watches with a [`handle`](Watcher::handle).
 #[must_use = "a watcher that is dropped watches nothing"]
 pub struct Watcher {
     subscriber: Subscriber,
@@ -77,34 +78,34 @@ impl Watcher {
         }
     }
 
-    /// A handle by which other tasks add and cancel watches while this is read.
+    /// Returns a handle with which other tasks add and cancel watches while one task reads the watcher.
     pub fn handle(&self) -> WatcherHandle {
         self.handle.clone()
     }
 
-    /// Watches a key, or with options a range: see [`Watch`]. Awaiting it waits until the watch
-    /// is in force, and gives its name.
+    /// Watches a key, or with options a range of keys: see [`Watch`]. Awaiting the returned value waits
+    /// until the watch is in force, and returns its name.
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind)`::InvalidArgument` for options that make no sense,
-    /// `PermissionDenied`, `Timeout` when it was not in force within the client's time-out,
+    /// `PermissionDenied`, `Timeout` when the watch was not in force within the client's time-out,
     /// `NoLeader` when the reason was that no member sees a leader.
     ///
     /// # Cancel safety
-    /// Dropping the future cancels the watch. It does not keep the watcher from being read.
+    /// Dropping the future cancels the watch. The watcher can be read while the future waits.
     ///
     /// # Retries
-    /// It goes on trying until its time-out.
+    /// The client tries until the time-out to bring the watch in force.
     pub fn watch(&self, key: impl Into<Key>) -> AddWatch {
         self.add(Watch::new(key))
     }
 
-    /// The same for a request value.
+    /// Watches as a request value says: the same as [`watch`](Self::watch) with its options.
     pub fn add(&self, watch: Watch) -> AddWatch {
         self.handle.add(watch)
     }
 
-    /// The next message; it waits for as long as it takes. `None` when the client is gone, after
+    /// Returns the next message, and waits for it without a limit. `None` after
     /// [`WatchMessage::Closed`].
     ///
     /// # Cancel safety
@@ -113,47 +114,48 @@ impl Watcher {
         poll_fn(|cx| self.poll_message(cx)).await
     }
 
-    /// The watches that have not ended, with what was asked for.
+    /// Returns the watches that have not ended, with their requests.
     #[must_use]
     pub fn list(&self) -> Vec<(WatchRef, Watch)> {
         self.handle.list()
     }
 
-    /// Cancels a watch; from now on nothing comes of it, also not what has come already. Says
-    /// whether there was one.
+    /// Cancels a watch. No message of it follows, not even one that has already been received. Returns
+    /// whether there was such a watch.
     pub fn cancel(&mut self, watch: WatchRef) -> bool {
         self.handle.cancel(watch)
     }
 
-    /// Cancels all watches; says how many there were.
+    /// Cancels all watches, and returns their number.
     pub fn cancel_all(&mut self) -> usize {
         self.handle.cancel_all()
     }
 
-    /// Asks how far the watches of this watcher have come. The answer is a
-    /// [`WatchMessage::Progress`] without a watch, with a revision that the store had when this
-    /// was called, or a later one: up to it, everything has been delivered. Each request has an
-    /// answer; requests that are made before an answer may share one.
+    /// Requests the progress of the watches of this watcher. The answer is a
+    /// [`WatchMessage::Progress`] without a watch. Its revision is the store's at the time of this call,
+    /// or a later one, and all events up to this revision have been delivered. Each request has an
+    /// answer; requests before an answer may share it.
     ///
-    /// The answer may take until all watches of the client have caught up, and nothing comes
-    /// while there is no watch. It costs a read of the store's revision.
+    /// The answer may have to wait until all watches of the client have caught up, and does not come while
+    /// the watcher has no watch. A request costs a read of the store's revision.
     ///
-    /// Servers older than 3.4.25 and 3.5.8 can overtake events with their answer. Behind these
-    /// the answer says how far the events have come, which may be less than was asked for; it is
-    /// told again when more have come within ten seconds. `etcd grpc-proxy` never answers. Behind
-    /// it the answer comes when events have come so far, or at once where nothing is missing.
+    /// Servers older than 3.4.25 and 3.5.8 can send their answer before events that belong before it.
+    /// With these servers the message has the revision of the last events, which may be lower than the
+    /// store's, and further messages follow when more events come within ten seconds.
+    /// `etcd grpc-proxy` never answers. With it the message comes when events have reached the revision,
+    /// or at once if none is missing.
     pub fn request_progress(&self) {
         self.subscriber.request_progress();
     }
 
-    /// How far a watch is behind; `None` if there is no such watch.
+    /// Returns how far the consumer is behind with a watch; `None` if there is no such watch.
     #[must_use]
     pub fn lag(&self, watch: WatchRef) -> Option<Lag> {
         self.handle.lag(watch)
     }
 
-    /// The consumer waits: watches that were paused go on, also when the client is full.
-    fn wait(&self) {
+    /// Resumes paused watches because their consumer waits, also when the client is at its limits.
+    fn grant_paused(&self) {
         for number in self.subscriber.inbox.demand().take_paused() {
             let present = self.present();
             let backlog = present.get(&WatchRef(number)).map(|(_, backlog)| backlog);
@@ -169,7 +171,7 @@ impl Watcher {
         loop {
             let item = self.subscriber.inbox.poll_take(cx);
             if item.is_pending() {
-                self.wait();
+                self.grant_paused();
             }
             let Some(item) = std::task::ready!(item) else {
                 return Poll::Ready(None);
@@ -183,7 +185,7 @@ impl Watcher {
     fn take(&self, item: Item) -> Option<WatchMessage> {
         let Item { message, held } = item;
         let watch = message.watch();
-        // What was on its way when its watch was cancelled.
+        // The watch was cancelled after the message had come.
         if watch.is_some_and(|watch| !self.present().contains_key(&watch)) {
             return None;
         }
@@ -211,22 +213,17 @@ impl Watcher {
     }
 
     fn present(&self) -> MutexGuard<'_, HashMap<WatchRef, (Watch, Arc<Backlog>)>> {
-        lock(&self.present)
+        self.present.lock()
     }
 }
 
 impl Drop for Watcher {
-    // ORDER: the inbox is over before the list is cleared: a handle that adds a watch after that
-    // sees it, and takes the watch off the list again.
+    // ORDER: the inbox is abandoned before the list is cleared. A handle that adds a watch after the
+    // latter sees the abandoned inbox, and takes the watch off the list again.
     fn drop(&mut self) {
         self.subscriber.inbox.abandon();
         self.present().clear();
     }
-}
-
-/// Nothing that panics leaves it half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Stream for Watcher {
@@ -245,12 +242,12 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// A watch that is to be added to a [`Watcher`]: awaiting it waits until it is in force.
+/// The future of [`Watcher::watch`], with the options of the watch. Ready when the watch is in force.
 #[must_use = "nothing is watched until it is awaited"]
 pub struct AddWatch {
     pending: PendingWatch,
     present: Present,
-    /// Its name, while it is not in force.
+    /// The name of the watch, from the first poll until the watch is in force.
     named: Option<WatchRef>,
 }
 
@@ -265,10 +262,10 @@ impl Future for AddWatch {
             return Poll::Ready(Err(polled_again()));
         }
         if this.named.is_none() {
-            // ORDER: it is on the list before anything can come of it.
+            // ORDER: the watch is on the list before a message of it can come.
             let watch = this.pending.name();
             let kept = (this.pending.watch.clone(), this.pending.backlog());
-            lock(&this.present).insert(watch, kept);
+            this.present.lock().insert(watch, kept);
             this.named = Some(watch);
         }
         let in_force = std::task::ready!(this.pending.poll(cx));
@@ -285,7 +282,7 @@ impl Future for AddWatch {
 impl AddWatch {
     fn forget(&mut self) {
         if let Some(watch) = self.named.take() {
-            lock(&self.present).remove(&watch);
+            self.present.lock().remove(&watch);
             self.pending.purge();
         }
     }

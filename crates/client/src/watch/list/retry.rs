@@ -1,9 +1,9 @@
-//! PURE: which errors of a watched list time mends.
+//! PURE: the errors that end a watched list, and those that pass.
 
 use crate::error::ErrorKind;
 
-/// Whether reading again later can succeed. `is_known` says that a listing has come before: a
-/// server that was reached once is waited for where a first connection would be given up.
+/// Whether reading again later may succeed. `is_known` says that a listing has come before. After that the
+/// list waits for errors to pass that would end a first connection.
 pub(super) fn is_mended_by_time(kind: ErrorKind, is_known: bool, has_credentials: bool) -> bool {
     use ErrorKind as Kind;
     match kind {
@@ -27,9 +27,9 @@ pub(super) fn is_mended_by_time(kind: ErrorKind, is_known: bool, has_credentials
         | Kind::Cancelled
         | Kind::FailedPrecondition
         | Kind::Server => true,
-        // Certificates are renewed; the files are read again.
+        // Certificates may be renewed: each connection reads the files again.
         Kind::Tls => is_known,
-        // Authentication was switched on: the next call brings a token.
+        // Authentication was enabled meanwhile. The next call has a token.
         Kind::TokenMissing => has_credentials,
         Kind::Config
         | Kind::InvalidArgument

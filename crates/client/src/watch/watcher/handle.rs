@@ -1,9 +1,9 @@
-//! A handle for other tasks: adds and cancels the watches of a watcher while one task reads.
+//! A handle with which other tasks add and cancel the watches of a watcher.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::{AddWatch, Present, lock};
+use super::{AddWatch, Present};
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::watch::backlog::Lag;
@@ -14,17 +14,17 @@ use crate::watch::subscriber::SubscriberHandle;
 
 /// Adds and cancels the watches of a [`Watcher`](crate::Watcher) while another task reads it.
 ///
-/// [`Watcher::handle`](crate::Watcher::handle) makes it. Clones are handles of the same watcher.
-/// What the watches tell comes to the watcher, whichever handle has added them.
+/// [`Watcher::handle`](crate::Watcher::handle) returns it. Clones are handles of the same watcher. The
+/// messages of all watches come to the watcher.
 ///
 /// # When the watcher is dropped
 /// All its watches are cancelled. [`watch`](Self::watch), [`add`](Self::add) and
 /// [`request_progress`](Self::request_progress) then fail with
-/// [`ErrorKind`](crate::ErrorKind)`::Closed`, also those that are under way; the list is empty,
+/// [`ErrorKind`](crate::ErrorKind)`::Closed`, also when they were called before; the list is empty,
 /// and there is nothing to cancel. The same calls fail after the client was closed.
 ///
-/// A handle does not keep its watcher. Like a clone of the client, it keeps the client's
-/// connections.
+/// A handle does not keep its watcher alive. Like a clone of the client, it keeps the client's
+/// connections open.
 ///
 /// ```no_run
 /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
@@ -54,30 +54,30 @@ impl WatcherHandle {
         }
     }
 
-    /// Watches a key, or with options a range: see
+    /// Watches a key, or with options a range of keys: see
     /// [`Watcher::watch`](crate::Watcher::watch).
     ///
-    /// The watcher may be told of events before this is ready.
+    /// The watcher may receive events of the watch before the future is ready.
     ///
     /// # Errors
-    /// Those of [`Watcher::watch`](crate::Watcher::watch), and
+    /// As for [`Watcher::watch`](crate::Watcher::watch), and
     /// [`ErrorKind`](crate::ErrorKind)`::Closed` when the watcher was dropped.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the watch.
     ///
     /// # Retries
-    /// It goes on trying until its time-out.
+    /// The client tries until the time-out to bring the watch in force.
     pub fn watch(&self, key: impl Into<Key>) -> AddWatch {
         self.add(Watch::new(key))
     }
 
-    /// Watches what a request value says: the same as [`watch`](Self::watch) with its options.
+    /// Watches as a request value says: the same as [`watch`](Self::watch) with its options.
     ///
     /// # Errors
     /// # Cancel safety
     /// # Retries
-    /// Those of [`watch`](Self::watch).
+    /// As for [`watch`](Self::watch).
     pub fn add(&self, watch: Watch) -> AddWatch {
         AddWatch {
             pending: self.subscriber.open(watch),
@@ -86,10 +86,10 @@ impl WatcherHandle {
         }
     }
 
-    /// The watches that have not ended, with what was asked for.
+    /// Returns the watches that have not ended, with their requests.
     #[must_use]
     pub fn list(&self) -> Vec<(WatchRef, Watch)> {
-        let present = lock(&self.present);
+        let present = self.present.lock();
         let mut all: Vec<_> = present
             .iter()
             .map(|(name, (watch, _))| (*name, watch.clone()))
@@ -99,12 +99,12 @@ impl WatcherHandle {
         all
     }
 
-    /// Cancels a watch. Says whether there was one.
+    /// Cancels a watch. Returns whether there was such a watch.
     ///
-    /// A call of [`Watcher::next`](crate::Watcher::next) that begins after this gives nothing of
-    /// it, not even what had come already. The watcher is not told of the cancellation.
+    /// A call of [`Watcher::next`](crate::Watcher::next) that begins after this returns no message of the
+    /// watch, not even one that had been received before. There is no message about the cancellation.
     pub fn cancel(&self, watch: WatchRef) -> bool {
-        let was = lock(&self.present).remove(&watch).is_some();
+        let was = self.present.lock().remove(&watch).is_some();
         if was {
             self.subscriber.send(WatchCommand::Cancel(watch.0));
             self.subscriber.inbox.purge(|other| other == watch);
@@ -112,9 +112,9 @@ impl WatcherHandle {
         was
     }
 
-    /// Cancels all watches, as [`cancel`](Self::cancel) does; says how many there were.
+    /// Cancels all watches, as [`cancel`](Self::cancel) does, and returns their number.
     pub fn cancel_all(&self) -> usize {
-        let all = std::mem::take(&mut *lock(&self.present));
+        let all = std::mem::take(&mut *self.present.lock());
         for watch in all.keys() {
             self.subscriber.send(WatchCommand::Cancel(watch.0));
         }
@@ -124,12 +124,12 @@ impl WatcherHandle {
         all.len()
     }
 
-    /// Asks how far the watches of the watcher have come; the watcher is told. See
+    /// Requests the progress of the watches of the watcher, which receives the answer. See
     /// [`Watcher::request_progress`](crate::Watcher::request_progress).
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind)`::Closed` when the watcher was dropped or the client was
-    /// closed: the answer would come to no consumer.
+    /// closed: no consumer would receive the answer.
     pub fn request_progress(&self) -> Result<(), Error> {
         if let Some(reason) = self.subscriber.inbox.reason() {
             return Err(Error::new(ErrorKind::Closed, reason));
@@ -138,17 +138,17 @@ impl WatcherHandle {
         Ok(())
     }
 
-    /// How far a watch is behind; `None` if there is no such watch.
+    /// Returns how far the consumer is behind with a watch; `None` if there is no such watch.
     #[must_use]
     pub fn lag(&self, watch: WatchRef) -> Option<Lag> {
-        Some(lock(&self.present).get(&watch)?.1.lag())
+        Some(self.present.lock().get(&watch)?.1.lag())
     }
 }
 
 impl fmt::Debug for WatcherHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatcherHandle")
-            .field("watches", &lock(&self.present).len())
+            .field("watches", &self.present.lock().len())
             .finish_non_exhaustive()
     }
 }
