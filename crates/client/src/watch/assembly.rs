@@ -72,6 +72,12 @@ impl Assembly {
         // What lies before was delivered already, or is older than what was asked for.
         let next = self.next;
         events.retain(|event| event.kv.mod_revision >= next);
+        // ORDER: before any revision is found too large. A message that goes back may have left
+        // out revisions before the large one, and the watch would end without them.
+        if !events.is_sorted_by_key(|event| event.kv.mod_revision) {
+            self.restart();
+            return Whole::disorder();
+        }
         if self.partial.is_empty() && !more {
             return whole(events, limit);
         }
@@ -105,17 +111,13 @@ impl Assembly {
     }
 }
 
-/// The same for a message that is all there is of its revisions: nothing is moved.
+/// The same for a message in order that is all there is of its revisions: nothing is moved.
 fn whole(mut events: Vec<Event>, limit: usize) -> Whole {
     let mut start = 0;
     let mut weight = 0;
     for place in 0..events.len() {
         let revision = events[place].kv.mod_revision;
-        let open = events[start].kv.mod_revision;
-        if revision < open {
-            return Whole::disorder();
-        }
-        if revision > open {
+        if revision > events[start].kv.mod_revision {
             (start, weight) = (place, 0);
         }
         weight += events[place].weight();
@@ -183,6 +185,19 @@ mod tests {
         }
         let large = course.take(events(&[20, 20, 20]), true, limit);
         assert_eq!(large.fault, Some(Fault::TooLarge(20)));
+    }
+
+    /// Revisions that go back may have left out others: the watch must not end as if all before
+    /// the large one had been delivered.
+    #[test]
+    fn revisions_that_go_back_are_noticed_before_one_that_is_too_large() {
+        let limit = 2 * size_of::<Event>();
+        for more in [false, true] {
+            let mut course = Assembly::default();
+            let given = course.take(events(&[5, 5, 5, 4]), more, limit);
+            assert_eq!(given, Whole::disorder(), "{more}");
+            assert!(!course.is_amid_revision());
+        }
     }
 
     #[test]
