@@ -100,6 +100,9 @@ impl Watches {
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.phase = Phase::Paused;
             entry.at_head = false;
+            // The watch goes on from its own place: everything since the revision that it was
+            // lowered to would come again with each pause.
+            entry.lowered = 0;
             if !entry.backlog.pause() {
                 self.go_on(number);
             }

@@ -62,7 +62,7 @@ impl Watches {
         let is_for_owners = waited.is_empty() && self.pins.judged.is_empty();
         match error.kind() {
             kind if is_of_the_key(kind) && is_for_owners => {
-                // The revision that the stream has shown is the best there is.
+                // The revision that the stream has shown, or shows first, is the best there is.
                 self.aim(&owners, self.progress.known);
                 owners.clear();
             }
@@ -134,8 +134,9 @@ impl Watches {
             Some(number) => self.entries.get(number)?,
             None => {
                 let owners = &self.pins.owners_asked;
-                let mut all = self.entries.values();
-                all.find(|entry| owners.contains(&entry.owner))?
+                let all = self.entries.iter();
+                let theirs = all.filter(|(_, entry)| owners.contains(&entry.owner));
+                theirs.min_by_key(|(number, _)| **number)?.1
             }
         };
         let key = entry.spec.range.start.clone();

@@ -77,10 +77,19 @@ impl Progress {
 
     /// Notes a header of the present stream, or of an answer that was read for it.
     pub(super) fn saw(&mut self, header: &ResponseHeader) {
-        if header.revision >= self.known && header.revision > 0 {
-            self.known = header.revision;
-            self.header = *header;
+        if header.revision < self.known || header.revision < 1 {
+            return;
         }
+        if self.known == 0 {
+            for (owner, want) in &mut self.wanted {
+                if want.target == Some(0) {
+                    want.target = Some(header.revision);
+                    self.ripe.insert(*owner);
+                }
+            }
+        }
+        self.known = header.revision;
+        self.header = *header;
     }
 
     /// A watch has caught up: a request that was dropped before may be answered now.

@@ -14,7 +14,8 @@ use crate::kv::ResponseHeader;
 /// What an owner waits for.
 #[derive(Debug, Default)]
 pub(super) struct Want {
-    /// The store's revision after the owner had asked; `None` until it is known.
+    /// The store's revision after the owner had asked; `None` until it is known. 0 if the store
+    /// does not tell it: then the first revision that the stream shows takes its place.
     pub(super) target: Option<i64>,
     /// The same for an owner that has asked again meanwhile. An owner that asks all the time is
     /// answered as well.
@@ -41,11 +42,12 @@ impl Watches {
     pub(super) fn aim(&mut self, owners: &HashSet<u64>, revision: i64) {
         for owner in owners {
             if let Some(want) = self.progress.wanted.get_mut(owner) {
-                if want.target.is_some() {
-                    want.later = Some(revision);
-                } else {
-                    want.target = Some(revision);
-                    self.progress.ripe.insert(*owner);
+                match want.target {
+                    Some(target) if target > 0 => want.later = Some(revision),
+                    _ => {
+                        want.target = Some(revision);
+                        self.progress.ripe.insert(*owner);
+                    }
                 }
             }
         }
@@ -83,8 +85,8 @@ impl Watches {
                 continue;
             };
             // Without a watch in force there is nothing to tell yet.
-            let (Some(target), Some((revision, behind))) = (want.target, reached.remove(&owner))
-            else {
+            let target = want.target.filter(|target| *target > 0);
+            let (Some(target), Some((revision, behind))) = (target, reached.remove(&owner)) else {
                 continue;
             };
             if !behind.is_empty() {

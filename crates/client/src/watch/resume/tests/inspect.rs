@@ -1,5 +1,7 @@
 //! What the tests look at inside of the machine.
 
+use etcdex_proto::etcdserverpb::WatchResponse;
+
 use super::super::{Stream, Watches};
 use crate::watch::entry::Phase;
 
@@ -29,6 +31,14 @@ impl Watches {
     /// The watch whose creation was sent last.
     pub(super) fn last_asked(&self) -> u64 {
         self.asked.back().map_or(0, |asked| asked.number)
+    }
+
+    /// The watch that a message of the present stream is about.
+    pub(super) fn named(&self, message: &WatchResponse) -> Option<u64> {
+        if message.created {
+            return self.asked.front().map(|asked| asked.number);
+        }
+        self.ids.get(&message.watch_id).copied()
     }
 
     /// How many creations have no answer.

@@ -217,7 +217,7 @@ pub(super) struct Session {
     early: BTreeMap<i64, Vec<WatchResponse>>,
     next_id: i64,
     /// It makes a piece of a message until then.
-    busy: Option<Instant>,
+    pub(super) busy: Option<Instant>,
     /// Nothing but events leaves it any more.
     is_stuck: bool,
     /// How many requests for progress have come.

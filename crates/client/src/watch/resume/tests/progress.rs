@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use etcdex_proto::etcdserverpb::WatchResponse;
 
 use super::rules::{Bench, compacted, created, events, message, spec};
+use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
 use crate::watch::entry::Spec;
 
@@ -356,6 +357,51 @@ fn a_question_that_may_not_be_asked_is_answered_by_what_the_stream_has_shown() {
     bench.wait(SOON);
     assert_eq!(bench.run(), ["progress?"]);
     assert_eq!(bench.receive(all(9)), ["progress 9"]);
+}
+
+/// The same on a stream that has not shown any revision yet. The machine once forgot such a
+/// question: the caller never got an answer.
+#[test]
+fn a_question_that_may_not_be_asked_waits_for_the_first_revision_of_the_stream() {
+    let mut bench = Bench::judged(true);
+    bench.cut();
+    assert_eq!(bench.open(), ["create 1 at 5"]);
+    bench.machine.request_progress(1);
+    assert_eq!(bench.run(), ["pin"]);
+    let key = spec(5).range.start;
+    let error = Error::new(ErrorKind::PermissionDenied, "no").into();
+    bench.machine.unpinned(&key, &error, bench.now);
+    assert!(bench.run().is_empty());
+    assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
+    bench.machine.judged(true);
+    bench.wait(SOON);
+    assert_eq!(bench.run(), ["progress?"]);
+    assert_eq!(bench.receive(all(9)), ["progress 9"]);
+}
+
+/// A watch that was created at the store's revision once got everything since then again, after
+/// each pause on the same stream.
+#[test]
+fn a_watch_that_was_created_below_its_start_goes_on_after_a_pause_where_it_was() {
+    let mut bench = Bench::with(WatchLimits {
+        watch_events: 1,
+        ..WatchLimits::default()
+    });
+    bench.add(1, 5);
+    bench.run();
+    bench.open();
+    bench.receive(created(1, 9));
+    bench.machine.judged(true);
+    bench.add_spec(2, 2, spec(10));
+    bench.run();
+    bench.receive(created(2, 9));
+    assert_eq!(bench.ask(9), ["cancel 2", "create 3 at 9"]);
+    bench.receive(created(3, 9));
+    let paused = ["2 got [50]", "cancel 3"];
+    assert_eq!(bench.receive(events(3, 60, &[50, 60])), paused);
+    assert!(bench.take());
+    bench.machine.go_on(2);
+    assert_eq!(bench.run(), ["create 4 at 51"]);
 }
 
 /// Every owner once had all watches looked through.

@@ -979,7 +979,7 @@ fn closing_ends_all_watches_also_later_ones() {
 
 impl Bench {
     /// The consumer takes the oldest batch; says whether its watch goes on.
-    fn take(&mut self) -> bool {
+    pub(super) fn take(&mut self) -> bool {
         let (held, revision) = self.held.pop_front().expect("something came");
         held.take(revision)
     }
