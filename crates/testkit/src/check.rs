@@ -11,6 +11,7 @@
 mod content;
 mod excuse;
 mod ground;
+mod loss;
 mod mirror;
 mod order;
 mod owner;
@@ -29,6 +30,7 @@ use crate::history::{Body, Event, History, Message, Recording};
 
 pub use excuse::{Excuse, Wire};
 pub use ground::{dropped, grounded, needless};
+pub use loss::Cause;
 pub use mirror::mirrored;
 pub use owner::owner;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::loss::Cause;
 use super::progress::frontier_of;
 use super::{Guarantee, Subject, Violation, check};
 use crate::history::{Body, Event, History, Query, Recording};
@@ -12,6 +13,7 @@ use crate::history::{Body, Event, History, Query, Recording};
 /// `client proxy link stream watch` for the wire.
 #[derive(Debug)]
 pub struct Wire<'a> {
+    history: &'a History,
     stretches: HashMap<(String, Query), Vec<&'a Recording>>,
     violations: Vec<(&'a Recording, Violation)>,
 }
@@ -23,12 +25,15 @@ pub struct Excuse<'w> {
     pub stretch: &'w Recording,
     /// The same violation, by the server.
     pub violation: &'w Violation,
+    /// Why the server left an event out, where it did.
+    pub cause: Option<Cause>,
 }
 
 impl<'a> Wire<'a> {
     /// Checks the messages of servers.
     pub fn new(history: &'a History, stretches: &'a [Recording]) -> Self {
         let mut wire = Self {
+            history,
             stretches: HashMap::new(),
             violations: Vec::new(),
         };
@@ -59,7 +64,7 @@ impl<'a> Wire<'a> {
     /// only if a server left the event out ([`Guarantee::Reliable`]) and no stretch of the wire
     /// carries it, but for stretches before: the client has asked for the event again then, as a
     /// connection had ended with it. That a watch goes on behind the event after an outage is the
-    /// same loss. What a server sent wrong explains only what the client told in the same words.
+    /// same loss. The stretch has to show a fault that servers are known to have ([`Cause`]). What a server sent wrong explains only what the client told in the same words.
     pub fn excuse(
         &self,
         watch: &Recording,
@@ -92,7 +97,11 @@ impl<'a> Wire<'a> {
                 && stretch.query.is_like(&watch.query)
         });
         match found {
-            Some((stretch, violation)) => Ok(Excuse { stretch, violation }),
+            Some((stretch, violation)) => Ok(Excuse {
+                stretch,
+                violation,
+                cause: None,
+            }),
             None => Err(None),
         }
     }
@@ -116,7 +125,18 @@ impl<'a> Wire<'a> {
         let last = losses.max_by_key(|(stretch, _)| begun(stretch));
         let since = last.and_then(|(stretch, _)| begun(stretch)).unwrap_or(0);
         match (self.carried(watch, violation.revision, key, since), last) {
-            (None, Some((stretch, violation))) => Ok(Excuse { stretch, violation }),
+            (None, Some((stretch, violation))) => {
+                let cause = Cause::of(self.history, stretch, violation, key);
+                let Some(cause) = cause else {
+                    let name = &stretch.name;
+                    return Err(Some(format!("{name} leaves it out for no known reason")));
+                };
+                Ok(Excuse {
+                    stretch,
+                    violation,
+                    cause: Some(cause),
+                })
+            }
             (carried, _) => Err(carried),
         }
     }
@@ -147,13 +167,15 @@ impl Excuse<'_> {
     /// Returns the proof in a line: the stretch, its revisions, and the violation.
     pub fn proof(&self) -> String {
         let (frontier, message) = frontier_of(self.stretch);
+        let cause = self.cause.map(|cause| format!("; {cause}"));
         format!(
-            "{}, from {} to {frontier} (message {message}), shows it: {}: {} (revision {})",
+            "{}, from {} to {frontier} (message {message}), shows it: {}: {} (revision {}){}",
             self.stretch.name,
             self.stretch.query.start_revision,
             self.violation.guarantee,
             self.violation.what,
-            self.violation.revision
+            self.violation.revision,
+            cause.unwrap_or_default()
         )
     }
 

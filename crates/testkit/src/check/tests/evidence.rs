@@ -387,6 +387,92 @@ fn a_loss_is_excused_only_if_the_server_lost_it_everywhere() {
     assert_eq!(other(|stretch| stretch.query.prev_kv = true), Err(None));
 }
 
+/// An event that a server left out is excused only for a fault that servers are known to have.
+#[test]
+fn a_loss_is_excused_only_where_a_compaction_explains_it() {
+    let judge = |lossy: Vec<(u64, Body)>, compaction: Compaction| {
+        let mut history = History::since(1);
+        for revision in 2..10 {
+            history.append([match revision {
+                8 => Op::Delete("a".into()),
+                _ => Op::Put("a".into(), 1),
+            }]);
+        }
+        history.compact(compaction);
+        let watch = told(2, lossy.clone());
+        let wire = [stretch(2, 120, lossy)];
+        let wire = Wire::new(&history, &wire);
+        let violations = check(&history, &watch);
+        let lost = violations.iter().find(|one| one.revision == 8);
+        let excuse = wire.excuse(&watch, lost.expect("it is lost"));
+        excuse.map(|excuse| excuse.proof())
+    };
+    let put = |revision| {
+        let mut body = batch("a", 2);
+        if let Body::Batch {
+            header,
+            revision: through,
+            events,
+        } = &mut body
+        {
+            (*header, *through) = (revision, revision);
+            events[0].pair.mod_revision = revision;
+        }
+        body
+    };
+    // It goes on behind a compaction that it is not told of.
+    let jump = || vec![(200, put(2)), (300, put(9))];
+    let proof = judge(
+        jump(),
+        Compaction {
+            at: 250,
+            revision: 4,
+        },
+    )
+    .unwrap();
+    assert!(
+        proof.contains("it had to go on from 3 and was not told of the compaction to 4"),
+        "{proof}"
+    );
+    let no_reason = |lossy, at, revision| {
+        let why = judge(lossy, Compaction { at, revision }).unwrap_err();
+        assert!(why.unwrap().contains("no known reason"));
+    };
+    no_reason(jump(), 301, 4);
+    no_reason(jump(), 250, 3);
+    // It had sent all that was compacted.
+    let whole = || (2..8).map(|revision| (200, put(revision)));
+    let late: Vec<_> = whole()
+        .chain([(300, Body::Progress { revision: 9 })])
+        .collect();
+    no_reason(late.clone(), 250, 7);
+    let proof = judge(
+        late,
+        Compaction {
+            at: 250,
+            revision: 8,
+        },
+    )
+    .unwrap();
+    assert!(
+        proof.contains("was removed by the compaction to 8"),
+        "{proof}"
+    );
+    // It was about to send it.
+    let Body::Batch { events: more, .. } = put(9) else {
+        unreachable!()
+    };
+    let mut amid = put(2);
+    if let Body::Batch {
+        revision, events, ..
+    } = &mut amid
+    {
+        *revision = 9;
+        events.extend(more);
+    }
+    no_reason(vec![(300, amid)], 250, 4);
+}
+
 /// The client of finding G1: a server of 3.4.23 answers a request for progress while events are
 /// under way, the client believes it, and the connection ends.
 #[test]
@@ -450,7 +536,11 @@ fn only_a_violation_of_the_same_guarantee_and_key_is_an_excuse() {
         recording
     };
     let watch = prefix("one/watch#1", &["a"]);
-    assert!(excuse(&watch, &[prefix("one n1", &["a"])]).is_ok());
+    let why = excuse(&watch, &[prefix("one n1", &["a"])]).unwrap_err();
+    assert!(
+        why.unwrap().contains("no known reason"),
+        "it sent half of 5"
+    );
     assert!(excuse(&watch, &[prefix("one n1", &[])]).is_ok());
     let other = [prefix("one n1", &["b"])];
     assert!(excuse(&watch, &other).is_err());

@@ -143,7 +143,7 @@ pub(crate) fn judge(evidence: Evidence<'_>) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use etcdex_testkit::history::{Body, Message, Op, Query};
+    use etcdex_testkit::history::{Body, Compaction, Message, Op, Query};
 
     use super::*;
 
@@ -153,6 +153,7 @@ mod tests {
         for _ in 0..4 {
             history.append([Op::Put("a".into(), 1)]);
         }
+        history.compact(Compaction { at: 0, revision: 4 });
         let lossy = |name: &str| {
             let bodies = [2, 4, 5].map(|revision| Body::Batch {
                 header: revision,
