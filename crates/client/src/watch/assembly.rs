@@ -69,15 +69,16 @@ impl Assembly {
     /// INVARIANT: what it gives, over all calls, is in order and nothing of it twice, whatever
     /// comes in; a revision is given as a whole. It does not move `next`.
     pub(super) fn take(&mut self, mut events: Vec<Event>, more: bool, limit: usize) -> Whole {
-        // What lies before was delivered already, or is older than what was asked for.
-        let next = self.next;
-        events.retain(|event| event.kv.mod_revision >= next);
-        // ORDER: before any revision is found too large. A message that goes back may have left
-        // out revisions before the large one, and the watch would end without them.
+        // ORDER: before events are left out, and before any revision is found too large. A message
+        // whose revisions go back may have left out others, and may have the events of one revision
+        // in a wrong order.
         if !events.is_sorted_by_key(|event| event.kv.mod_revision) {
             self.restart();
             return Whole::disorder();
         }
+        // What lies before was delivered already, or is older than what was asked for.
+        let next = self.next;
+        events.retain(|event| event.kv.mod_revision >= next);
         if self.partial.is_empty() && !more {
             return whole(events, limit);
         }
@@ -197,6 +198,18 @@ mod tests {
             let given = course.take(events(&[5, 5, 5, 4]), more, limit);
             assert_eq!(given, Whole::disorder(), "{more}");
             assert!(!course.is_amid_revision());
+        }
+    }
+
+    #[test]
+    fn a_message_that_goes_back_to_what_was_delivered_is_given_up() {
+        for more in [false, true] {
+            let mut course = Assembly {
+                next: 5,
+                ..Assembly::default()
+            };
+            let given = course.take(events(&[5, 5, 4]), more, usize::MAX);
+            assert_eq!(given, Whole::disorder(), "{more}");
         }
     }
 
