@@ -503,6 +503,9 @@ impl World {
         if std::mem::take(&mut self.unjudged) {
             let exact = self.manner.exact && self.rng.u8(..4) != 0;
             self.exact = exact;
+            if !exact {
+                self.questions.clear();
+            }
             self.machine.judged(exact);
         }
     }
@@ -529,6 +532,12 @@ impl World {
         };
         let key = self.pin.take().expect("just seen").key;
         if self.denied.is_some_and(|denied| denied.as_bytes() == key) {
+            log!(self, "the pin is denied");
+            // The store's revision cannot be learned. The owners get the revision that the stream
+            // has shown, and a member may lag behind the question.
+            for revision in self.questions.values_mut().flatten() {
+                *revision = 0;
+            }
             let error = Arc::new(Error::new(ErrorKind::PermissionDenied, "no pin"));
             return self.machine.unpinned(&key, &error, self.now);
         }
@@ -732,7 +741,11 @@ impl World {
             }
             Some(Command::Progress(owner)) => {
                 log!(self, "{owner} asks for progress");
-                if self.has_watches(owner) {
+                // On a server that is not exact, an owner is told how far its events have come, for
+                // ten seconds: nothing, if there were none.
+                let is_open = matches!(self.net, Net::Open(_));
+                let is_inexact = is_open && !self.exact && !self.unjudged;
+                if self.has_watches(owner) && !is_inexact {
                     let revision = self.store.revision();
                     self.questions.entry(owner).or_default().push(revision);
                 }
