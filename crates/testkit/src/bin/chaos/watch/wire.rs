@@ -34,6 +34,11 @@ const HOLD: Duration = Duration::from_secs(3);
 /// Minimum time between two such records of a watch, in microseconds.
 const NOTED: u64 = 1_000_000;
 
+/// The end of the reason with which a server refuses a watch because of its stream's token.
+///
+/// Source: `ErrGRPCInvalidAuthToken` in `api/v3rpc/rpctypes/error.go` of etcd.
+const INVALID_TOKEN: &str = "invalid auth token";
+
 /// Records the watches that pass one proxy.
 pub(crate) struct Wire {
     name: String,
@@ -76,6 +81,9 @@ struct Stream {
     answers: u64,
     /// Watches that the client has cancelled before the answer to their creation.
     cancelled: HashSet<i64>,
+    /// The server has refused the token of the stream. The client leaves the stream at that answer,
+    /// so no later message of the stream tells it anything.
+    is_left: bool,
 }
 
 /// When bytes last reached the client over a link.
@@ -287,19 +295,25 @@ impl Wire {
         let stretch = &mut self.stretches[*number];
         let messages = &mut stretch.recording.messages;
         let mut push = |body| messages.push(Message { at, body });
+        let is_left = stream.is_left;
+        let mut ground = |revision| {
+            if !is_left {
+                stretch.grounds.push((revision, delivery.clone()));
+            }
+        };
         let is_progress = events.is_empty() && !response.created && !response.canceled;
         pieces.extend(events);
         if !response.fragment && !pieces.is_empty() {
             let events = std::mem::take(pieces);
             let revision = events.iter().map(Event::revision).max().unwrap_or(0);
-            stretch.grounds.push((revision, delivery.clone()));
+            ground(revision);
             push(Body::Batch {
                 header,
                 revision,
                 events,
             });
         } else if is_progress && !response.fragment {
-            stretch.grounds.push((header, delivery.clone()));
+            ground(header);
             push(Body::Progress { revision: header });
         }
         if response.canceled {
@@ -316,6 +330,9 @@ impl Wire {
         // A watch that the client has cancelled has no reason.
         if response.cancel_reason.is_empty() {
             return;
+        }
+        if response.cancel_reason.contains(INVALID_TOKEN) {
+            self.streams.entry(place).or_default().is_left = true;
         }
         let what = format!(
             "{} link {} stream {}: {}",

@@ -150,6 +150,27 @@ fn progress_of_a_stream_covers_all_its_watches_and_a_refusal_none() {
     assert_eq!(line.0.refusals.len(), 1);
 }
 
+/// A client leaves a stream whose token was refused, and does not read what comes after.
+#[test]
+fn messages_after_a_refused_token_are_no_grounds() {
+    let mut line = Line::new();
+    line.ask(1, 0);
+    line.ask(2, 3);
+    line.answer(9, created(1));
+    line.answer(10, of(1));
+    assert_eq!(line.0.stretches[0].grounds.len(), 1);
+    let refused = WatchResponse {
+        canceled: true,
+        cancel_reason: format!("rpc error: desc = {INVALID_TOKEN}"),
+        ..created(-1)
+    };
+    line.answer(10, refused);
+    line.answer(11, of(1));
+    line.answer(12, events(1, 12, false));
+    assert_eq!(line.0.stretches[0].grounds.len(), 1);
+    assert_eq!(line.bodies(0).len(), 5, "they are recorded");
+}
+
 /// The answer to a request from before a watch does not cover the watch.
 #[test]
 fn an_answer_covers_the_watches_from_before_its_request() {
