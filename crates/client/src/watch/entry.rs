@@ -34,28 +34,76 @@ pub(crate) struct Spec {
     pub(crate) read: Option<Position>,
 }
 
-/// Where a watch stands on the present stream.
+/// The phase of a watch on the present stream.
+///
+/// ```text
+/// Unpinned ---> Waiting ---> Asked ---> Live ---> Paused
+///     ^          ^ ^ ^        | |        |          |
+///     |          | | +---2----+ |        |          |
+///     +----------|-|-----1------+        |          |
+///                | +---------3----------+          |
+///                +---------------4-----------------+
+/// ```
+///
+/// 1. The server calls the watch compacted, and the revision that stands for now may be read again.
+/// 2. The server refuses the watch, which is to be created again.
+/// 3. The server cancels the watch, which is to be created again, or the machine does so to create it
+///    at an earlier revision.
+/// 4. The consumer has taken enough.
+///
+/// The loss of the stream makes `Asked` and `Live` watches `Waiting` again. A watch that ends has no
+/// phase: its entry is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// It waits to learn which revision is now.
+pub(super) enum WatchPhase {
+    /// The watch waits for the revision that stands for now.
     Unpinned,
-    /// It is in the queue of those to be created.
+    /// The watch waits to be created.
     Waiting,
-    /// The server was asked to create it.
+    /// The request to create the watch was sent.
     Asked,
-    /// In force, under this ID.
-    Live(i64),
-    /// Its consumer is behind.
+    /// The watch is in force.
+    Live(Live),
+    /// The watch is cancelled at the server until its consumer has taken enough.
     Paused,
 }
 
+/// The state of a watch in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Live {
+    /// The ID on the present stream.
+    pub(super) watch_id: i64,
+    /// The store's revision when the server created the watch; `i64::MAX` if the server did not
+    /// tell it.
+    pub(super) created_at: i64,
+    /// The first revision that was requested from the server.
+    pub(super) created_from: i64,
+    /// Number of progress requests that were sent on the stream before the request to create the
+    /// watch.
+    pub(super) progress_requests: u64,
+}
+
+impl WatchPhase {
+    /// The state of a watch in force.
+    pub(super) fn live(&self) -> Option<&Live> {
+        match self {
+            Self::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.live().is_some()
+    }
+}
+
+/// A watch of the machine.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) spec: Spec,
     pub(super) owner: u64,
     pub(super) backlog: Arc<Backlog>,
     pub(super) course: Assembly,
-    pub(super) phase: Phase,
+    pub(super) phase: WatchPhase,
     /// The first revision that it delivers, 0 until now is known.
     pub(super) start: i64,
     /// A revision that the store is known to have reached.
@@ -64,12 +112,6 @@ pub(super) struct Entry {
     pub(super) told: bool,
     /// It was in force, and is not again yet.
     pub(super) missing: bool,
-    /// How far the store had come, as far as is known, when the server last created it.
-    pub(super) created_at: i64,
-    /// The first revision that the server was asked for when it last created it.
-    pub(super) created_from: i64,
-    /// How many requests for progress had been sent on the stream before.
-    pub(super) asked_before: u64,
     /// It is created at this revision, or where it goes on if that is earlier; 0 is there.
     pub(super) lowered: i64,
     /// How many of its creations in a row were the first one without an answer on their stream
@@ -97,9 +139,9 @@ impl Entry {
         course.next = start;
         Self {
             phase: if start == 0 {
-                Phase::Unpinned
+                WatchPhase::Unpinned
             } else {
-                Phase::Waiting
+                WatchPhase::Waiting
             },
             seen: spec.read.map_or(0, |read| read.revision),
             spec,
@@ -109,9 +151,6 @@ impl Entry {
             start,
             told: false,
             missing: false,
-            created_at: 0,
-            created_from: 0,
-            asked_before: 0,
             lowered: 0,
             unanswered: 0,
             contested: false,

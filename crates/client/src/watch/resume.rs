@@ -5,6 +5,7 @@
 //! The words are etcd's: a watch is *created*, *canceled*, and makes *progress*.
 
 mod answer;
+mod creations;
 mod happening;
 mod loss;
 mod pin;
@@ -21,17 +22,14 @@ use std::time::Instant;
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use etcdex_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, WatchRequest};
 
+use self::creations::{AnswerDue, Creation, Creations};
 use self::progress::Progress;
 pub(crate) use self::step::{Note, Step, Tell};
 use super::backlog::Backlog;
 use super::budget::MemoryBudget;
 use super::end::WatchEnd;
-use super::entry::{Entry, Phase, Spec};
-use crate::adaptive_timeout::AdaptiveTimeout;
+use super::entry::{Entry, Spec, WatchPhase};
 use crate::error::Error;
-
-/// How many creations may wait for their answers.
-const WINDOW: usize = 1_024;
 
 /// Whoever has watches: a watcher.
 #[derive(Debug, Default)]
@@ -52,18 +50,6 @@ enum Stream {
     Open(Instant),
     /// The client was closed.
     Over,
-}
-
-/// A creation without an answer.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    watch_id: i64,
-    number: u64,
-    /// The first revision that was asked for.
-    from: i64,
-    sent: Instant,
-    /// How many requests for progress were sent on the stream before.
-    asked_before: u64,
 }
 
 /// Watches that wait to learn how far the store has come.
@@ -91,24 +77,11 @@ struct Pins {
 pub(crate) struct Watches {
     entries: HashMap<u64, Box<Entry>>,
     owners: HashMap<u64, Owner>,
-    /// Watches in force, by their IDs on this stream.
-    ids: HashMap<i64, u64>,
-    waiting: VecDeque<u64>,
-    /// Creations without answers, in the order in which they were sent.
-    asked: VecDeque<Asked>,
-    /// When the last creation was answered, or the stream opened.
-    answered: Option<Instant>,
-    answer_timeout: AdaptiveTimeout,
-    /// A watch of the stream gets its history in pieces, because whole messages are too large.
-    in_pieces: bool,
-    cancels: Vec<i64>,
+    creations: Creations,
     pins: Pins,
     stream: Stream,
     /// The driver is to drop what it has.
     close: bool,
-    last_id: i64,
-    /// The server gives IDs of its own: one creation at a time.
-    is_serial: bool,
     progress: Progress,
     cluster: Option<u64>,
     budget: Arc<MemoryBudget>,
@@ -132,18 +105,10 @@ impl Watches {
         Self {
             entries: HashMap::new(),
             owners: HashMap::new(),
-            ids: HashMap::new(),
-            waiting: VecDeque::new(),
-            asked: VecDeque::new(),
-            answered: None,
-            answer_timeout: AdaptiveTimeout::default(),
-            in_pieces: false,
-            cancels: Vec::new(),
+            creations: Creations::default(),
             pins: Pins::default(),
             stream: Stream::Closed(None),
             close: false,
-            last_id: 0,
-            is_serial: false,
             progress: Progress::default(),
             cluster: None,
             budget,
@@ -166,8 +131,8 @@ impl Watches {
     pub(crate) fn add(&mut self, number: u64, owner: u64, spec: Spec, backlog: Arc<Backlog>) {
         let entry = Entry::new(owner, spec, backlog);
         match entry.phase {
-            Phase::Unpinned => self.pins.waiting.push(number),
-            _ => self.waiting.push_back(number),
+            WatchPhase::Unpinned => self.pins.waiting.push(number),
+            _ => self.creations.push(number),
         }
         self.owners.entry(owner).or_default().watches += 1;
         self.entries.insert(number, Box::new(entry));
@@ -199,9 +164,9 @@ impl Watches {
     /// The consumer of a paused watch has caught up.
     pub(crate) fn go_on(&mut self, number: u64) {
         if let Some(entry) = self.entries.get_mut(&number) {
-            if entry.phase == Phase::Paused {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(number);
+            if entry.phase == WatchPhase::Paused {
+                entry.phase = WatchPhase::Waiting;
+                self.creations.push(number);
             }
         }
     }
@@ -227,16 +192,11 @@ impl Watches {
         if let Some(key) = self.pin_due(now) {
             return Step::Pin(key);
         }
-        // For those that are gone no stream is opened.
-        while let Some(gone) = self.waiting.front() {
-            if self.entries.contains_key(gone) {
-                break;
-            }
-            self.waiting.pop_front();
-        }
+        self.creations
+            .prune(|number| self.entries.contains_key(&number));
         match self.stream {
             Stream::Closed(until)
-                if !self.waiting.is_empty() && until.is_none_or(|until| until <= now) =>
+                if self.creations.has_waiting() && until.is_none_or(|until| until <= now) =>
             {
                 self.stream = Stream::Opening;
                 let fresh = self.open_anew();
@@ -248,7 +208,7 @@ impl Watches {
                 return Step::Close { silent: false };
             }
             Stream::Open(heard) => {
-                if self.answer_due(heard).is_some_and(|due| due <= now) {
+                if self.answer_due(heard).is_some_and(|due| due.first() <= now) {
                     return Step::Close {
                         silent: self.unanswered(heard, now),
                     };
@@ -264,34 +224,24 @@ impl Watches {
 
     /// What to send next.
     fn request(&mut self, now: Instant) -> Option<WatchRequest> {
-        if let Some(watch_id) = self.cancels.pop() {
+        if let Some(watch_id) = self.creations.pop_cancel() {
             let cancel = WatchCancelRequest { watch_id };
             return Some(request(RequestUnion::CancelRequest(cancel)));
         }
-        let window = if self.is_serial { 1 } else { WINDOW };
-        while self.asked.len() < window {
-            let Some(number) = self.waiting.pop_front() else {
-                break;
-            };
+        while let Some(number) = self.creations.pop() {
             let Some(entry) = self.entries.get_mut(&number) else {
                 continue;
             };
-            entry.phase = Phase::Asked;
-            let watch_id = if self.is_serial {
-                0
-            } else {
-                // INVARIANT: never 0, which lets the server choose, and never twice on a stream.
-                self.last_id += 1;
-                self.last_id
-            };
-            self.in_pieces |= entry.pieces;
-            self.asked.push_back(Asked {
-                watch_id,
+            entry.phase = WatchPhase::Asked;
+            let watch_id = self.creations.next_id();
+            let creation = Creation {
                 number,
+                watch_id,
                 from: entry.first(),
                 sent: now,
-                asked_before: self.progress.sent,
-            });
+                progress_requests: self.progress.sent,
+            };
+            self.creations.sent(creation, entry.pieces);
             return Some(request(RequestUnion::CreateRequest(
                 entry.request(watch_id),
             )));
@@ -301,15 +251,15 @@ impl Watches {
             return Some(request(RequestUnion::ProgressRequest(progress)));
         }
         // Instead of that, watches may have to be created anew.
-        let more = !self.cancels.is_empty();
+        let more = self.creations.has_cancels();
         more.then(|| self.request(now)).flatten()
     }
 
     /// Until when there is nothing to do by itself.
     fn rest(&self, now: Instant) -> Option<Instant> {
         let silence = match self.stream {
-            Stream::Closed(until) if !self.waiting.is_empty() => until,
-            Stream::Open(heard) => self.answer_due(heard),
+            Stream::Closed(until) if self.creations.has_waiting() => until,
+            Stream::Open(heard) => self.answer_due(heard).map(AnswerDue::first),
             _ => None,
         };
         let pin = self.pins.pause.filter(|_| self.wants_pin());

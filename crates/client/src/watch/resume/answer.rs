@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use etcdex_proto::etcdserverpb::WatchResponse;
 
-use super::{Asked, Note, Phase, Stream, Watches};
+use super::{Creation, Note, Stream, WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{ResponseHeader, header};
 use crate::watch::cancellation::Refusal;
 use crate::watch::end::WatchEnd;
+use crate::watch::entry::Live;
 
 impl Watches {
     /// A message of the present stream.
@@ -56,47 +57,48 @@ impl Watches {
         header: ResponseHeader,
         now: Instant,
     ) {
-        let Some(asked) = self.asked.pop_front() else {
+        let Some(creation) = self.creations.answered(self.opened, now) else {
             return self.violated("it tells of a watch that nobody asked for", now);
         };
-        self.has_answered(asked.sent, now);
-        let Asked {
+        let Creation {
             watch_id, number, ..
-        } = asked;
+        } = creation;
         let refused = message.canceled || message.watch_id == -1;
         if refused {
             return self.refused(number, message, now);
         }
-        if message.watch_id != watch_id && !self.is_serial {
+        if message.watch_id != watch_id && !self.creations.server_assigns_ids() {
             // It does not take our IDs: then one after the other, under its own.
-            self.is_serial = true;
+            self.creations.let_server_assign_ids();
             return self.violated("it gives watches other IDs than asked for", now);
         }
         let Some(entry) = self.entries.get_mut(&number) else {
             // It was cancelled meanwhile.
-            self.cancels.push(message.watch_id);
+            self.creations.cancel(message.watch_id);
             return;
         };
         if entry.is_foreign(header.cluster_id) {
-            self.cancels.push(message.watch_id);
+            self.creations.cancel(message.watch_id);
             return self.end(number, WatchEnd::ClusterChanged);
         }
-        if self.ids.insert(message.watch_id, number).is_some() {
+        if !self.creations.created(message.watch_id, number) {
             return self.violated("it gives two watches one ID", now);
         }
-        entry.phase = Phase::Live(message.watch_id);
-        entry.created_at = match header.revision {
-            0 => i64::MAX,
-            revision => revision,
-        };
+        entry.phase = WatchPhase::Live(Live {
+            watch_id: message.watch_id,
+            created_at: match header.revision {
+                0 => i64::MAX,
+                revision => revision,
+            },
+            created_from: creation.from,
+            progress_requests: creation.progress_requests,
+        });
         if header.revision > 0 && entry.seen > header.revision {
             // A member may lag behind; whether the store has gone back is for the leader to say.
             self.pins.doubted.push((number, entry.seen));
         }
-        entry.created_from = asked.from;
-        entry.asked_before = asked.asked_before;
         entry.unanswered = 0;
-        entry.at_head = header.revision > 0 && asked.from > header.revision;
+        entry.at_head = header.revision > 0 && creation.from > header.revision;
         entry.appealed = false;
         let owner = entry.owner;
         let next = entry.course.next;
@@ -133,17 +135,17 @@ impl Watches {
 
     pub(super) fn canceled(&mut self, message: WatchResponse, now: Instant) {
         // Of what we have cancelled ourselves, nothing is known any more.
-        let Some(number) = self.ids.remove(&message.watch_id) else {
+        let Some(number) = self.creations.canceled(message.watch_id) else {
             return;
         };
         if message.compact_revision != 0 {
             // etcd counts a compacted watch among those of its stream until the client cancels
             // it, and answers no request for progress on the stream meanwhile.
-            self.cancels.push(message.watch_id);
+            self.creations.cancel(message.watch_id);
         }
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.course.restart();
-            entry.phase = Phase::Waiting;
+            entry.phase = WatchPhase::Waiting;
         }
         self.refused(number, &message, now);
     }
@@ -155,17 +157,17 @@ impl Watches {
         };
         match Refusal::of(message, entry.course.next) {
             Refusal::Compacted(_) if entry.is_movable() => {
-                entry.phase = Phase::Unpinned;
+                entry.phase = WatchPhase::Unpinned;
                 self.pins.waiting.push(number);
             }
             Refusal::Compacted(revision) => self.end(number, WatchEnd::Compacted { revision }),
             Refusal::Behind if std::mem::take(&mut entry.lowered) > 0 => {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(number);
+                entry.phase = WatchPhase::Waiting;
+                self.creations.push(number);
             }
             Refusal::Behind if !std::mem::replace(&mut entry.contested, true) => {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(number);
+                entry.phase = WatchPhase::Waiting;
+                self.creations.push(number);
             }
             Refusal::Behind => {
                 let revision = message.compact_revision;
@@ -177,8 +179,8 @@ impl Watches {
             refusal @ (Refusal::Token | Refusal::Permission)
                 if self.has_credentials && (refusal == Refusal::Token || !entry.appealed) =>
             {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(number);
+                entry.phase = WatchPhase::Waiting;
+                self.creations.push(number);
                 self.wants_fresh = true;
                 let error = Error::new(
                     ErrorKind::PermissionDenied,
@@ -190,8 +192,8 @@ impl Watches {
                 self.end(number, WatchEnd::PermissionDenied);
             }
             Refusal::DuplicateId => {
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(number);
+                entry.phase = WatchPhase::Waiting;
+                self.creations.push(number);
                 self.violated("it finds an ID used twice", now);
             }
             Refusal::Other(reason) => self.end(number, WatchEnd::Cancelled { reason }),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use etcdex_proto::etcdserverpb::WatchResponse;
 
-use super::{Note, Phase, Watches};
+use super::{Note, WatchPhase, Watches};
 use crate::kv::ResponseHeader;
 use crate::watch::amount::Amount;
 use crate::watch::assembly::{Fault, Whole, fitting};
@@ -18,7 +18,7 @@ impl Watches {
         header: ResponseHeader,
         now: Instant,
     ) {
-        let Some(&number) = self.ids.get(&message.watch_id) else {
+        let Some(number) = self.creations.live(message.watch_id) else {
             return;
         };
         let Some(entry) = self.entries.get_mut(&number) else {
@@ -37,7 +37,7 @@ impl Watches {
         entry.course.count(&entry.backlog);
         if is_head {
             entry.caught_up();
-            if !self.is_serial {
+            if !self.creations.server_assigns_ids() {
                 self.progress.caught_up();
             }
         }
@@ -98,7 +98,7 @@ impl Watches {
     pub(super) fn pause_watch(&mut self, number: u64) {
         self.stop(number);
         if let Some(entry) = self.entries.get_mut(&number) {
-            entry.phase = Phase::Paused;
+            entry.phase = WatchPhase::Paused;
             entry.at_head = false;
             // The watch goes on from its own place: everything since the revision that it was
             // lowered to would come again with each pause.
@@ -114,9 +114,8 @@ impl Watches {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
-        if let Phase::Live(watch_id) = entry.phase {
-            self.ids.remove(&watch_id);
-            self.cancels.push(watch_id);
+        if let WatchPhase::Live(live) = entry.phase {
+            self.creations.cancel_live(live.watch_id);
         }
         entry.course.restart();
     }

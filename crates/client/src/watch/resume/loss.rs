@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Note, Phase, Stream, Watches};
+use super::creations::AnswerDue;
+use super::{Note, Stream, WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::watch::end::WatchEnd;
 use crate::watch::entry::Entry;
@@ -18,21 +19,12 @@ const STEADY: Duration = Duration::from_secs(1);
 /// How many streams in a row may end because of messages that are too large for a watch.
 const OVERSIZED: u32 = 3;
 
-/// How long a creation may wait for its answer while nothing comes on its stream.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// How long it may wait while other messages come: a server may be busy with a long history.
-const BUSY: Duration = Duration::from_secs(30);
-
-/// The longest of these waits: they grow while streams are given up.
-const LONGEST: Duration = Duration::from_secs(300);
-
 impl Watches {
     /// A stream is there; the one before it is gone.
     pub(crate) fn opened(&mut self, now: Instant) {
         self.stream = Stream::Open(now);
         self.opened = Some(now);
-        self.answered = Some(now);
+        self.creations.restart_wait(now);
     }
 
     /// The stream is gone, or could not be opened.
@@ -68,60 +60,32 @@ impl Watches {
     }
 
     /// When the stream is given up because the oldest creation has no answer.
-    ///
-    /// Answers come in order. So the wait begins when the creation was sent, or when the one
-    /// before it was answered. A creation that has made streams be given up waits longer.
-    pub(super) fn answer_due(&self, heard: Instant) -> Option<Instant> {
-        let (silent, busy) = self.answers_due(heard)?;
-        Some(silent.min(busy))
-    }
-
-    /// The same where nothing comes, and where other messages come.
-    fn answers_due(&self, heard: Instant) -> Option<(Instant, Instant)> {
-        let oldest = self.asked.front()?;
-        let first = self.answered.map_or(oldest.sent, |at| at.max(oldest.sent));
-        let entry = self.entries.get(&oldest.number);
-        let doubled = 1 << entry.map_or(0, |entry| entry.unanswered.min(8));
-        // etcd sends nothing while it makes a piece of many events.
-        let silence = if self.in_pieces { LONGEST } else { SILENCE };
-        let silent = heard.max(first) + self.answer_timeout.limit(silence, LONGEST) * doubled;
-        let busy = first + self.answer_timeout.limit(BUSY.max(silence), LONGEST) * doubled;
-        Some((silent, busy))
-    }
-
-    /// The oldest creation was answered.
-    ///
-    /// That shows that the server is not slow only on a stream that has lasted longer than the
-    /// last one that was given up: watches are created quickly before a long history begins.
-    pub(super) fn has_answered(&mut self, sent: Instant, now: Instant) {
-        let limit = self.answer_timeout.limit(SILENCE, LONGEST);
-        if self.opened.is_some_and(|opened| opened + limit <= now) {
-            self.answer_timeout.answered(now.duration_since(sent));
-        }
-        self.answered = Some(now);
+    pub(super) fn answer_due(&self, heard: Instant) -> Option<AnswerDue> {
+        let entries = &self.entries;
+        let unanswered = |number| entries.get(&number).map_or(0, |entry| entry.unanswered);
+        self.creations.answer_due(heard, unanswered)
     }
 
     /// A long message is on its way: the server is not silent.
     pub(crate) fn delayed(&mut self, now: Instant) {
         if matches!(self.stream, Stream::Open(_)) {
-            self.answered = Some(now);
+            self.creations.restart_wait(now);
         }
     }
 
     /// Gives the stream up because the oldest creation has no answer; says whether nothing else
     /// has come either.
     pub(super) fn unanswered(&mut self, heard: Instant, now: Instant) -> bool {
-        let due = self.answers_due(heard);
-        let is_silent = due.is_some_and(|(silent, _)| silent <= now);
-        self.answer_timeout.silent();
-        let oldest = self.asked.front().map(|asked| asked.number);
+        let due = self.answer_due(heard);
+        let is_silent = due.is_some_and(|due| due.silent <= now);
+        let oldest = self.creations.timed_out();
         if let Some(entry) = oldest.and_then(|number| self.entries.get_mut(&number)) {
             entry.unanswered = entry.unanswered.saturating_add(1);
         }
         // INVARIANT: no stream carries again the same request for pieces that may have made
         // this one silent.
         for entry in self.entries.values_mut() {
-            entry.whole |= matches!(entry.phase, Phase::Live(_)) && !entry.at_head;
+            entry.whole |= entry.phase.is_live() && !entry.at_head;
         }
         let error = Error::new(ErrorKind::Timeout, "the watch stream is not answered");
         self.failed(error, now);
@@ -149,37 +113,31 @@ impl Watches {
     ///
     /// INVARIANT: nothing of a stream outlives it: neither IDs nor half a revision.
     pub(super) fn drop_stream(&mut self) {
-        self.ids.clear();
-        self.asked.clear();
-        self.cancels.clear();
-        self.waiting.clear();
-        self.last_id = 0;
-        self.in_pieces = false;
         self.drop_progress();
         let mut order = Vec::new();
         for (number, entry) in &mut self.entries {
             entry.course.restart();
             entry.lowered = 0;
             entry.at_head = false;
-            if let Phase::Live(_) | Phase::Asked | Phase::Waiting = entry.phase {
+            if let WatchPhase::Live(_) | WatchPhase::Asked | WatchPhase::Waiting = entry.phase {
                 // Whose turn did not come is first on the next stream: where streams are short,
                 // the last of many would never be served. A creation that was not answered
                 // comes last: it may be the one that keeps the server from all others.
-                let is_live = matches!(entry.phase, Phase::Live(_));
+                let is_live = entry.phase.is_live();
                 order.push((entry.unanswered, is_live, *number));
-                entry.phase = Phase::Waiting;
+                entry.phase = WatchPhase::Waiting;
             }
         }
         order.sort_unstable();
-        self.waiting
-            .extend(order.into_iter().map(|(.., number)| number));
+        self.creations
+            .restart(order.into_iter().map(|(.., number)| number));
     }
 
     /// Tells the owners that their watches wait to be in force again.
     pub(super) fn interrupt(&mut self, error: &Arc<Error>, now: Instant) {
         let mut owners = Vec::new();
         for entry in self.entries.values_mut() {
-            let lost = entry.told && entry.phase == Phase::Waiting && !entry.missing;
+            let lost = entry.told && entry.phase == WatchPhase::Waiting && !entry.missing;
             let Some(owner) = self.owners.get_mut(&entry.owner).filter(|_| lost) else {
                 continue;
             };
@@ -202,7 +160,8 @@ impl Watches {
     /// behind it is the least likely one, so it is left out as long as there are others. A watch
     /// that is never served, in pieces either, ends.
     fn split_messages(&mut self, error: &Error) {
-        let carried = |entry: &Entry| matches!(entry.phase, Phase::Live(_) | Phase::Asked);
+        let carried =
+            |entry: &Entry| matches!(entry.phase, WatchPhase::Live(_) | WatchPhase::Asked);
         let mut suspects = self.of(|entry| carried(entry) && !entry.at_head);
         if suspects.is_empty() {
             suspects = self.of(carried);
@@ -232,7 +191,7 @@ impl Watches {
     pub(super) fn open_anew(&mut self) -> bool {
         let fresh = std::mem::take(&mut self.wants_fresh);
         for entry in self.entries.values_mut() {
-            entry.appealed = fresh && entry.phase == Phase::Waiting;
+            entry.appealed = fresh && entry.phase == WatchPhase::Waiting;
         }
         fresh
     }

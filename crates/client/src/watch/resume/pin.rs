@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::loss::{is_hopeless, wants_token};
-use super::{Phase, Stream, Watches};
+use super::{Stream, WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
 use crate::watch::end::WatchEnd;
@@ -26,10 +26,10 @@ impl Watches {
         self.learned(owners, header);
         for number in pinning {
             if let Some(entry) = self.entries.get_mut(&number) {
-                if entry.phase == Phase::Unpinned {
+                if entry.phase == WatchPhase::Unpinned {
                     entry.pin(header.revision);
-                    entry.phase = Phase::Waiting;
-                    self.waiting.push_back(number);
+                    entry.phase = WatchPhase::Waiting;
+                    self.creations.push(number);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::want::Want;
-use super::{Note, Phase, Stream, Watches};
+use super::{Note, Stream, WatchPhase, Watches};
 use crate::kv::ResponseHeader;
 
 /// A request that is not answered is made again after this time, which doubles each time:
@@ -126,8 +126,8 @@ impl Watches {
             return None;
         };
         // Only a proxy gives IDs of its own.
-        let is_ignored = self.is_serial && progress.ignored >= IGNORED;
-        if self.ids.is_empty() || is_ignored {
+        let is_ignored = self.creations.server_assigns_ids() && progress.ignored >= IGNORED;
+        if !self.creations.has_live() || is_ignored {
             return None;
         }
         if progress.again.is_some() {
@@ -173,11 +173,13 @@ impl Watches {
     fn lower(&mut self) -> bool {
         let known = self.progress.known;
         let (mut ahead, mut needy) = (Vec::new(), false);
-        for number in self.ids.values() {
-            match self.entries.get(number) {
-                Some(entry) if entry.created_from > known => ahead.push(*number),
-                Some(entry) => needy |= entry.course.next <= known,
-                None => {}
+        for number in self.creations.all_live() {
+            let Some(entry) = self.entries.get(&number) else {
+                continue;
+            };
+            match entry.phase.live() {
+                Some(live) if live.created_from > known => ahead.push(number),
+                _ => needy |= entry.course.next <= known,
             }
         }
         if known < 1 || !needy {
@@ -188,8 +190,8 @@ impl Watches {
             self.stop(*number);
             if let Some(entry) = self.entries.get_mut(number) {
                 entry.lowered = known;
-                entry.phase = Phase::Waiting;
-                self.waiting.push_back(*number);
+                entry.phase = WatchPhase::Waiting;
+                self.creations.push(*number);
             }
         }
         !ahead.is_empty()
@@ -200,7 +202,7 @@ impl Watches {
         if watch_id == -1 {
             return self.all_progressed(header, now);
         }
-        let Some(&number) = self.ids.get(&watch_id) else {
+        let Some(number) = self.creations.live(watch_id) else {
             return;
         };
         let Some(entry) = self.entries.get_mut(&number) else {
@@ -251,13 +253,16 @@ impl Watches {
             return self.progressed_maybe(header, now);
         }
         let mut unsure = false;
-        let numbers: Vec<u64> = self.ids.values().copied().collect();
+        let numbers: Vec<u64> = self.creations.all_live().collect();
         for number in numbers {
             let Some(entry) = self.entries.get_mut(&number) else {
                 continue;
             };
-            let younger =
-                entry.created_at < header.revision || self.progress.answered > entry.asked_before;
+            let Some(live) = entry.phase.live() else {
+                continue;
+            };
+            let younger = live.created_at < header.revision
+                || self.progress.answered > live.progress_requests;
             if entry.course.next > header.revision {
                 continue;
             }

@@ -3,7 +3,7 @@
 use etcdex_proto::etcdserverpb::WatchResponse;
 
 use super::super::{Stream, Watches};
-use crate::watch::entry::Phase;
+use crate::watch::entry::WatchPhase;
 
 impl Watches {
     /// A watch that the machine has, the revision it goes on with, and the last one that it
@@ -16,12 +16,12 @@ impl Watches {
 
     pub(super) fn is_live(&self, number: u64) -> bool {
         let entry = self.entries.get(&number);
-        entry.is_some_and(|entry| matches!(entry.phase, Phase::Live(_)))
+        entry.is_some_and(|entry| entry.phase.is_live())
     }
 
     pub(super) fn is_asked(&self, number: u64) -> bool {
         let entry = self.entries.get(&number);
-        entry.is_some_and(|entry| entry.phase == Phase::Asked)
+        entry.is_some_and(|entry| entry.phase == WatchPhase::Asked)
     }
 
     pub(super) fn is_told(&self, number: u64) -> bool {
@@ -30,24 +30,26 @@ impl Watches {
 
     /// The watch whose creation was sent last.
     pub(super) fn last_asked(&self) -> u64 {
-        self.asked.back().map_or(0, |asked| asked.number)
+        let last = self.creations.unanswered().back();
+        last.map_or(0, |creation| creation.number)
     }
 
     /// The watch that a message of the present stream is about.
     pub(super) fn named(&self, message: &WatchResponse) -> Option<u64> {
         if message.created {
-            return self.asked.front().map(|asked| asked.number);
+            let oldest = self.creations.unanswered().front();
+            return oldest.map(|creation| creation.number);
         }
-        self.ids.get(&message.watch_id).copied()
+        self.creations.live(message.watch_id)
     }
 
     /// How many creations have no answer.
     pub(super) fn outstanding(&self) -> usize {
-        self.asked.len()
+        self.creations.unanswered().len()
     }
 
     pub(super) fn is_serial(&self) -> bool {
-        self.is_serial
+        self.creations.server_assigns_ids()
     }
 
     pub(super) fn cluster(&self) -> Option<u64> {
@@ -55,7 +57,7 @@ impl Watches {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || !self.asked.is_empty() || self.wants_fresh
+        self.creations.has_waiting() || !self.creations.unanswered().is_empty() || self.wants_fresh
     }
 
     /// Nothing is left of watches that are gone; what waits for an answer that is under way may
@@ -63,8 +65,8 @@ impl Watches {
     pub(super) fn assert_empty(&self) {
         assert!(self.is_idle(), "there is something to do");
         assert!(matches!(self.stream, Stream::Closed(_) | Stream::Over));
-        assert!(self.entries.is_empty() && self.owners.is_empty() && self.ids.is_empty());
-        assert!(self.waiting.is_empty() && self.asked.is_empty() && self.cancels.is_empty());
+        assert!(self.entries.is_empty() && self.owners.is_empty());
+        assert!(self.creations.is_empty());
         assert!(self.pins.waiting.is_empty() && self.pins.asked.is_empty());
         assert!(self.pins.doubted.is_empty() && self.pins.judged.is_empty());
         assert!(self.pins.owners.is_empty() && self.pins.owners_asked.is_empty());

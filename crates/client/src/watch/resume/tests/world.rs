@@ -9,7 +9,8 @@ use etcdex_proto::etcdserverpb::WatchRequest;
 use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use fastrand::Rng;
 
-use super::super::{Note, Step, Tell, WINDOW, Watches};
+use super::super::creations::WINDOW;
+use super::super::{Note, Step, Tell, Watches};
 use super::model::{Guard, KEYS, Manner, Session, Store, View};
 use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
