@@ -8,6 +8,7 @@ mod answer;
 mod creations;
 mod happening;
 mod loss;
+mod owners;
 mod pin;
 mod progress;
 mod step;
@@ -15,7 +16,7 @@ mod step;
 mod tests;
 mod want;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,8 @@ use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use etcdex_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, WatchRequest};
 
 use self::creations::{AnswerDue, Creation, Creations};
+use self::owners::Owners;
+use self::pin::Pins;
 use self::progress::Progress;
 pub(crate) use self::step::{Note, Step, Tell};
 use super::backlog::Backlog;
@@ -30,16 +33,6 @@ use super::budget::MemoryBudget;
 use super::end::WatchEnd;
 use super::entry::{Entry, Spec, WatchPhase};
 use crate::error::Error;
-
-/// Whoever has watches: a watcher.
-#[derive(Debug, Default)]
-struct Owner {
-    watches: usize,
-    /// Of these, how many were in force and are not again yet.
-    missing: usize,
-    /// It was told that its watches are interrupted.
-    interrupted: bool,
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Stream {
@@ -52,31 +45,11 @@ enum Stream {
     Over,
 }
 
-/// Watches that wait to learn how far the store has come.
-#[derive(Debug, Default)]
-struct Pins {
-    /// Those that are to begin now.
-    waiting: Vec<u64>,
-    /// The same, for whom it is being asked.
-    asked: Vec<u64>,
-    /// In force, and maybe ahead of the store: these had come that far.
-    doubted: Vec<(u64, i64)>,
-    /// Of these, the ones about which the revision being asked for decides.
-    judged: Vec<(u64, i64)>,
-    /// Owners that want to be told of progress.
-    owners: HashSet<u64>,
-    /// The same, for whom it is being asked.
-    owners_asked: HashSet<u64>,
-    is_asked: bool,
-    /// Not to be asked again before.
-    pause: Option<Instant>,
-}
-
 /// All watches that share a stream.
 #[derive(Debug)]
 pub(crate) struct Watches {
     entries: HashMap<u64, Box<Entry>>,
-    owners: HashMap<u64, Owner>,
+    owners: Owners,
     creations: Creations,
     pins: Pins,
     stream: Stream,
@@ -104,7 +77,7 @@ impl Watches {
     pub(crate) fn new(budget: Arc<MemoryBudget>, has_credentials: bool, seed: u64) -> Self {
         Self {
             entries: HashMap::new(),
-            owners: HashMap::new(),
+            owners: Owners::default(),
             creations: Creations::default(),
             pins: Pins::default(),
             stream: Stream::Closed(None),
@@ -131,10 +104,10 @@ impl Watches {
     pub(crate) fn add(&mut self, number: u64, owner: u64, spec: Spec, backlog: Arc<Backlog>) {
         let entry = Entry::new(owner, spec, backlog);
         match entry.phase {
-            WatchPhase::Unpinned => self.pins.waiting.push(number),
+            WatchPhase::Unpinned => self.pins.push(number),
             _ => self.creations.push(number),
         }
-        self.owners.entry(owner).or_default().watches += 1;
+        self.owners.add_watch(owner);
         self.entries.insert(number, Box::new(entry));
         if matches!(self.stream, Stream::Over) {
             self.end(number, WatchEnd::ClientClosed);
@@ -149,13 +122,12 @@ impl Watches {
 
     /// All watches of an owner are cancelled; says which.
     pub(crate) fn forget(&mut self, owner: u64) -> Vec<u64> {
-        let Some(state) = self.owners.get_mut(&owner) else {
+        if !self.owners.contains(owner) {
             // Ten thousand streams that are dropped have cancelled their watches before: all need
             // not be looked through for each.
             return Vec::new();
-        };
-        // Nobody is there to be told.
-        state.interrupted = false;
+        }
+        self.owners.silence(owner);
         let all = self.of(|entry| entry.owner == owner);
         all.iter().for_each(|number| self.cancel(*number));
         all
@@ -262,7 +234,7 @@ impl Watches {
             Stream::Open(heard) => self.answer_due(heard).map(AnswerDue::first),
             _ => None,
         };
-        let pin = self.pins.pause.filter(|_| self.wants_pin());
+        let pin = self.pin_pause();
         let progress = self.progress_due().filter(|due| *due > now);
         [silence, pin, progress].into_iter().flatten().min()
     }
@@ -307,22 +279,18 @@ impl Watches {
         };
         let owner = entry.owner;
         self.moved(number, owner, None);
-        let Some(state) = self.owners.get_mut(&owner) else {
+        let Some(is_last) = self.owners.remove_watch(owner, entry.missing) else {
             return;
         };
-        state.watches -= 1;
-        state.missing -= usize::from(entry.missing);
-        let is_last = state.watches == 0;
         // Without a stream nothing is in force: whoever comes to be so first tells it. An owner
         // without watches waits for none.
         if is_last || matches!(self.stream, Stream::Open(_)) {
             self.resumed(owner, entry.seen);
         }
         if is_last {
-            self.owners.remove(&owner);
+            self.owners.remove(owner);
             self.progress.forget(owner);
-            self.pins.owners.remove(&owner);
-            self.pins.owners_asked.remove(&owner);
+            self.pins.remove_owner(owner);
         }
     }
 

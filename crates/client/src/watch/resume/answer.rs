@@ -95,7 +95,7 @@ impl Watches {
         });
         if header.revision > 0 && entry.seen > header.revision {
             // A member may lag behind; whether the store has gone back is for the leader to say.
-            self.pins.doubted.push((number, entry.seen));
+            self.pins.doubt(number, entry.seen);
         }
         entry.unanswered = 0;
         entry.at_head = header.revision > 0 && creation.from > header.revision;
@@ -117,18 +117,15 @@ impl Watches {
             }
             self.moved(number, owner, Some(next));
         }
-        if let Some(state) = self.owners.get_mut(&owner).filter(|_| missing) {
-            state.missing -= 1;
+        if missing {
+            self.owners.regained_watch(owner);
         }
         self.resumed(owner, header.revision);
     }
 
     /// Tells an owner whose watches are all in force again, if it knows of an interruption.
     pub(super) fn resumed(&mut self, owner: u64, revision: i64) {
-        let Some(state) = self.owners.get_mut(&owner) else {
-            return;
-        };
-        if state.missing == 0 && std::mem::take(&mut state.interrupted) {
+        if self.owners.end_interruption(owner) {
             self.tell(owner, Note::Resumed { revision });
         }
     }
@@ -158,7 +155,7 @@ impl Watches {
         match Refusal::of(message, entry.course.next) {
             Refusal::Compacted(_) if entry.is_movable() => {
                 entry.phase = WatchPhase::Unpinned;
-                self.pins.waiting.push(number);
+                self.pins.push(number);
             }
             Refusal::Compacted(revision) => self.end(number, WatchEnd::Compacted { revision }),
             Refusal::Behind if std::mem::take(&mut entry.lowered) > 0 => {

@@ -138,12 +138,11 @@ impl Watches {
         let mut owners = Vec::new();
         for entry in self.entries.values_mut() {
             let lost = entry.told && entry.phase == WatchPhase::Waiting && !entry.missing;
-            let Some(owner) = self.owners.get_mut(&entry.owner).filter(|_| lost) else {
+            if !lost {
                 continue;
-            };
+            }
             entry.missing = true;
-            owner.missing += 1;
-            if !std::mem::replace(&mut owner.interrupted, true) {
+            if self.owners.lost_watch(entry.owner) {
                 owners.push(entry.owner);
             }
         }

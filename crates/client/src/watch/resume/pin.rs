@@ -12,6 +12,70 @@ use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
 use crate::watch::end::WatchEnd;
 
+/// Watches and owners that wait for the store's revision.
+///
+/// One read serves all that wait when it begins. Those that come later wait for the next one: an
+/// event from before the request of a watch is not new to the watch, and a watch may be told
+/// meanwhile of a revision that is newer than the one being read.
+#[derive(Debug, Default)]
+pub(super) struct Pins {
+    /// Watches that begin at the revision that stands for now.
+    waiting: Vec<u64>,
+    /// Watches that wait for the read that is under way.
+    asked: Vec<u64>,
+    /// Watches in force that may be ahead of the store, and the last revision that each has seen.
+    doubted: Vec<(u64, i64)>,
+    /// The same for the read that is under way, which decides whether the store has gone back.
+    judged: Vec<(u64, i64)>,
+    /// Owners that request progress.
+    owners: HashSet<u64>,
+    /// Owners that wait for the read that is under way.
+    owners_asked: HashSet<u64>,
+    /// Whether a read is under way.
+    is_asked: bool,
+    /// No read begins before this time.
+    pause: Option<Instant>,
+}
+
+impl Pins {
+    /// Adds a watch that begins at the revision that stands for now.
+    pub(super) fn push(&mut self, number: u64) {
+        self.waiting.push(number);
+    }
+
+    /// Adds a watch that has seen a revision of which its server says that it does not exist yet.
+    pub(super) fn doubt(&mut self, number: u64, seen: i64) {
+        self.doubted.push((number, seen));
+    }
+
+    /// Adds an owner that requests progress.
+    pub(super) fn push_owner(&mut self, owner: u64) {
+        self.owners.insert(owner);
+    }
+
+    /// Replaces the owners that request progress.
+    pub(super) fn set_owners(&mut self, owners: impl Iterator<Item = u64>) {
+        self.owners = owners.collect();
+    }
+
+    /// Whether an owner waits for the store's revision.
+    pub(super) fn has_owner(&self, owner: u64) -> bool {
+        self.owners.contains(&owner) || self.owners_asked.contains(&owner)
+    }
+
+    pub(super) fn remove_owner(&mut self, owner: u64) {
+        self.owners.remove(&owner);
+        self.owners_asked.remove(&owner);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        let watches = self.waiting.is_empty() && self.asked.is_empty();
+        let doubts = self.doubted.is_empty() && self.judged.is_empty();
+        watches && doubts && self.owners.is_empty() && self.owners_asked.is_empty()
+    }
+}
+
 impl Watches {
     /// The revision of the store is known, as it was after it had been asked for.
     pub(crate) fn pinned(&mut self, header: ResponseHeader) {
@@ -104,7 +168,12 @@ impl Watches {
         self.pins.waiting = waited;
     }
 
-    pub(super) fn wants_pin(&self) -> bool {
+    /// When the store's revision may be read again, if a watch or an owner waits for it.
+    pub(super) fn pin_pause(&self) -> Option<Instant> {
+        self.pins.pause.filter(|_| self.wants_pin())
+    }
+
+    fn wants_pin(&self) -> bool {
         let owners = matches!(self.stream, Stream::Open(_)) && !self.pins.owners.is_empty();
         let waits = owners || !self.pins.waiting.is_empty() || !self.pins.doubted.is_empty();
         !self.pins.is_asked && waits

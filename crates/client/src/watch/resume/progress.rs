@@ -111,7 +111,7 @@ impl Watches {
     /// Forgets what was asked on a stream, and what the store's revision was.
     pub(super) fn drop_progress(&mut self) {
         let wanted = std::mem::take(&mut self.progress.wanted);
-        self.pins.owners = wanted.keys().copied().collect();
+        self.pins.set_owners(wanted.keys().copied());
         self.progress = Progress::default();
         for owner in wanted.into_keys() {
             self.progress.wanted.insert(owner, Want::default());

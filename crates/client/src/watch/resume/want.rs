@@ -31,10 +31,10 @@ pub(super) struct Want {
 impl Watches {
     /// An owner wants to be told how far its watches have come.
     pub(crate) fn request_progress(&mut self, owner: u64) {
-        if self.owners.contains_key(&owner) {
+        if self.owners.contains(owner) {
             self.progress.wanted.entry(owner).or_default();
             // INVARIANT: the revision is read after the request, so the answer is not older.
-            self.pins.owners.insert(owner);
+            self.pins.push_owner(owner);
         }
     }
 
@@ -113,7 +113,7 @@ impl Watches {
         };
         if target.is_some() {
             self.progress.ripe.insert(owner);
-        } else if !self.pins.owners.contains(&owner) && !self.pins.owners_asked.contains(&owner) {
+        } else if !self.pins.has_owner(owner) {
             self.progress.forget(owner);
         }
     }
