@@ -53,7 +53,7 @@ pub(super) enum WatchCommand {
     /// The owner was dropped.
     RemoveOwner(u64),
     /// The consumer of this paused watch has taken enough.
-    Resume(u64),
+    Unpause(u64),
     RequestProgress(u64),
     /// The client is closed. Carries the inboxes of watchers, also of watchers without watches.
     Close(Vec<Arc<Inbox>>),
@@ -192,7 +192,7 @@ impl Driver {
                     self.starts.remove(&number);
                 }
             }
-            WatchCommand::Resume(number) => self.watches.go_on(number),
+            WatchCommand::Unpause(number) => self.watches.unpause(number),
             WatchCommand::RequestProgress(owner) => self.watches.request_progress(owner),
             WatchCommand::Close(idle) => self.close(idle),
         }
@@ -301,7 +301,7 @@ impl Driver {
             DriverEvent::Version(version) => {
                 self.version = None;
                 let exact = version.is_some_and(|version| is_exact(&version));
-                self.watches.judged(exact);
+                self.watches.progress_is_exact(exact);
             }
             DriverEvent::Occupied(Ok((occupancy, token))) => match self.start(occupancy, token) {
                 Ok(()) => self.watches.opened(now()),

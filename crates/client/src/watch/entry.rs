@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etcdex_proto::etcdserverpb::WatchCreateRequest;
 use etcdex_proto::etcdserverpb::watch_create_request::FilterType;
 
-use super::assembly::Assembly;
+use super::assembler::Assembler;
 use super::backlog::Backlog;
 use crate::key::{KeyRange, Namespace};
 
@@ -102,14 +102,14 @@ pub(super) struct Entry {
     pub(super) spec: Spec,
     pub(super) owner: u64,
     pub(super) backlog: Arc<Backlog>,
-    pub(super) course: Assembly,
+    pub(super) assembler: Assembler,
     pub(super) phase: WatchPhase,
     /// The first revision that it delivers, 0 until now is known.
     pub(super) start: i64,
     /// A revision that the store is known to have reached.
     pub(super) seen: i64,
     /// Its owner knows that it is in force.
-    pub(super) told: bool,
+    pub(super) was_created: bool,
     /// It was in force, and is not again yet.
     pub(super) missing: bool,
     /// It is created at this revision, or where it goes on if that is earlier; 0 is there.
@@ -118,25 +118,25 @@ pub(super) struct Entry {
     /// when that was given up.
     pub(super) unanswered: u32,
     /// The server has called it compacted though it needs nothing so old.
-    pub(super) contested: bool,
+    pub(super) compaction_disputed: bool,
     /// It asks for pieces, because a whole message of its stream was too large.
-    pub(super) pieces: bool,
+    pub(super) needs_fragments: bool,
     /// It asks for whole messages although the user wants pieces: a stream with pieces of it was
     /// silent for too long.
-    pub(super) whole: bool,
+    pub(super) refuses_fragments: bool,
     /// How many streams in a row have ended with a message over the limit while it was behind.
     pub(super) oversized: u32,
     /// Everything up to the store's revision had been delivered when that was last looked at.
-    pub(super) at_head: bool,
+    pub(super) is_synced: bool,
     /// It is asked for with a new token, for the one before it may have been refused.
-    pub(super) appealed: bool,
+    pub(super) token_refreshed: bool,
 }
 
 impl Entry {
     pub(super) fn new(owner: u64, spec: Spec, backlog: Arc<Backlog>) -> Self {
         let start = spec.start;
-        let mut course = Assembly::default();
-        course.next = start;
+        let mut assembler = Assembler::default();
+        assembler.next = start;
         Self {
             phase: if start == 0 {
                 WatchPhase::Unpinned
@@ -147,25 +147,25 @@ impl Entry {
             spec,
             owner,
             backlog,
-            course,
+            assembler,
             start,
-            told: false,
+            was_created: false,
             missing: false,
             lowered: 0,
             unanswered: 0,
-            contested: false,
-            pieces: false,
-            whole: false,
+            compaction_disputed: false,
+            needs_fragments: false,
+            refuses_fragments: false,
             oversized: 0,
-            at_head: false,
-            appealed: false,
+            is_synced: false,
+            token_refreshed: false,
         }
     }
 
     /// From this revision on it delivers: now is the one before.
     pub(super) fn pin(&mut self, revision: i64) {
         self.start = revision.saturating_add(1);
-        self.course.next = self.start;
+        self.assembler.next = self.start;
         self.seen = self.seen.max(revision);
     }
 
@@ -175,9 +175,9 @@ impl Entry {
         read != 0 && cluster_id != 0 && read != cluster_id
     }
 
-    /// Whether now may still be moved: nobody was told which revision it is.
+    /// Whether now may still be moved: nobody was was_created which revision it is.
     pub(super) fn is_movable(&self) -> bool {
-        self.spec.start == 0 && !self.told
+        self.spec.start == 0 && !self.was_created
     }
 
     /// Notes that everything up to a revision was delivered, or did not concern it.
@@ -185,31 +185,31 @@ impl Entry {
     /// INVARIANT: the point to resume from never goes back, and never passes a revision of
     /// which events are still to come.
     pub(super) fn passed(&mut self, revision: i64) {
-        if !self.course.is_amid_revision() {
-            self.course.next = self.course.next.max(revision.saturating_add(1));
+        if !self.assembler.is_amid_revision() {
+            self.assembler.next = self.assembler.next.max(revision.saturating_add(1));
         }
         self.seen = self.seen.max(revision);
-        self.contested = false;
+        self.compaction_disputed = false;
         self.caught_up();
     }
 
     /// Notes that nothing is left of the history: messages are asked for as a whole again.
     pub(super) fn caught_up(&mut self) {
-        self.pieces = false;
+        self.needs_fragments = false;
         self.oversized = 0;
-        self.at_head = true;
+        self.is_synced = true;
     }
 
     pub(super) fn request(&self, watch_id: i64) -> WatchCreateRequest {
-        let fragment = self.pieces || (self.spec.fragment && !self.whole);
+        let fragment = self.needs_fragments || (self.spec.fragment && !self.refuses_fragments);
         self.spec.request(watch_id, self.first(), fragment)
     }
 
     /// The first revision to ask the server for.
     pub(super) fn first(&self) -> i64 {
         match self.lowered {
-            0 => self.course.next,
-            lowered => lowered.min(self.course.next),
+            0 => self.assembler.next,
+            lowered => lowered.min(self.assembler.next),
         }
     }
 }

@@ -196,7 +196,7 @@ impl Replay {
                 }
             }
             _ => match byte(input) {
-                argument @ 0..2 => watches.judged(argument == 0),
+                argument @ 0..2 => watches.progress_is_exact(argument == 0),
                 argument => watches.request_progress(u64::from(argument % 2)),
             },
         }

@@ -42,11 +42,11 @@
 // resume.rs       the machine: what to send, what to deliver, where to resume    PURE
 // entry.rs        one watch of the machine                                       PURE
 // list.rs         a prefix and its changes       difference.rs  listing against copy   PURE
-// assembly.rs     messages to whole revisions                                    PURE
+// assembler.rs    messages to whole revisions                                    PURE
 // cancellation.rs progress.rs   reasons of a server, and whether its progress is exact   PURE
 
 mod amount;
-mod assembly;
+mod assembler;
 mod backlog;
 mod budget;
 mod cancellation;

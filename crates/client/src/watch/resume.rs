@@ -4,17 +4,17 @@
 //! The driver tells what came and asks [`next`](Watches::next) what to do; all rules are here.
 //! The words are etcd's: a watch is *created*, *canceled*, and makes *progress*.
 
-mod answer;
 mod creations;
-mod happening;
-mod loss;
+mod events;
+mod lifecycle;
 mod owners;
 mod pin;
 mod progress;
+mod progress_requests;
+mod replies;
 mod step;
 #[cfg(test)]
 mod tests;
-mod want;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use super::entry::{Entry, Spec, WatchPhase};
 use crate::error::Error;
 
 #[derive(Clone, Copy, Debug)]
-enum Stream {
+enum StreamState {
     /// To be opened, but not before then.
     Closed(Option<Instant>),
     Opening,
@@ -52,7 +52,7 @@ pub(crate) struct Watches {
     owners: Owners,
     creations: Creations,
     pins: Pins,
-    stream: Stream,
+    stream: StreamState,
     /// The driver is to drop what it has.
     close: bool,
     progress: Progress,
@@ -80,7 +80,7 @@ impl Watches {
             owners: Owners::default(),
             creations: Creations::default(),
             pins: Pins::default(),
-            stream: Stream::Closed(None),
+            stream: StreamState::Closed(None),
             close: false,
             progress: Progress::default(),
             cluster: None,
@@ -96,7 +96,7 @@ impl Watches {
 
     /// Whether there is nothing to do until another watch is added.
     pub(crate) fn is_idle(&self) -> bool {
-        let closed = matches!(self.stream, Stream::Closed(_) | Stream::Over);
+        let closed = matches!(self.stream, StreamState::Closed(_) | StreamState::Over);
         self.entries.is_empty() && self.tells.is_empty() && closed && !self.close
     }
 
@@ -109,7 +109,7 @@ impl Watches {
         }
         self.owners.add_watch(owner);
         self.entries.insert(number, Box::new(entry));
-        if matches!(self.stream, Stream::Over) {
+        if matches!(self.stream, StreamState::Over) {
             self.end(number, WatchEnd::ClientClosed);
         }
     }
@@ -134,7 +134,7 @@ impl Watches {
     }
 
     /// The consumer of a paused watch has caught up.
-    pub(crate) fn go_on(&mut self, number: u64) {
+    pub(crate) fn unpause(&mut self, number: u64) {
         if let Some(entry) = self.entries.get_mut(&number) {
             if entry.phase == WatchPhase::Paused {
                 entry.phase = WatchPhase::Waiting;
@@ -147,7 +147,7 @@ impl Watches {
     pub(crate) fn shut(&mut self) {
         self.close_stream();
         self.end_all(&WatchEnd::ClientClosed);
-        self.stream = Stream::Over;
+        self.stream = StreamState::Over;
     }
 
     /// What to do now; `ready` says whether the stream takes another message.
@@ -167,19 +167,19 @@ impl Watches {
         self.creations
             .prune(|number| self.entries.contains_key(&number));
         match self.stream {
-            Stream::Closed(until)
+            StreamState::Closed(until)
                 if self.creations.has_waiting() && until.is_none_or(|until| until <= now) =>
             {
-                self.stream = Stream::Opening;
+                self.stream = StreamState::Opening;
                 let fresh = self.open_anew();
                 return Step::Open { fresh };
             }
-            Stream::Opening | Stream::Open(_) if self.entries.is_empty() => {
+            StreamState::Opening | StreamState::Open(_) if self.entries.is_empty() => {
                 self.close_stream();
                 self.close = false;
                 return Step::Close { silent: false };
             }
-            Stream::Open(heard) => {
+            StreamState::Open(heard) => {
                 if self.answer_due(heard).is_some_and(|due| due.first() <= now) {
                     return Step::Close {
                         silent: self.unanswered(heard, now),
@@ -213,7 +213,7 @@ impl Watches {
                 sent: now,
                 progress_requests: self.progress.sent,
             };
-            self.creations.sent(creation, entry.pieces);
+            self.creations.sent(creation, entry.needs_fragments);
             return Some(request(RequestUnion::CreateRequest(
                 entry.request(watch_id),
             )));
@@ -230,8 +230,8 @@ impl Watches {
     /// Until when there is nothing to do by itself.
     fn rest(&self, now: Instant) -> Option<Instant> {
         let silence = match self.stream {
-            Stream::Closed(until) if self.creations.has_waiting() => until,
-            Stream::Open(heard) => self.answer_due(heard).map(AnswerDue::first),
+            StreamState::Closed(until) if self.creations.has_waiting() => until,
+            StreamState::Open(heard) => self.answer_due(heard).map(AnswerDue::first),
             _ => None,
         };
         let pin = self.pin_pause();
@@ -253,7 +253,7 @@ impl Watches {
 
     /// Ends what was never in force: it would wait in vain.
     fn refuse_new(&mut self, error: &Arc<Error>) {
-        for number in self.of(|entry| !entry.told) {
+        for number in self.of(|entry| !entry.was_created) {
             self.refuse(number, error);
         }
     }
@@ -284,7 +284,7 @@ impl Watches {
         };
         // Without a stream nothing is in force: whoever comes to be so first tells it. An owner
         // without watches waits for none.
-        if is_last || matches!(self.stream, Stream::Open(_)) {
+        if is_last || matches!(self.stream, StreamState::Open(_)) {
             self.resumed(owner, entry.seen);
         }
         if is_last {

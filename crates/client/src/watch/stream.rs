@@ -99,7 +99,7 @@ impl WatchStream {
     fn grant_paused(&self) {
         let paused = self.subscriber.inbox.demand().take_paused();
         if paused.contains(&self.number) && self.backlog.grant() {
-            self.subscriber.send(WatchCommand::Resume(self.number));
+            self.subscriber.send(WatchCommand::Unpause(self.number));
         }
     }
 
@@ -116,7 +116,7 @@ impl WatchStream {
             match message {
                 WatchMessage::Notify { batch, .. } => {
                     if held.is_some_and(|held| held.take(batch.revision)) {
-                        self.subscriber.send(WatchCommand::Resume(self.number));
+                        self.subscriber.send(WatchCommand::Unpause(self.number));
                     }
                     return Poll::Ready(Some(Ok(batch)));
                 }

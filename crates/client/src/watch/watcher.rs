@@ -165,7 +165,7 @@ impl Watcher {
             let goes_on = backlog.is_some_and(|backlog| backlog.grant());
             drop(present);
             if goes_on {
-                self.subscriber.send(WatchCommand::Resume(number));
+                self.subscriber.send(WatchCommand::Unpause(number));
             }
         }
     }
@@ -196,7 +196,7 @@ impl Watcher {
             WatchMessage::Notify { batch, watch }
                 if held.is_some_and(|held| held.take(batch.revision)) =>
             {
-                self.subscriber.send(WatchCommand::Resume(watch.0));
+                self.subscriber.send(WatchCommand::Unpause(watch.0));
             }
             WatchMessage::Progress {
                 watch: Some(watch),

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::loss::{is_hopeless, wants_token};
-use super::{Stream, WatchPhase, Watches};
+use super::lifecycle::{is_hopeless, wants_token};
+use super::{StreamState, WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
 use crate::watch::end::WatchEnd;
@@ -110,7 +110,7 @@ impl Watches {
 
     /// Owners that had asked for progress before can be told now what it is.
     fn learned(&mut self, owners: HashSet<u64>, header: ResponseHeader) {
-        if matches!(self.stream, Stream::Open(_)) {
+        if matches!(self.stream, StreamState::Open(_)) {
             self.progress.saw(&header);
             self.aim(&owners, header.revision);
         } else {
@@ -174,7 +174,7 @@ impl Watches {
     }
 
     fn wants_pin(&self) -> bool {
-        let owners = matches!(self.stream, Stream::Open(_)) && !self.pins.owners.is_empty();
+        let owners = matches!(self.stream, StreamState::Open(_)) && !self.pins.owners.is_empty();
         let waits = owners || !self.pins.waiting.is_empty() || !self.pins.doubted.is_empty();
         !self.pins.is_asked && waits
     }
@@ -195,7 +195,7 @@ impl Watches {
         self.pins
             .judged
             .retain(|(number, _)| self.entries.contains_key(number));
-        if matches!(self.stream, Stream::Open(_)) {
+        if matches!(self.stream, StreamState::Open(_)) {
             self.pins.owners_asked = std::mem::take(&mut self.pins.owners);
         }
         let doubted = self.pins.judged.first().map(|(number, _)| number);

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::want::Want;
-use super::{Note, Stream, WatchPhase, Watches};
+use super::progress_requests::ProgressRequest;
+use super::{Note, StreamState, WatchPhase, Watches};
 use crate::kv::ResponseHeader;
 
 /// A request that is not answered is made again after this time, which doubles each time:
@@ -37,7 +37,7 @@ const IGNORED: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Owners that want to be told.
-    pub(super) wanted: HashMap<u64, Want>,
+    pub(super) wanted: HashMap<u64, ProgressRequest>,
     /// Owners whose watches may have come as far as they want to know.
     pub(super) ripe: HashSet<u64>,
     /// Whether the server answers only when all is delivered; `None` until its version is known.
@@ -104,7 +104,7 @@ impl Progress {
 
 impl Watches {
     /// Whether this stream's server tells progress only when everything is delivered.
-    pub(crate) fn judged(&mut self, exact: bool) {
+    pub(crate) fn progress_is_exact(&mut self, exact: bool) {
         self.progress.exact = Some(exact);
     }
 
@@ -114,7 +114,9 @@ impl Watches {
         self.pins.set_owners(wanted.keys().copied());
         self.progress = Progress::default();
         for owner in wanted.into_keys() {
-            self.progress.wanted.insert(owner, Want::default());
+            self.progress
+                .wanted
+                .insert(owner, ProgressRequest::default());
         }
     }
 
@@ -122,7 +124,7 @@ impl Watches {
     pub(super) fn progress_due(&self) -> Option<Instant> {
         let progress = &self.progress;
         let exact = progress.exact?;
-        let Stream::Open(_) = self.stream else {
+        let StreamState::Open(_) = self.stream else {
             return None;
         };
         // Only a proxy gives IDs of its own.
@@ -179,7 +181,7 @@ impl Watches {
             };
             match entry.phase.live() {
                 Some(live) if live.created_from > known => ahead.push(number),
-                _ => needy |= entry.course.next <= known,
+                _ => needy |= entry.assembler.next <= known,
             }
         }
         if known < 1 || !needy {
@@ -209,12 +211,12 @@ impl Watches {
             return;
         };
         // A watch that starts in the future, or amid a revision, has not come that far.
-        let reached = header.revision.saturating_add(1) >= entry.course.next;
-        if !reached || entry.course.is_amid_revision() {
+        let reached = header.revision.saturating_add(1) >= entry.assembler.next;
+        if !reached || entry.assembler.is_amid_revision() {
             return;
         }
         entry.passed(header.revision);
-        let (owner, next) = (entry.owner, entry.course.next);
+        let (owner, next) = (entry.owner, entry.assembler.next);
         if entry.spec.progress {
             let watch = Some(number);
             self.tell(owner, Note::Progress { watch, header });
@@ -229,7 +231,7 @@ impl Watches {
             return;
         };
         let (owner, wants) = (entry.owner, entry.spec.progress && entry.spec.start == 0);
-        if wants && entry.told && entry.course.next == entry.start {
+        if wants && entry.was_created && entry.assembler.next == entry.start {
             let (revision, watch) = (entry.start - 1, Some(number));
             let header = ResponseHeader { revision, ..header };
             self.tell(owner, Note::Progress { watch, header });
@@ -263,12 +265,12 @@ impl Watches {
             };
             let younger = live.created_at < header.revision
                 || self.progress.answered > live.progress_requests;
-            if entry.course.next > header.revision {
+            if entry.assembler.next > header.revision {
                 continue;
             }
             if younger {
                 entry.passed(header.revision);
-                let (owner, next) = (entry.owner, entry.course.next);
+                let (owner, next) = (entry.owner, entry.assembler.next);
                 self.moved(number, owner, Some(next));
             } else {
                 unsure = true;

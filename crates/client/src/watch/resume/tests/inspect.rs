@@ -2,7 +2,7 @@
 
 use etcdex_proto::etcdserverpb::WatchResponse;
 
-use super::super::{Stream, Watches};
+use super::super::{StreamState, Watches};
 use crate::watch::entry::WatchPhase;
 
 impl Watches {
@@ -10,7 +10,7 @@ impl Watches {
     /// knows the store to have reached.
     pub(super) fn points(&self) -> Vec<(u64, i64, i64)> {
         let all = self.entries.iter();
-        all.map(|(number, entry)| (*number, entry.course.next, entry.seen))
+        all.map(|(number, entry)| (*number, entry.assembler.next, entry.seen))
             .collect()
     }
 
@@ -25,7 +25,9 @@ impl Watches {
     }
 
     pub(super) fn is_told(&self, number: u64) -> bool {
-        self.entries.get(&number).is_some_and(|entry| entry.told)
+        self.entries
+            .get(&number)
+            .is_some_and(|entry| entry.was_created)
     }
 
     /// The watch whose creation was sent last.
@@ -48,7 +50,7 @@ impl Watches {
         self.creations.unanswered().len()
     }
 
-    pub(super) fn is_serial(&self) -> bool {
+    pub(super) fn server_assigns_ids(&self) -> bool {
         self.creations.server_assigns_ids()
     }
 
@@ -64,7 +66,10 @@ impl Watches {
     /// still be there.
     pub(super) fn assert_empty(&self) {
         assert!(self.is_idle(), "there is something to do");
-        assert!(matches!(self.stream, Stream::Closed(_) | Stream::Over));
+        assert!(matches!(
+            self.stream,
+            StreamState::Closed(_) | StreamState::Over
+        ));
         assert!(self.entries.is_empty() && self.owners.is_empty());
         assert!(self.creations.is_empty());
         assert!(self.pins.is_empty());

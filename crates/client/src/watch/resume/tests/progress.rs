@@ -25,7 +25,7 @@ impl Bench {
         bench.run();
         bench.open();
         bench.receive(created(1, 9));
-        bench.machine.judged(exact);
+        bench.machine.progress_is_exact(exact);
         assert!(bench.run().is_empty());
         bench
     }
@@ -96,7 +96,7 @@ fn what_is_known_of_a_server_is_forgotten_with_its_stream() {
     assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
     // Before it has told its version, it is not asked.
     assert!(bench.ask(100).is_empty());
-    bench.machine.judged(false);
+    bench.machine.progress_is_exact(false);
     assert_eq!(bench.run(), ["progress?"]);
     assert_eq!(bench.receive(all(100)), ["progress 4"]);
     assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
@@ -213,7 +213,7 @@ fn a_watch_from_now_is_told_of_now_where_nothing_is_written() {
         bench.open();
         let told = ["1 created from 11", "1 progress 10"];
         assert_eq!(bench.receive(created(1, 10)), told);
-        bench.machine.judged(exact);
+        bench.machine.progress_is_exact(exact);
         assert_eq!(bench.ask(10), ["progress 10"]);
     }
 }
@@ -266,7 +266,7 @@ fn watches_that_are_all_ahead_of_the_store_are_left_alone() {
     for watch_id in 1..=3 {
         bench.receive(created(watch_id, 9));
     }
-    bench.machine.judged(true);
+    bench.machine.progress_is_exact(true);
     for _ in 0..100 {
         bench.wait(Duration::from_secs(5));
         let done = bench.run();
@@ -311,7 +311,7 @@ fn a_proxy_that_never_answers_is_asked_a_few_times_for_each_stream() {
     for _ in 0..2 {
         assert_eq!(bench.open(), ["create 0 at 5"]);
         bench.receive(created(0, 9));
-        bench.machine.judged(true);
+        bench.machine.progress_is_exact(true);
         let mut asked = 0;
         for revision in 10..1_000 {
             bench.wait(Duration::from_secs(10));
@@ -339,7 +339,7 @@ fn a_question_outlives_a_failure_to_read_the_revision_and_a_cut() {
     assert_eq!(bench.open(), ["pin", "create 1 at 5"]);
     bench.receive(created(1, 9));
     bench.pinned(101);
-    bench.machine.judged(true);
+    bench.machine.progress_is_exact(true);
     bench.wait(SOON);
     assert_eq!(bench.run(), ["progress?"]);
     assert_eq!(bench.receive(all(101)), ["progress 101"]);
@@ -373,7 +373,7 @@ fn a_question_that_may_not_be_asked_waits_for_the_first_revision_of_the_stream()
     bench.machine.unpinned(&key, &error, bench.now);
     assert!(bench.run().is_empty());
     assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
-    bench.machine.judged(true);
+    bench.machine.progress_is_exact(true);
     bench.wait(SOON);
     assert_eq!(bench.run(), ["progress?"]);
     assert_eq!(bench.receive(all(9)), ["progress 9"]);
@@ -391,7 +391,7 @@ fn a_watch_that_was_created_below_its_start_goes_on_after_a_pause_where_it_was()
     bench.run();
     bench.open();
     bench.receive(created(1, 9));
-    bench.machine.judged(true);
+    bench.machine.progress_is_exact(true);
     bench.add_spec(2, 2, spec(10));
     bench.run();
     bench.receive(created(2, 9));
@@ -400,7 +400,7 @@ fn a_watch_that_was_created_below_its_start_goes_on_after_a_pause_where_it_was()
     let paused = ["2 got [50]", "cancel 3"];
     assert_eq!(bench.receive(events(3, 60, &[50, 60])), paused);
     assert!(bench.take());
-    bench.machine.go_on(2);
+    bench.machine.unpause(2);
     assert_eq!(bench.run(), ["create 4 at 51"]);
 }
 
@@ -424,7 +424,7 @@ fn many_owners_are_served_by_one_pass() {
         bench.machine.received(created(watch_id, 9), bench.now);
         bench.run_all();
     }
-    bench.machine.judged(true);
+    bench.machine.progress_is_exact(true);
     for owner in 1..=owners {
         bench.machine.request_progress(owner);
     }

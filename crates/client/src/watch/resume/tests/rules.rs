@@ -607,7 +607,7 @@ fn a_watch_that_goes_on_later_has_an_appeal_of_its_own() {
     );
     bench.wait(Duration::from_secs(3_600));
     assert!(bench.take());
-    bench.machine.go_on(1);
+    bench.machine.unpause(1);
     assert_eq!(bench.run(), ["create 2 at 6"]);
     let appeal = ["disconnected", "close", "open with a fresh token"];
     assert_eq!(bench.receive(refused(DENIED)), appeal);
@@ -785,7 +785,7 @@ fn a_slow_consumer_pauses_its_own_watch_only() {
     assert!(bench.receive(events(1, 9, &[8])).is_empty());
     assert_eq!(bench.receive(events(2, 9, &[5])), ["2 got [5]"]);
     assert!(bench.take());
-    bench.machine.go_on(1);
+    bench.machine.unpause(1);
     assert_eq!(bench.run(), ["create 3 at 7"]);
     bench.receive(created(3, 9));
     assert_eq!(bench.receive(events(3, 9, &[7])), ["1 got [7]"]);

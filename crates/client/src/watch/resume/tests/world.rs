@@ -507,7 +507,7 @@ impl World {
             if !exact {
                 self.questions.clear();
             }
-            self.machine.judged(exact);
+            self.machine.progress_is_exact(exact);
         }
     }
 
@@ -738,7 +738,7 @@ impl World {
                 log!(self, "go on {number}");
                 self.deeds.push_back(self.now);
                 *self.restarts.entry(number).or_default() += 1;
-                self.machine.go_on(number);
+                self.machine.unpause(number);
             }
             Some(Command::Progress(owner)) => {
                 log!(self, "{owner} asks for progress");
@@ -839,7 +839,7 @@ impl World {
                 let watch = &self.watches[&number];
                 assert!(watch.is_present(), "{number} is gone");
                 assert!(self.machine.outstanding() <= WINDOW);
-                if self.machine.is_serial() {
+                if self.machine.server_assigns_ids() {
                     assert_eq!(create.watch_id, 0);
                     assert_eq!(self.machine.outstanding(), 1, "one at a time");
                 } else {
@@ -852,7 +852,7 @@ impl World {
             RequestUnion::CancelRequest(cancel) => {
                 let id = cancel.watch_id;
                 assert!(
-                    self.machine.is_serial() || self.ids.contains(&id),
+                    self.machine.server_assigns_ids() || self.ids.contains(&id),
                     "of no watch"
                 );
                 assert!(self.cancelled_ids.insert(id), "cancelled twice");
@@ -861,7 +861,7 @@ impl World {
                 let Net::Open(session) = &self.net else {
                     panic!("there is no stream");
                 };
-                let ignored = self.manner.ignores_progress && self.machine.is_serial();
+                let ignored = self.manner.ignores_progress && self.machine.server_assigns_ids();
                 assert!(
                     !ignored || session.progress_requests < 6,
                     "it is never answered"

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::creations::AnswerDue;
-use super::{Note, Stream, WatchPhase, Watches};
+use super::{Note, StreamState, WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::watch::end::WatchEnd;
 use crate::watch::entry::Entry;
@@ -22,14 +22,14 @@ const OVERSIZED: u32 = 3;
 impl Watches {
     /// A stream is there; the one before it is gone.
     pub(crate) fn opened(&mut self, now: Instant) {
-        self.stream = Stream::Open(now);
+        self.stream = StreamState::Open(now);
         self.opened = Some(now);
         self.creations.restart_wait(now);
     }
 
     /// The stream is gone, or could not be opened.
     pub(crate) fn failed(&mut self, error: Error, now: Instant) {
-        if matches!(self.stream, Stream::Over) {
+        if matches!(self.stream, StreamState::Over) {
             return;
         }
         // ORDER: which watches the stream carried is forgotten with it.
@@ -38,7 +38,7 @@ impl Watches {
         }
         self.drop_stream();
         self.close = false;
-        self.stream = Stream::Closed(None);
+        self.stream = StreamState::Closed(None);
         if error.kind() == ErrorKind::Closed {
             return self.shut();
         }
@@ -56,7 +56,7 @@ impl Watches {
         self.interrupt(&error, now);
         self.failures = self.failures.saturating_add(1);
         let pause = (self.failures > 1).then(|| now + self.pause());
-        self.stream = Stream::Closed(pause);
+        self.stream = StreamState::Closed(pause);
     }
 
     /// When the stream is given up because the oldest creation has no answer.
@@ -68,7 +68,7 @@ impl Watches {
 
     /// A long message is on its way: the server is not silent.
     pub(crate) fn delayed(&mut self, now: Instant) {
-        if matches!(self.stream, Stream::Open(_)) {
+        if matches!(self.stream, StreamState::Open(_)) {
             self.creations.restart_wait(now);
         }
     }
@@ -85,7 +85,7 @@ impl Watches {
         // INVARIANT: no stream carries again the same request for pieces that may have made
         // this one silent.
         for entry in self.entries.values_mut() {
-            entry.whole |= entry.phase.is_live() && !entry.at_head;
+            entry.refuses_fragments |= entry.phase.is_live() && !entry.is_synced;
         }
         let error = Error::new(ErrorKind::Timeout, "the watch stream is not answered");
         self.failed(error, now);
@@ -106,7 +106,7 @@ impl Watches {
     pub(super) fn close_stream(&mut self) {
         self.drop_stream();
         self.close = true;
-        self.stream = Stream::Closed(None);
+        self.stream = StreamState::Closed(None);
     }
 
     /// Forgets the stream; its watches are to be created again, each from where it was.
@@ -116,9 +116,9 @@ impl Watches {
         self.drop_progress();
         let mut order = Vec::new();
         for (number, entry) in &mut self.entries {
-            entry.course.restart();
+            entry.assembler.restart();
             entry.lowered = 0;
-            entry.at_head = false;
+            entry.is_synced = false;
             if let WatchPhase::Live(_) | WatchPhase::Asked | WatchPhase::Waiting = entry.phase {
                 // Whose turn did not come is first on the next stream: where streams are short,
                 // the last of many would never be served. A creation that was not answered
@@ -137,7 +137,7 @@ impl Watches {
     pub(super) fn interrupt(&mut self, error: &Arc<Error>, now: Instant) {
         let mut owners = Vec::new();
         for entry in self.entries.values_mut() {
-            let lost = entry.told && entry.phase == WatchPhase::Waiting && !entry.missing;
+            let lost = entry.was_created && entry.phase == WatchPhase::Waiting && !entry.missing;
             if !lost {
                 continue;
             }
@@ -161,7 +161,7 @@ impl Watches {
     fn split_messages(&mut self, error: &Error) {
         let carried =
             |entry: &Entry| matches!(entry.phase, WatchPhase::Live(_) | WatchPhase::Asked);
-        let mut suspects = self.of(|entry| carried(entry) && !entry.at_head);
+        let mut suspects = self.of(|entry| carried(entry) && !entry.is_synced);
         if suspects.is_empty() {
             suspects = self.of(carried);
         }
@@ -169,8 +169,8 @@ impl Watches {
             let Some(entry) = self.entries.get_mut(&number) else {
                 continue;
             };
-            entry.pieces = true;
-            entry.whole = false;
+            entry.needs_fragments = true;
+            entry.refuses_fragments = false;
             entry.oversized += 1;
             if entry.oversized >= OVERSIZED {
                 let reason = error.message().to_owned();
@@ -190,7 +190,7 @@ impl Watches {
     pub(super) fn open_anew(&mut self) -> bool {
         let fresh = std::mem::take(&mut self.wants_fresh);
         for entry in self.entries.values_mut() {
-            entry.appealed = fresh && entry.phase == WatchPhase::Waiting;
+            entry.token_refreshed = fresh && entry.phase == WatchPhase::Waiting;
         }
         fresh
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use etcdex_proto::etcdserverpb::WatchResponse;
 
-use super::{Creation, Note, Stream, WatchPhase, Watches};
+use super::{Creation, Note, StreamState, WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{ResponseHeader, header};
 use crate::watch::cancellation::Refusal;
@@ -14,10 +14,10 @@ use crate::watch::entry::Live;
 impl Watches {
     /// A message of the present stream.
     pub(crate) fn received(&mut self, message: WatchResponse, now: Instant) {
-        if !matches!(self.stream, Stream::Open(_)) {
+        if !matches!(self.stream, StreamState::Open(_)) {
             return;
         }
-        self.stream = Stream::Open(now);
+        self.stream = StreamState::Open(now);
         let header = header(message.header);
         if !self.knows(&header) {
             return;
@@ -98,12 +98,12 @@ impl Watches {
             self.pins.doubt(number, entry.seen);
         }
         entry.unanswered = 0;
-        entry.at_head = header.revision > 0 && creation.from > header.revision;
-        entry.appealed = false;
+        entry.is_synced = header.revision > 0 && creation.from > header.revision;
+        entry.token_refreshed = false;
         let owner = entry.owner;
-        let next = entry.course.next;
+        let next = entry.assembler.next;
         let missing = std::mem::take(&mut entry.missing);
-        if !std::mem::replace(&mut entry.told, true) {
+        if !std::mem::replace(&mut entry.was_created, true) {
             entry.backlog.reached(entry.start - 1);
             let note = Note::Created {
                 watch: number,
@@ -141,7 +141,7 @@ impl Watches {
             self.creations.cancel(message.watch_id);
         }
         if let Some(entry) = self.entries.get_mut(&number) {
-            entry.course.restart();
+            entry.assembler.restart();
             entry.phase = WatchPhase::Waiting;
         }
         self.refused(number, &message, now);
@@ -152,7 +152,7 @@ impl Watches {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
-        match Refusal::of(message, entry.course.next) {
+        match Refusal::of(message, entry.assembler.next) {
             Refusal::Compacted(_) if entry.is_movable() => {
                 entry.phase = WatchPhase::Unpinned;
                 self.pins.push(number);
@@ -162,7 +162,7 @@ impl Watches {
                 entry.phase = WatchPhase::Waiting;
                 self.creations.push(number);
             }
-            Refusal::Behind if !std::mem::replace(&mut entry.contested, true) => {
+            Refusal::Behind if !std::mem::replace(&mut entry.compaction_disputed, true) => {
                 entry.phase = WatchPhase::Waiting;
                 self.creations.push(number);
             }
@@ -174,7 +174,8 @@ impl Watches {
             // have been taken back since. What says "permission denied" is believed the second
             // time, with a fresh token.
             refusal @ (Refusal::Token | Refusal::Permission)
-                if self.has_credentials && (refusal == Refusal::Token || !entry.appealed) =>
+                if self.has_credentials
+                    && (refusal == Refusal::Token || !entry.token_refreshed) =>
             {
                 entry.phase = WatchPhase::Waiting;
                 self.creations.push(number);

@@ -6,7 +6,7 @@ use super::event::Event;
 
 /// How far a watch has come, and the beginning of a revision that is not whole yet.
 #[derive(Debug, Default)]
-pub(super) struct Assembly {
+pub(super) struct Assembler {
     /// The first revision that has not been delivered.
     pub(super) next: i64,
     /// Events of one revision, of which more may come.
@@ -27,12 +27,12 @@ pub(super) enum Fault {
 
 /// Events to deliver.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Whole {
+pub(super) struct Assembled {
     pub(super) events: Vec<Event>,
     pub(super) fault: Option<Fault>,
 }
 
-impl Whole {
+impl Assembled {
     /// Of a message that goes back nothing is whole for certain.
     fn disorder() -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Whole {
     }
 }
 
-impl Assembly {
+impl Assembler {
     pub(super) fn is_amid_revision(&self) -> bool {
         !self.partial.is_empty()
     }
@@ -68,13 +68,13 @@ impl Assembly {
     ///
     /// INVARIANT: what it gives, over all calls, is in order and nothing of it twice, whatever
     /// comes in; a revision is given as a whole. It does not move `next`.
-    pub(super) fn take(&mut self, mut events: Vec<Event>, more: bool, limit: usize) -> Whole {
+    pub(super) fn take(&mut self, mut events: Vec<Event>, more: bool, limit: usize) -> Assembled {
         // ORDER: before events are left out, and before any revision is found too large. A message
         // whose revisions go back may have left out others, and may have the events of one revision
         // in a wrong order.
         if !events.is_sorted_by_key(|event| event.kv.mod_revision) {
             self.restart();
-            return Whole::disorder();
+            return Assembled::disorder();
         }
         // What lies before was delivered already, or is older than what was asked for.
         let next = self.next;
@@ -82,13 +82,13 @@ impl Assembly {
         if self.partial.is_empty() && !more {
             return whole(events, limit);
         }
-        let mut given = Whole::default();
+        let mut given = Assembled::default();
         for event in events {
             let revision = event.kv.mod_revision;
             match self.partial.first().map(|event| event.kv.mod_revision) {
                 Some(open) if open > revision => {
                     self.restart();
-                    return Whole::disorder();
+                    return Assembled::disorder();
                 }
                 Some(open) if open < revision => {
                     given.events.append(&mut self.partial);
@@ -113,7 +113,7 @@ impl Assembly {
 }
 
 /// The same for a message in order that is all there is of its revisions: nothing is moved.
-fn whole(mut events: Vec<Event>, limit: usize) -> Whole {
+fn whole(mut events: Vec<Event>, limit: usize) -> Assembled {
     let mut start = 0;
     let mut weight = 0;
     for place in 0..events.len() {
@@ -125,10 +125,10 @@ fn whole(mut events: Vec<Event>, limit: usize) -> Whole {
         if weight > limit {
             events.truncate(start);
             let fault = Some(Fault::TooLarge(revision));
-            return Whole { events, fault };
+            return Assembled { events, fault };
         }
     }
-    Whole {
+    Assembled {
         events,
         fault: None,
     }
@@ -166,7 +166,7 @@ mod tests {
         revisions.iter().map(event).collect()
     }
 
-    fn revisions(whole: &Whole) -> Vec<i64> {
+    fn revisions(whole: &Assembled) -> Vec<i64> {
         whole.events.iter().map(|e| e.kv.mod_revision).collect()
     }
 
@@ -174,17 +174,17 @@ mod tests {
     #[test]
     fn each_revision_has_the_limit_for_itself() {
         let limit = 2 * size_of::<Event>();
-        let mut course = Assembly::default();
+        let mut assembler = Assembler::default();
         for revision in 1..20 {
-            let first = course.take(events(&[revision]), true, limit);
-            let rest = course.take(events(&[revision]), false, limit);
+            let first = assembler.take(events(&[revision]), true, limit);
+            let rest = assembler.take(events(&[revision]), false, limit);
             assert_eq!((first.fault, rest.fault), (None, None), "{revision}");
             assert_eq!(revisions(&rest), [revision, revision]);
             // A piece of which the rest never comes.
-            course.take(events(&[revision + 1]), true, limit);
-            course.restart();
+            assembler.take(events(&[revision + 1]), true, limit);
+            assembler.restart();
         }
-        let large = course.take(events(&[20, 20, 20]), true, limit);
+        let large = assembler.take(events(&[20, 20, 20]), true, limit);
         assert_eq!(large.fault, Some(Fault::TooLarge(20)));
     }
 
@@ -194,37 +194,40 @@ mod tests {
     fn revisions_that_go_back_are_noticed_before_one_that_is_too_large() {
         let limit = 2 * size_of::<Event>();
         for more in [false, true] {
-            let mut course = Assembly::default();
-            let given = course.take(events(&[5, 5, 5, 4]), more, limit);
-            assert_eq!(given, Whole::disorder(), "{more}");
-            assert!(!course.is_amid_revision());
+            let mut assembler = Assembler::default();
+            let given = assembler.take(events(&[5, 5, 5, 4]), more, limit);
+            assert_eq!(given, Assembled::disorder(), "{more}");
+            assert!(!assembler.is_amid_revision());
         }
     }
 
     #[test]
     fn a_message_that_goes_back_to_what_was_delivered_is_given_up() {
         for more in [false, true] {
-            let mut course = Assembly {
+            let mut assembler = Assembler {
                 next: 5,
-                ..Assembly::default()
+                ..Assembler::default()
             };
-            let given = course.take(events(&[5, 5, 4]), more, usize::MAX);
-            assert_eq!(given, Whole::disorder(), "{more}");
+            let given = assembler.take(events(&[5, 5, 4]), more, usize::MAX);
+            assert_eq!(given, Assembled::disorder(), "{more}");
         }
     }
 
     #[test]
     fn a_revision_is_given_when_the_next_one_begins() {
-        let mut course = Assembly::default();
+        let mut assembler = Assembler::default();
         assert!(
-            course
+            assembler
                 .take(events(&[1, 1]), true, usize::MAX)
                 .events
                 .is_empty()
         );
-        let given = course.take(events(&[1, 2, 3]), true, usize::MAX);
+        let given = assembler.take(events(&[1, 2, 3]), true, usize::MAX);
         assert_eq!(revisions(&given), [1, 1, 1, 2]);
-        assert!(course.is_amid_revision());
-        assert_eq!(revisions(&course.take(Vec::new(), false, usize::MAX)), [3]);
+        assert!(assembler.is_amid_revision());
+        assert_eq!(
+            revisions(&assembler.take(Vec::new(), false, usize::MAX)),
+            [3]
+        );
     }
 }

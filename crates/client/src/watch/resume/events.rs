@@ -7,7 +7,7 @@ use etcdex_proto::etcdserverpb::WatchResponse;
 use super::{Note, WatchPhase, Watches};
 use crate::kv::ResponseHeader;
 use crate::watch::amount::Amount;
-use crate::watch::assembly::{Fault, Whole, fitting};
+use crate::watch::assembler::{Assembled, Fault, fitting};
 use crate::watch::end::WatchEnd;
 use crate::watch::event::{Batch, Event, events};
 
@@ -33,8 +33,8 @@ impl Watches {
         let limit = self.budget.limits().revision_bytes;
         let is_head = !message.fragment
             && events.last().map(|event| event.kv.mod_revision) >= Some(header.revision);
-        let whole = entry.course.take(events, message.fragment, limit);
-        entry.course.count(&entry.backlog);
+        let whole = entry.assembler.take(events, message.fragment, limit);
+        entry.assembler.count(&entry.backlog);
         if is_head {
             entry.caught_up();
             if !self.creations.server_assigns_ids() {
@@ -48,12 +48,12 @@ impl Watches {
     pub(super) fn deliver(
         &mut self,
         number: u64,
-        whole: Whole,
+        whole: Assembled,
         room: Amount,
         header: ResponseHeader,
         now: Instant,
     ) {
-        let Whole { mut events, fault } = whole;
+        let Assembled { mut events, fault } = whole;
         let fits = fitting(&events, room);
         let full = fits < events.len();
         if full {
@@ -66,8 +66,8 @@ impl Watches {
         if let (Some(last), Some(entry)) = (events.last(), self.entries.get_mut(&number)) {
             let revision = last.kv.mod_revision;
             // INVARIANT: the resume point is behind what was delivered, and never a header's.
-            entry.course.next = revision.saturating_add(1);
-            entry.contested = false;
+            entry.assembler.next = revision.saturating_add(1);
+            entry.compaction_disputed = false;
             entry.oversized = 0;
             entry.seen = entry.seen.max(revision);
             let held = entry.backlog.hold(amount);
@@ -78,7 +78,7 @@ impl Watches {
             };
             let owner = entry.owner;
             let watch = number;
-            let next = entry.course.next;
+            let next = entry.assembler.next;
             let note = Note::Batch { watch, batch, held };
             self.tell(owner, note);
             self.moved(number, owner, Some(next));
@@ -99,12 +99,12 @@ impl Watches {
         self.stop(number);
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.phase = WatchPhase::Paused;
-            entry.at_head = false;
+            entry.is_synced = false;
             // The watch goes on from its own place: everything since the revision that it was
             // lowered to would come again with each pause.
             entry.lowered = 0;
             if !entry.backlog.pause() {
-                self.go_on(number);
+                self.unpause(number);
             }
         }
     }
@@ -117,6 +117,6 @@ impl Watches {
         if let WatchPhase::Live(live) = entry.phase {
             self.creations.cancel_live(live.watch_id);
         }
-        entry.course.restart();
+        entry.assembler.restart();
     }
 }

@@ -13,7 +13,7 @@ use crate::kv::ResponseHeader;
 
 /// What an owner waits for.
 #[derive(Debug, Default)]
-pub(super) struct Want {
+pub(super) struct ProgressRequest {
     /// The store's revision after the owner had asked; `None` until it is known. 0 if the store
     /// does not tell it: then the first revision that the stream shows takes its place.
     pub(super) target: Option<i64>,
@@ -107,9 +107,9 @@ impl Watches {
             return;
         };
         let target = want.later;
-        *want = Want {
+        *want = ProgressRequest {
             target,
-            ..Want::default()
+            ..ProgressRequest::default()
         };
         if target.is_some() {
             self.progress.ripe.insert(owner);
@@ -122,7 +122,7 @@ impl Watches {
     /// have not come as far as their owner wants to know.
     fn reached(&self, owners: &HashSet<u64>) -> HashMap<u64, (i64, HashSet<u64>)> {
         let mut reached: HashMap<u64, (i64, HashSet<u64>)> = HashMap::new();
-        for (number, entry) in self.entries.iter().filter(|(_, entry)| entry.told) {
+        for (number, entry) in self.entries.iter().filter(|(_, entry)| entry.was_created) {
             if !owners.contains(&entry.owner) {
                 continue;
             }
@@ -131,8 +131,8 @@ impl Watches {
             let (revision, behind) = reached
                 .entry(entry.owner)
                 .or_insert_with(|| (i64::MAX, HashSet::new()));
-            *revision = (*revision).min(entry.course.next.saturating_sub(1));
-            if entry.course.next <= target {
+            *revision = (*revision).min(entry.assembler.next.saturating_sub(1));
+            if entry.assembler.next <= target {
                 behind.insert(*number);
             }
         }
