@@ -40,6 +40,11 @@ impl Backoff {
             .mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
     }
 
+    /// Whether there was no pause since the last success.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.failures == 0
+    }
+
     /// Starts again with the first pause, after a success.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;

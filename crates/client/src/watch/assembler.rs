@@ -1,22 +1,23 @@
-//! PURE: from the messages of one watch to whole revisions, each delivered once.
+//! PURE: assembles the messages of one watch to whole revisions, each delivered once.
 
 use super::amount::Amount;
 use super::backlog::{Backlog, Claim};
 use super::event::Event;
 
-/// How far a watch has come, and the beginning of a revision that is not whole yet.
+/// The next revision of a watch, and the events of an incomplete revision.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
     /// The first revision that has not been delivered.
     pub(super) next: i64,
-    /// Events of one revision, of which more may come.
+    /// Events of an incomplete revision.
     partial: Vec<Event>,
+    /// The memory of `partial`, in bytes.
     weight: usize,
     /// Counts `partial` for the client's limits.
     claim: Option<Claim>,
 }
 
-/// What is wrong with a message.
+/// A fault of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// Its revisions go back.
@@ -25,7 +26,7 @@ pub(super) enum Fault {
     TooLarge(i64),
 }
 
-/// Events to deliver.
+/// Events to deliver, and the fault that comes after them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Assembled {
     pub(super) events: Vec<Event>,
@@ -33,7 +34,7 @@ pub(super) struct Assembled {
 }
 
 impl Assembled {
-    /// Of a message that goes back nothing is whole for certain.
+    /// The result for a message that goes back. None of its revisions is complete for certain.
     fn disorder() -> Self {
         Self {
             events: Vec::new(),
@@ -43,18 +44,19 @@ impl Assembled {
 }
 
 impl Assembler {
+    /// Whether there is an incomplete revision.
     pub(super) fn is_amid_revision(&self) -> bool {
         !self.partial.is_empty()
     }
 
-    /// Forgets the revision that is not whole: it comes again.
+    /// Forgets the incomplete revision, which the server will send again.
     pub(super) fn restart(&mut self) {
         self.partial = Vec::new();
         self.weight = 0;
         self.claim = None;
     }
 
-    /// Counts what is kept of a revision that is not whole, and no longer what was.
+    /// Counts the events of the incomplete revision, instead of those of the last call.
     pub(super) fn count(&mut self, backlog: &Backlog) {
         let amount = Amount {
             bytes: self.weight,
@@ -63,24 +65,24 @@ impl Assembler {
         self.claim = (amount.events > 0).then(|| backlog.claim(amount));
     }
 
-    /// Takes the events of a message, after which `more` of its last revision may come; gives
-    /// those of whole revisions that have not been delivered.
+    /// Takes the events of a message, and returns those of complete revisions that have not been
+    /// delivered. `more` says that further events of the last revision may follow.
     ///
-    /// INVARIANT: what it gives, over all calls, is in order and nothing of it twice, whatever
-    /// comes in; a revision is given as a whole. It does not move `next`.
+    /// INVARIANT: over all calls, the returned events are in order and none comes twice, whatever the
+    /// messages contain; a revision is returned as a whole. This does not change `next`.
     pub(super) fn take(&mut self, mut events: Vec<Event>, more: bool, limit: usize) -> Assembled {
-        // ORDER: before events are left out, and before any revision is found too large. A message
-        // whose revisions go back may have left out others, and may have the events of one revision
-        // in a wrong order.
+        // ORDER: this comes before events are left out, and before the check of sizes. A message whose
+        // revisions go back may have left out others, and may have the events of one revision in a
+        // wrong order.
         if !events.is_sorted_by_key(|event| event.kv.mod_revision) {
             self.restart();
             return Assembled::disorder();
         }
-        // What lies before was delivered already, or is older than what was asked for.
+        // Earlier events were delivered before, or lie before the start of the watch.
         let next = self.next;
         events.retain(|event| event.kv.mod_revision >= next);
         if self.partial.is_empty() && !more {
-            return whole(events, limit);
+            return complete(events, limit);
         }
         let mut given = Assembled::default();
         for event in events {
@@ -112,8 +114,8 @@ impl Assembler {
     }
 }
 
-/// The same for a message in order that is all there is of its revisions: nothing is moved.
-fn whole(mut events: Vec<Event>, limit: usize) -> Assembled {
+/// The same for a message whose revisions are in order and complete. The events are not copied.
+fn complete(mut events: Vec<Event>, limit: usize) -> Assembled {
     let mut start = 0;
     let mut weight = 0;
     for place in 0..events.len() {
@@ -134,8 +136,8 @@ fn whole(mut events: Vec<Event>, limit: usize) -> Assembled {
     }
 }
 
-/// How many of the events, in whole revisions, fit: revisions are taken until what there is
-/// room for is reached, so that one revision always fits.
+/// Returns how many of the events, in whole revisions, fit. Revisions are taken until the room is used
+/// up, so at least one revision fits.
 pub(super) fn fitting(events: &[Event], room: Amount) -> usize {
     let mut bytes = 0;
     for (place, event) in events.iter().enumerate() {
@@ -166,11 +168,11 @@ mod tests {
         revisions.iter().map(event).collect()
     }
 
-    fn revisions(whole: &Assembled) -> Vec<i64> {
-        whole.events.iter().map(|e| e.kv.mod_revision).collect()
+    fn revisions(assembled: &Assembled) -> Vec<i64> {
+        assembled.events.iter().map(|e| e.kv.mod_revision).collect()
     }
 
-    /// The limit is one revision's, however many came in pieces before.
+    /// The limit applies to one revision, however many came in fragments before.
     #[test]
     fn each_revision_has_the_limit_for_itself() {
         let limit = 2 * size_of::<Event>();
@@ -180,7 +182,7 @@ mod tests {
             let rest = assembler.take(events(&[revision]), false, limit);
             assert_eq!((first.fault, rest.fault), (None, None), "{revision}");
             assert_eq!(revisions(&rest), [revision, revision]);
-            // A piece of which the rest never comes.
+            // A fragment whose rest never comes.
             assembler.take(events(&[revision + 1]), true, limit);
             assembler.restart();
         }
@@ -188,8 +190,8 @@ mod tests {
         assert_eq!(large.fault, Some(Fault::TooLarge(20)));
     }
 
-    /// Revisions that go back may have left out others: the watch must not end as if all before
-    /// the large one had been delivered.
+    /// A message that goes back may have left out revisions. The watch must not end as if all revisions
+    /// before the large one had been delivered.
     #[test]
     fn revisions_that_go_back_are_noticed_before_one_that_is_too_large() {
         let limit = 2 * size_of::<Event>();

@@ -104,31 +104,34 @@ pub(super) struct Entry {
     pub(super) backlog: Arc<Backlog>,
     pub(super) assembler: Assembler,
     pub(super) phase: WatchPhase,
-    /// The first revision that it delivers, 0 until now is known.
+    /// The first revision that the watch delivers; 0 until the revision that stands for now is known.
     pub(super) start: i64,
-    /// A revision that the store is known to have reached.
+    /// The highest revision that the store is known to have reached.
     pub(super) seen: i64,
-    /// Its owner knows that it is in force.
+    /// Whether the watch was created before, so that its owner knows it to be in force.
     pub(super) was_created: bool,
-    /// It was in force, and is not again yet.
+    /// Whether the watch was in force, and waits to be created again.
     pub(super) missing: bool,
-    /// It is created at this revision, or where it goes on if that is earlier; 0 is there.
+    /// A revision to create the watch at instead of the one that it resumes from, if it is lower; 0 for
+    /// none.
     pub(super) lowered: i64,
-    /// How many of its creations in a row were the first one without an answer on their stream
-    /// when that was given up.
+    /// Number of consecutive creations that were the oldest one without an answer when their stream was
+    /// given up.
     pub(super) unanswered: u32,
-    /// The server has called it compacted though it needs nothing so old.
+    /// Whether the server has called the watch compacted, although it needs no compacted revision.
     pub(super) compaction_disputed: bool,
-    /// It asks for pieces, because a whole message of its stream was too large.
+    /// Whether the watch requests fragments because a message of its stream was too large.
     pub(super) needs_fragments: bool,
-    /// It asks for whole messages although the user wants pieces: a stream with pieces of it was
-    /// silent for too long.
+    /// Whether the watch requests whole messages although the user requests fragments, because a stream
+    /// with its fragments was silent for too long.
     pub(super) refuses_fragments: bool,
-    /// How many streams in a row have ended with a message over the limit while it was behind.
+    /// Number of consecutive streams that have ended with a message over the limit while the watch was
+    /// behind.
     pub(super) oversized: u32,
-    /// Everything up to the store's revision had been delivered when that was last looked at.
+    /// Whether all events up to the store's revision were delivered, as of the last message. etcd calls
+    /// such a watcher synced.
     pub(super) is_synced: bool,
-    /// It is asked for with a new token, for the one before it may have been refused.
+    /// Whether the watch is created with a new token, because the last one may have been refused.
     pub(super) token_refreshed: bool,
 }
 
@@ -162,14 +165,14 @@ impl Entry {
         }
     }
 
-    /// From this revision on it delivers: now is the one before.
+    /// Sets the revision that stands for now. The watch delivers the revisions after it.
     pub(super) fn pin(&mut self, revision: i64) {
         self.start = revision.saturating_add(1);
         self.assembler.next = self.start;
         self.seen = self.seen.max(revision);
     }
 
-    /// Whether another cluster answers than the one whose state the watch continues.
+    /// Whether this is another cluster than that of the read that the watch continues.
     pub(super) fn is_foreign(&self, cluster_id: u64) -> bool {
         let read = self.spec.read.map_or(0, |read| read.cluster_id);
         read != 0 && cluster_id != 0 && read != cluster_id
@@ -180,9 +183,9 @@ impl Entry {
         self.spec.start == 0 && !self.was_created
     }
 
-    /// Notes that everything up to a revision was delivered, or did not concern it.
+    /// Records that all events up to a revision were delivered, or did not concern the watch.
     ///
-    /// INVARIANT: the point to resume from never goes back, and never passes a revision of
+    /// INVARIANT: the revision to resume from never goes back, and never passes a revision of
     /// which events are still to come.
     pub(super) fn passed(&mut self, revision: i64) {
         if !self.assembler.is_amid_revision() {
@@ -193,19 +196,20 @@ impl Entry {
         self.caught_up();
     }
 
-    /// Notes that nothing is left of the history: messages are asked for as a whole again.
+    /// Records that the watch has caught up with the store. It requests whole messages again.
     pub(super) fn caught_up(&mut self) {
         self.needs_fragments = false;
         self.oversized = 0;
         self.is_synced = true;
     }
 
+    /// Returns the request to create the watch.
     pub(super) fn request(&self, watch_id: i64) -> WatchCreateRequest {
         let fragment = self.needs_fragments || (self.spec.fragment && !self.refuses_fragments);
         self.spec.request(watch_id, self.first(), fragment)
     }
 
-    /// The first revision to ask the server for.
+    /// Returns the first revision to request from the server.
     pub(super) fn first(&self) -> i64 {
         match self.lowered {
             0 => self.assembler.next,
@@ -232,7 +236,7 @@ impl Spec {
             key: self.range.start.clone(),
             range_end: self.range.end.clone(),
             start_revision,
-            // Always, so that the resume point of an idle watch moves on, too.
+            // Always set, so that the revision to resume from advances for idle watches, too.
             progress_notify: true,
             filters,
             prev_kv: self.prev_kv,

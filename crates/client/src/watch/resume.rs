@@ -1,8 +1,8 @@
-//! PURE: all watches of one stream: what to ask of the server, what to deliver, and where each
-//! goes on after the stream was lost.
+//! PURE: the machine of all watches of one stream. It decides what to send to the server, what to
+//! deliver, and where each watch resumes after the stream was lost.
 //!
-//! The driver tells what came and asks [`next`](Watches::next) what to do; all rules are here.
-//! The words are etcd's: a watch is *created*, *canceled*, and makes *progress*.
+//! The driver reports each event and takes the [`next`](Watches::next) step; all rules are here. The
+//! words are etcd's: a watch is *created*, *canceled*, and makes *progress*.
 
 mod creations;
 mod events;
@@ -24,6 +24,7 @@ use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use etcdex_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, WatchRequest};
 
 use self::creations::{AnswerDue, Creation, Creations};
+use self::lifecycle::{StreamLifecycle, StreamState};
 use self::owners::Owners;
 use self::pin::Pins;
 use self::progress::Progress;
@@ -34,44 +35,24 @@ use super::end::WatchEnd;
 use super::entry::{Entry, Spec, WatchPhase};
 use crate::error::Error;
 
-#[derive(Clone, Copy, Debug)]
-enum StreamState {
-    /// To be opened, but not before then.
-    Closed(Option<Instant>),
-    Opening,
-    /// With when something last came, or was asked for.
-    Open(Instant),
-    /// The client was closed.
-    Over,
-}
-
-/// All watches that share a stream.
+/// The watches that share a stream.
 #[derive(Debug)]
 pub(crate) struct Watches {
     entries: HashMap<u64, Box<Entry>>,
     owners: Owners,
     creations: Creations,
     pins: Pins,
-    stream: StreamState,
-    /// The driver is to drop what it has.
-    close: bool,
+    stream: StreamLifecycle,
     progress: Progress,
-    cluster: Option<u64>,
     budget: Arc<MemoryBudget>,
-    has_credentials: bool,
-    /// A watch was refused: the next stream needs another token.
-    wants_fresh: bool,
-    /// Streams in a row that did not last.
-    failures: u32,
-    opened: Option<Instant>,
+    /// Notes that the driver has not taken yet.
     tells: VecDeque<Tell>,
-    random: fastrand::Rng,
 }
 
 impl Watches {
-    /// The client has been given credentials.
+    /// Records that the client has credentials.
     pub(crate) fn has_credentials(&mut self) {
-        self.has_credentials = true;
+        self.stream.set_has_credentials();
     }
 
     pub(crate) fn new(budget: Arc<MemoryBudget>, has_credentials: bool, seed: u64) -> Self {
@@ -80,27 +61,19 @@ impl Watches {
             owners: Owners::default(),
             creations: Creations::default(),
             pins: Pins::default(),
-            stream: StreamState::Closed(None),
-            close: false,
+            stream: StreamLifecycle::new(has_credentials, seed),
             progress: Progress::default(),
-            cluster: None,
             budget,
-            has_credentials,
-            wants_fresh: false,
-            failures: 0,
-            opened: None,
             tells: VecDeque::new(),
-            random: fastrand::Rng::with_seed(seed),
         }
     }
 
     /// Whether there is nothing to do until another watch is added.
     pub(crate) fn is_idle(&self) -> bool {
-        let closed = matches!(self.stream, StreamState::Closed(_) | StreamState::Over);
-        self.entries.is_empty() && self.tells.is_empty() && closed && !self.close
+        self.entries.is_empty() && self.tells.is_empty() && self.stream.is_idle()
     }
 
-    /// One more watch. Numbers grow, and none comes twice.
+    /// Adds a watch. INVARIANT: numbers grow, and none is used twice; the registry assigns them.
     pub(crate) fn add(&mut self, number: u64, owner: u64, spec: Spec, backlog: Arc<Backlog>) {
         let entry = Entry::new(owner, spec, backlog);
         match entry.phase {
@@ -109,22 +82,22 @@ impl Watches {
         }
         self.owners.add_watch(owner);
         self.entries.insert(number, Box::new(entry));
-        if matches!(self.stream, StreamState::Over) {
+        if self.stream.is_over() {
             self.end(number, WatchEnd::ClientClosed);
         }
     }
 
-    /// Nothing more is told of a watch.
+    /// Cancels a watch. No note of it follows.
     pub(crate) fn cancel(&mut self, number: u64) {
         self.stop(number);
         self.remove(number);
     }
 
-    /// All watches of an owner are cancelled; says which.
+    /// Cancels all watches of an owner, and returns them.
     pub(crate) fn forget(&mut self, owner: u64) -> Vec<u64> {
         if !self.owners.contains(owner) {
-            // Ten thousand streams that are dropped have cancelled their watches before: all need
-            // not be looked through for each.
+            // A stream that is dropped has cancelled its watch before. Without this check, dropping ten
+            // thousand streams would search all watches for each.
             return Vec::new();
         }
         self.owners.silence(owner);
@@ -133,7 +106,7 @@ impl Watches {
         all
     }
 
-    /// The consumer of a paused watch has caught up.
+    /// Resumes a paused watch, because its consumer has taken enough.
     pub(crate) fn unpause(&mut self, number: u64) {
         if let Some(entry) = self.entries.get_mut(&number) {
             if entry.phase == WatchPhase::Paused {
@@ -143,14 +116,14 @@ impl Watches {
         }
     }
 
-    /// Ends all watches, now and later: the client is closed.
+    /// Ends all watches, also those that are added later, because the client is closed.
     pub(crate) fn shut(&mut self) {
         self.close_stream();
         self.end_all(&WatchEnd::ClientClosed);
-        self.stream = StreamState::Over;
+        self.stream.end();
     }
 
-    /// What to do now; `ready` says whether the stream takes another message.
+    /// Returns the next step. `ready` says whether the stream takes another request.
     pub(crate) fn next(&mut self, now: Instant, ready: bool) -> Step {
         if self.tells.is_empty() {
             self.settle();
@@ -158,7 +131,7 @@ impl Watches {
         if let Some(tell) = self.tells.pop_front() {
             return Step::Tell(tell);
         }
-        if std::mem::take(&mut self.close) {
+        if self.stream.take_close() {
             return Step::Close { silent: false };
         }
         if let Some(key) = self.pin_due(now) {
@@ -166,17 +139,16 @@ impl Watches {
         }
         self.creations
             .prune(|number| self.entries.contains_key(&number));
-        match self.stream {
+        match self.stream.state() {
             StreamState::Closed(until)
                 if self.creations.has_waiting() && until.is_none_or(|until| until <= now) =>
             {
-                self.stream = StreamState::Opening;
-                let fresh = self.open_anew();
+                let fresh = self.open_stream();
                 return Step::Open { fresh };
             }
             StreamState::Opening | StreamState::Open(_) if self.entries.is_empty() => {
                 self.close_stream();
-                self.close = false;
+                self.stream.take_close();
                 return Step::Close { silent: false };
             }
             StreamState::Open(heard) => {
@@ -194,7 +166,7 @@ impl Watches {
         Step::Rest(self.rest(now))
     }
 
-    /// What to send next.
+    /// Returns the next request.
     fn request(&mut self, now: Instant) -> Option<WatchRequest> {
         if let Some(watch_id) = self.creations.pop_cancel() {
             let cancel = WatchCancelRequest { watch_id };
@@ -211,7 +183,7 @@ impl Watches {
                 watch_id,
                 from: entry.first(),
                 sent: now,
-                progress_requests: self.progress.sent,
+                progress_requests: self.progress.sent(),
             };
             self.creations.sent(creation, entry.needs_fragments);
             return Some(request(RequestUnion::CreateRequest(
@@ -222,14 +194,14 @@ impl Watches {
             let progress = WatchProgressRequest {};
             return Some(request(RequestUnion::ProgressRequest(progress)));
         }
-        // Instead of that, watches may have to be created anew.
+        // Instead of a progress request, watches may have to be created again.
         let more = self.creations.has_cancels();
         more.then(|| self.request(now)).flatten()
     }
 
-    /// Until when there is nothing to do by itself.
+    /// Returns the time of the next step, if there is no event before.
     fn rest(&self, now: Instant) -> Option<Instant> {
-        let silence = match self.stream {
+        let silence = match self.stream.state() {
             StreamState::Closed(until) if self.creations.has_waiting() => until,
             StreamState::Open(heard) => self.answer_due(heard).map(AnswerDue::first),
             _ => None,
@@ -244,14 +216,14 @@ impl Watches {
         self.leave(number, Note::End { watch, end });
     }
 
-    /// All watches end; streams go on.
+    /// Ends all watches.
     fn end_all(&mut self, end: &WatchEnd) {
         for number in self.of(|_| true) {
             self.end(number, end.clone());
         }
     }
 
-    /// Ends what was never in force: it would wait in vain.
+    /// Ends the watches that were never created, because they would wait in vain.
     fn refuse_new(&mut self, error: &Arc<Error>) {
         for number in self.of(|entry| !entry.was_created) {
             self.refuse(number, error);
@@ -263,8 +235,8 @@ impl Watches {
         self.leave(number, Note::Refused { watch, error });
     }
 
-    /// Forgets a watch, and tells its owner why.
-    // ORDER: an owner hears that a watch has ended before it hears that all others go on.
+    /// Removes a watch, and tells its owner the reason.
+    // ORDER: an owner is told of the end of a watch before the resumption of the others.
     fn leave(&mut self, number: u64, note: Note) {
         if let Some(entry) = self.entries.get(&number) {
             self.tell(entry.owner, note);
@@ -272,7 +244,7 @@ impl Watches {
         }
     }
 
-    /// Forgets a watch.
+    /// Removes a watch.
     fn remove(&mut self, number: u64) {
         let Some(entry) = self.entries.remove(&number) else {
             return;
@@ -282,19 +254,19 @@ impl Watches {
         let Some(is_last) = self.owners.remove_watch(owner, entry.missing) else {
             return;
         };
-        // Without a stream nothing is in force: whoever comes to be so first tells it. An owner
-        // without watches waits for none.
-        if is_last || matches!(self.stream, StreamState::Open(_)) {
+        // Without a stream no watch is in force: the next creation ends the interruption. An owner
+        // without watches has no next creation.
+        if is_last || self.stream.is_open() {
             self.resumed(owner, entry.seen);
         }
         if is_last {
             self.owners.remove(owner);
-            self.progress.forget(owner);
+            self.progress.requests.remove(owner);
             self.pins.remove_owner(owner);
         }
     }
 
-    /// The numbers of some watches, in order.
+    /// Returns the numbers of the chosen watches, in ascending order.
     fn of(&self, which: impl Fn(&Entry) -> bool) -> Vec<u64> {
         let chosen = self.entries.iter().filter(|(_, entry)| which(entry));
         let mut numbers: Vec<u64> = chosen.map(|(number, _)| *number).collect();

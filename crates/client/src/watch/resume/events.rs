@@ -1,4 +1,4 @@
-//! PURE: events on their way to the consumers.
+//! PURE: the events of the server, and their delivery to the consumers.
 
 use std::time::Instant;
 
@@ -12,7 +12,8 @@ use crate::watch::end::WatchEnd;
 use crate::watch::event::{Batch, Event, events};
 
 impl Watches {
-    pub(super) fn happened(
+    /// Takes a message with events.
+    pub(super) fn take_events(
         &mut self,
         message: WatchResponse,
         header: ResponseHeader,
@@ -28,12 +29,12 @@ impl Watches {
             return self.pause_watch(number);
         };
         let Ok(events) = events(message.events, entry.spec.namespace.as_ref()) else {
-            return self.violated("it sends events that are none of this watch", now);
+            return self.violated("it sends events that do not belong to the watch", now);
         };
         let limit = self.budget.limits().revision_bytes;
         let is_head = !message.fragment
             && events.last().map(|event| event.kv.mod_revision) >= Some(header.revision);
-        let whole = entry.assembler.take(events, message.fragment, limit);
+        let assembled = entry.assembler.take(events, message.fragment, limit);
         entry.assembler.count(&entry.backlog);
         if is_head {
             entry.caught_up();
@@ -41,31 +42,32 @@ impl Watches {
                 self.progress.caught_up();
             }
         }
-        self.deliver(number, whole, room, header, now);
+        self.deliver(number, assembled, room, header, now);
     }
 
-    /// Hands over what there is room for, and pauses the watch if that is not all.
-    pub(super) fn deliver(
+    /// Delivers the events that there is room for, and pauses the watch if events are left.
+    fn deliver(
         &mut self,
         number: u64,
-        whole: Assembled,
+        assembled: Assembled,
         room: Amount,
         header: ResponseHeader,
         now: Instant,
     ) {
-        let Assembled { mut events, fault } = whole;
+        let Assembled { mut events, fault } = assembled;
         let fits = fitting(&events, room);
         let full = fits < events.len();
         if full {
             events.truncate(fits);
             events.shrink_to_fit();
-            // What is kept is not to hold on to what is not.
+            // The kept events are detached, so that they do not keep the dropped ones in memory.
             events.iter_mut().for_each(Event::detach);
         }
         let amount = Amount::of(&mut events);
         if let (Some(last), Some(entry)) = (events.last(), self.entries.get_mut(&number)) {
             let revision = last.kv.mod_revision;
-            // INVARIANT: the resume point is behind what was delivered, and never a header's.
+            // INVARIANT: the watch resumes after the last delivered event, and never after the revision
+            // of a header.
             entry.assembler.next = revision.saturating_add(1);
             entry.compaction_disputed = false;
             entry.oversized = 0;
@@ -94,14 +96,14 @@ impl Watches {
         }
     }
 
-    /// Stops a watch until its consumer has caught up.
-    pub(super) fn pause_watch(&mut self, number: u64) {
+    /// Pauses a watch until its consumer has taken enough.
+    fn pause_watch(&mut self, number: u64) {
         self.stop(number);
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.phase = WatchPhase::Paused;
             entry.is_synced = false;
-            // The watch goes on from its own place: everything since the revision that it was
-            // lowered to would come again with each pause.
+            // The watch resumes where it was. At the lowered revision, the server would send all events
+            // since then again after each pause.
             entry.lowered = 0;
             if !entry.backlog.pause() {
                 self.unpause(number);
@@ -109,7 +111,7 @@ impl Watches {
         }
     }
 
-    /// Takes a watch off this stream; the server is told.
+    /// Removes a watch from the stream, and cancels it at the server.
     pub(super) fn stop(&mut self, number: u64) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;

@@ -1,79 +1,229 @@
-//! PURE: streams that come and go, and what is left of a lost one.
+//! PURE: the stream of the watches, from its opening to its loss, and what remains of a lost one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::creations::AnswerDue;
-use super::{Note, StreamState, WatchPhase, Watches};
+use super::{Note, WatchPhase, Watches};
+use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::watch::end::WatchEnd;
 use crate::watch::entry::Entry;
 
-/// Pauses between two streams of which the first did not last.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The bounds of the pauses before a stream is opened, or the store's revision is read again.
+const FIRST_PAUSE: Duration = Duration::from_millis(40);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A stream that has lasted so long may be followed by another one at once.
+/// After a stream that has lasted this long, the next one is opened without a pause.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// How many streams in a row may end because of messages that are too large for a watch.
+/// Number of consecutive streams that may end because of messages that are too large for a watch.
 const OVERSIZED: u32 = 3;
 
+/// The state of the stream.
+///
+/// ```text
+///        a watch waits, and the pause is over            opened
+/// Closed ------------------------------------> Opening ---------> Open
+///   ^                                             |                 |
+///   +---- failed, or no watches are left ---------+-----------------+
+///
+/// (any) ---- the client was closed ----> Over
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StreamState {
+    /// There is no stream. The next one is not opened before this time.
+    Closed(Option<Instant>),
+    /// The driver opens a stream.
+    Opening,
+    /// The stream is open. The time is that of the opening, or of the last message.
+    Open(Instant),
+    /// The client was closed.
+    Over,
+}
+
+/// The stream, and what the machine has learned for the next one.
+#[derive(Debug)]
+pub(super) struct StreamLifecycle {
+    state: StreamState,
+    /// Whether the driver has to drop its stream.
+    has_to_close: bool,
+    /// The time of the last opening, until the stream fails.
+    opened: Option<Instant>,
+    backoff: Backoff,
+    random: fastrand::Rng,
+    /// The ID of the cluster that answers.
+    cluster: Option<u64>,
+    has_credentials: bool,
+    /// Whether the next stream needs another token, because a watch was refused.
+    needs_token: bool,
+}
+
+impl StreamLifecycle {
+    pub(super) fn new(has_credentials: bool, seed: u64) -> Self {
+        Self {
+            state: StreamState::Closed(None),
+            has_to_close: false,
+            opened: None,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            random: fastrand::Rng::with_seed(seed),
+            cluster: None,
+            has_credentials,
+            needs_token: false,
+        }
+    }
+
+    pub(super) fn state(&self) -> StreamState {
+        self.state
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, StreamState::Open(_))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, StreamState::Over)
+    }
+
+    /// Whether there is no stream, and the driver has none to drop.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_closed = matches!(self.state, StreamState::Closed(_) | StreamState::Over);
+        is_closed && !self.has_to_close
+    }
+
+    /// The time of the last opening.
+    pub(super) fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
+    /// Records a message. Returns false if no stream is open.
+    pub(super) fn heard(&mut self, now: Instant) -> bool {
+        let is_open = self.is_open();
+        if is_open {
+            self.state = StreamState::Open(now);
+        }
+        is_open
+    }
+
+    /// Records that the driver has to drop the stream.
+    fn close(&mut self) {
+        self.state = StreamState::Closed(None);
+        self.has_to_close = true;
+    }
+
+    /// Returns once whether the driver has to drop the stream.
+    pub(super) fn take_close(&mut self) -> bool {
+        std::mem::take(&mut self.has_to_close)
+    }
+
+    /// Records that the stream has failed, and that there is nothing to drop.
+    fn lost(&mut self) {
+        self.state = StreamState::Closed(None);
+        self.has_to_close = false;
+    }
+
+    /// Records that the client was closed.
+    pub(super) fn end(&mut self) {
+        self.state = StreamState::Over;
+    }
+
+    /// Begins the pause after a failure. There is none after a first failure, or after a stream that
+    /// has lasted.
+    fn back_off(&mut self, now: Instant) {
+        let opened = self.opened.take();
+        if opened.is_some_and(|opened| opened + STEADY <= now) {
+            self.backoff.reset();
+        }
+        let pause = if self.backoff.is_reset() {
+            self.backoff.next(0.0);
+            None
+        } else {
+            Some(now + self.next_pause())
+        };
+        self.state = StreamState::Closed(pause);
+    }
+
+    /// Returns the next pause of the back-off.
+    pub(super) fn next_pause(&mut self) -> Duration {
+        let random = self.random.f64();
+        self.backoff.next(random)
+    }
+
+    /// Records the cluster that answers. Returns false if another one has answered before.
+    pub(super) fn confirm_cluster(&mut self, cluster_id: u64) -> bool {
+        let known = self.cluster.replace(cluster_id);
+        known.is_none_or(|known| known == cluster_id)
+    }
+
+    pub(super) fn has_credentials(&self) -> bool {
+        self.has_credentials
+    }
+
+    pub(super) fn set_has_credentials(&mut self) {
+        self.has_credentials = true;
+    }
+
+    /// Records that the next stream needs another token.
+    pub(super) fn request_token(&mut self) {
+        self.needs_token = true;
+    }
+
+    #[cfg(test)]
+    pub(super) fn needs_token(&self) -> bool {
+        self.needs_token
+    }
+
+    #[cfg(test)]
+    pub(super) fn cluster(&self) -> Option<u64> {
+        self.cluster
+    }
+}
+
 impl Watches {
-    /// A stream is there; the one before it is gone.
+    /// Records that a stream is open. The one before it is gone.
     pub(crate) fn opened(&mut self, now: Instant) {
-        self.stream = StreamState::Open(now);
-        self.opened = Some(now);
+        self.stream.state = StreamState::Open(now);
+        self.stream.opened = Some(now);
         self.creations.restart_wait(now);
     }
 
-    /// The stream is gone, or could not be opened.
+    /// Records that the stream has failed, or could not be opened.
     pub(crate) fn failed(&mut self, error: Error, now: Instant) {
-        if matches!(self.stream, StreamState::Over) {
+        if self.stream.is_over() {
             return;
         }
-        // ORDER: which watches the stream carried is forgotten with it.
+        // ORDER: this comes before the machine forgets which watches the stream carried.
         if error.kind() == ErrorKind::MessageTooLarge {
-            self.split_messages(&error);
+            self.request_fragments(&error);
         }
         self.drop_stream();
-        self.close = false;
-        self.stream = StreamState::Closed(None);
+        self.stream.lost();
         if error.kind() == ErrorKind::Closed {
             return self.shut();
         }
         let error = Arc::new(error);
-        let lasted = self
-            .opened
-            .take()
-            .is_some_and(|since| since + STEADY <= now);
-        if lasted {
-            self.failures = 0;
-        }
         if is_hopeless(error.kind()) {
             self.refuse_new(&error);
         }
         self.interrupt(&error, now);
-        self.failures = self.failures.saturating_add(1);
-        let pause = (self.failures > 1).then(|| now + self.pause());
-        self.stream = StreamState::Closed(pause);
+        self.stream.back_off(now);
     }
 
-    /// When the stream is given up because the oldest creation has no answer.
+    /// Returns when the stream is given up because the oldest creation has no answer.
     pub(super) fn answer_due(&self, heard: Instant) -> Option<AnswerDue> {
         let entries = &self.entries;
         let unanswered = |number| entries.get(&number).map_or(0, |entry| entry.unanswered);
         self.creations.answer_due(heard, unanswered)
     }
 
-    /// A long message is on its way: the server is not silent.
+    /// Records that a long message is on its way, so the server is not silent.
     pub(crate) fn delayed(&mut self, now: Instant) {
-        if matches!(self.stream, StreamState::Open(_)) {
+        if self.stream.is_open() {
             self.creations.restart_wait(now);
         }
     }
 
-    /// Gives the stream up because the oldest creation has no answer; says whether nothing else
+    /// Gives the stream up because the oldest creation has no answer. Returns whether no other message
     /// has come either.
     pub(super) fn unanswered(&mut self, heard: Instant, now: Instant) -> bool {
         let due = self.answer_due(heard);
@@ -82,7 +232,7 @@ impl Watches {
         if let Some(entry) = oldest.and_then(|number| self.entries.get_mut(&number)) {
             entry.unanswered = entry.unanswered.saturating_add(1);
         }
-        // INVARIANT: no stream carries again the same request for pieces that may have made
+        // INVARIANT: the next stream does not carry the same requests for fragments, which may have made
         // this one silent.
         for entry in self.entries.values_mut() {
             entry.refuses_fragments |= entry.phase.is_live() && !entry.is_synced;
@@ -92,7 +242,7 @@ impl Watches {
         is_silent
     }
 
-    /// The server has broken a rule: the stream starts over.
+    /// Gives the stream up because the server has violated the protocol.
     pub(super) fn violated(&mut self, what: &'static str, now: Instant) {
         self.fail(Error::new(ErrorKind::Protocol, what), now);
     }
@@ -100,18 +250,18 @@ impl Watches {
     /// Gives the stream up.
     pub(super) fn fail(&mut self, error: Error, now: Instant) {
         self.failed(error, now);
-        self.close = true;
+        self.stream.has_to_close = true;
     }
 
+    /// Closes the stream, without an error.
     pub(super) fn close_stream(&mut self) {
         self.drop_stream();
-        self.close = true;
-        self.stream = StreamState::Closed(None);
+        self.stream.close();
     }
 
-    /// Forgets the stream; its watches are to be created again, each from where it was.
+    /// Forgets the stream. Its watches are to be created again, each where it was.
     ///
-    /// INVARIANT: nothing of a stream outlives it: neither IDs nor half a revision.
+    /// INVARIANT: no state of a stream outlives it: neither IDs nor an incomplete revision.
     pub(super) fn drop_stream(&mut self) {
         self.drop_progress();
         let mut order = Vec::new();
@@ -120,9 +270,10 @@ impl Watches {
             entry.lowered = 0;
             entry.is_synced = false;
             if let WatchPhase::Live(_) | WatchPhase::Asked | WatchPhase::Waiting = entry.phase {
-                // Whose turn did not come is first on the next stream: where streams are short,
-                // the last of many would never be served. A creation that was not answered
-                // comes last: it may be the one that keeps the server from all others.
+                // Watches that were not created on this stream are created first on the next one.
+                // Otherwise the last ones of many would never be created where streams are short. A
+                // creation without an answer comes last, because it may be the one that keeps the
+                // server from answering the others.
                 let is_live = entry.phase.is_live();
                 order.push((entry.unanswered, is_live, *number));
                 entry.phase = WatchPhase::Waiting;
@@ -133,7 +284,7 @@ impl Watches {
             .restart(order.into_iter().map(|(.., number)| number));
     }
 
-    /// Tells the owners that their watches wait to be in force again.
+    /// Tells the owners that their watches wait to be created again.
     pub(super) fn interrupt(&mut self, error: &Arc<Error>, now: Instant) {
         let mut owners = Vec::new();
         for entry in self.entries.values_mut() {
@@ -153,12 +304,12 @@ impl Watches {
         }
     }
 
-    /// Lets the watches of the stream that a message was too large for ask for pieces.
+    /// Lets watches request fragments, because a message of the stream was too large.
     ///
-    /// The error does not tell which watch the message was for. A watch that has its history
-    /// behind it is the least likely one, so it is left out as long as there are others. A watch
-    /// that is never served, in pieces either, ends.
-    fn split_messages(&mut self, error: &Error) {
+    /// The error does not tell the watch of the message. A watch that has caught up with the store is
+    /// the least likely one, so these watches are left out as long as there are others. A watch ends
+    /// if messages are too large with fragments, too.
+    fn request_fragments(&mut self, error: &Error) {
         let carried =
             |entry: &Entry| matches!(entry.phase, WatchPhase::Live(_) | WatchPhase::Asked);
         let mut suspects = self.of(|entry| carried(entry) && !entry.is_synced);
@@ -179,16 +330,12 @@ impl Watches {
         }
     }
 
-    pub(super) fn pause(&mut self) -> Duration {
-        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10));
-        let longest = doubled.min(LONGEST_PAUSE);
-        longest.mul_f64(0.5 + self.random.f64() / 2.0)
-    }
-
-    /// Whether the next stream needs another token.
-    // ORDER: what waits now is created before the token gets old; what comes later may not be.
-    pub(super) fn open_anew(&mut self) -> bool {
-        let fresh = std::mem::take(&mut self.wants_fresh);
+    /// Begins to open a stream. Returns whether the stream needs another token.
+    // ORDER: the watches that wait now are created while the token is new. Those that come later may be
+    // created with an old one.
+    pub(super) fn open_stream(&mut self) -> bool {
+        self.stream.state = StreamState::Opening;
+        let fresh = std::mem::take(&mut self.stream.needs_token);
         for entry in self.entries.values_mut() {
             entry.token_refreshed = fresh && entry.phase == WatchPhase::Waiting;
         }
@@ -196,19 +343,19 @@ impl Watches {
     }
 }
 
-/// Errors that trying again does not mend: who waits for a watch is told.
+/// Errors that do not pass by themselves. They end the watches that were never created.
 pub(super) fn is_hopeless(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::AuthenticationFailed
             | ErrorKind::Config
             | ErrorKind::Unimplemented
-            // A key is too long; whose, it does not say.
+            // A key is too long; the error does not say which one.
             | ErrorKind::RequestTooLarge
     )
 }
 
-/// Errors of a call that has tried all the tokens there are.
+/// Errors of a call that has tried each token.
 pub(super) fn wants_token(kind: ErrorKind) -> bool {
     matches!(
         kind,

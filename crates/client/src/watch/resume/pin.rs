@@ -1,4 +1,4 @@
-//! PURE: which revision is "now", and whether the store has gone back.
+//! PURE: the revision that stands for now, and the check whether the store has gone back.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::lifecycle::{is_hopeless, wants_token};
-use super::{StreamState, WatchPhase, Watches};
+use super::{WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
 use crate::watch::end::WatchEnd;
@@ -77,14 +77,14 @@ impl Pins {
 }
 
 impl Watches {
-    /// The revision of the store is known, as it was after it had been asked for.
+    /// Takes the store's revision. The read began after its step, so the revision is not older.
     pub(crate) fn pinned(&mut self, header: ResponseHeader) {
         self.pins.is_asked = false;
         self.pins.pause = None;
         let pinning = std::mem::take(&mut self.pins.asked);
         let judged = std::mem::take(&mut self.pins.judged);
         let owners = std::mem::take(&mut self.pins.owners_asked);
-        if !self.knows(&header) {
+        if !self.check_cluster(&header) {
             return;
         }
         self.learned(owners, header);
@@ -108,9 +108,9 @@ impl Watches {
         }
     }
 
-    /// Owners that had asked for progress before can be told now what it is.
+    /// Sets the targets of owners that requested progress before the read began.
     fn learned(&mut self, owners: HashSet<u64>, header: ResponseHeader) {
-        if matches!(self.stream, StreamState::Open(_)) {
+        if self.stream.is_open() {
             self.progress.saw(&header);
             self.aim(&owners, header.revision);
         } else {
@@ -118,7 +118,7 @@ impl Watches {
         }
     }
 
-    /// The revision could not be learned, by that key.
+    /// Takes the error of the read, which counted `key`.
     pub(crate) fn unpinned(&mut self, key: &Bytes, error: &Arc<Error>, now: Instant) {
         self.pins.is_asked = false;
         let mut waited = std::mem::take(&mut self.pins.asked);
@@ -126,12 +126,13 @@ impl Watches {
         let is_for_owners = waited.is_empty() && self.pins.judged.is_empty();
         match error.kind() {
             kind if is_of_the_key(kind) && is_for_owners => {
-                // The revision that the stream has shown, or shows first, is the best there is.
-                self.aim(&owners, self.progress.known);
+                // The revision that the stream has shown, or shows first, takes the place of the store's.
+                self.aim(&owners, self.progress.known());
                 owners.clear();
             }
             kind if is_of_the_key(kind) => {
-                // Who may not read the key may not watch it; the others ask by another one.
+                // A user that may not read the key may not watch it. The other watches use another key
+                // for the next read.
                 let entries = &self.entries;
                 let by_key = |number: &u64| {
                     let entry = entries.get(number);
@@ -150,17 +151,16 @@ impl Watches {
             }
             ErrorKind::Closed => return self.shut(),
             kind => {
-                // The call has tried other tokens itself.
+                // The call has tried other tokens itself already.
                 if is_hopeless(kind) || wants_token(kind) {
                     self.refuse_new(error);
                 }
-                self.failures = self.failures.saturating_add(1);
-                self.pins.pause = Some(now + self.pause());
+                self.pins.pause = Some(now + self.stream.next_pause());
             }
         }
         let waiting = owners
             .into_iter()
-            .filter(|owner| self.progress.waits(*owner));
+            .filter(|owner| self.progress.requests.contains(*owner));
         self.pins.owners.extend(waiting);
         self.pins.doubted.append(&mut self.pins.judged);
         waited.append(&mut self.pins.waiting);
@@ -174,15 +174,13 @@ impl Watches {
     }
 
     fn wants_pin(&self) -> bool {
-        let owners = matches!(self.stream, StreamState::Open(_)) && !self.pins.owners.is_empty();
+        let owners = self.stream.is_open() && !self.pins.owners.is_empty();
         let waits = owners || !self.pins.waiting.is_empty() || !self.pins.doubted.is_empty();
         !self.pins.is_asked && waits
     }
 
-    /// The key to ask for, for all that wait.
-    // ORDER: who comes while it is being asked waits for the next time: what happened before a
-    // watch was asked for is not new to it, and what a watch is told meanwhile may be newer than
-    // the answer.
+    /// Returns the key to count for all that wait, if the read is due.
+    // ORDER: watches and owners that come while a read is under way wait for the next one, see `Pins`.
     pub(super) fn pin_due(&mut self, now: Instant) -> Option<Bytes> {
         if !self.wants_pin() || self.pins.pause.is_some_and(|until| until > now) {
             return None;
@@ -195,7 +193,7 @@ impl Watches {
         self.pins
             .judged
             .retain(|(number, _)| self.entries.contains_key(number));
-        if matches!(self.stream, StreamState::Open(_)) {
+        if self.stream.is_open() {
             self.pins.owners_asked = std::mem::take(&mut self.pins.owners);
         }
         let doubted = self.pins.judged.first().map(|(number, _)| number);
@@ -214,7 +212,7 @@ impl Watches {
     }
 }
 
-/// Errors of a call that another key may not have.
+/// Errors of a call that depend on its key.
 fn is_of_the_key(kind: ErrorKind) -> bool {
     matches!(
         kind,

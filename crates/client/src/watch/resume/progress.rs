@@ -1,98 +1,90 @@
-//! PURE: how far the watches have come while nothing happens, by the server's word.
+//! PURE: the progress of the watches while there are no events, as the server reports it.
 
-use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::progress_requests::ProgressRequest;
-use super::{Note, StreamState, WatchPhase, Watches};
+use super::progress_requests::ProgressRequests;
+use super::{Note, WatchPhase, Watches};
 use crate::kv::ResponseHeader;
 
-/// A request that is not answered is made again after this time, which doubles each time:
-/// servers drop it while a watch of the stream is behind.
+/// The first wait for an answer before a request is repeated, which doubles each time: servers drop
+/// requests while a watch of the stream is behind.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest time between two requests while an owner waits.
 const LONGEST_AGAIN: Duration = Duration::from_secs(30);
 
-/// How often the resume points of idle watches are moved on, on servers where that is exact.
-/// etcd itself tells an idle watch only every ten minutes.
+/// The interval of the requests that move the resume points of idle watches, on servers whose answers
+/// are exact. etcd itself sends the progress of an idle watch only every ten minutes.
 pub(super) const EVERY: Duration = Duration::from_secs(10);
 
-/// The same after many requests without an answer.
+/// The longest such interval, after many requests without an answer.
 const LONGEST_EVERY: Duration = Duration::from_secs(40);
 
-/// The least time between two requests.
+/// The shortest time between two requests.
 const SPACING: Duration = Duration::from_millis(10);
 
-/// How long etcd takes to catch up with a watch that was created at the store's revision: it
-/// looks every 100 ms.
+/// The time that etcd takes at most to synchronize a watch that was created at the store's revision: it
+/// does so every 100 ms.
 const RESYNC: Duration = Duration::from_millis(250);
 
-/// A proxy that has ignored so many requests in a row is not asked again on the same stream.
+/// Number of consecutive requests that a proxy may leave unanswered. After that, no request is sent to it
+/// on the same stream.
 ///
 /// Source: `server/proxy/grpcproxy/watch.go` of etcd, which never answers.
 const IGNORED: u32 = 5;
 
-/// Requests for progress on the present stream, and the owners that wait for an answer.
+/// The progress requests of the owners, and the requests to the server on the present stream.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Owners that want to be told.
-    pub(super) wanted: HashMap<u64, ProgressRequest>,
-    /// Owners whose watches may have come as far as they want to know.
-    pub(super) ripe: HashSet<u64>,
-    /// Whether the server answers only when all is delivered; `None` until its version is known.
+    pub(super) requests: ProgressRequests,
+    /// Whether the server answers only after it has sent all events; `None` until its version is known.
     exact: Option<bool>,
-    /// Requests that were sent on this stream.
-    pub(super) sent: u64,
-    /// Answers to them. INVARIANT: each request has at most one answer, and they come in order,
-    /// so answer number n is to request n or to a later one.
+    /// Number of requests that were sent on this stream.
+    sent: u64,
+    /// Number of answers. INVARIANT: each request has at most one answer, and answers come in order.
+    /// So answer n is to request n or to a later one.
     answered: u64,
-    /// Requests since the last answer.
+    /// Number of requests since the last answer.
     ignored: u32,
-    /// When the last request was sent.
+    /// The time of the last request.
     asked: Option<Instant>,
-    /// When the next one is due, if that is not a matter of routine.
+    /// The time of the next request, if it differs from the regular one.
     again: Option<Instant>,
     /// The highest revision of the store that is known since the stream was opened.
-    pub(super) known: i64,
-    /// The newest header that told a revision of the store.
-    pub(super) header: ResponseHeader,
+    known: i64,
+    /// The newest header with a revision of the store.
+    header: ResponseHeader,
 }
 
 impl Progress {
-    /// Whether an owner waits for an answer.
-    pub(super) fn waits(&self, owner: u64) -> bool {
-        self.wanted.contains_key(&owner)
+    /// Number of requests that were sent on this stream.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
-    pub(super) fn forget(&mut self, owner: u64) {
-        self.wanted.remove(&owner);
-        self.ripe.remove(&owner);
+    /// The highest revision of the store that is known since the stream was opened; 0 if none is.
+    pub(super) fn known(&self) -> i64 {
+        self.known
     }
 
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.wanted.is_empty() && self.ripe.is_empty()
+    /// The newest header with a revision of the store.
+    pub(super) fn header(&self) -> ResponseHeader {
+        self.header
     }
 
-    /// Notes a header of the present stream, or of an answer that was read for it.
+    /// Records a header of the present stream, or of a reply that was read for it.
     pub(super) fn saw(&mut self, header: &ResponseHeader) {
         if header.revision < self.known || header.revision < 1 {
             return;
         }
         if self.known == 0 {
-            for (owner, want) in &mut self.wanted {
-                if want.target == Some(0) {
-                    want.target = Some(header.revision);
-                    self.ripe.insert(*owner);
-                }
-            }
+            self.requests.first_revision(header.revision);
         }
         self.known = header.revision;
         self.header = *header;
     }
 
-    /// A watch has caught up: a request that was dropped before may be answered now.
+    /// Records that a watch has caught up. A request that was dropped before may be answered now.
     pub(super) fn caught_up(&mut self) {
         self.ignored = 0;
     }
@@ -103,31 +95,29 @@ impl Progress {
 }
 
 impl Watches {
-    /// Whether this stream's server tells progress only when everything is delivered.
+    /// Records whether the server of the stream answers progress requests only after it has sent all events.
     pub(crate) fn progress_is_exact(&mut self, exact: bool) {
         self.progress.exact = Some(exact);
     }
 
-    /// Forgets what was asked on a stream, and what the store's revision was.
+    /// Forgets the requests of a stream, and the store's revision. The requests of the owners begin again.
     pub(super) fn drop_progress(&mut self) {
-        let wanted = std::mem::take(&mut self.progress.wanted);
-        self.pins.set_owners(wanted.keys().copied());
-        self.progress = Progress::default();
-        for owner in wanted.into_keys() {
-            self.progress
-                .wanted
-                .insert(owner, ProgressRequest::default());
-        }
+        let mut requests = std::mem::take(&mut self.progress.requests);
+        self.pins.set_owners(requests.restart());
+        self.progress = Progress {
+            requests,
+            ..Progress::default()
+        };
     }
 
-    /// When progress is to be asked for, on a stream that is open.
+    /// Returns the time of the next request, if the stream is open.
     pub(super) fn progress_due(&self) -> Option<Instant> {
         let progress = &self.progress;
         let exact = progress.exact?;
-        let StreamState::Open(_) = self.stream else {
+        if !self.stream.is_open() {
             return None;
-        };
-        // Only a proxy gives IDs of its own.
+        }
+        // Only a proxy assigns IDs of its own.
         let is_ignored = self.creations.server_assigns_ids() && progress.ignored >= IGNORED;
         if !self.creations.has_live() || is_ignored {
             return None;
@@ -135,15 +125,14 @@ impl Watches {
         if progress.again.is_some() {
             return progress.again;
         }
-        let last = progress.asked.or(self.opened)?;
+        let last = progress.asked.or(self.stream.opened())?;
         let ignored = progress.ignored.min(10);
-        let waits = progress.wanted.values().any(|want| !want.behind.is_empty());
-        if !waits {
+        if !progress.requests.has_behind() {
             let pause = EVERY * (1 << ignored.saturating_sub(2));
             return exact.then(|| last + pause.min(LONGEST_EVERY));
         }
         let pause = match ignored {
-            // The first request of an owner does not wait.
+            // The first request of an owner is sent at once.
             0 if exact || progress.sent == 0 => SPACING,
             0 => AGAIN,
             ignored => AGAIN * (1 << (ignored - 1)),
@@ -151,7 +140,7 @@ impl Watches {
         Some(last + pause.min(LONGEST_AGAIN))
     }
 
-    /// Whether a request for progress is to be sent now; it counts as sent.
+    /// Returns whether to send a request now, which counts as sent.
     pub(super) fn asks_progress(&mut self, now: Instant) -> bool {
         if self.progress_due().is_none_or(|due| due > now) {
             return false;
@@ -167,11 +156,11 @@ impl Watches {
         true
     }
 
-    /// Creates watches anew that keep the server from answering; says whether there are any.
+    /// Creates watches again that prevent the server from answering. Returns whether there are any.
     ///
-    /// etcd tells no progress while a watch of the stream begins later than the store's
-    /// revision. Where another watch needs the answer, such a watch is created at that
-    /// revision instead: it is sent more than it wants, which is left out here.
+    /// etcd does not answer while a watch of the stream begins later than the store's revision. If
+    /// another watch needs the answer, such a watch is created at the store's revision instead. The
+    /// server then sends events from before its start, which the assembler leaves out.
     fn lower(&mut self) -> bool {
         let known = self.progress.known;
         let (mut ahead, mut needy) = (Vec::new(), false);
@@ -199,7 +188,7 @@ impl Watches {
         !ahead.is_empty()
     }
 
-    /// The server tells how far one watch has come.
+    /// Takes a progress message of the server, for one watch or for the whole stream.
     pub(super) fn progressed(&mut self, watch_id: i64, header: ResponseHeader, now: Instant) {
         if watch_id == -1 {
             return self.all_progressed(header, now);
@@ -210,7 +199,7 @@ impl Watches {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
-        // A watch that starts in the future, or amid a revision, has not come that far.
+        // A watch that starts in the future, or has an incomplete revision, has not come that far.
         let reached = header.revision.saturating_add(1) >= entry.assembler.next;
         if !reached || entry.assembler.is_amid_revision() {
             return;
@@ -224,8 +213,8 @@ impl Watches {
         self.moved(number, owner, Some(next));
     }
 
-    /// Tells a watch from now on the revision that is now, if it wants to be told of progress:
-    /// etcd tells nothing before the store has reached the start of the watch.
+    /// Tells the owner of a watch from now on which revision stands for now, if it requests progress
+    /// messages. etcd sends none before the store has reached the start of the watch.
     pub(super) fn tell_start(&mut self, number: u64, header: ResponseHeader) {
         let Some(entry) = self.entries.get(&number) else {
             return;
@@ -238,15 +227,15 @@ impl Watches {
         }
     }
 
-    /// The answer to a request for progress, for the whole stream.
+    /// Takes the answer to a progress request, which is about the whole stream.
     ///
-    /// INVARIANT: it moves a resume point only where the server waits until all is delivered,
-    /// and only of what was in force when the server answered. The server takes creations and
-    /// requests in order. So the answer is younger than a watch if it has a later revision than
+    /// INVARIANT: the answer moves a resume point only if the server answers after it has sent all events,
+    /// and only for watches that were in force when the server answered. The server handles creations
+    /// and requests in order. So the answer is younger than a watch if it has a later revision than
     /// the answer to the creation, or if it is to a request that was sent after the creation.
     fn all_progressed(&mut self, header: ResponseHeader, now: Instant) {
         if self.progress.answered == self.progress.sent {
-            // Nobody asked.
+            // This is no answer: there was no request.
             return;
         }
         self.progress.answered += 1;
@@ -276,7 +265,7 @@ impl Watches {
                 unsure = true;
             }
         }
-        // Requests that were dropped are still counted: the next answer tells more.
+        // Dropped requests are counted as sent, too. The answer to the next request decides.
         if unsure && self.progress.answered < self.progress.sent {
             self.progress.again = Some(now + SPACING);
         }

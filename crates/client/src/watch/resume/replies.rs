@@ -1,10 +1,10 @@
-//! PURE: what the server says of watches: created, cancelled, by whom.
+//! PURE: the messages of the server about watches: created, canceled, and by which cluster.
 
 use std::time::Instant;
 
 use etcdex_proto::etcdserverpb::WatchResponse;
 
-use super::{Creation, Note, StreamState, WatchPhase, Watches};
+use super::{Creation, Note, WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{ResponseHeader, header};
 use crate::watch::cancellation::Refusal;
@@ -12,14 +12,13 @@ use crate::watch::end::WatchEnd;
 use crate::watch::entry::Live;
 
 impl Watches {
-    /// A message of the present stream.
+    /// Takes a message of the present stream.
     pub(crate) fn received(&mut self, message: WatchResponse, now: Instant) {
-        if !matches!(self.stream, StreamState::Open(_)) {
+        if !self.stream.heard(now) {
             return;
         }
-        self.stream = StreamState::Open(now);
         let header = header(message.header);
-        if !self.knows(&header) {
+        if !self.check_cluster(&header) {
             return;
         }
         self.budget.saw(header.revision);
@@ -31,34 +30,25 @@ impl Watches {
         } else if message.events.is_empty() && !message.fragment {
             self.progressed(message.watch_id, header, now);
         } else {
-            self.happened(message, header, now);
+            self.take_events(message, header, now);
         }
     }
 
-    /// Checks who answers; all watches end when it is somebody else.
-    pub(super) fn knows(&mut self, header: &ResponseHeader) -> bool {
-        if header.cluster_id == 0 {
+    /// Checks which cluster answers. If it is another one than before, all watches end, and this
+    /// returns false.
+    pub(super) fn check_cluster(&mut self, header: &ResponseHeader) -> bool {
+        if header.cluster_id == 0 || self.stream.confirm_cluster(header.cluster_id) {
             return true;
         }
-        match self.cluster.replace(header.cluster_id) {
-            Some(known) if known != header.cluster_id => {
-                self.close_stream();
-                self.end_all(&WatchEnd::ClusterChanged);
-                false
-            }
-            _ => true,
-        }
+        self.close_stream();
+        self.end_all(&WatchEnd::ClusterChanged);
+        false
     }
 
-    /// The answer to a creation: they come in the order in which they were asked for.
-    pub(super) fn answered(
-        &mut self,
-        message: &WatchResponse,
-        header: ResponseHeader,
-        now: Instant,
-    ) {
-        let Some(creation) = self.creations.answered(self.opened, now) else {
-            return self.violated("it tells of a watch that nobody asked for", now);
+    /// Takes the answer to a creation. The answers come in the order of the requests.
+    fn answered(&mut self, message: &WatchResponse, header: ResponseHeader, now: Instant) {
+        let Some(creation) = self.creations.answered(self.stream.opened(), now) else {
+            return self.violated("it has created a watch that was not requested", now);
         };
         let Creation {
             watch_id, number, ..
@@ -68,12 +58,13 @@ impl Watches {
             return self.refused(number, message, now);
         }
         if message.watch_id != watch_id && !self.creations.server_assigns_ids() {
-            // It does not take our IDs: then one after the other, under its own.
+            // The server does not use our IDs. On the next stream, creations are sent one at a time and
+            // get the server's IDs.
             self.creations.let_server_assign_ids();
-            return self.violated("it gives watches other IDs than asked for", now);
+            return self.violated("it gives watches other IDs than requested", now);
         }
         let Some(entry) = self.entries.get_mut(&number) else {
-            // It was cancelled meanwhile.
+            // The watch was cancelled meanwhile.
             self.creations.cancel(message.watch_id);
             return;
         };
@@ -94,7 +85,7 @@ impl Watches {
             progress_requests: creation.progress_requests,
         });
         if header.revision > 0 && entry.seen > header.revision {
-            // A member may lag behind; whether the store has gone back is for the leader to say.
+            // The member may lag. A linearizable read shows whether the store has gone back.
             self.pins.doubt(number, entry.seen);
         }
         entry.unanswered = 0;
@@ -111,7 +102,7 @@ impl Watches {
                 watch_id: message.watch_id,
             };
             self.tell(owner, note);
-            // A member that lags behind says nothing of it; the leader is asked, see `pinned`.
+            // A member that lags does not know the revision yet. `pinned` tells the start then.
             if header.revision.saturating_add(1) >= next {
                 self.tell_start(number, header);
             }
@@ -123,15 +114,16 @@ impl Watches {
         self.resumed(owner, header.revision);
     }
 
-    /// Tells an owner whose watches are all in force again, if it knows of an interruption.
+    /// Tells an owner that its watches are all in force again, if it knows of an interruption.
     pub(super) fn resumed(&mut self, owner: u64, revision: i64) {
         if self.owners.end_interruption(owner) {
             self.tell(owner, Note::Resumed { revision });
         }
     }
 
-    pub(super) fn canceled(&mut self, message: WatchResponse, now: Instant) {
-        // Of what we have cancelled ourselves, nothing is known any more.
+    /// Takes the end of a watch that the server has cancelled.
+    fn canceled(&mut self, message: WatchResponse, now: Instant) {
+        // A watch that the client has cancelled itself has no ID any more.
         let Some(number) = self.creations.canceled(message.watch_id) else {
             return;
         };
@@ -147,8 +139,8 @@ impl Watches {
         self.refused(number, &message, now);
     }
 
-    /// The server does not want a watch, or no longer; it is on no list.
-    pub(super) fn refused(&mut self, number: u64, message: &WatchResponse, now: Instant) {
+    /// Handles the server's refusal to create a watch, or to keep it. The watch is in no queue.
+    fn refused(&mut self, number: u64, message: &WatchResponse, now: Instant) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
@@ -170,19 +162,18 @@ impl Watches {
                 let revision = message.compact_revision;
                 self.end(number, WatchEnd::Compacted { revision });
             }
-            // A token that is not taken says nothing of the user, also when it was fresh: it may
-            // have been taken back since. What says "permission denied" is believed the second
-            // time, with a fresh token.
+            // A refused token proves nothing about the user, even if the token is new: it may have been
+            // revoked since. "Permission denied" is final the second time, with a new token.
             refusal @ (Refusal::Token | Refusal::Permission)
-                if self.has_credentials
+                if self.stream.has_credentials()
                     && (refusal == Refusal::Token || !entry.token_refreshed) =>
             {
                 entry.phase = WatchPhase::Waiting;
                 self.creations.push(number);
-                self.wants_fresh = true;
+                self.stream.request_token();
                 let error = Error::new(
                     ErrorKind::PermissionDenied,
-                    "a watch was refused; the stream starts over with a new token",
+                    "a watch was refused; the next stream is opened with a new token",
                 );
                 self.fail(error, now);
             }
@@ -192,7 +183,7 @@ impl Watches {
             Refusal::DuplicateId => {
                 entry.phase = WatchPhase::Waiting;
                 self.creations.push(number);
-                self.violated("it finds an ID used twice", now);
+                self.violated("it finds a watch ID used twice", now);
             }
             Refusal::Other(reason) => self.end(number, WatchEnd::Cancelled { reason }),
         }

@@ -1,4 +1,4 @@
-//! PURE: what the machine wants done, and what it tells.
+//! PURE: the steps of the machine, and its notes to the owners.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,37 +12,36 @@ use crate::watch::backlog::HeldGuard;
 use crate::watch::end::WatchEnd;
 use crate::watch::event::Batch;
 
-/// What the driver has to do now.
+/// A step that the driver has to execute.
 #[derive(Debug)]
 pub(crate) enum Step {
+    /// Deliver a note.
     Tell(Tell),
-    /// Learn the store's revision, by a linearizable count of this key, and tell what came of it.
+    /// Read the store's revision by a linearizable count of this key, and report the result.
     Pin(Bytes),
-    /// Open a stream and tell what came of it; with a new token, if the last one was refused.
-    Open {
-        fresh: bool,
-    },
-    /// Drop the stream, or the attempt to open one; it is `silent` if nothing came within the
-    /// wait for an answer.
-    Close {
-        silent: bool,
-    },
-    /// It counts as sent.
+    /// Open a stream and report the result. `fresh` requires a new token, because the last one was
+    /// refused.
+    Open { fresh: bool },
+    /// Drop the stream, or the attempt to open one. `silent` says that no message came within the wait
+    /// for an answer.
+    Close { silent: bool },
+    /// Send this request, which counts as sent.
     Send(WatchRequest),
-    /// Nothing until then, unless something comes.
+    /// Wait until this time, or for the next event.
     Rest(Option<Instant>),
 }
 
-/// Something for the owner of watches.
+/// A note to an owner of watches.
 #[derive(Debug)]
 pub(crate) struct Tell {
     pub(crate) owner: u64,
     pub(crate) note: Note,
 }
 
+/// The content of a note.
 #[derive(Debug)]
 pub(crate) enum Note {
-    /// It is in force for the first time.
+    /// A watch is in force for the first time.
     Created {
         watch: u64,
         revision: i64,
@@ -61,7 +60,7 @@ pub(crate) enum Note {
         watch: u64,
         end: WatchEnd,
     },
-    /// It never came to be in force, and never will.
+    /// A watch was never in force, and never will be.
     Refused {
         watch: u64,
         error: Arc<Error>,

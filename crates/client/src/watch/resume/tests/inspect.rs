@@ -1,13 +1,13 @@
-//! What the tests look at inside of the machine.
+//! Views of the machine's state, for the tests.
 
 use etcdex_proto::etcdserverpb::WatchResponse;
 
-use super::super::{StreamState, Watches};
+use super::super::Watches;
 use crate::watch::entry::WatchPhase;
 
 impl Watches {
-    /// A watch that the machine has, the revision it goes on with, and the last one that it
-    /// knows the store to have reached.
+    /// Returns each watch, the revision that it resumes from, and the last one that it knows the store
+    /// to have reached.
     pub(super) fn points(&self) -> Vec<(u64, i64, i64)> {
         let all = self.entries.iter();
         all.map(|(number, entry)| (*number, entry.assembler.next, entry.seen))
@@ -30,13 +30,13 @@ impl Watches {
             .is_some_and(|entry| entry.was_created)
     }
 
-    /// The watch whose creation was sent last.
+    /// Returns the watch whose creation was sent last.
     pub(super) fn last_asked(&self) -> u64 {
         let last = self.creations.unanswered().back();
         last.map_or(0, |creation| creation.number)
     }
 
-    /// The watch that a message of the present stream is about.
+    /// Returns the watch of a message of the present stream.
     pub(super) fn named(&self, message: &WatchResponse) -> Option<u64> {
         if message.created {
             let oldest = self.creations.unanswered().front();
@@ -45,7 +45,7 @@ impl Watches {
         self.creations.live(message.watch_id)
     }
 
-    /// How many creations have no answer.
+    /// Number of creations without an answer.
     pub(super) fn outstanding(&self) -> usize {
         self.creations.unanswered().len()
     }
@@ -55,24 +55,21 @@ impl Watches {
     }
 
     pub(super) fn cluster(&self) -> Option<u64> {
-        self.cluster
+        self.stream.cluster()
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.creations.has_waiting() || !self.creations.unanswered().is_empty() || self.wants_fresh
+        self.creations.has_waiting()
+            || !self.creations.unanswered().is_empty()
+            || self.stream.needs_token()
     }
 
-    /// Nothing is left of watches that are gone; what waits for an answer that is under way may
-    /// still be there.
+    /// Checks that the machine has no state of removed watches.
     pub(super) fn assert_empty(&self) {
         assert!(self.is_idle(), "there is something to do");
-        assert!(matches!(
-            self.stream,
-            StreamState::Closed(_) | StreamState::Over
-        ));
         assert!(self.entries.is_empty() && self.owners.is_empty());
         assert!(self.creations.is_empty());
         assert!(self.pins.is_empty());
-        assert!(self.progress.is_empty() && self.tells.is_empty());
+        assert!(self.progress.requests.is_empty() && self.tells.is_empty());
     }
 }
