@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::event::{Batch, Event};
 
-/// Bytes that a batch takes besides its events: its entry in the queue, the rest of the message that the
-/// events are slices of, and two allocations.
+/// Bytes that a batch takes besides its events: its entry in the queue, the rest of the message
+/// that the events are slices of, and two allocations.
 pub(crate) const BATCH: usize = size_of::<Batch>() + 128;
 
 /// A number of events, and their bytes.
@@ -16,7 +16,8 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
-    /// Returns the memory that a batch of these events takes. Shrinks the vector if much of it is unused.
+    /// Returns the memory that a batch of these events takes. Shrinks the vector if much of it is
+    /// unused.
     pub(super) fn of(events: &mut Vec<Event>) -> Self {
         if events.capacity() - events.len() > events.len() / 8 {
             events.shrink_to_fit();

@@ -7,8 +7,8 @@ use super::amount::{Amount, Count};
 use super::budget::MemoryBudget;
 use super::demand::Demand;
 
-/// The amount of events that a watch holds, and its pause. The consumer and the task that delivers share
-/// it.
+/// The amount of events that a watch holds, and its pause. The consumer and the task that delivers
+/// share it.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     held: Count,
@@ -102,8 +102,8 @@ impl Backlog {
         }
     }
 
-    /// Pauses the watch until [`HeldGuard::take`] returns true. Returns false if the watch is not paused,
-    /// because the consumer has taken enough meanwhile.
+    /// Pauses the watch until [`HeldGuard::take`] returns true. Returns false if the watch is not
+    /// paused, because the consumer has taken enough meanwhile.
     // ORDER: the check comes after the pause was set. A consumer that took the last events before that
     // did not see the pause, and would never resume the watch.
     #[must_use]
@@ -192,8 +192,8 @@ impl Drop for HeldGuard {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
-    /// Number of revisions between the last one that was taken and the newest one that the client knows;
-    /// 0 when no event waits.
+    /// Number of revisions between the last one that was taken and the newest one that the client
+    /// knows; 0 when no event waits.
     pub revisions: i64,
     /// Number of events that wait to be taken.
     pub events: usize,
@@ -243,8 +243,8 @@ mod tests {
         assert_eq!(go, [false, true, false, false]);
     }
 
-    /// Returns the backlogs of two watches and their consumers, with a budget of 320 bytes and 32 events,
-    /// a sixteenth of which is the reserve.
+    /// Returns the backlogs of two watches and their consumers, with a budget of 320 bytes and 32
+    /// events, a sixteenth of which is the reserve.
     fn two() -> [Arc<Backlog>; 2] {
         let budget = Arc::new(MemoryBudget::new(WatchLimits {
             client_bytes: 320,
@@ -354,8 +354,8 @@ mod tests {
         assert_eq!(backlog.budget.held(), 0);
     }
 
-    /// The revision that a consumer stores to resume from later must not go back. A member that lags sends
-    /// a lower revision than was delivered.
+    /// The revision that a consumer stores to resume from later must not go back. A member that
+    /// lags sends a lower revision than was delivered.
     #[test]
     fn the_revision_of_a_consumer_never_goes_back() {
         let backlog = backlog(WatchLimits::default());

@@ -11,10 +11,10 @@ const RESERVE: usize = 16;
 /// The amount of events that all watches of a client hold, its limits, and the newest known revision.
 ///
 /// INVARIANT: the counts stay within the limits of the client, plus one revision for each watch
-/// whose consumer was waiting, plus one for each stream. A watch takes more only while the
-/// limits are not reached ([`room`](Self::room)). When the limits are reached, a watch that holds no
-/// events and whose consumer waits takes half of the rest of the reserve, or one revision. So the limits
-/// stop no consumer that reads.
+/// whose consumer was waiting, plus one for each stream. A watch takes more only while the limits
+/// are not reached ([`room`](Self::room)). When the limits are reached, a watch that holds no
+/// events and whose consumer waits takes half of the rest of the reserve, or one revision. So the
+/// limits stop no consumer that reads.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     held: Count,
@@ -67,9 +67,10 @@ impl MemoryBudget {
 
     /// Returns how much of the reserve a watch may take whose consumer waits.
     ///
-    /// This is half of the rest. So a single reader among many watches without readers gets a large part,
-    /// and the next reader finds room, too. Each time that a watch is resumed, the server sends the rest
-    /// of the history again: with small parts, the cost would grow with the square of its length.
+    /// This is half of the rest. So a single reader among many watches without readers gets a large
+    /// part, and the next reader finds room, too. Each time that a watch is resumed, the server
+    /// sends the rest of the history again: with small parts, the cost would grow with the square
+    /// of its length.
     pub(super) fn share(&self) -> Amount {
         self.limit().minus(self.held.amount()).half()
     }

@@ -9,12 +9,13 @@ use crate::error::{ErrorKind, kind_of};
 pub(super) enum Refusal {
     /// The history before this revision is compacted, and the watch needs older revisions.
     Compacted(i64),
-    /// The server calls the watch compacted, but the watch needs no compacted revision. It is to be created
-    /// again.
+    /// The server calls the watch compacted, but the watch needs no compacted revision. It is to be
+    /// created again.
     Behind,
     /// The token has expired or was revoked, maybe just after it was issued.
     Token,
-    /// The user lacks the permission, or the token is invalid: older servers do not distinguish the two.
+    /// The user lacks the permission, or the token is invalid: older servers do not distinguish the
+    /// two.
     Permission,
     /// The server has a watch with this ID on the stream.
     DuplicateId,

@@ -30,8 +30,8 @@ impl Difference {
         self.cursor = None;
     }
 
-    /// Records the position of the store that a listing shows. If the store has gone back, or belongs to
-    /// another cluster, this calls [`distrust`](Self::distrust) and returns the cause.
+    /// Records the position of the store that a listing shows. If the store has gone back, or
+    /// belongs to another cluster, this calls [`distrust`](Self::distrust) and returns the cause.
     pub(super) fn listed_at(&mut self, now: Position) -> Option<WatchEnd> {
         let before = self.position.replace(now)?;
         let is_other = before.cluster_id != now.cluster_id;
@@ -192,8 +192,8 @@ mod tests {
         }
     }
 
-    /// After an incomplete listing comes one of another history. Its keys may have the same revisions and
-    /// other values.
+    /// After an incomplete listing comes one of another history. Its keys may have the same
+    /// revisions and other values.
     #[test]
     fn keys_of_another_history_are_delivered_again() {
         for (now, cause) in [

@@ -36,8 +36,8 @@ pub enum WatchEnd {
     },
     /// Another cluster answers at the endpoints. Its revisions are those of another store.
     ClusterChanged,
-    /// The store has gone back, for example to a backup: its revision is lower than the last one that this
-    /// watch had seen.
+    /// The store has gone back, for example to a backup: its revision is lower than the last one
+    /// that this watch had seen.
     #[non_exhaustive]
     RolledBack {
         /// The last revision that the watch had seen.
@@ -47,9 +47,9 @@ pub enum WatchEnd {
     },
     /// The client was closed.
     ClientClosed,
-    /// The tokio runtime of the client's watches has ended. Watches run in the runtime of the first watch
-    /// that was opened while there was no other. Watch again, from the revision after the last one that
-    /// was delivered; [`watch_list`](crate::Client::watch_list) does so by itself.
+    /// The tokio runtime of the client's watches has ended. Watches run in the runtime of the first
+    /// watch that was opened while there was no other. Watch again, from the revision after the
+    /// last one that was delivered; [`watch_list`](crate::Client::watch_list) does so by itself.
     RuntimeEnded,
 }
 

@@ -178,7 +178,7 @@ impl Entry {
         read != 0 && cluster_id != 0 && read != cluster_id
     }
 
-    /// Whether now may still be moved: nobody was was_created which revision it is.
+    /// Whether the revision that stands for now may still change, because the owner was not told it.
     pub(super) fn is_movable(&self) -> bool {
         self.spec.start == 0 && !self.was_created
     }

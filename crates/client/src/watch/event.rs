@@ -27,8 +27,8 @@ pub enum EventKind {
 pub struct Event {
     /// The kind of the change.
     pub kind: EventKind,
-    /// The pair after the change. For a delete, only `key` and `mod_revision` are set, the latter to the
-    /// revision of the delete.
+    /// The pair after the change. For a delete, only `key` and `mod_revision` are set, the latter
+    /// to the revision of the delete.
     pub kv: KeyValue,
     /// The pair before the change, if the watch requests previous pairs, and there was one that is not
     /// compacted away.
@@ -99,8 +99,8 @@ impl Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Batch {
-    /// The header of the response. Its revision is that of the store when the server sent the batch, and
-    /// can be far ahead of the events: do not resume from this revision.
+    /// The header of the response. Its revision is that of the store when the server sent the
+    /// batch, and can be far ahead of the events: do not resume from this revision.
     pub header: ResponseHeader,
     /// All events up to and including this revision have been delivered. To resume later, watch from
     /// `revision + 1`.

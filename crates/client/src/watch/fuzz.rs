@@ -1,5 +1,5 @@
-//! Feeds the machine any messages in any order: there is no panic and no endless loop, and the revisions of
-//! each watch rise.
+//! Feeds the machine any messages in any order: there is no panic and no endless loop, and the
+//! revisions of each watch rise.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

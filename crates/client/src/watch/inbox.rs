@@ -14,8 +14,8 @@ use crate::mutex::Mutex;
 
 /// A queue with one consumer.
 ///
-/// INVARIANT: the backlogs of the watches bound its length, because between two other messages of one kind
-/// there is always an event.
+/// INVARIANT: the backlogs of the watches bound its length, because between two other messages of
+/// one kind there is always an event.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     state: Mutex<InboxState>,
@@ -245,8 +245,8 @@ impl InboxState {
 type WaitingProgress<'a> = (&'a mut i64, &'a mut ResponseHeader);
 
 /// Wakes the consumer.
-// ORDER: the lock is released first. Waking may run or drop the task at once, and both may lock the state
-// again.
+// ORDER: the lock is released first. Waking may run or drop the task at once, and both may lock the
+// state again.
 fn wake(mut state: MutexGuard<'_, InboxState>) {
     let waker = state.waker.take();
     drop(state);
@@ -266,8 +266,8 @@ mod tests {
     use crate::watch::budget::MemoryBudget;
     use crate::watch::event::Batch;
 
-    /// A waker that counts how often the inbox was not locked when it was woken. A task that is woken, or
-    /// dropped by the wake-up, may lock the inbox.
+    /// A waker that counts how often the inbox was not locked when it was woken. A task that is
+    /// woken, or dropped by the wake-up, may lock the inbox.
     struct Looks(Arc<Inbox>, AtomicUsize);
 
     impl Wake for Looks {
@@ -380,8 +380,8 @@ mod tests {
         assert!(take(&inbox).is_none());
     }
 
-    /// A consumer waits from the time that it finds the inbox empty until it is given an event, or takes a
-    /// message.
+    /// A consumer waits from the time that it finds the inbox empty until it is given an event, or
+    /// takes a message.
     #[test]
     fn a_consumer_waits_while_its_inbox_is_empty() {
         let inbox = Inbox::default();

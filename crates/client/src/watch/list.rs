@@ -39,15 +39,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchListMessage {
-    /// Keys have changed. After [`Synced`](Self::Synced), `events` has whole revisions. Before the first
-    /// `Synced`, and after [`Resync`](Self::Resync), the events come from a listing: they are the
-    /// differences between the listing and the earlier messages.
+    /// Keys have changed. After [`Synced`](Self::Synced), `events` has whole revisions. Before the
+    /// first `Synced`, and after [`Resync`](Self::Resync), the events come from a listing: they are
+    /// the differences between the listing and the earlier messages.
     #[non_exhaustive]
     Changes {
         /// The last revision of the events, or the revision of the listing.
         revision: i64,
-        /// The changes, in order. A delete that a listing has shown has the revision of the listing; the
-        /// key was deleted at this revision or earlier.
+        /// The changes, in order. A delete that a listing has shown has the revision of the
+        /// listing; the key was deleted at this revision or earlier.
         events: Vec<Event>,
     },
     /// A copy is now equal to the store at this revision.

@@ -65,8 +65,8 @@ pub enum WatchMessage {
         /// The reason.
         end: WatchEnd,
     },
-    /// All watches have ended, because the client was closed or the runtime of the watches has ended. No
-    /// message follows.
+    /// All watches have ended, because the client was closed or the runtime of the watches has
+    /// ended. No message follows.
     Closed(Error),
     /// The stream of the watches was lost. The client resumes the watches without a gap.
     #[non_exhaustive]

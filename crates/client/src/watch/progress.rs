@@ -1,7 +1,7 @@
 //! PURE: the servers whose answers to progress requests are exact.
 
-/// Whether a server answers a progress request only after it has sent all events up to the revision of the
-/// answer. Older servers may send the answer before such events.
+/// Whether a server answers a progress request only after it has sent all events up to the revision
+/// of the answer. Older servers may send the answer before such events.
 ///
 /// Source: etcd issue 15220, fixed in 3.4.25, 3.5.8 and 3.6.
 pub(super) fn is_exact(version: &str) -> bool {

@@ -84,8 +84,8 @@ impl Watch {
         }
     }
 
-    /// Continues a read: delivers the events after it. The watch ends if the store is behind the read, or
-    /// belongs to another cluster.
+    /// Continues a read: delivers the events after it. The watch ends if the store is behind the
+    /// read, or belongs to another cluster.
     pub(super) fn after(mut self, read: Position) -> Self {
         self.start_revision = read.revision.saturating_add(1);
         self.read = Some(read);

@@ -132,12 +132,12 @@ impl Watcher {
     }
 
     /// Requests the progress of the watches of this watcher. The answer is a
-    /// [`WatchMessage::Progress`] without a watch. Its revision is the store's at the time of this call,
-    /// or a later one, and all events up to this revision have been delivered. Each request has an
-    /// answer; requests before an answer may share it.
+    /// [`WatchMessage::Progress`] without a watch. Its revision is the store's at the time of this
+    /// call, or a later one, and all events up to this revision have been delivered. Each request
+    /// has an answer; requests before an answer may share it.
     ///
-    /// The answer may have to wait until all watches of the client have caught up, and does not come while
-    /// the watcher has no watch. A request costs a read of the store's revision.
+    /// The answer may have to wait until all watches of the client have caught up, and does not
+    /// come while the watcher has no watch. A request costs a read of the store's revision.
     ///
     /// Servers older than 3.4.25 and 3.5.8 can send their answer before events that belong before it.
     /// With these servers the message has the revision of the last events, which may be lower than the

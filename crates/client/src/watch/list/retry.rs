@@ -2,8 +2,8 @@
 
 use crate::error::ErrorKind;
 
-/// Whether reading again later may succeed. `is_known` says that a listing has come before. After that the
-/// list waits for errors to pass that would end a first connection.
+/// Whether reading again later may succeed. `is_known` says that a listing has come before. After
+/// that the list waits for errors to pass that would end a first connection.
 pub(super) fn is_mended_by_time(kind: ErrorKind, is_known: bool, has_credentials: bool) -> bool {
     use ErrorKind as Kind;
     match kind {

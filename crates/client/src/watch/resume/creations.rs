@@ -157,7 +157,7 @@ impl Creations {
         let doubled = 1 << unanswered(oldest.number).min(8);
         // etcd sends nothing while it makes a fragment of many events.
         let silence = if self.has_fragments { LONGEST } else { SILENCE };
-        let limit = |first| self.answer_timeout.limit(first, LONGEST) * doubled;
+        let limit = |base| self.answer_timeout.limit(base, LONGEST) * doubled;
         Some(AnswerDue {
             silent: heard.max(first) + limit(silence),
             busy: first + limit(BUSY.max(silence)),

@@ -232,8 +232,8 @@ impl Watches {
         if let Some(entry) = oldest.and_then(|number| self.entries.get_mut(&number)) {
             entry.unanswered = entry.unanswered.saturating_add(1);
         }
-        // INVARIANT: the next stream does not carry the same requests for fragments, which may have made
-        // this one silent.
+        // INVARIANT: the next stream does not carry the same requests for fragments, which may have
+        // made this one silent.
         for entry in self.entries.values_mut() {
             entry.refuses_fragments |= entry.phase.is_live() && !entry.is_synced;
         }
@@ -331,8 +331,7 @@ impl Watches {
     }
 
     /// Begins to open a stream. Returns whether the stream needs another token.
-    // ORDER: the watches that wait now are created while the token is new. Those that come later may be
-    // created with an old one.
+    // ORDER: only the watches that wait now are sure to be created while the token is new.
     pub(super) fn open_stream(&mut self) -> bool {
         self.stream.state = StreamState::Opening;
         let fresh = std::mem::take(&mut self.stream.needs_token);

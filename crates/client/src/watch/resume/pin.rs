@@ -14,7 +14,7 @@ use crate::watch::end::WatchEnd;
 
 /// Watches and owners that wait for the store's revision.
 ///
-/// One read serves all that wait when it begins. Those that come later wait for the next one: an
+/// One read serves all that wait when it begins. Later ones wait for the next read: an
 /// event from before the request of a watch is not new to the watch, and a watch may be told
 /// meanwhile of a revision that is newer than the one being read.
 #[derive(Debug, Default)]
@@ -126,7 +126,8 @@ impl Watches {
         let is_for_owners = waited.is_empty() && self.pins.judged.is_empty();
         match error.kind() {
             kind if is_of_the_key(kind) && is_for_owners => {
-                // The revision that the stream has shown, or shows first, takes the place of the store's.
+                // The revision that the stream has shown, or shows first, takes the place of the
+                // store's.
                 self.aim(&owners, self.progress.known());
                 owners.clear();
             }

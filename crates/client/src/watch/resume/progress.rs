@@ -27,8 +27,8 @@ const SPACING: Duration = Duration::from_millis(10);
 /// does so every 100 ms.
 const RESYNC: Duration = Duration::from_millis(250);
 
-/// Number of consecutive requests that a proxy may leave unanswered. After that, no request is sent to it
-/// on the same stream.
+/// Number of consecutive requests that a proxy may leave unanswered. After that, no request is sent
+/// to it on the same stream.
 ///
 /// Source: `server/proxy/grpcproxy/watch.go` of etcd, which never answers.
 const IGNORED: u32 = 5;
@@ -95,12 +95,14 @@ impl Progress {
 }
 
 impl Watches {
-    /// Records whether the server of the stream answers progress requests only after it has sent all events.
+    /// Records whether the server of the stream answers progress requests only after it has sent
+    /// all events.
     pub(crate) fn progress_is_exact(&mut self, exact: bool) {
         self.progress.exact = Some(exact);
     }
 
-    /// Forgets the requests of a stream, and the store's revision. The requests of the owners begin again.
+    /// Forgets the requests of a stream, and the store's revision. The requests of the owners begin
+    /// again.
     pub(super) fn drop_progress(&mut self) {
         let mut requests = std::mem::take(&mut self.progress.requests);
         self.pins.set_owners(requests.restart());
@@ -229,10 +231,11 @@ impl Watches {
 
     /// Takes the answer to a progress request, which is about the whole stream.
     ///
-    /// INVARIANT: the answer moves a resume point only if the server answers after it has sent all events,
-    /// and only for watches that were in force when the server answered. The server handles creations
-    /// and requests in order. So the answer is younger than a watch if it has a later revision than
-    /// the answer to the creation, or if it is to a request that was sent after the creation.
+    /// INVARIANT: the answer moves a resume point only if the server answers after it has sent all
+    /// events, and only for watches that were in force when the server answered. The server handles
+    /// creations and requests in order. So the answer is younger than a watch if it has a later
+    /// revision than the answer to the creation, or if it is to a request that was sent after the
+    /// creation.
     fn all_progressed(&mut self, header: ResponseHeader, now: Instant) {
         if self.progress.answered == self.progress.sent {
             // This is no answer: there was no request.

@@ -1,8 +1,8 @@
 //! PURE: the requests of owners for the progress of their watches.
 //!
-//! The answer to an owner must not be older than its request. So the store's revision is read after the
-//! request, and the owner is answered when all its watches have reached this revision: by events, by the
-//! server's progress messages, or because they begin later.
+//! The answer to an owner must not be older than its request. So the store's revision is read after
+//! the request, and the owner is answered when all its watches have reached this revision: by
+//! events, by the server's progress messages, or because they begin later.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;

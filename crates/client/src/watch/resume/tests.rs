@@ -1,4 +1,4 @@
-//! The rules: all of them at once, against a model of etcd; then one by one.
+//! Tests of the machine: all rules at once against a model of etcd, then one by one.
 
 mod crowds;
 mod inspect;
@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use self::world::World;
 
-/// Of an episode; many short ones meet more than a long one.
+/// Number of steps of an episode. Many short episodes meet more states than a long one.
 const STEPS: usize = 3_000;
 
 fn episode(seed: u64, traced: bool) -> World {

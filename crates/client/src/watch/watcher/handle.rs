@@ -101,8 +101,9 @@ impl WatcherHandle {
 
     /// Cancels a watch. Returns whether there was such a watch.
     ///
-    /// A call of [`Watcher::next`](crate::Watcher::next) that begins after this returns no message of the
-    /// watch, not even one that had been received before. There is no message about the cancellation.
+    /// A call of [`Watcher::next`](crate::Watcher::next) that begins after this returns no message
+    /// of the watch, not even one that had been received before. There is no message about the
+    /// cancellation.
     pub fn cancel(&self, watch: WatchRef) -> bool {
         let was = self.present.lock().remove(&watch).is_some();
         if was {

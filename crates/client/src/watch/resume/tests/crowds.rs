@@ -1,4 +1,4 @@
-//! Messages of a long history: whole, or in pieces where they are too large.
+//! Messages of a long history: whole, or in fragments where they are too large.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 use crate::watch::entry::Spec;
 
 impl Bench {
-    /// Opens the stream; says of each creation whether it asks for pieces.
+    /// Opens the stream. Returns the start of each creation, and whether it requests fragments.
     fn creations(&mut self) -> Vec<(i64, bool)> {
         self.machine.opened(self.now);
         let mut creations = Vec::new();
@@ -30,9 +30,9 @@ fn whole(start: i64) -> Spec {
     }
 }
 
-/// etcd takes seconds for a piece of ten thousand small events.
+/// etcd takes seconds for a fragment of ten thousand small events.
 #[test]
-fn messages_are_asked_for_as_a_whole_until_one_is_too_large() {
+fn whole_messages_are_requested_until_one_is_too_large() {
     let mut bench = Bench::new();
     bench.add_spec(1, 1, whole(5));
     assert_eq!(bench.run(), ["open"]);
@@ -45,9 +45,9 @@ fn messages_are_asked_for_as_a_whole_until_one_is_too_large() {
     assert_eq!(bench.creations(), [(5, true)]);
 }
 
-/// One long history does not change how others are asked for, nor for ever how it is itself.
+/// A long history does not change the requests of other watches, and changes its own for a time only.
 #[test]
-fn pieces_are_for_the_watch_that_needs_them_and_for_as_long_as_it_does() {
+fn only_a_watch_that_needs_fragments_requests_them() {
     let mut bench = Bench::new();
     bench.add_spec(1, 1, whole(5));
     bench.add_spec(2, 1, whole(10));
@@ -55,7 +55,7 @@ fn pieces_are_for_the_watch_that_needs_them_and_for_as_long_as_it_does() {
     assert_eq!(bench.creations(), [(5, false), (10, false)]);
     bench.receive(created(1, 9));
     bench.receive(created(2, 9));
-    // The second one has nothing behind it: the message was not for it.
+    // The second watch has caught up, so the message was for the first one.
     bench.fail(ErrorKind::MessageTooLarge);
     assert_eq!(bench.creations(), [(5, true), (10, false)]);
     bench.receive(created(1, 9));
@@ -71,7 +71,7 @@ fn pieces_are_for_the_watch_that_needs_them_and_for_as_long_as_it_does() {
 }
 
 #[test]
-fn a_watch_whose_pieces_are_too_large_as_well_ends_alone() {
+fn a_watch_whose_fragments_are_too_large_ends_alone() {
     let mut bench = Bench::new();
     bench.add_spec(1, 1, whole(5));
     bench.add_spec(2, 1, whole(10));
@@ -95,9 +95,9 @@ fn a_watch_whose_pieces_are_too_large_as_well_ends_alone() {
     );
 }
 
-/// The user may prefer pieces from the beginning.
+/// The user may request fragments from the beginning.
 #[test]
-fn pieces_that_were_asked_for_stay() {
+fn fragments_that_the_user_requests_stay() {
     let mut bench = Bench::new();
     bench.add_spec(
         1,
@@ -116,10 +116,10 @@ fn pieces_that_were_asked_for_stay() {
     assert_eq!(bench.creations(), [(10, true)]);
 }
 
-/// etcd sends nothing while it makes a piece of many small events. The next stream must not ask
-/// for the same.
+/// etcd sends nothing while it makes a fragment of many small events. The next stream must not have the
+/// same request.
 #[test]
-fn a_history_whose_pieces_made_a_stream_silent_is_asked_for_as_a_whole() {
+fn whole_messages_are_requested_after_fragments_made_a_stream_silent() {
     let mut bench = Bench::new();
     bench.add(1, 5);
     bench.run();
@@ -132,9 +132,9 @@ fn a_history_whose_pieces_made_a_stream_silent_is_asked_for_as_a_whole() {
     assert_eq!(bench.creations(), [(5, false), (10, true)]);
 }
 
-/// Where whole messages are too large, there is only patience.
+/// If whole messages are too large, the machine can only wait for the fragments.
 #[test]
-fn pieces_that_have_to_be_are_waited_for() {
+fn the_machine_waits_for_fragments_that_it_needs() {
     let mut bench = Bench::new();
     bench.add_spec(1, 1, whole(5));
     bench.run();

@@ -1,4 +1,4 @@
-//! The events that the machine keeps are counted, and only as long as it keeps them.
+//! The machine counts the events that it keeps, for as long as it keeps them.
 
 use super::rules::{Bench, canceled, created, events, piece};
 

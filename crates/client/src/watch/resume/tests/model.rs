@@ -1,8 +1,8 @@
 //! A model of etcd: a store with its history, and a member that serves one watch stream.
 //!
-//! It does what `server/etcdserver/api/v3rpc/watch.go` and `server/storage/mvcc/
-//! watchable_store.go` do: control replies and events come by two queues, what has fallen behind
-//! catches up in batches, and a broadcast of progress waits for all, or overtakes them.
+//! The model behaves like `server/etcdserver/api/v3rpc/watch.go` and `server/storage/mvcc/
+//! watchable_store.go`: control replies and events come by two queues, watchers that have fallen behind
+//! catch up in batches, and a broadcast of progress waits for all watchers, or overtakes their events.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ impl Change {
     }
 }
 
-/// What a watch looks at.
+/// The keys and events that a watch matches.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub(super) range: KeyRange,
@@ -79,12 +79,12 @@ impl View {
     }
 }
 
-/// All that ever happened; a store begins with revision 1, in which nothing did.
+/// The history of a store. It begins with revision 1, which has no changes.
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) cluster: u64,
     log: Vec<Vec<Change>>,
-    /// What was compacted, and the revision of the store then.
+    /// Compacted revisions, each with the store's revision at the time of the compaction.
     compactions: Vec<(i64, i64)>,
 }
 
@@ -101,7 +101,7 @@ impl Store {
         i64::try_from(self.log.len()).expect("a short history")
     }
 
-    /// The first revision that a member has which has come that far.
+    /// Returns the first revision that a member has which has applied so many.
     pub(super) fn compacted(&self, applied: i64) -> i64 {
         let seen = self.compactions.iter().filter(|(_, at)| *at <= applied);
         seen.map(|(revision, _)| *revision).max().unwrap_or(0)
@@ -129,14 +129,14 @@ impl Store {
         self.compactions.push((revision, self.revision()));
     }
 
-    /// The store is put back to what it was.
+    /// Restores the store from a backup of this revision.
     pub(super) fn roll_back(&mut self, revision: i64) {
         self.log
             .truncate(usize::try_from(revision).expect("positive"));
         self.compactions.retain(|(_, at)| *at <= revision);
     }
 
-    /// What a watch has to be told of these revisions.
+    /// Returns the changes of these revisions that a watch has to deliver.
     pub(super) fn history(&self, view: &View, from: i64, to: i64) -> Vec<&Change> {
         let from = usize::try_from(from.max(1) - 1).expect("positive");
         let to = usize::try_from(to.max(0))
@@ -154,7 +154,7 @@ impl Store {
 /// A watch on the server.
 #[derive(Debug)]
 struct Watcher {
-    /// Which watch of the client it is; the server does not know.
+    /// The number of the client's watch, which a real server does not know.
     number: u64,
     create: WatchCreateRequest,
     view: View,
@@ -162,67 +162,67 @@ struct Watcher {
     synced: bool,
 }
 
-/// How a member behaves, apart from what is usual.
+/// The peculiarities of a member.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Manner {
-    /// Progress is told only when all is sent: 3.4.25, 3.5.8 and later.
+    /// Progress is sent only after all events: 3.4.25, 3.5.8 and later.
     pub(super) exact: bool,
-    /// It gives IDs of its own.
+    /// The member assigns IDs of its own.
     pub(super) own_ids: bool,
-    /// A refusal has the ID that was asked for: 3.5.1.
+    /// A refusal has the requested ID: 3.5.1.
     pub(super) refuses_by_id: bool,
     /// The wrapped text of a refusal.
     pub(super) wraps_reason: bool,
     /// The Created header is read after the watch is registered: 3.6.2 and later.
     pub(super) late_header: bool,
-    /// Something on the way mixes the pieces of a message with other messages.
+    /// A proxy mixes the fragments of a message with other messages.
     pub(super) interleaves: bool,
-    /// Compaction is told in the answer itself.
+    /// The answer to the creation reports a compaction.
     pub(super) refuses_compacted: bool,
-    /// Now and then it finds an ID used that is not, or its revisions go back.
+    /// The member sometimes finds an unused ID used, or its revisions go back.
     pub(super) errs: bool,
-    /// Larger messages come in pieces of so many events.
+    /// Maximum number of events in a fragment.
     pub(super) piece: usize,
-    /// The client takes no message with more events.
+    /// Maximum number of events in a message that the client accepts.
     pub(super) largest: usize,
-    /// How long the server takes for a piece, for each event of the message: it sends nothing
+    /// The time that the server takes for a fragment, for each event of the message. It sends nothing
     /// meanwhile.
     pub(super) per_event: Duration,
-    /// It never answers requests for progress: `etcd grpc-proxy`.
+    /// The member never answers progress requests: `etcd grpc-proxy`.
     pub(super) ignores_progress: bool,
 }
 
-/// What only the server as a whole knows.
+/// The state of the whole server.
 pub(super) struct Guard<'a> {
     pub(super) store: &'a Store,
     pub(super) denied: Option<&'static str>,
     pub(super) token: u64,
 }
 
-/// One watch stream, with what is on its way in both directions.
+/// One watch stream, with the messages under way in both directions.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) manner: Manner,
     pub(super) token: u64,
     pub(super) applied: i64,
-    /// From the client, with the number of the watch to create.
+    /// Messages of the client, with the number of the watch to create.
     pub(super) requests: VecDeque<(WatchRequest, u64)>,
-    /// To the client.
+    /// Messages to the client.
     pub(super) wire: VecDeque<WatchResponse>,
     watchers: BTreeMap<i64, Watcher>,
     control: VecDeque<WatchResponse>,
     events: VecDeque<WatchResponse>,
-    /// Those whose creation was answered.
+    /// Watches whose creation was answered.
     told: BTreeSet<i64>,
     early: BTreeMap<i64, Vec<WatchResponse>>,
     next_id: i64,
-    /// It makes a piece of a message until then.
+    /// The server makes a fragment of a message until this time.
     pub(super) busy: Option<Instant>,
-    /// Nothing but events leaves it any more.
+    /// Whether the server sends nothing but events.
     is_stuck: bool,
-    /// How many requests for progress have come.
+    /// Number of progress requests that have come.
     pub(super) progress_requests: usize,
-    /// Reasons that were given, and to whom.
+    /// The reasons of refusals, and their watches.
     pub(super) reasons: Vec<(String, u64)>,
 }
 
@@ -362,7 +362,7 @@ impl Session {
         );
     }
 
-    /// The member applies one more revision; who is synced is told, if there is room.
+    /// Applies one more revision at the member, and notifies synced watches if there is room.
     pub(super) fn apply(&mut self, store: &Store, rng: &mut Rng) {
         if self.applied >= store.revision() {
             return;
@@ -396,7 +396,7 @@ impl Session {
         self.events.push_back(response);
     }
 
-    /// One of those that are behind gets some of what it has missed.
+    /// Sends some of the missed events to a watch that is behind.
     pub(super) fn catch_up(&mut self, store: &Store, rng: &mut Rng) {
         let behind = self.watchers.iter().filter(|(_, watcher)| !watcher.synced);
         let behind: Vec<i64> = behind.map(|(id, _)| *id).collect();
@@ -427,10 +427,10 @@ impl Session {
         self.notify(store, id, &view, from, to);
     }
 
-    /// An idle watch is told of progress.
+    /// Sends progress to an idle watch.
     pub(super) fn progress(&mut self, store: &Store, rng: &mut Rng) {
         let (applied, exact) = (self.applied, self.manner.exact);
-        // Servers that are not exact tell it of watches of the future, too.
+        // Servers that are not exact send it to watches of the future, too.
         let begun = |watcher: &Watcher| watcher.create.start_revision <= applied;
         let idle = |watcher: &Watcher| watcher.synced && (!exact || begun(watcher));
         let synced = self.watchers.iter().filter(|(_, watcher)| idle(watcher));
@@ -457,7 +457,7 @@ impl Session {
         self.events.push_back(canceled);
     }
 
-    /// The next response goes on its way, or a piece of it.
+    /// Sends the next response, or a fragment of it.
     pub(super) fn send(&mut self, store: &Store, rng: &mut Rng, now: Instant) {
         if self.busy.is_some_and(|until| until > now) {
             return;
@@ -516,7 +516,7 @@ impl Session {
             response.fragment = true;
             self.events.insert(place, rest);
         }
-        // In pieces, nobody could tell.
+        // The client could not notice it in fragments.
         let first = response.events.first().and_then(|event| event.kv.as_ref());
         let last = response.events.last().and_then(|event| event.kv.as_ref());
         let several = first.map(|kv| kv.mod_revision) != last.map(|kv| kv.mod_revision);
@@ -526,7 +526,7 @@ impl Session {
         self.wire.push_back(response);
     }
 
-    /// The first message of another watch than the one whose turn it is.
+    /// Returns the index of the first message of another watch than the next one.
     fn other_place(&self) -> usize {
         let Some(first) = self.events.front().filter(|first| first.watch_id != -1) else {
             return 0;

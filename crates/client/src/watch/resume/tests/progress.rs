@@ -1,4 +1,4 @@
-//! How far watches have come while nothing happens.
+//! The progress of watches without events.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use crate::watch::entry::Spec;
 
 const SOON: Duration = Duration::from_millis(10);
 
-/// What the server says for the whole stream.
+/// A progress message of the server for the whole stream.
 fn all(revision: i64) -> WatchResponse {
     message(-1, revision)
 }
 
 impl Bench {
-    /// A watch of owner 1 from revision 5 on, at a store of revision 9, on a stream whose server
-    /// is exact or is not.
+    /// Returns a machine with a watch of owner 1 from revision 5 on, at a store of revision 9, on a
+    /// stream whose server is exact or is not.
     pub(super) fn judged(exact: bool) -> Self {
         let mut bench = Self::new();
         bench.add(1, 5);
@@ -30,8 +30,7 @@ impl Bench {
         bench
     }
 
-    /// Owner 1 asks for progress while the store has this revision; what is told at once, and
-    /// what is sent next.
+    /// Requests progress for owner 1 while the store has this revision. Returns the steps.
     pub(super) fn ask(&mut self, revision: i64) -> Vec<String> {
         self.machine.request_progress(1);
         assert_eq!(self.run(), ["pin"]);
@@ -44,12 +43,12 @@ impl Bench {
 
 /// etcd issue 15220.
 #[test]
-fn progress_of_all_moves_nothing_on_an_old_server() {
+fn progress_of_the_stream_moves_no_watch_on_an_old_server() {
     let mut bench = Bench::judged(false);
     assert_eq!(bench.ask(100), ["progress?"]);
     assert_eq!(bench.receive(all(100)), ["progress 4"]);
     assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
-    // What was under way is told of when it has come.
+    // The owner is told of events under way when they have come.
     bench.wait(Duration::from_secs(1));
     assert_eq!(bench.run(), ["progress?"]);
     assert_eq!(bench.receive(all(100)), ["progress 50"]);
@@ -58,7 +57,7 @@ fn progress_of_all_moves_nothing_on_an_old_server() {
 }
 
 #[test]
-fn an_old_server_is_not_asked_for_ever() {
+fn requests_to_an_old_server_end() {
     let mut bench = Bench::judged(false);
     assert_eq!(bench.ask(100), ["progress?"]);
     bench.receive(all(100));
@@ -75,26 +74,26 @@ fn an_old_server_is_not_asked_for_ever() {
 }
 
 #[test]
-fn progress_of_all_moves_what_was_in_force_on_a_new_server() {
+fn progress_of_the_stream_moves_live_watches_on_a_new_server() {
     let mut bench = Bench::judged(true);
     assert_eq!(bench.ask(100), ["progress?"]);
     bench.add(2, 7);
     assert_eq!(bench.run(), ["create 2 at 7"]);
-    // The second came to be while the answer was under way.
+    // The second watch was created while the answer was under way.
     assert_eq!(bench.receive(created(2, 100)), ["2 created from 7"]);
     assert!(bench.receive(all(100)).is_empty());
     bench.cut();
     assert_eq!(bench.open(), ["pin", "create 1 at 101", "create 2 at 7"]);
 }
 
-/// The next stream may be another server's, and an older one.
+/// The next stream may be one of an older server.
 #[test]
-fn what_is_known_of_a_server_is_forgotten_with_its_stream() {
+fn the_version_of_a_server_is_forgotten_with_its_stream() {
     let mut bench = Bench::judged(true);
     bench.cut();
     bench.open();
     assert_eq!(bench.receive(created(1, 9)), ["resumed"]);
-    // Before it has told its version, it is not asked.
+    // No request is sent before the version of the server is known.
     assert!(bench.ask(100).is_empty());
     bench.machine.progress_is_exact(false);
     assert_eq!(bench.run(), ["progress?"]);
@@ -102,10 +101,10 @@ fn what_is_known_of_a_server_is_forgotten_with_its_stream() {
     assert_eq!(bench.receive(events(1, 100, &[50])), ["1 got [50]"]);
 }
 
-/// Two requests, of which the first seemed lost: its answer comes, a watch is created, and then
-/// the answer to the second comes, which knows nothing of that watch.
+/// The first of two requests seemed lost. Its answer comes, a watch is created, and then comes the
+/// answer to the second request, which does not include this watch.
 #[test]
-fn a_late_answer_does_not_speak_for_younger_watches() {
+fn a_late_answer_does_not_include_younger_watches() {
     let mut bench = Bench::judged(true);
     assert_eq!(bench.ask(100), ["progress?"]);
     bench.wait(Duration::from_secs(1));
@@ -117,21 +116,21 @@ fn a_late_answer_does_not_speak_for_younger_watches() {
     assert_eq!(bench.ask(100), ["progress?"]);
     assert!(bench.receive(all(100)).is_empty());
     assert_eq!(bench.receive(events(2, 100, &[8])), ["2 got [8]"]);
-    // One more answer than requests from before the watch: it is to a later request.
+    // There are more answers than requests before the watch, so this one is to a later request.
     bench.wait(SOON);
     assert_eq!(bench.run(), ["progress?"]);
     assert_eq!(bench.receive(all(100)), ["progress 100"]);
 }
 
 #[test]
-fn an_answer_that_no_request_can_have_is_none() {
+fn an_answer_without_a_request_is_ignored() {
     let mut bench = Bench::judged(true);
     assert!(bench.receive(all(100)).is_empty());
     bench.cut();
     assert_eq!(bench.open(), ["create 1 at 5"]);
 }
 
-/// Servers that can be believed are asked every ten seconds, the others never.
+/// Exact servers get a request every ten seconds, the others none.
 #[test]
 fn idle_watches_are_moved_on_every_ten_seconds() {
     for (exact, asked) in [(true, vec!["progress?"]), (false, vec![])] {
@@ -148,9 +147,9 @@ fn idle_watches_are_moved_on_every_ten_seconds() {
     }
 }
 
-/// Servers drop the request while one of the stream's watches is behind.
+/// Servers drop a request while a watch of the stream is behind.
 #[test]
-fn progress_is_asked_for_again_until_it_is_told() {
+fn a_request_is_repeated_until_it_is_answered() {
     let mut bench = Bench::judged(true);
     assert_eq!(bench.ask(100), ["progress?"]);
     for seconds in [1, 2, 4, 8, 16, 30, 30] {
@@ -164,9 +163,9 @@ fn progress_is_asked_for_again_until_it_is_told() {
     assert!(bench.run().is_empty());
 }
 
-/// A member may lag behind what its client has written by another one.
+/// A member may lag behind a write that its client has sent to another member.
 #[test]
-fn an_answer_from_before_the_question_is_no_answer() {
+fn an_answer_from_before_the_request_does_not_count() {
     let mut bench = Bench::judged(true);
     assert_eq!(bench.ask(100), ["progress?"]);
     assert!(bench.receive(all(99)).is_empty());
@@ -176,7 +175,7 @@ fn an_answer_from_before_the_question_is_no_answer() {
 }
 
 #[test]
-fn a_question_while_another_waits_has_an_answer_of_its_own() {
+fn a_request_while_another_waits_has_an_answer_of_its_own() {
     let mut bench = Bench::judged(true);
     assert_eq!(bench.ask(100), ["progress?"]);
     bench.machine.request_progress(1);
@@ -192,17 +191,17 @@ fn a_question_while_another_waits_has_an_answer_of_its_own() {
     assert!(bench.run().is_empty());
 }
 
-/// Events tell the same.
+/// Events show the same as an answer of the server.
 #[test]
-fn an_owner_whose_events_have_come_so_far_is_told_without_the_server() {
+fn an_owner_is_answered_when_events_have_reached_the_target() {
     let mut bench = Bench::judged(true);
     assert_eq!(bench.ask(12), ["progress?"]);
     let told = ["1 got [10, 12]", "progress 12"];
     assert_eq!(bench.receive(events(1, 12, &[10, 12])), told);
 }
 
-/// etcd says nothing before the store has reached the start of a watch: that it begins there
-/// is the answer.
+/// etcd does not answer before the store has reached the start of a watch. The start itself is the
+/// answer.
 #[test]
 fn a_watch_from_now_is_told_of_now_where_nothing_is_written() {
     for exact in [true, false] {
@@ -218,7 +217,7 @@ fn a_watch_from_now_is_told_of_now_where_nothing_is_written() {
     }
 }
 
-/// The member that created the watch has not come as far; the leader is asked.
+/// The member that created the watch lags. A linearizable read tells the revision.
 #[test]
 fn a_member_that_lags_does_not_keep_a_watch_from_being_told_of_now() {
     let mut bench = Bench::new();
@@ -230,7 +229,7 @@ fn a_member_that_lags_does_not_keep_a_watch_from_being_told_of_now() {
     assert_eq!(bench.pinned(10), ["1 progress 10"]);
 }
 
-/// A watch from now and one of the future both keep etcd from answering for all others.
+/// A watch from now on and one of the future both prevent an answer of etcd for all others.
 #[test]
 fn a_watch_that_is_ahead_of_the_store_does_not_keep_others_from_an_answer() {
     for start in [10, 500] {
@@ -242,7 +241,7 @@ fn a_watch_that_is_ahead_of_the_store_does_not_keep_others_from_an_answer() {
         assert!(bench.receive(created(3, 9)).is_empty());
         bench.wait(Duration::from_millis(250));
         assert_eq!(bench.run(), ["progress?"]);
-        // What it does not want is left out.
+        // Events from before its start are left out.
         assert!(bench.receive(events(3, 9, &[9])).is_empty());
         assert_eq!(bench.receive(all(9)), ["progress 9"]);
         let told = bench.receive(events(3, start, &[start - 1, start]));
@@ -254,7 +253,7 @@ fn a_watch_that_is_ahead_of_the_store_does_not_keep_others_from_an_answer() {
     }
 }
 
-/// Nobody needs the answer: no watch is created anew for it.
+/// No watch is created again, because no owner needs the answer.
 #[test]
 fn watches_that_are_all_ahead_of_the_store_are_left_alone() {
     let mut bench = Bench::new();
@@ -274,7 +273,7 @@ fn watches_that_are_all_ahead_of_the_store_are_left_alone() {
     }
 }
 
-/// The other watch has come as far as the store.
+/// The other watch has caught up with the store.
 #[test]
 fn a_watch_ahead_of_the_store_is_left_alone_where_no_other_lacks_anything() {
     let mut bench = Bench::judged(true);
@@ -289,7 +288,7 @@ fn a_watch_ahead_of_the_store_is_left_alone_where_no_other_lacks_anything() {
 }
 
 #[test]
-fn a_watch_that_was_created_below_its_start_does_not_end_for_what_was_compacted_there() {
+fn a_watch_that_was_created_below_its_start_does_not_end_for_a_compaction_there() {
     let mut bench = Bench::judged(true);
     bench.add_spec(2, 2, spec(10));
     bench.run();
@@ -300,9 +299,9 @@ fn a_watch_that_was_created_below_its_start_does_not_end_for_what_was_compacted_
     assert_eq!(done, ["cancel 3", "create 4 at 10"]);
 }
 
-/// `etcd grpc-proxy` gives IDs of its own and never answers.
+/// `etcd grpc-proxy` assigns IDs of its own and never answers.
 #[test]
-fn a_proxy_that_never_answers_is_asked_a_few_times_for_each_stream() {
+fn a_proxy_that_never_answers_gets_a_few_requests_for_each_stream() {
     let mut bench = Bench::new();
     bench.add(1, 5);
     bench.run();
@@ -323,9 +322,9 @@ fn a_proxy_that_never_answers_is_asked_a_few_times_for_each_stream() {
     }
 }
 
-/// Where the revision cannot be read, the owner still waits.
+/// The owner still waits when the revision cannot be read.
 #[test]
-fn a_question_outlives_a_failure_to_read_the_revision_and_a_cut() {
+fn a_request_survives_a_failed_read_of_the_revision_and_a_cut() {
     let mut bench = Bench::judged(true);
     bench.machine.request_progress(1);
     assert_eq!(bench.run(), ["pin"]);
@@ -345,9 +344,9 @@ fn a_question_outlives_a_failure_to_read_the_revision_and_a_cut() {
     assert_eq!(bench.receive(all(101)), ["progress 101"]);
 }
 
-/// The user has lost the right to read, and the watch lives on.
+/// The user has lost the permission to read, and the watch stays in force.
 #[test]
-fn a_question_that_may_not_be_asked_is_answered_by_what_the_stream_has_shown() {
+fn a_request_without_permission_to_read_is_answered_by_the_revision_of_the_stream() {
     let mut bench = Bench::judged(true);
     bench.machine.request_progress(1);
     assert_eq!(bench.run(), ["pin"]);
@@ -360,9 +359,9 @@ fn a_question_that_may_not_be_asked_is_answered_by_what_the_stream_has_shown() {
 }
 
 /// The same on a stream that has not shown any revision yet. The machine once forgot such a
-/// question: the caller never got an answer.
+/// request, and the caller never got an answer.
 #[test]
-fn a_question_that_may_not_be_asked_waits_for_the_first_revision_of_the_stream() {
+fn a_request_without_permission_to_read_waits_for_the_first_revision_of_the_stream() {
     let mut bench = Bench::judged(true);
     bench.cut();
     assert_eq!(bench.open(), ["create 1 at 5"]);
@@ -379,10 +378,10 @@ fn a_question_that_may_not_be_asked_waits_for_the_first_revision_of_the_stream()
     assert_eq!(bench.receive(all(9)), ["progress 9"]);
 }
 
-/// A watch that was created at the store's revision once got everything since then again, after
-/// each pause on the same stream.
+/// A watch that was created at the store's revision once got all events since then again after each
+/// pause on the same stream.
 #[test]
-fn a_watch_that_was_created_below_its_start_goes_on_after_a_pause_where_it_was() {
+fn a_watch_that_was_created_below_its_start_is_resumed_after_a_pause_where_it_was() {
     let mut bench = Bench::with(WatchLimits {
         watch_events: 1,
         ..WatchLimits::default()
@@ -404,7 +403,7 @@ fn a_watch_that_was_created_below_its_start_goes_on_after_a_pause_where_it_was()
     assert_eq!(bench.run(), ["create 4 at 51"]);
 }
 
-/// Every owner once had all watches looked through.
+/// The machine once searched all watches for each owner.
 #[test]
 fn many_owners_are_served_by_one_pass() {
     let owners = 30_000;
@@ -439,12 +438,12 @@ fn many_owners_are_served_by_one_pass() {
     bench.run_all();
     bench.machine.received(all(9), bench.now);
     assert_eq!(bench.run_all(), 30_000);
-    // Each by itself they took minutes.
+    // With a pass for each owner, this took minutes.
     assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
 impl Bench {
-    /// Does all that is to be done, and opens the stream; says how much was told.
+    /// Executes all steps, and opens the stream. Returns the number of notes.
     fn run_all(&mut self) -> usize {
         use super::super::Step;
         let mut told = 0;

@@ -1,5 +1,5 @@
-//! The rules one by one, each of them broken by some client: the numbers in brackets are those
-//! of the survey of etcd's own client.
+//! The rules one by one. Some client breaks each of them: the letters in brackets are those of the
+//! survey of etcd's own client.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::watch::budget::MemoryBudget;
 use crate::watch::end::WatchEnd;
 use crate::watch::entry::Spec;
 
-/// A machine whose steps are told in words.
+/// A machine whose steps are described in words.
 pub(super) struct Bench {
     pub(super) machine: Watches,
     pub(super) budget: Arc<MemoryBudget>,
     pub(super) now: Instant,
-    /// What was delivered and is not taken.
+    /// Deliveries that the consumer has not taken yet.
     pub(super) held: VecDeque<(HeldGuard, i64)>,
     pub(super) until: Option<Instant>,
 }
@@ -47,7 +47,7 @@ impl Bench {
         }
     }
 
-    /// A watch of owner 1 on the key `k`.
+    /// Adds a watch of owner 1 on the key `k`.
     pub(super) fn add(&mut self, number: u64, start: i64) {
         self.add_spec(number, 1, spec(start));
     }
@@ -62,7 +62,7 @@ impl Bench {
         self.machine.add(number, owner, spec, backlog);
     }
 
-    /// All that it does until it rests.
+    /// Returns all steps until the machine rests.
     pub(super) fn run(&mut self) -> Vec<String> {
         let mut done = Vec::new();
         loop {
@@ -105,7 +105,7 @@ impl Bench {
         }
     }
 
-    /// The stream opens; what is done then.
+    /// Opens the stream, and returns the next steps.
     pub(super) fn open(&mut self) -> Vec<String> {
         self.machine.opened(self.now);
         self.run()
@@ -125,7 +125,7 @@ impl Bench {
         self.run()
     }
 
-    /// The stream is lost; what is done then, with the time that has to pass before.
+    /// Ends the stream with an error, and returns the next steps. Waits if the machine pauses first.
     pub(super) fn cut(&mut self) -> Vec<String> {
         self.fail(ErrorKind::Unavailable)
     }
@@ -142,7 +142,7 @@ impl Bench {
         self.now += time;
     }
 
-    /// A watch that is in force under the ID 1, from this revision on.
+    /// Returns a machine with a watch that is in force under the ID 1, from this revision on.
     pub(super) fn live(start: i64) -> Self {
         let mut bench = Self::new();
         bench.add(1, start);
@@ -205,7 +205,7 @@ pub(super) fn canceled(watch_id: i64, reason: &str) -> WatchResponse {
     }
 }
 
-/// As etcd refuses to create a watch.
+/// The message with which etcd refuses to create a watch.
 pub(super) fn refused(reason: &str) -> WatchResponse {
     WatchResponse {
         created: true,
@@ -213,7 +213,7 @@ pub(super) fn refused(reason: &str) -> WatchResponse {
     }
 }
 
-/// As etcd tells of compaction: the header has no revision.
+/// The message with which etcd reports a compaction. Its header has no revision.
 pub(super) fn compacted(watch_id: i64, revision: i64) -> WatchResponse {
     WatchResponse {
         canceled: true,
@@ -238,7 +238,7 @@ pub(super) fn events(watch_id: i64, header: i64, revisions: &[i64]) -> WatchResp
     }
 }
 
-/// The same, with more to come.
+/// The same as a fragment that others follow.
 pub(super) fn piece(watch_id: i64, revisions: &[i64]) -> WatchResponse {
     WatchResponse {
         fragment: true,
@@ -257,7 +257,7 @@ fn an_idle_watch_from_now_resumes_where_it_began() {
     assert_eq!(bench.run(), ["pin"]);
     assert_eq!(bench.pinned(10), ["open"]);
     assert_eq!(bench.open(), ["create 1 at 11"]);
-    // A later header says nothing of what was delivered, nor does a progress that is none.
+    // Neither the header of a later message nor an unrequested progress proves a delivery.
     let told = ["1 created from 11", "1 progress 10"];
     assert_eq!(bench.receive(created(1, 15)), told);
     assert_eq!(bench.cut(), ["disconnected", "open"]);
@@ -267,7 +267,7 @@ fn an_idle_watch_from_now_resumes_where_it_began() {
 }
 
 #[test]
-fn the_revision_of_a_header_is_no_point_to_resume_from() {
+fn a_watch_does_not_resume_from_the_revision_of_a_header() {
     let mut bench = Bench::live(5);
     assert_eq!(
         bench.receive(events(1, 1_000, &[5, 6, 7])),
@@ -292,7 +292,7 @@ fn a_server_that_ends_the_stream_ends_no_watch() {
 }
 
 #[test]
-fn broadcast_progress_is_of_no_watch() {
+fn progress_of_the_stream_belongs_to_no_watch() {
     let mut bench = Bench::live(5);
     assert!(bench.receive(message(-1, 50)).is_empty());
     assert_eq!(bench.receive(events(1, 50, &[6])), ["1 got [6]"]);
@@ -316,7 +316,7 @@ fn a_prefix_of_high_bytes_is_watched_to_its_end() {
     }
 }
 
-/// [f] All leave at once, within a window, each with an ID of its own, none with 0.
+/// [f] All creations within a window are sent at once, each with an ID of its own, none with 0.
 #[test]
 fn watches_are_created_without_waiting_for_one_another() {
     let mut bench = Bench::new();
@@ -364,7 +364,7 @@ fn what_came_before_a_cancellation_is_delivered_before_the_end() {
 
 /// [c]
 #[test]
-fn an_end_is_told_however_late_it_is_asked_for() {
+fn an_end_is_delivered_however_late_it_is_read() {
     let mut bench = Bench::live(5);
     bench.machine.received(compacted(1, 8), bench.now);
     bench.wait(Duration::from_secs(3_600));
@@ -386,9 +386,9 @@ fn the_reason_of_one_watch_is_not_told_to_another() {
     assert_eq!(bench.receive(canceled(1, "")), [end, "close"]);
 }
 
-/// [e] The pieces of one watch's message are put together whatever comes between them.
+/// [e] The fragments of a message are assembled, whatever messages come between them.
 #[test]
-fn pieces_of_two_watches_may_be_mixed() {
+fn fragments_of_two_watches_may_be_mixed() {
     let mut bench = Bench::live(5);
     bench.add(2, 5);
     bench.run();
@@ -402,7 +402,7 @@ fn pieces_of_two_watches_may_be_mixed() {
 }
 
 #[test]
-fn half_a_revision_is_forgotten_with_its_stream() {
+fn an_incomplete_revision_is_forgotten_with_its_stream() {
     let mut bench = Bench::live(5);
     assert_eq!(bench.receive(piece(1, &[5, 6, 6])), ["1 got [5]"]);
     bench.cut();
@@ -411,9 +411,9 @@ fn half_a_revision_is_forgotten_with_its_stream() {
     assert_eq!(bench.receive(events(1, 9, &[6, 6, 6])), ["1 got [6, 6, 6]"]);
 }
 
-/// What seemed whole in such a message may not have been.
+/// None of the revisions of such a message is complete for certain.
 #[test]
-fn of_a_message_that_goes_back_nothing_is_delivered() {
+fn a_message_that_goes_back_is_not_delivered() {
     for pieces in [false, true] {
         let mut bench = Bench::live(5);
         let mut back = events(1, 9, &[5, 6, 7, 6]);
@@ -441,9 +441,9 @@ fn a_watch_may_be_cancelled_twice() {
     assert_eq!(bench.run(), ["close"]);
 }
 
-/// A server that is slow to hear of it sends on.
+/// A server may send events until it has the request to cancel.
 #[test]
-fn what_comes_of_a_cancelled_watch_is_nobodys() {
+fn events_of_a_cancelled_watch_are_dropped() {
     let mut bench = Bench::live(5);
     bench.add(2, 5);
     bench.add(3, 5);
@@ -452,7 +452,7 @@ fn what_comes_of_a_cancelled_watch_is_nobodys() {
     bench.machine.cancel(2);
     assert_eq!(bench.run(), ["cancel 1"]);
     assert!(bench.receive(events(1, 9, &[5])).is_empty());
-    // It is cancelled when it is there, and does not take the place of the next.
+    // The watch is cancelled when the server has created it, and its answer is not taken for the next.
     assert_eq!(bench.receive(created(2, 9)), ["cancel 2"]);
     assert_eq!(bench.receive(created(3, 9)), ["3 created from 5"]);
     assert!(bench.receive(events(2, 9, &[5])).is_empty());
@@ -461,7 +461,7 @@ fn what_comes_of_a_cancelled_watch_is_nobodys() {
 
 // How far a watch has come.
 
-/// An hour of nothing, then compaction, then a cut: nothing was missed.
+/// No event comes for an hour, then a compaction, then a cut: the watch has missed nothing.
 #[test]
 fn progress_of_a_watch_moves_its_resume_point() {
     let mut bench = Bench::live(5);
@@ -471,7 +471,7 @@ fn progress_of_a_watch_moves_its_resume_point() {
 }
 
 #[test]
-fn progress_never_moves_a_watch_back_nor_one_of_the_future_on() {
+fn progress_moves_no_watch_back_and_no_future_watch_on() {
     let mut bench = Bench::live(5);
     bench.receive(events(1, 9, &[7]));
     assert!(bench.receive(message(1, 5)).is_empty());
@@ -486,7 +486,7 @@ fn progress_never_moves_a_watch_back_nor_one_of_the_future_on() {
 // Compaction.
 
 #[test]
-fn a_watch_ends_with_compaction_only_if_it_needs_what_is_gone() {
+fn a_watch_ends_with_compaction_only_if_it_needs_compacted_revisions() {
     let mut bench = Bench::live(5);
     bench.receive(events(1, 9, &[7]));
     // Its next revision is 8, which the store still has.
@@ -501,7 +501,7 @@ fn a_watch_ends_with_compaction_only_if_it_needs_what_is_gone() {
     );
 }
 
-/// A server that says so for ever is not asked for ever.
+/// The machine does not create the watch for ever while the server calls it compacted.
 #[test]
 fn a_server_that_insists_on_compaction_is_believed() {
     let mut bench = Bench::live(5);
@@ -517,7 +517,7 @@ fn a_server_that_insists_on_compaction_is_believed() {
 }
 
 #[test]
-fn now_is_learned_again_when_it_was_compacted_before_it_was_told() {
+fn now_is_read_again_when_it_was_compacted_before_it_was_told() {
     let mut bench = Bench::new();
     bench.add(1, 0);
     bench.run();
@@ -536,7 +536,7 @@ fn now_is_learned_again_when_it_was_compacted_before_it_was_told() {
 }
 
 #[test]
-fn who_comes_while_now_is_asked_for_waits_for_the_next_answer() {
+fn a_watch_that_comes_during_a_read_of_now_waits_for_the_next_read() {
     let mut bench = Bench::new();
     bench.add(1, 0);
     bench.add(2, 0);
@@ -551,7 +551,7 @@ fn who_comes_while_now_is_asked_for_waits_for_the_next_answer() {
 // Refusals.
 
 #[test]
-fn a_refusal_is_appealed_with_a_fresh_token_once() {
+fn a_refused_watch_is_created_once_more_with_a_new_token() {
     let mut bench = Bench::live(5);
     bench.add(2, 5);
     assert_eq!(bench.run(), ["create 2 at 5"]);
@@ -560,7 +560,7 @@ fn a_refusal_is_appealed_with_a_fresh_token_once() {
         ["disconnected", "close", "open with a fresh token"]
     );
     assert_eq!(bench.open(), ["create 1 at 5", "create 2 at 5"]);
-    // The refused one comes first.
+    // The refused watch comes first.
     assert_eq!(
         bench.receive(refused(DENIED)),
         ["2 ended: PermissionDenied"]
@@ -568,9 +568,9 @@ fn a_refusal_is_appealed_with_a_fresh_token_once() {
     assert_eq!(bench.receive(created(2, 9)), ["resumed"]);
 }
 
-/// What is said of the token is never taken for what the user may do.
+/// A refused token is never taken for a lack of permission.
 #[test]
-fn a_token_that_is_refused_is_replaced_as_often_as_need_be() {
+fn a_refused_token_is_replaced_each_time() {
     let mut bench = Bench::new();
     bench.add(1, 5);
     bench.run();
@@ -585,9 +585,9 @@ fn a_token_that_is_refused_is_replaced_as_often_as_need_be() {
     }
 }
 
-/// The token of a stream that was fresh gets old, too.
+/// The new token of a stream gets old, too.
 #[test]
-fn a_watch_that_goes_on_later_has_an_appeal_of_its_own() {
+fn a_watch_that_is_resumed_later_gets_a_new_token_of_its_own() {
     let mut bench = Bench::with(WatchLimits {
         watch_events: 1,
         ..Default::default()
@@ -613,7 +613,7 @@ fn a_watch_that_goes_on_later_has_an_appeal_of_its_own() {
     assert_eq!(bench.receive(refused(DENIED)), appeal);
 }
 
-/// Without a name there is no other token.
+/// Without credentials there is no other token.
 #[test]
 fn without_credentials_a_refusal_is_the_end() {
     let mut bench = Bench::new();
@@ -628,7 +628,7 @@ fn without_credentials_a_refusal_is_the_end() {
 }
 
 #[test]
-fn a_server_without_ids_of_ours_gets_one_watch_after_the_other() {
+fn a_server_that_assigns_ids_gets_one_creation_at_a_time() {
     let mut bench = Bench::new();
     bench.add(1, 5);
     bench.add(2, 5);
@@ -645,7 +645,7 @@ fn a_server_without_ids_of_ours_gets_one_watch_after_the_other() {
 }
 
 #[test]
-fn an_id_that_the_server_finds_used_starts_the_stream_over() {
+fn a_duplicate_id_gives_the_stream_up() {
     let mut bench = Bench::live(5);
     bench.add(2, 5);
     bench.run();
@@ -654,9 +654,9 @@ fn an_id_that_the_server_finds_used_starts_the_stream_over() {
     assert_eq!(bench.open(), ["create 1 at 5", "create 2 at 5"]);
 }
 
-/// The user learns it from the first call, not after a time-out; who was in force waits.
+/// The caller of a new watch gets the error at once, and not after a time-out. Watches in force wait.
 #[test]
-fn what_cannot_be_mended_is_told_to_new_watches_only() {
+fn an_error_that_does_not_pass_ends_new_watches_only() {
     let mut bench = Bench::live(5);
     bench.add(2, 5);
     let told = bench.fail(ErrorKind::AuthenticationFailed);
@@ -666,7 +666,7 @@ fn what_cannot_be_mended_is_told_to_new_watches_only() {
     );
 }
 
-// Whose revisions they are.
+// The cluster of the revisions.
 
 #[test]
 fn another_cluster_ends_all_watches() {
@@ -687,12 +687,12 @@ fn another_cluster_ends_all_watches() {
 }
 
 #[test]
-fn a_store_that_went_back_ends_what_was_further() {
+fn a_store_that_went_back_ends_watches_that_were_ahead() {
     let mut bench = Bench::live(5);
     bench.receive(events(1, 20, &[20]));
     bench.cut();
     assert_eq!(bench.open(), ["create 1 at 21"]);
-    // A member may lag behind: the leader is asked.
+    // A member may lag: a linearizable read decides.
     assert_eq!(bench.receive(created(1, 15)), ["resumed", "pin"]);
     let end = "1 ended: RolledBack { watched: 20, store: 15 }";
     assert_eq!(bench.pinned(15), [end, "close"]);
@@ -705,7 +705,7 @@ fn a_member_that_lags_ends_nothing() {
     bench.cut();
     bench.open();
     assert_eq!(bench.receive(created(1, 15)), ["resumed", "pin"]);
-    // What comes before the answer may be newer than it.
+    // A message before the answer may have a newer revision.
     assert_eq!(bench.receive(events(1, 30, &[30])), ["1 got [30]"]);
     assert!(bench.pinned(25).is_empty());
     assert_eq!(bench.receive(events(1, 31, &[31])), ["1 got [31]"]);
@@ -720,15 +720,15 @@ fn an_answer_from_before_a_doubt_does_not_decide_it() {
     bench.cut();
     bench.open();
     assert_eq!(bench.receive(created(1, 15)), ["resumed"]);
-    // It was asked for before the twentieth revision.
+    // This read began before the twentieth revision.
     assert_eq!(bench.pinned(10), ["pin", "create 2 at 11"]);
     assert!(bench.pinned(20).is_empty());
 }
 
-// What owners are told.
+// The notes to owners.
 
 #[test]
-fn an_owner_hears_of_a_resumption_when_all_are_in_force_again() {
+fn an_owner_is_told_of_a_resumption_when_all_its_watches_are_in_force() {
     let mut bench = Bench::live(5);
     bench.add(2, 5);
     bench.run();
@@ -741,7 +741,7 @@ fn an_owner_hears_of_a_resumption_when_all_are_in_force_again() {
 }
 
 #[test]
-fn without_a_stream_nothing_is_told_to_be_resumed() {
+fn without_a_stream_no_watch_is_resumed() {
     let mut bench = Bench::live(5);
     bench.add(2, 5);
     bench.run();
@@ -756,7 +756,7 @@ fn without_a_stream_nothing_is_told_to_be_resumed() {
 }
 
 #[test]
-fn for_a_watch_that_is_gone_no_stream_is_opened() {
+fn no_stream_is_opened_for_a_removed_watch() {
     let mut bench = Bench::new();
     bench.add(1, 5);
     bench.machine.cancel(1);
@@ -779,7 +779,7 @@ fn a_slow_consumer_pauses_its_own_watch_only() {
     bench.open();
     bench.receive(created(1, 9));
     bench.receive(created(2, 9));
-    // One revision is never split, and what is over is not kept.
+    // A revision is never split, and the events beyond the limit are not kept.
     let got = bench.receive(events(1, 9, &[5, 6, 6, 6, 7]));
     assert_eq!(got, ["1 got [5, 6, 6, 6]", "cancel 1"]);
     assert!(bench.receive(events(1, 9, &[8])).is_empty());
@@ -792,7 +792,7 @@ fn a_slow_consumer_pauses_its_own_watch_only() {
 }
 
 #[test]
-fn a_revision_over_the_limit_ends_its_watch_after_what_was_before() {
+fn a_revision_over_the_limit_ends_its_watch_after_earlier_events() {
     let limits = WatchLimits {
         revision_bytes: 1_000,
         ..Default::default()
@@ -811,7 +811,7 @@ fn a_revision_over_the_limit_ends_its_watch_after_what_was_before() {
 }
 
 #[test]
-fn after_a_message_that_is_too_large_pieces_are_asked_for() {
+fn fragments_are_requested_after_a_message_that_is_too_large() {
     let mut bench = Bench::new();
     let whole = Spec {
         fragment: false,
@@ -851,7 +851,7 @@ fn a_creation_without_an_answer_gives_the_stream_up() {
     }
 }
 
-/// Other watches of the stream are served, so it is not silent.
+/// The stream is not silent, because other watches get messages.
 #[test]
 fn a_creation_without_an_answer_is_noticed_on_a_busy_stream() {
     let mut bench = Bench::live(5);
@@ -863,11 +863,11 @@ fn a_creation_without_an_answer_is_noticed_on_a_busy_stream() {
     }
     bench.wait(Duration::from_secs(1));
     assert_eq!(bench.run(), ["close", "disconnected", "open"]);
-    // What was not answered may be what keeps the server from the others.
+    // The creation without an answer may be the one that keeps the server from answering the others.
     assert_eq!(bench.open(), ["create 1 at 34", "create 2 at 5"]);
 }
 
-/// A long message takes its time, and no other message comes meanwhile.
+/// No other message comes while a long message is received.
 #[test]
 fn a_stream_on_which_a_message_is_coming_is_not_given_up() {
     let mut bench = Bench::live(5);
@@ -884,7 +884,7 @@ fn a_stream_on_which_a_message_is_coming_is_not_given_up() {
 
 /// Watches are created quickly before the server begins with a long history.
 #[test]
-fn quick_answers_do_not_hide_what_made_a_stream_silent() {
+fn quick_answers_do_not_shorten_the_wait_of_a_silent_stream() {
     let mut bench = Bench::live(5);
     bench.add(2, 5);
     bench.run();
@@ -898,7 +898,7 @@ fn quick_answers_do_not_hide_what_made_a_stream_silent() {
     bench.wait(Duration::from_secs(9));
     assert!(bench.run().is_empty());
     bench.receive(created(3, 9));
-    // This stream has lasted: the server is quick again.
+    // This stream has lasted, so its answers show that the server is quick again.
     bench.wait(Duration::from_secs(10));
     bench.add(4, 5);
     assert_eq!(bench.run(), ["create 4 at 5"]);
@@ -909,9 +909,9 @@ fn quick_answers_do_not_hide_what_made_a_stream_silent() {
     assert!(bench.run().contains(&"close".to_owned()));
 }
 
-/// The last watch of an owner may go while it is interrupted.
+/// The last watch of an owner may be removed while the owner is interrupted.
 #[test]
-fn what_was_interrupted_is_resumed_also_when_the_last_watch_has_gone() {
+fn an_interruption_ends_with_the_last_watch_of_its_owner() {
     let mut bench = Bench::live(5);
     bench.add_spec(2, 2, spec(5));
     bench.run();
@@ -924,9 +924,9 @@ fn what_was_interrupted_is_resumed_also_when_the_last_watch_has_gone() {
     assert_eq!(bench.receive(refused("gone")), [end, "resumed", "close"]);
 }
 
-/// Where no stream lasts, the last of many watches would never come to be in force.
+/// Otherwise the last of many watches would never be created where no stream lasts.
 #[test]
-fn who_was_not_served_is_first_on_the_next_stream() {
+fn watches_that_were_not_created_come_first_on_the_next_stream() {
     let mut bench = Bench::new();
     for number in 1..=3 {
         bench.add(number, 5);
@@ -937,7 +937,7 @@ fn who_was_not_served_is_first_on_the_next_stream() {
     bench.cut();
     let order = ["create 1 at 5", "create 2 at 5", "create 3 at 5"];
     assert_eq!(bench.open(), order);
-    // The second and the third come first now, under the first IDs.
+    // The second and the third watch come first now, with the first IDs.
     assert_eq!(bench.receive(created(1, 4)), ["2 created from 5"]);
     assert_eq!(bench.receive(created(2, 4)), ["3 created from 5"]);
     assert_eq!(bench.receive(created(3, 4)), ["resumed"]);
@@ -978,17 +978,17 @@ fn closing_ends_all_watches_also_later_ones() {
 }
 
 impl Bench {
-    /// The consumer takes the oldest batch; says whether its watch goes on.
+    /// Lets the consumer take the oldest batch. Returns whether its watch is resumed.
     pub(super) fn take(&mut self) -> bool {
         let (held, revision) = self.held.pop_front().expect("something came");
         held.take(revision)
     }
 }
 
-/// What is wrong with one key is told to who watches it, and keeps nobody else from learning
-/// which revision is now.
+/// An error of one key ends the watches of this key. The other watches read the revision that
+/// stands for now by another key.
 #[test]
-fn a_key_that_cannot_be_asked_for_holds_up_no_other() {
+fn a_key_that_cannot_be_read_holds_up_no_other_watch() {
     for kind in [
         ErrorKind::RequestTooLarge,
         ErrorKind::MessageTooLarge,

@@ -1,11 +1,11 @@
-//! Progress of all watches: what it moves, and what an owner is told.
+//! Progress of the stream: the watches that it moves, and the notes to owners.
 
 use super::rules::{Bench, created, message};
 
-/// The server may have answered the request for progress before it created the watch, and the
-/// answer to the creation does not tell.
+/// The server may have answered the progress request before it created the watch, and the answer to the
+/// creation does not tell the revision.
 #[test]
-fn progress_does_not_speak_for_a_watch_that_was_created_at_no_known_revision() {
+fn progress_does_not_include_a_watch_that_was_created_at_an_unknown_revision() {
     let mut bench = Bench::judged(true);
     assert_eq!(bench.ask(100), ["progress?"]);
     bench.add(2, 7);
@@ -16,7 +16,7 @@ fn progress_does_not_speak_for_a_watch_that_was_created_at_no_known_revision() {
     assert_eq!(bench.open(), ["pin", "create 1 at 101", "create 2 at 7"]);
 }
 
-/// A watch that is not in force yet has told nothing that could be missing.
+/// A watch that is not in force yet does not delay the answer.
 #[test]
 fn an_owner_is_told_of_the_watches_that_are_in_force() {
     let mut bench = Bench::judged(true);
@@ -26,7 +26,7 @@ fn an_owner_is_told_of_the_watches_that_are_in_force() {
     assert_eq!(bench.receive(message(-1, 100)), ["progress 100"]);
 }
 
-/// A server may say anything: a revision after the last one is not counted.
+/// A server may send any revision, also the last one, which has no successor.
 #[test]
 fn a_creation_at_the_last_revision_is_taken() {
     let mut bench = Bench::new();

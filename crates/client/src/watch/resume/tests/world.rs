@@ -1,4 +1,4 @@
-//! The machine, a server, the net between them and consumers, step by step in virtual time.
+//! The machine, a server, the network between them and consumers, step by step in virtual time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::watch::end::WatchEnd;
 use crate::watch::entry::Spec;
 use crate::watch::event::{Batch, Event};
 
-/// What a user knows of a watch, and what is to be true of it.
+/// The state of a watch as its user sees it, and the expected deliveries.
 #[derive(Debug)]
 struct Watch {
     owner: u64,
@@ -31,16 +31,16 @@ struct Watch {
     spec: Spec,
     limit: Amount,
     backlog: Arc<Backlog>,
-    /// The revision of the store when it was asked for.
+    /// The store's revision when the user requested the watch.
     called: i64,
-    /// The first revision that was not delivered; 0 while now is not known.
+    /// The first revision that was not delivered; 0 until the revision of now is known.
     cursor: i64,
     created: bool,
     over: bool,
-    /// Its user has cancelled it, and then the machine was told so.
+    /// Whether the user has cancelled the watch, and whether the machine knows it.
     dropped: bool,
     cancelled: bool,
-    /// The cluster it was for is gone, and the machine could know.
+    /// Whether its cluster was replaced, so that the machine could notice it.
     foreign: bool,
 }
 
@@ -57,7 +57,7 @@ enum Command {
     Progress(u64),
 }
 
-/// A question for the revision of the store.
+/// A read of the store's revision.
 struct Pin {
     key: Bytes,
     answer: Option<ResponseHeader>,
@@ -78,40 +78,40 @@ pub(super) struct World {
     store: Store,
     manner: Manner,
     net: Net,
-    /// The stream has stopped moving.
+    /// Whether the stream delivers nothing any more.
     stalled: bool,
     unjudged: bool,
-    /// The machine was told that the present server is exact.
+    /// Whether the machine knows that the present server is exact.
     exact: bool,
-    /// Revisions of the store when owners asked for progress, if they have no answer.
+    /// The store's revision at the time of each progress request without an answer, by owner.
     questions: BTreeMap<u64, Vec<i64>>,
     pin: Option<Pin>,
     watches: BTreeMap<u64, Watch>,
     owners: BTreeMap<u64, VecDeque<(u64, i64, HeldGuard)>>,
-    /// Owners that were told that their watches are interrupted.
+    /// Owners that know of an interruption.
     interrupted: BTreeSet<u64>,
     commands: VecDeque<Command>,
     numbers: u64,
     denied: Option<&'static str>,
     was_denied: BTreeSet<&'static str>,
-    /// The token that the server takes, and the one that the client has.
+    /// The token that the server accepts, and the one that the client has.
     token: u64,
     own_token: u64,
     has_credentials: bool,
     rolled_back: Vec<(i64, i64)>,
     shut: bool,
     faults: bool,
-    /// Only the net is bad.
+    /// Whether only the network has faults.
     tame: bool,
     reasons: Vec<(String, u64)>,
-    /// IDs of the present stream: created, cancelled.
+    /// IDs of the present stream that were created, and cancelled.
     ids: BTreeSet<i64>,
     cancelled_ids: BTreeSet<i64>,
-    /// How often each watch was created on the present stream, and how often it had to go on
-    /// there: after a pause, or after it was called compacted.
+    /// Number of creations of each watch on the present stream, and number of times that it had to be
+    /// resumed there: after a pause, or after it was called compacted.
     creations: BTreeMap<u64, usize>,
     restarts: BTreeMap<u64, usize>,
-    /// When streams were opened, and how much the users have done since.
+    /// The times at which streams were opened, and at which users have done something.
     openings: VecDeque<Instant>,
     deeds: VecDeque<Instant>,
     pub(super) delivered: usize,
@@ -209,7 +209,7 @@ impl World {
 
     // Steps.
 
-    /// Something happens, whatever.
+    /// Plays a random step.
     pub(super) fn step(&mut self) {
         let tame = self.tame;
         match self.rng.u32(..1_000) {
@@ -243,7 +243,8 @@ impl World {
         self.check();
     }
 
-    /// Faults stop; everything is to be delivered and in force soon, and then nothing is left.
+    /// Stops all faults. All events have to be delivered and all watches in force soon, and no
+    /// state may be left after that.
     pub(super) fn settle(&mut self) {
         self.faults = false;
         self.stalled = false;
@@ -289,15 +290,15 @@ impl World {
             let error = Error::new(ErrorKind::Unavailable, "too late");
             self.machine.unpinned(&pin.key, &Arc::new(error), self.now);
         }
-        // What is gone leaves the lists when their turn comes.
+        // Removed watches leave the queues when their turn comes.
         self.now += Duration::from_secs(2);
         self.act();
         self.owners.clear();
         self.machine.assert_empty();
-        assert_eq!(self.budget_held(), 0, "something is counted for ever");
+        assert_eq!(self.budget_held(), 0, "events are still counted");
     }
 
-    /// Why it is not at rest.
+    /// Returns why the world is not at rest.
     fn unsettled(&self) -> Option<String> {
         let Net::Open(session) = &self.net else {
             let any = self.watches.values().any(Watch::is_present);
@@ -332,7 +333,7 @@ impl World {
         None
     }
 
-    /// A store that was put back is left alone until nobody believes it to be further.
+    /// A restored store is left alone until no watch has a higher revision.
     fn is_frozen(&self) -> bool {
         let revision = self.store.revision();
         self.machine
@@ -406,8 +407,8 @@ impl World {
         }
     }
 
-    /// The server has finished the piece that it makes: each round would bring one piece
-    /// otherwise, and a long history in pieces has thousands.
+    /// Lets the server finish the fragment that it makes. Otherwise each round would bring one
+    /// fragment, and a long history has thousands.
     fn wait_for_piece(&mut self) {
         if let Some(until) = self.session().and_then(|session| session.busy) {
             self.now = self.now.max(until);
@@ -595,7 +596,7 @@ impl World {
         self.restart();
     }
 
-    /// The servers start again.
+    /// Restarts the servers.
     fn restart(&mut self) {
         if let Some(pin) = self.pin.take() {
             let error = Arc::new(Error::new(ErrorKind::Unavailable, "it starts again"));
@@ -759,7 +760,7 @@ impl World {
                     watch.cancelled |= watch.owner == owner;
                 }
                 self.machine.forget(owner);
-                // Nobody is there to be told.
+                // The owner is not told any more.
                 self.interrupted.remove(&owner);
                 self.leave(owner);
             }
@@ -790,11 +791,11 @@ impl World {
         }
     }
 
-    // What the machine wants.
+    // Steps of the machine.
 
     fn act(&mut self) {
         for spins in 0.. {
-            assert!(spins < 1_000, "it spins");
+            assert!(spins < 1_000, "the machine does not rest");
             let ready = match &self.net {
                 Net::Open(session) => session.requests.len() < 4,
                 _ => false,
@@ -802,7 +803,7 @@ impl World {
             match self.machine.next(self.now, ready) {
                 Step::Tell(tell) => self.told(tell),
                 Step::Pin(key) => {
-                    assert!(self.pin.is_none(), "it asks twice");
+                    assert!(self.pin.is_none(), "two reads are under way");
                     self.pin = Some(Pin { key, answer: None });
                 }
                 Step::Open { fresh } => {
@@ -821,7 +822,7 @@ impl World {
                 Step::Send(request) => self.sent(request),
                 Step::Rest(until) => {
                     if let (Some(until), true) = (until, ready) {
-                        assert!(until > self.now, "it spins: rests until what is past");
+                        assert!(until > self.now, "the machine rests until a past time");
                     }
                     return;
                 }

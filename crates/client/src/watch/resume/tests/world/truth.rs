@@ -1,4 +1,4 @@
-//! What has to be true of everything that the machine tells.
+//! Checks of each note of the machine.
 
 use super::*;
 use crate::watch::amount::BATCH;
@@ -29,7 +29,7 @@ impl World {
                 }
                 if watch.is_none() {
                     if let Some(questions) = self.questions.get_mut(&owner) {
-                        // A server that is not exact is not asked for ever.
+                        // The requests to a server that is not exact end.
                         let exact = self.exact;
                         questions.retain(|revision| exact && *revision > header.revision);
                     }
@@ -183,7 +183,7 @@ impl World {
         self.leave(owner);
     }
 
-    /// What has to be true at any time.
+    /// Checks the invariants that hold at any time.
     pub(super) fn check(&mut self) {
         for (number, next, _) in self.machine.points() {
             let watch = &self.watches[&number];
@@ -220,9 +220,9 @@ impl World {
         );
     }
 
-    /// A stream creates each watch once, and once more each time that the watch has to go on.
-    /// Each of these may be followed by one at the store's revision, so that the server answers
-    /// requests for progress.
+    /// Checks the number of creations. A stream creates each watch once, and once more each time
+    /// that the watch has to be resumed. Each of these may be followed by one at the store's
+    /// revision, so that the server answers progress requests.
     pub(super) fn is_sent(&mut self, number: u64) {
         let creations = self.creations.entry(number).or_default();
         *creations += 1;
