@@ -132,11 +132,13 @@ pub struct WatchList {
 /// The present work of a [`WatchList`].
 ///
 /// ```text
-/// Listing --complete--> Opening --in force--> Watching
-///    ^  \                  |                     |
-///    |   \---error------>  +--------end----------+
-///    |                     v
-///    +----elapsed------ Pausing          (any) --fatal error--> Over
+/// Listing ---complete---> Opening ---in force---> Watching
+///  ^  |                      |                       |
+///  |  | error                | error                 | end
+///  |  v                      v                       |
+/// Pausing <------------------+-----------------------+
+///
+/// (any) ---fatal error---> Over
 /// ```
 enum ListStage {
     Listing(Box<List>),
