@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::rpc_stream::{RpcStream, StreamStart};
 use super::backlog::Backlog;
-use super::entry::Spec;
+use super::entry::{OwnerId, Spec};
 use super::inbox::Inbox;
 use super::progress::is_exact;
 use super::registry::{Route, WatchRegistry, Work};
@@ -37,7 +37,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 /// A watch that is to be added.
 pub(super) struct Addition {
     pub(super) number: u64,
-    pub(super) owner: u64,
+    pub(super) owner: OwnerId,
     pub(super) inbox: Arc<Inbox>,
     pub(super) spec: Spec,
     pub(super) backlog: Arc<Backlog>,
@@ -46,15 +46,15 @@ pub(super) struct Addition {
     pub(super) start: oneshot::Sender<Result<i64, Error>>,
 }
 
-/// A command to the task; the numbers are those of a watch or of an owner.
+/// A command to the task; the numbers are those of watches.
 pub(super) enum WatchCommand {
     Add(Box<Addition>),
     Cancel(u64),
     /// The owner was dropped.
-    RemoveOwner(u64),
+    RemoveOwner(OwnerId),
     /// The consumer of this paused watch has taken enough.
     Unpause(u64),
-    RequestProgress(u64),
+    RequestProgress(OwnerId),
     /// The client is closed. Carries the inboxes of watchers, also of watchers without watches.
     Close(Vec<Arc<Inbox>>),
 }
@@ -110,7 +110,7 @@ struct Driver {
     core: Weak<Core>,
     route: Route,
     watches: Watches,
-    inboxes: HashMap<u64, Arc<Inbox>>,
+    inboxes: HashMap<OwnerId, Arc<Inbox>>,
     starts: HashMap<u64, oneshot::Sender<Result<i64, Error>>>,
     stream: RpcStream,
     /// Frames of requests that wait for the flow-control window of the server.

@@ -9,6 +9,10 @@ use super::assembler::Assembler;
 use super::backlog::Backlog;
 use crate::key::{KeyRange, Namespace};
 
+/// The number of an owner of watches, which the registry assigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct OwnerId(pub(crate) u64);
+
 /// A revision of a store, and the ID of its cluster (0 if that is not known).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -100,7 +104,7 @@ impl WatchPhase {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) spec: Spec,
-    pub(super) owner: u64,
+    pub(super) owner: OwnerId,
     pub(super) backlog: Arc<Backlog>,
     pub(super) assembler: Assembler,
     pub(super) phase: WatchPhase,
@@ -136,7 +140,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(owner: u64, spec: Spec, backlog: Arc<Backlog>) -> Self {
+    pub(super) fn new(owner: OwnerId, spec: Spec, backlog: Arc<Backlog>) -> Self {
         let start = spec.start;
         let mut assembler = Assembler::default();
         assembler.next = start;

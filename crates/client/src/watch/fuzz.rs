@@ -14,7 +14,7 @@ use prost::Message as _;
 use super::amount::Amount;
 use super::backlog::Backlog;
 use super::budget::MemoryBudget;
-use super::entry::Spec;
+use super::entry::{OwnerId, Spec};
 use super::resume::{Note, Step, Watches};
 use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
@@ -135,7 +135,7 @@ impl Replay {
                 events: 100,
             };
             let backlog = Arc::new(Backlog::new(limit, Arc::clone(&budget)));
-            watches.add(number, number % 2, spec(number), backlog);
+            watches.add(number, OwnerId(number % 2), spec(number), backlog);
         }
         Self {
             watches,
@@ -197,7 +197,7 @@ impl Replay {
             }
             _ => match byte(input) {
                 argument @ 0..2 => watches.progress_is_exact(argument == 0),
-                argument => watches.request_progress(u64::from(argument % 2)),
+                argument => watches.request_progress(OwnerId(u64::from(argument % 2))),
             },
         }
     }

@@ -153,7 +153,7 @@ impl PendingWatch {
             let (start, started) = oneshot::channel();
             let command = WatchCommand::Add(Box::new(Addition {
                 number: addition.number,
-                owner: subscriber.number,
+                owner: subscriber.owner,
                 inbox: Arc::clone(&subscriber.inbox),
                 spec,
                 backlog: Arc::clone(&addition.backlog),

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::budget::MemoryBudget;
 use super::driver::{WatchCommand, run};
+use super::entry::OwnerId;
 use super::inbox::Inbox;
 use crate::call::{Core, Scope};
 use crate::config::WatchLimits;
@@ -46,7 +47,7 @@ struct RegistryState {
     /// Channels to the tasks that run.
     tasks: HashMap<Route, mpsc::UnboundedSender<WatchCommand>>,
     /// The inboxes of watchers. A watcher is told of the client's end also while it has no watches.
-    inboxes: HashMap<u64, (Route, Weak<Inbox>)>,
+    inboxes: HashMap<OwnerId, (Route, Weak<Inbox>)>,
     /// The last errors of the tasks.
     errors: HashMap<Route, LastErrors>,
     closed: bool,
@@ -141,7 +142,7 @@ impl WatchRegistry {
     }
 
     /// Registers an inbox that is to be closed with the client, also while its owner has no watches.
-    pub(super) fn register(&self, owner: u64, route: Route, inbox: &Arc<Inbox>) {
+    pub(super) fn register(&self, owner: OwnerId, route: Route, inbox: &Arc<Inbox>) {
         let mut state = self.state();
         if state.closed {
             inbox.close();
@@ -152,7 +153,7 @@ impl WatchRegistry {
     }
 
     /// Removes the inbox of an owner.
-    pub(super) fn unregister(&self, owner: u64) {
+    pub(super) fn unregister(&self, owner: OwnerId) {
         self.state().inboxes.remove(&owner);
     }
 

@@ -32,7 +32,7 @@ pub(crate) use self::step::{Note, Step, Tell};
 use super::backlog::Backlog;
 use super::budget::MemoryBudget;
 use super::end::WatchEnd;
-use super::entry::{Entry, Spec, WatchPhase};
+use super::entry::{Entry, OwnerId, Spec, WatchPhase};
 use crate::error::Error;
 
 /// The watches that share a stream.
@@ -74,7 +74,7 @@ impl Watches {
     }
 
     /// Adds a watch. INVARIANT: numbers grow, and none is used twice; the registry assigns them.
-    pub(crate) fn add(&mut self, number: u64, owner: u64, spec: Spec, backlog: Arc<Backlog>) {
+    pub(crate) fn add(&mut self, number: u64, owner: OwnerId, spec: Spec, backlog: Arc<Backlog>) {
         let entry = Entry::new(owner, spec, backlog);
         match entry.phase {
             WatchPhase::Unpinned => self.pins.push(number),
@@ -94,7 +94,7 @@ impl Watches {
     }
 
     /// Cancels all watches of an owner, and returns them.
-    pub(crate) fn forget(&mut self, owner: u64) -> Vec<u64> {
+    pub(crate) fn forget(&mut self, owner: OwnerId) -> Vec<u64> {
         if !self.owners.contains(owner) {
             // A stream that is dropped has cancelled its watch before. Without this check, dropping ten
             // thousand streams would search all watches for each.
@@ -274,7 +274,7 @@ impl Watches {
         numbers
     }
 
-    fn tell(&mut self, owner: u64, note: Note) {
+    fn tell(&mut self, owner: OwnerId, note: Note) {
         self.tells.push_back(Tell { owner, note });
     }
 }

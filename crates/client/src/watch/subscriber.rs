@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::driver::WatchCommand;
+use super::entry::OwnerId;
 use super::inbox::Inbox;
 use super::pending::PendingWatch;
 use super::registry::{Route, WatchRegistry};
@@ -16,8 +17,8 @@ pub(super) struct SubscriberHandle {
     pub(super) scope: Scope,
     pub(super) registry: Arc<WatchRegistry>,
     pub(super) route: Route,
-    /// The number of the subscriber, which owns the watches.
-    pub(super) number: u64,
+    /// The owner of the watches.
+    pub(super) owner: OwnerId,
     pub(super) inbox: Arc<Inbox>,
 }
 
@@ -42,7 +43,7 @@ impl Subscriber {
     /// watches.
     pub(super) fn of_many(scope: &Scope, registry: &Arc<WatchRegistry>) -> Self {
         let subscriber = Self::new(scope, registry, Inbox::default());
-        registry.register(subscriber.number, subscriber.route, &subscriber.inbox);
+        registry.register(subscriber.owner, subscriber.route, &subscriber.inbox);
         subscriber
     }
 
@@ -50,7 +51,7 @@ impl Subscriber {
         Self(SubscriberHandle {
             route: Route::of(scope),
             scope: scope.clone(),
-            number: registry.number(),
+            owner: OwnerId(registry.number()),
             registry: Arc::clone(registry),
             inbox: Arc::new(inbox),
         })
@@ -64,7 +65,7 @@ impl Subscriber {
 
 impl SubscriberHandle {
     pub(super) fn request_progress(&self) {
-        self.send(WatchCommand::RequestProgress(self.number));
+        self.send(WatchCommand::RequestProgress(self.owner));
     }
 
     pub(super) fn send(&self, command: WatchCommand) {
@@ -79,10 +80,10 @@ impl SubscriberHandle {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.registry.unregister(self.number);
+        self.registry.unregister(self.owner);
         // ORDER: the inbox is abandoned before the task removes the owner. The task adds no watch to an
         // abandoned inbox, so it adds none after the removal.
         self.inbox.abandon();
-        self.send(WatchCommand::RemoveOwner(self.number));
+        self.send(WatchCommand::RemoveOwner(self.owner));
     }
 }

@@ -25,7 +25,7 @@ fn add(driver: &Driver, inbox: &Arc<Inbox>) -> (WatchCommand, Start) {
     let (start, asked) = oneshot::channel();
     let addition = Addition {
         number: 1,
-        owner: 2,
+        owner: OwnerId(2),
         inbox: Arc::clone(inbox),
         spec: Spec {
             range: KeyRange::single(Bytes::from_static(b"k")),
@@ -51,7 +51,7 @@ fn a_watch_of_a_dropped_owner_is_not_added() {
     let inbox = Arc::new(Inbox::default());
     let (command, mut start) = add(&driver, &inbox);
     inbox.abandon();
-    driver.command(WatchCommand::RemoveOwner(2));
+    driver.command(WatchCommand::RemoveOwner(OwnerId(2)));
     driver.command(command);
     assert!(driver.watches.is_idle() && driver.inboxes.is_empty());
     assert!(start.try_recv().is_err(), "the caller does not wait");
@@ -59,7 +59,10 @@ fn a_watch_of_a_dropped_owner_is_not_added() {
 
 #[test]
 fn no_state_is_kept_of_a_watch_that_is_cancelled_before_its_creation() {
-    for command in [WatchCommand::Cancel(1), WatchCommand::RemoveOwner(2)] {
+    for command in [
+        WatchCommand::Cancel(1),
+        WatchCommand::RemoveOwner(OwnerId(2)),
+    ] {
         let mut driver = driver();
         let (addition, mut start) = add(&driver, &Arc::new(Inbox::default()));
         driver.command(addition);

@@ -11,6 +11,7 @@ use super::{WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
 use crate::watch::end::WatchEnd;
+use crate::watch::entry::OwnerId;
 
 /// Watches and owners that wait for the store's revision.
 ///
@@ -28,9 +29,9 @@ pub(super) struct Pins {
     /// The same for the read that is under way, which decides whether the store has gone back.
     judged: Vec<(u64, i64)>,
     /// Owners that request progress.
-    owners: HashSet<u64>,
+    owners: HashSet<OwnerId>,
     /// Owners that wait for the read that is under way.
-    owners_asked: HashSet<u64>,
+    owners_asked: HashSet<OwnerId>,
     /// Whether a read is under way.
     is_asked: bool,
     /// No read begins before this time.
@@ -49,21 +50,21 @@ impl Pins {
     }
 
     /// Adds an owner that requests progress.
-    pub(super) fn push_owner(&mut self, owner: u64) {
+    pub(super) fn push_owner(&mut self, owner: OwnerId) {
         self.owners.insert(owner);
     }
 
     /// Replaces the owners that request progress.
-    pub(super) fn set_owners(&mut self, owners: impl Iterator<Item = u64>) {
+    pub(super) fn set_owners(&mut self, owners: impl Iterator<Item = OwnerId>) {
         self.owners = owners.collect();
     }
 
     /// Whether an owner waits for the store's revision.
-    pub(super) fn has_owner(&self, owner: u64) -> bool {
+    pub(super) fn has_owner(&self, owner: OwnerId) -> bool {
         self.owners.contains(&owner) || self.owners_asked.contains(&owner)
     }
 
-    pub(super) fn remove_owner(&mut self, owner: u64) {
+    pub(super) fn remove_owner(&mut self, owner: OwnerId) {
         self.owners.remove(&owner);
         self.owners_asked.remove(&owner);
     }
@@ -109,7 +110,7 @@ impl Watches {
     }
 
     /// Sets the targets of owners that requested progress before the read began.
-    fn learned(&mut self, owners: HashSet<u64>, header: ResponseHeader) {
+    fn learned(&mut self, owners: HashSet<OwnerId>, header: ResponseHeader) {
         if self.stream.is_open() {
             self.progress.saw(&header);
             self.aim(&owners, header.revision);

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::progress::EVERY;
 use super::{Note, Watches};
 use crate::kv::ResponseHeader;
+use crate::watch::entry::OwnerId;
 
 /// The request of an owner that has no answer yet.
 #[derive(Debug, Default)]
@@ -31,25 +32,25 @@ struct ProgressRequest {
 /// The requests of all owners.
 #[derive(Debug, Default)]
 pub(super) struct ProgressRequests {
-    pending: HashMap<u64, ProgressRequest>,
+    pending: HashMap<OwnerId, ProgressRequest>,
     /// Owners whose watches may have reached their targets.
-    ripe: HashSet<u64>,
+    ripe: HashSet<OwnerId>,
 }
 
 impl ProgressRequests {
     /// Whether an owner waits for an answer.
-    pub(super) fn contains(&self, owner: u64) -> bool {
+    pub(super) fn contains(&self, owner: OwnerId) -> bool {
         self.pending.contains_key(&owner)
     }
 
     /// Forgets the request of an owner.
-    pub(super) fn remove(&mut self, owner: u64) {
+    pub(super) fn remove(&mut self, owner: OwnerId) {
         self.pending.remove(&owner);
         self.ripe.remove(&owner);
     }
 
     /// Begins all requests again, without targets. Returns their owners.
-    pub(super) fn restart(&mut self) -> impl Iterator<Item = u64> {
+    pub(super) fn restart(&mut self) -> impl Iterator<Item = OwnerId> {
         self.ripe.clear();
         for request in self.pending.values_mut() {
             *request = ProgressRequest::default();
@@ -81,7 +82,7 @@ impl ProgressRequests {
 
 impl Watches {
     /// Takes the request of an owner for the progress of its watches.
-    pub(crate) fn request_progress(&mut self, owner: u64) {
+    pub(crate) fn request_progress(&mut self, owner: OwnerId) {
         if self.owners.contains(owner) {
             self.progress.requests.pending.entry(owner).or_default();
             // INVARIANT: the revision is read after the request, so the answer is not older.
@@ -90,7 +91,7 @@ impl Watches {
     }
 
     /// Sets the targets of owners to a revision that the store had after their requests.
-    pub(super) fn aim(&mut self, owners: &HashSet<u64>, revision: i64) {
+    pub(super) fn aim(&mut self, owners: &HashSet<OwnerId>, revision: i64) {
         for owner in owners {
             if let Some(request) = self.progress.requests.pending.get_mut(owner) {
                 match request.target {
@@ -105,7 +106,7 @@ impl Watches {
     }
 
     /// Records that a watch will deliver `next` next, or that it is gone (`None`).
-    pub(super) fn moved(&mut self, number: u64, owner: u64, next: Option<i64>) {
+    pub(super) fn moved(&mut self, number: u64, owner: OwnerId, next: Option<i64>) {
         let Some(request) = self.progress.requests.pending.get_mut(&owner) else {
             return;
         };
@@ -129,7 +130,7 @@ impl Watches {
             return;
         }
         let mut reached = self.reached(&ripe);
-        let mut ripe: Vec<u64> = ripe.into_iter().collect();
+        let mut ripe: Vec<OwnerId> = ripe.into_iter().collect();
         ripe.sort_unstable();
         for owner in ripe {
             let Some(request) = self.progress.requests.pending.get_mut(&owner) else {
@@ -153,7 +154,7 @@ impl Watches {
     }
 
     /// Ends the request of an owner, and begins its further request.
-    fn has_answer(&mut self, owner: u64) {
+    fn has_answer(&mut self, owner: OwnerId) {
         let Some(request) = self.progress.requests.pending.get_mut(&owner) else {
             return;
         };
@@ -171,8 +172,8 @@ impl Watches {
 
     /// Returns how far the created watches of each owner have come, and which of them have not reached
     /// the target of their owner.
-    fn reached(&self, owners: &HashSet<u64>) -> HashMap<u64, (i64, HashSet<u64>)> {
-        let mut reached: HashMap<u64, (i64, HashSet<u64>)> = HashMap::new();
+    fn reached(&self, owners: &HashSet<OwnerId>) -> HashMap<OwnerId, (i64, HashSet<u64>)> {
+        let mut reached: HashMap<OwnerId, (i64, HashSet<u64>)> = HashMap::new();
         for (number, entry) in self.entries.iter().filter(|(_, entry)| entry.was_created) {
             if !owners.contains(&entry.owner) {
                 continue;
@@ -190,7 +191,7 @@ impl Watches {
         reached
     }
 
-    fn tell_progress(&mut self, owner: u64, revision: i64) {
+    fn tell_progress(&mut self, owner: OwnerId, revision: i64) {
         let header = ResponseHeader {
             revision,
             ..self.progress.header()
@@ -205,7 +206,7 @@ impl Watches {
     pub(super) fn progressed_maybe(&mut self, header: ResponseHeader, now: Instant) {
         let aimed = self.progress.requests.pending.iter();
         let aimed = aimed.filter(|(_, request)| request.target.is_some());
-        let owners: HashSet<u64> = aimed.map(|(owner, _)| *owner).collect();
+        let owners: HashSet<OwnerId> = aimed.map(|(owner, _)| *owner).collect();
         let mut reached: Vec<_> = self.reached(&owners).into_iter().collect();
         reached.sort_unstable_by_key(|(owner, _)| *owner);
         for (owner, (revision, _)) in reached {

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::kv::{ResponseHeader, header};
 use crate::watch::cancellation::Refusal;
 use crate::watch::end::WatchEnd;
-use crate::watch::entry::Live;
+use crate::watch::entry::{Live, OwnerId};
 
 impl Watches {
     /// Takes a message of the present stream.
@@ -115,7 +115,7 @@ impl Watches {
     }
 
     /// Tells an owner that its watches are all in force again, if it knows of an interruption.
-    pub(super) fn resumed(&mut self, owner: u64, revision: i64) {
+    pub(super) fn resumed(&mut self, owner: OwnerId, revision: i64) {
         if self.owners.end_interruption(owner) {
             self.tell(owner, Note::Resumed { revision });
         }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::kv::ResponseHeader;
 use crate::watch::backlog::HeldGuard;
 use crate::watch::end::WatchEnd;
+use crate::watch::entry::OwnerId;
 use crate::watch::event::Batch;
 
 /// A step that the driver has to execute.
@@ -34,7 +35,7 @@ pub(crate) enum Step {
 /// A note to an owner of watches.
 #[derive(Debug)]
 pub(crate) struct Tell {
-    pub(crate) owner: u64,
+    pub(crate) owner: OwnerId,
     pub(crate) note: Note,
 }
 

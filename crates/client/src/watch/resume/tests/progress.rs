@@ -7,7 +7,7 @@ use etcdex_proto::etcdserverpb::WatchResponse;
 use super::rules::{Bench, compacted, created, events, message, spec};
 use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
-use crate::watch::entry::Spec;
+use crate::watch::entry::{OwnerId, Spec};
 
 const SOON: Duration = Duration::from_millis(10);
 
@@ -32,7 +32,7 @@ impl Bench {
 
     /// Requests progress for owner 1 while the store has this revision. Returns the steps.
     pub(super) fn ask(&mut self, revision: i64) -> Vec<String> {
-        self.machine.request_progress(1);
+        self.machine.request_progress(OwnerId(1));
         assert_eq!(self.run(), ["pin"]);
         let mut done = self.pinned(revision);
         self.wait(SOON);
@@ -178,9 +178,9 @@ fn an_answer_from_before_the_request_does_not_count() {
 fn a_request_while_another_waits_has_an_answer_of_its_own() {
     let mut bench = Bench::judged(true);
     assert_eq!(bench.ask(100), ["progress?"]);
-    bench.machine.request_progress(1);
+    bench.machine.request_progress(OwnerId(1));
     assert_eq!(bench.run(), ["pin"]);
-    bench.machine.request_progress(1);
+    bench.machine.request_progress(OwnerId(1));
     assert_eq!(bench.pinned(110), ["pin"]);
     assert!(bench.pinned(120).is_empty());
     assert_eq!(bench.receive(all(105)), ["progress 105"]);
@@ -326,7 +326,7 @@ fn a_proxy_that_never_answers_gets_a_few_requests_for_each_stream() {
 #[test]
 fn a_request_survives_a_failed_read_of_the_revision_and_a_cut() {
     let mut bench = Bench::judged(true);
-    bench.machine.request_progress(1);
+    bench.machine.request_progress(OwnerId(1));
     assert_eq!(bench.run(), ["pin"]);
     let key = spec(5).range.start;
     let error = Error::new(ErrorKind::Unavailable, "no").into();
@@ -348,7 +348,7 @@ fn a_request_survives_a_failed_read_of_the_revision_and_a_cut() {
 #[test]
 fn a_request_without_permission_to_read_is_answered_by_the_revision_of_the_stream() {
     let mut bench = Bench::judged(true);
-    bench.machine.request_progress(1);
+    bench.machine.request_progress(OwnerId(1));
     assert_eq!(bench.run(), ["pin"]);
     let key = spec(5).range.start;
     let error = Error::new(ErrorKind::PermissionDenied, "no").into();
@@ -365,7 +365,7 @@ fn a_request_without_permission_to_read_waits_for_the_first_revision_of_the_stre
     let mut bench = Bench::judged(true);
     bench.cut();
     assert_eq!(bench.open(), ["create 1 at 5"]);
-    bench.machine.request_progress(1);
+    bench.machine.request_progress(OwnerId(1));
     assert_eq!(bench.run(), ["pin"]);
     let key = spec(5).range.start;
     let error = Error::new(ErrorKind::PermissionDenied, "no").into();
@@ -425,7 +425,7 @@ fn many_owners_are_served_by_one_pass() {
     }
     bench.machine.progress_is_exact(true);
     for owner in 1..=owners {
-        bench.machine.request_progress(owner);
+        bench.machine.request_progress(OwnerId(owner));
     }
     bench.run_all();
     let begin = Instant::now();

@@ -19,7 +19,7 @@ use crate::watch::amount::Amount;
 use crate::watch::backlog::{Backlog, HeldGuard};
 use crate::watch::budget::MemoryBudget;
 use crate::watch::end::WatchEnd;
-use crate::watch::entry::Spec;
+use crate::watch::entry::{OwnerId, Spec};
 
 /// A machine whose steps are described in words.
 pub(super) struct Bench {
@@ -59,7 +59,7 @@ impl Bench {
             events: limits.watch_events,
         };
         let backlog = Arc::new(Backlog::new(limit, Arc::clone(&self.budget)));
-        self.machine.add(number, owner, spec, backlog);
+        self.machine.add(number, OwnerId(owner), spec, backlog);
     }
 
     /// Returns all steps until the machine rests.

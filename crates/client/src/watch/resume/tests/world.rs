@@ -20,7 +20,7 @@ use crate::watch::amount::Amount;
 use crate::watch::backlog::{Backlog, HeldGuard};
 use crate::watch::budget::MemoryBudget;
 use crate::watch::end::WatchEnd;
-use crate::watch::entry::Spec;
+use crate::watch::entry::{OwnerId, Spec};
 use crate::watch::event::{Batch, Event};
 
 /// The state of a watch as its user sees it, and the expected deliveries.
@@ -687,7 +687,7 @@ impl World {
         };
         self.watches.insert(number, watch);
         self.deeds.push_back(self.now);
-        self.machine.add(number, owner, spec, backlog);
+        self.machine.add(number, OwnerId(owner), spec, backlog);
     }
 
     fn drop_watch(&mut self) {
@@ -751,7 +751,7 @@ impl World {
                     let revision = self.store.revision();
                     self.questions.entry(owner).or_default().push(revision);
                 }
-                self.machine.request_progress(owner);
+                self.machine.request_progress(OwnerId(owner));
             }
             Some(Command::Forget(owner)) => {
                 log!(self, "forget {owner}");
@@ -759,7 +759,7 @@ impl World {
                 for watch in self.watches.values_mut() {
                     watch.cancelled |= watch.owner == owner;
                 }
-                self.machine.forget(owner);
+                self.machine.forget(OwnerId(owner));
                 // The owner is not told any more.
                 self.interrupted.remove(&owner);
                 self.leave(owner);

@@ -5,7 +5,10 @@ use crate::watch::amount::BATCH;
 
 impl World {
     pub(super) fn told(&mut self, tell: Tell) {
-        let Tell { owner, note } = tell;
+        let Tell {
+            owner: OwnerId(owner),
+            note,
+        } = tell;
         log!(self, "tell {owner}: {note:?}");
         match note {
             Note::Created {
