@@ -139,14 +139,13 @@ impl Watcher {
     /// The answer may have to wait until all watches of the client have caught up, and does not
     /// come while the watcher has no watch. A request costs a read of the store's revision.
     ///
-    /// Servers older than 3.4.25 and 3.5.8 can send their answer before events that belong before it.
-    /// With these servers the message has the revision of the last events, which may be lower than the
-    /// store's, and further messages follow when more events come within ten seconds. No message comes
-    /// if no watch has delivered anything.
-    /// If the user may no longer read the key of the watch, the client cannot learn the store's
-    /// revision. The message then has the revision that the watch's server has shown last.
-    /// `etcd grpc-proxy` never answers. With it the message comes when events have reached the revision,
-    /// or at once if none is missing.
+    /// Servers older than 3.4.25 and 3.5.8 can send their answer before events that belong before
+    /// it. With these servers the message has the revision of the last events, which may be lower
+    /// than the store's, and further messages follow when more events come within ten seconds. No
+    /// message comes if no watch has delivered anything. If the user may no longer read the key of
+    /// the watch, the client cannot learn the store's revision. The message then has the revision
+    /// that the watch's server has shown last. `etcd grpc-proxy` never answers. With it the message
+    /// comes when events have reached the revision, or at once if none is missing.
     pub fn request_progress(&self) {
         self.subscriber.request_progress();
     }
