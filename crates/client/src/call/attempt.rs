@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::authentication::is_about_token;
 use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
-use crate::transport::{Avoided, EndpointTarget, Exchange, Failure, LeaderLoss, Want};
+use crate::transport::{Avoided, EndpointTarget, Exchange, Failure, LeaderLoss, PickInfo};
 
 /// If an answer takes longer, the client pings the connection and probes the endpoint.
 pub(super) const DOUBT_AFTER: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub(super) const RECHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// An attempt in progress.
 pub(super) struct SentAttempt {
     pub(super) exchange: Exchange,
-    pub(super) want: Want,
+    pub(super) pick: PickInfo,
     /// Until when the server has to begin to answer, if another endpoint could be tried.
     pub(super) until: Option<Instant>,
     /// When the connection and the endpoint are checked next.
@@ -47,12 +47,12 @@ impl SentAttempt {
     }
 
     /// Returns what to ask the transport for after a failure: another link.
-    pub(super) fn want_after(&self, member: Option<EndpointTarget>) -> Want {
+    pub(super) fn pick_after(&self, member: Option<EndpointTarget>) -> PickInfo {
         let link = self.exchange.link();
-        Want {
-            lane: self.want.lane,
+        PickInfo {
+            lane: self.pick.lane,
             member,
-            parting: self.want.parting,
+            parting: self.pick.parting,
             avoided: Some(Avoided {
                 place: link.place,
                 link: link.id,

@@ -26,7 +26,9 @@ use crate::error::{Error, Outcome};
 use crate::method::Lane;
 use crate::telemetry::CallEnd;
 use crate::transport::stream::Incoming;
-use crate::transport::{Exchange, Head, Occupancy, TokenHeader, Want, closed, leader_loss, now};
+use crate::transport::{
+    Exchange, Head, PickInfo, StreamPermit, TokenHeader, closed, leader_loss, now,
+};
 
 pin_project! {
     /// A call in progress.
@@ -78,14 +80,14 @@ pin_project! {
 enum FlightState {
     New,
     /// Waits for the client's token.
-    Authenticating(BoxFuture<Option<Arc<TokenHeader>>>, Want),
+    Authenticating(BoxFuture<Option<Arc<TokenHeader>>>, PickInfo),
     /// Waits for a connection.
-    Acquiring(BoxFuture<Occupancy>, Want),
+    Acquiring(BoxFuture<StreamPermit>, PickInfo),
     Sent(SentAttempt),
     /// The first of many messages has arrived; the reader of the others ends the call.
     Streaming,
     /// Waits before another attempt.
-    BackingOff(Instant, Want),
+    BackingOff(Instant, PickInfo),
     Done,
 }
 
@@ -206,21 +208,21 @@ impl Flight {
             match this.state {
                 FlightState::New => {
                     let moment = now();
-                    let want = self.as_mut().start(moment, request)?;
-                    self.as_mut().authenticate(want, moment, request)?;
+                    let pick = self.as_mut().start(moment, request)?;
+                    self.as_mut().authenticate(pick, moment, request)?;
                 }
-                FlightState::Authenticating(token, want) => {
-                    let want = *want;
+                FlightState::Authenticating(token, pick) => {
+                    let pick = *pick;
                     // The result of the login says nothing about the request: the request itself
                     // was not sent.
                     *this.token = ready!(token.as_mut().poll(cx))
                         .map_err(|error| error.with_outcome(Outcome::NotSent))?;
-                    self.as_mut().acquire(want, now(), request)?;
+                    self.as_mut().acquire(pick, now(), request)?;
                 }
-                FlightState::Acquiring(place, want) => {
-                    let want = *want;
-                    let occupancy = ready!(place.as_mut().poll(cx))?;
-                    self.as_mut().send(occupancy, want, now(), request)?;
+                FlightState::Acquiring(place, pick) => {
+                    let pick = *pick;
+                    let permit = ready!(place.as_mut().poll(cx))?;
+                    self.as_mut().send(permit, pick, now(), request)?;
                 }
                 FlightState::Sent(sent) => match ready!(sent.poll_reply(cx)) {
                     Ok(reply) => {
@@ -241,7 +243,7 @@ impl Flight {
         self: Pin<&mut Self>,
         moment: Instant,
         request: &W,
-    ) -> Result<Want, Error> {
+    ) -> Result<PickInfo, Error> {
         // Timers and connections need a runtime, and would panic later without one.
         crate::runtime::present()?;
         let this = self.project();
@@ -258,7 +260,7 @@ impl Flight {
         if !this.scope.parting {
             *this.guard = Some(this.scope.core.shutdown.begin_call().ok_or_else(closed)?);
         }
-        Ok(Want {
+        Ok(PickInfo {
             lane: method.lane(),
             member: this.scope.member,
             avoided: None,
@@ -269,13 +271,13 @@ impl Flight {
     /// Takes the client's token, or waits for one, if the client has credentials.
     fn authenticate<W: Request>(
         mut self: Pin<&mut Self>,
-        want: Want,
+        pick: PickInfo,
         moment: Instant,
         request: &W,
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
         let Some(authentication) = this.scope.authentication() else {
-            return self.acquire(want, moment, request);
+            return self.acquire(pick, moment, request);
         };
         *this.token = match authentication.credential(&this.scope.core)? {
             CallCredential::Token(token) => Some(token),
@@ -283,25 +285,25 @@ impl Flight {
             CallCredential::Fetch => {
                 let scope = this.scope.clone();
                 *this.state =
-                    FlightState::Authenticating(Box::pin(Authentication::fetch(scope)), want);
+                    FlightState::Authenticating(Box::pin(Authentication::fetch(scope)), pick);
                 this.clock.wake_at_deadline();
                 return Ok(());
             }
         };
-        self.acquire(want, moment, request)
+        self.acquire(pick, moment, request)
     }
 
     /// Takes a permit on a connection, or waits for one.
     fn acquire<W: Request>(
         mut self: Pin<&mut Self>,
-        want: Want,
+        pick: PickInfo,
         moment: Instant,
         request: &W,
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
         let transport = &this.scope.core.transport;
-        match transport.occupy_now(want) {
-            Some(occupancy) => self.send(occupancy, want, moment, request),
+        match transport.try_acquire(pick) {
+            Some(permit) => self.send(permit, pick, moment, request),
             None => {
                 // An invalid request fails now, and not only when a connection is up.
                 request
@@ -310,7 +312,7 @@ impl Flight {
                         this.scope.core.options.max_send_size,
                     )
                     .map_err(|failure| failure.error)?;
-                *this.state = FlightState::Acquiring(Box::pin(transport.occupy(want)), want);
+                *this.state = FlightState::Acquiring(Box::pin(transport.acquire(pick)), pick);
                 this.clock.wake_at_deadline();
                 Ok(())
             }
@@ -323,8 +325,8 @@ impl Flight {
     /// allocation and two atomic operations, for the few calls that are sent twice.
     fn send<W: Request>(
         mut self: Pin<&mut Self>,
-        occupancy: Occupancy,
-        want: Want,
+        permit: StreamPermit,
+        pick: PickInfo,
         moment: Instant,
         request: &W,
     ) -> Result<(), Error> {
@@ -339,10 +341,10 @@ impl Flight {
             return Err(self.too_late());
         }
         let left = this.clock.left(moment);
-        this.record.attempt(&occupancy.link().endpoint);
+        this.record.attempt(&permit.link().endpoint);
         let leader = wants_leader(this.scope, request);
-        let waits = leader && want.lane == Lane::Wait;
-        let link = waits.then(|| Arc::clone(occupancy.link()));
+        let waits = leader && pick.lane == Lane::Wait;
+        let link = waits.then(|| Arc::clone(permit.link()));
         let head = Head {
             // A stream of messages has no time limit on the server: only the first message has one.
             timeout: left.filter(|_| !request.method().answers_by_messages()),
@@ -350,7 +352,7 @@ impl Flight {
             token: this.token.as_deref(),
         };
         let begun = Exchange::begin(
-            occupancy,
+            permit,
             request.method(),
             request.is_local(),
             head,
@@ -364,10 +366,10 @@ impl Flight {
         // A call that must not be sent again does not leave a slow server.
         let hurry = request.is_repeatable()
             && *this.retries < options.retries
-            && this.scope.core.transport.others(want) > 0;
+            && this.scope.core.transport.others(pick) > 0;
         let sent = SentAttempt {
             exchange,
-            want,
+            pick,
             until: left
                 .filter(|_| hurry)
                 .map(|left| moment + first_answer_limit(left)),

@@ -4,7 +4,7 @@ use crate::Client;
 use crate::call::ShutdownStage;
 use crate::endpoint::Endpoint;
 use crate::error::ErrorKind;
-use crate::transport::{Health, Seen};
+use crate::transport::{EndpointInfo, Health};
 
 pub use crate::call::TokenState;
 
@@ -101,7 +101,12 @@ impl Client {
         let core = &self.scope.core;
         let authentication = core.authentication.get();
         ClientStatus {
-            endpoints: core.transport.seen().into_iter().map(told).collect(),
+            endpoints: core
+                .transport
+                .endpoint_info()
+                .into_iter()
+                .map(told)
+                .collect(),
             token: authentication.map_or(
                 TokenState::NoCredentials,
                 crate::call::Authentication::state,
@@ -112,9 +117,9 @@ impl Client {
     }
 }
 
-fn told(seen: Seen) -> EndpointStatus {
-    let state = match (seen.health, seen.trouble) {
-        (Health::Up, _) if !seen.serving => EndpointState::NotServing,
+fn told(info: EndpointInfo) -> EndpointStatus {
+    let state = match (info.health, info.last_error) {
+        (Health::Up, _) if !info.serving => EndpointState::NotServing,
         (Health::Up, _) => EndpointState::Ready,
         (Health::Suspect, _) => EndpointState::Suspect,
         (Health::Down, Some(cause)) => EndpointState::Down {
@@ -125,8 +130,8 @@ fn told(seen: Seen) -> EndpointStatus {
         (Health::Idle | Health::Retired, _) => EndpointState::Idle,
     };
     EndpointStatus {
-        endpoint: seen.endpoint,
+        endpoint: info.endpoint,
         state,
-        calls: seen.calls,
+        calls: info.calls,
     }
 }

@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::method::{Lane, Method};
 use crate::mutex::Mutex;
-use crate::transport::{EndpointTarget, Health, Origin, Want};
+use crate::transport::{EndpointTarget, Health, Origin, PickInfo};
 
 /// Delay before the members are asked for again, after a return to the given endpoints.
 const RESYNC_DELAY: Duration = Duration::from_secs(1);
@@ -279,7 +279,7 @@ async fn wait(
     loop {
         changes.borrow_and_update();
         let present = core.upgrade()?;
-        let seen = present.transport.seen();
+        let seen = present.transport.endpoint_info();
         let health: Vec<Health> = seen.iter().map(|one| one.health).collect();
         if wanted(&health) {
             return Some(present);
@@ -292,7 +292,7 @@ async fn wait(
 /// Returns the endpoint if it can be reached and belongs to the cluster. A connection is published
 /// only after it has proven that. No call is made, and no token is sent.
 async fn connects(core: Arc<Core>, endpoint: Endpoint, origin: Origin) -> Option<Endpoint> {
-    let want = Want {
+    let pick = PickInfo {
         lane: Lane::Unary,
         member: Some(EndpointTarget::at(
             core.transport.attach(&endpoint, origin).ok()?,
@@ -302,8 +302,8 @@ async fn connects(core: Arc<Core>, endpoint: Endpoint, origin: Origin) -> Option
     };
     // A connection is made in two steps, each of which may take `connect_timeout`.
     let limit = core.options.connect_timeout.saturating_mul(2);
-    let place = tokio::time::timeout(limit, core.transport.occupy(want)).await;
-    if let (Err(_), Some((_, cause))) = (&place, core.transport.trouble(want)) {
+    let place = tokio::time::timeout(limit, core.transport.acquire(pick)).await;
+    if let (Err(_), Some((_, cause))) = (&place, core.transport.last_error(pick)) {
         tracing::debug!(target: "etcdex", %endpoint, %cause, "what a member advertises is not used");
     }
     place.ok()?.ok().map(|_| endpoint)

@@ -22,7 +22,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::kv::{LeaseId, decode};
 use crate::method::Method;
-use crate::transport::{Avoided, Failure, Want, now};
+use crate::transport::{Avoided, Failure, PickInfo, now};
 
 /// Number of renewals in one write: some 16 KiB, which fits into any window.
 const BATCH_SIZE: usize = 1_000;
@@ -293,13 +293,13 @@ impl LeaseDriver {
         };
         let mut scope = Scope::of(core);
         scope.parting = true;
-        let want = Want {
+        let pick = PickInfo {
             avoided: self.avoided,
-            ..want()
+            ..pick_info()
         };
         let place: PermitFuture = Box::pin(async move {
             let token = scope.token().await?;
-            Ok((scope.core.transport.occupy(want).await?, token))
+            Ok((scope.core.transport.acquire(pick).await?, token))
         });
         self.streams.push(RenewalStream::opening(number, place));
         self.note_opening();
@@ -344,8 +344,8 @@ impl LeaseDriver {
         // machine slept.
         self.look_at_clocks();
         match event {
-            StreamEvent::Occupied(Ok((occupancy, token))) => {
-                let link = Arc::clone(occupancy.link());
+            StreamEvent::Occupied(Ok((permit, token))) => {
+                let link = Arc::clone(permit.link());
                 self.avoided = Some(Avoided {
                     place: link.place,
                     link: link.id,
@@ -354,10 +354,10 @@ impl LeaseDriver {
                 let limit = core.map_or(0, |core| core.options.max_receive_size);
                 let started = self
                     .stream(number)
-                    .map(|stream| stream.start(occupancy, token, limit));
+                    .map(|stream| stream.start(permit, token, limit));
                 match started {
                     Some(Ok(())) => {
-                        self.renewals.opened(number, link.pulse.round_trip(), now());
+                        self.renewals.opened(number, link.state.round_trip(), now());
                         self.note_opening();
                     }
                     Some(Err(failure)) => self.broke(number, &failure),
@@ -423,8 +423,8 @@ async fn event(stream: Option<&mut RenewalStream>) -> (StreamNumber, StreamEvent
 }
 
 /// Where streams are opened. Leases are renewed until the calls in progress are answered.
-pub(super) fn want() -> Want {
-    Want {
+pub(super) fn pick_info() -> PickInfo {
+    PickInfo {
         lane: Method::LeaseKeepAlive.lane(),
         member: None,
         avoided: None,

@@ -10,7 +10,7 @@ use tokio::io::DuplexStream;
 use super::peer::{Asked, Peers, handshake, read, serve};
 use crate::Mode;
 use crate::method::Lane;
-use crate::transport::Want;
+use crate::transport::PickInfo;
 
 const URLS: [&str; 3] = ["http://a:1", "http://b:1", "http://c:1"];
 
@@ -265,14 +265,14 @@ async fn choosing_and_adding_at_once_do_not_deadlock() {
             .expect("the client connects");
         let caller = client.clone();
         let calls = tokio::spawn(async move {
-            let want = Want {
+            let pick = PickInfo {
                 lane: Lane::Unary,
                 member: None,
                 avoided: None,
                 parting: false,
             };
             for _ in 0..50_000 {
-                drop(caller.core().transport.occupy_now(want));
+                drop(caller.core().transport.try_acquire(pick));
             }
         });
         let adding = async {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::leases::{Manner, Script};
 use super::peer::{Peers, framed, handshake_with, head, header, headers, read};
 use crate::method::{Lane, Method};
-use crate::transport::{Head, Want, frame, stream};
+use crate::transport::{Head, PickInfo, frame, stream};
 use crate::{Client, LeaseId, Mode};
 
 /// Limit of streams on a connection of etcd 3.5 with TLS.
@@ -67,15 +67,15 @@ async fn serve(stream: DuplexStream, release: Arc<Notify>) {
 }
 
 async fn keep_alive_stream(client: &Client) -> (stream::Outgoing, stream::Incoming) {
-    let want = Want {
+    let pick = PickInfo {
         lane: Lane::Stream,
         member: None,
         avoided: None,
         parting: false,
     };
     let transport = &client.core().transport;
-    let occupancy = transport.occupy(want).await.expect("a place");
-    stream::open(occupancy, Method::LeaseKeepAlive, Head::default(), 1 << 20)
+    let permit = transport.acquire(pick).await.expect("a place");
+    stream::open(permit, Method::LeaseKeepAlive, Head::default(), 1 << 20)
         .expect("the stream opens")
 }
 

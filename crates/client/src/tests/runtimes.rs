@@ -11,7 +11,7 @@ use super::peer::{Peers, handshake, head, headers, poll_once, read, serve_well};
 use super::watches::server::Server;
 use crate::connector::ConnectFuture;
 use crate::method::Lane;
-use crate::transport::{Want, leader_loss};
+use crate::transport::{PickInfo, leader_loss};
 use crate::{Client, Connector, Endpoint, ErrorKind, LeaseId, LeaseState, Outcome, WatchEnd};
 
 fn runtime() -> Runtime {
@@ -253,13 +253,13 @@ fn a_lost_leader_is_reported_after_the_runtime_of_the_monitor_has_ended() {
     let first = first.expect("a runtime");
     runtime().block_on(async {
         client.get("k").await.expect("an answer");
-        let want = Want {
+        let pick = PickInfo {
             lane: Lane::Unary,
             member: None,
             avoided: None,
             parting: false,
         };
-        let place = client.core().transport.occupy_now(want);
+        let place = client.core().transport.try_acquire(pick);
         let link = Arc::clone(place.expect("the link is up").link());
         first.spawn(leader_loss(&link, None));
         while opened.load(Ordering::Relaxed) == 0 {

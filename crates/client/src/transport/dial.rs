@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use super::handshake::Unreachable;
+use super::handshake::ConnectError;
 use super::tcp::SocketConnector;
 #[cfg(feature = "_tls")]
 use super::tls::Tls;
@@ -29,14 +29,14 @@ pub(crate) struct Dialer {
 /// A byte stream that HTTP/2 can be spoken over.
 pub(crate) struct Dialed {
     pub(crate) stream: Box<dyn ByteStream>,
-    pub(crate) refusal: Refusal,
+    pub(crate) session_error: SessionError,
 }
 
 /// Why the other end ended the TLS session after it was there, if it said so.
 ///
 /// In TLS 1.3 a client has shaken hands before the server has looked at its certificate. It
 /// stands here because an error that goes through h2 is no more than a text.
-pub(crate) type Refusal = Arc<OnceLock<Unreachable>>;
+pub(crate) type SessionError = Arc<OnceLock<ConnectError>>;
 
 /// Why an https endpoint cannot be reached by a client that was made without one.
 const NO_TLS: &str = "it is https, and the client was made without an https endpoint: TLS is \
@@ -44,7 +44,7 @@ const NO_TLS: &str = "it is https, and the client was made without an https endp
 
 impl Dialer {
     /// Why this endpoint can never be reached, if that is so.
-    pub(crate) fn refusal(&self, endpoint: &Endpoint) -> Option<&'static str> {
+    pub(crate) fn unsupported(&self, endpoint: &Endpoint) -> Option<&'static str> {
         #[cfg(feature = "_tls")]
         let has_tls = self.tls.is_some();
         #[cfg(not(feature = "_tls"))]
@@ -77,12 +77,12 @@ impl Dialer {
     pub(crate) async fn open(
         &self,
         endpoint: &Endpoint,
-    ) -> Result<Box<dyn ByteStream>, Unreachable> {
+    ) -> Result<Box<dyn ByteStream>, ConnectError> {
         // A panic (a runtime without I/O, a fault of a user's connector) must not end the driver.
         let opening = caught(async { self.connector.connect(endpoint).await }).await;
         opening
             .and_then(|opened| opened)
-            .map_err(|error| Unreachable::with("cannot connect", error))
+            .map_err(|error| ConnectError::with("cannot connect", error))
     }
 
     /// The same inside TLS, where the endpoint is https.
@@ -91,18 +91,18 @@ impl Dialer {
         &self,
         endpoint: &Endpoint,
         stream: Box<dyn ByteStream>,
-    ) -> Result<Dialed, Unreachable> {
+    ) -> Result<Dialed, ConnectError> {
         #[cfg(feature = "_tls")]
         if let Some(tls) = self.tls.as_ref().filter(|_| endpoint.is_secure()) {
             return tls.wrap(endpoint, stream).await;
         }
         // INVARIANT: to an https endpoint nothing is ever said in plain text.
         if endpoint.is_secure() {
-            return Err(Unreachable::new(NO_TLS));
+            return Err(ConnectError::new(NO_TLS));
         }
         Ok(Dialed {
             stream,
-            refusal: Refusal::default(),
+            session_error: SessionError::default(),
         })
     }
 }

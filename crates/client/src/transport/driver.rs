@@ -1,6 +1,6 @@
 //! The actor that owns a connection: it connects, publishes the live link, and starts over.
 //!
-//! It has no rules of its own: `state.rs` says what to do, `watcher.rs` looks after a
+//! It has no rules of its own: `state.rs` says what to do, `monitor.rs` looks after a
 //! connection that is up.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,16 +12,16 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::balance::Health;
 use super::dial::Dialer;
-use super::handshake::{self, Task, Unreachable};
-use super::hub::{Hub, Workshop};
+use super::handshake::{self, ConnectError, Task};
 use super::identity::{Identity, ask};
-use super::keepalive::KeepAlive;
+use super::keepalive::KeepAliveState;
 use super::link::Link;
+use super::link_state::now;
+use super::monitor::{Ending, Monitor, OtherEndpoints, Overseer};
+use super::pool::{ConnectContext, Pool};
 use super::prober::Prober;
-use super::pulse::now;
 use super::serving::Serving;
-use super::state::{Lifecycle, Loss, Phase};
-use super::watcher::{Ending, Others, Overseer, Watcher};
+use super::state::{ConnectionPhase, Lifecycle, Loss};
 use crate::config::Options;
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
@@ -36,23 +36,23 @@ static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
 
 /// A connection to one endpoint, in whatever state it is.
 pub(crate) struct Connection {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
 }
 
 /// What the driver shares with those who want the connection.
-struct Desk {
+struct Shared {
     endpoint: Endpoint,
     place: usize,
     lane: Lane,
     options: Arc<Options>,
     dialer: Arc<Dialer>,
-    hub: Weak<Hub>,
+    pool: Weak<Pool>,
     /// What calls have found out about the endpoint.
     serving: Arc<Serving>,
     identity: Arc<Identity>,
     /// Told when a place on the connection becomes free, where calls wait for places.
     freed: Option<Arc<Notify>>,
-    status: watch::Sender<Status>,
+    status: watch::Sender<ConnectionStatus>,
     wanted: Notify,
     /// Somebody has wanted the connection since it came to rest.
     asked: AtomicBool,
@@ -61,37 +61,37 @@ struct Desk {
 
 /// What is published of a connection.
 #[derive(Clone)]
-pub(crate) enum Status {
+pub(crate) enum ConnectionStatus {
     /// Not connected, and no attempt has failed.
     Absent,
     /// Calls can be sent.
     Live(Arc<Link>),
     /// The last attempt failed, or the connection broke and is not back yet.
-    Down(Unreachable),
+    Down(ConnectError),
 }
 
 impl Connection {
     pub(crate) fn new(
         endpoint: Endpoint,
         lane: Lane,
-        workshop: Workshop,
-        hub: Weak<Hub>,
+        context: ConnectContext,
+        pool: Weak<Pool>,
         serving: Arc<Serving>,
         identity: Arc<Identity>,
         freed: Option<Arc<Notify>>,
     ) -> Self {
         Self {
-            desk: Arc::new(Desk {
+            shared: Arc::new(Shared {
                 endpoint,
                 place: serving.place(),
                 lane,
-                options: workshop.options,
-                dialer: workshop.dialer,
-                hub,
+                options: context.options,
+                dialer: context.dialer,
+                pool,
                 serving,
                 identity,
                 freed,
-                status: watch::Sender::new(Status::Absent),
+                status: watch::Sender::new(ConnectionStatus::Absent),
                 wanted: Notify::new(),
                 asked: AtomicBool::new(false),
                 started: AtomicBool::new(false),
@@ -101,63 +101,63 @@ impl Connection {
 
     /// The link, if the connection is up.
     pub(crate) fn live(&self) -> Option<Arc<Link>> {
-        match &*self.desk.status.borrow() {
-            Status::Live(link) => Some(Arc::clone(link)),
-            Status::Absent | Status::Down(_) => None,
+        match &*self.shared.status.borrow() {
+            ConnectionStatus::Live(link) => Some(Arc::clone(link)),
+            ConnectionStatus::Absent | ConnectionStatus::Down(_) => None,
         }
     }
 
     /// Why it is not up, if that is known.
-    pub(crate) fn trouble(&self) -> Option<Unreachable> {
-        match &*self.desk.status.borrow() {
-            Status::Down(cause) => Some(cause.clone()),
-            Status::Absent | Status::Live(_) => None,
+    pub(crate) fn last_error(&self) -> Option<ConnectError> {
+        match &*self.shared.status.borrow() {
+            ConnectionStatus::Down(cause) => Some(cause.clone()),
+            ConnectionStatus::Absent | ConnectionStatus::Live(_) => None,
         }
     }
 
     /// Makes the driver connect if it is at rest. Outside of a tokio runtime nothing happens.
-    pub(crate) fn want(&self, closing: watch::Receiver<()>) {
-        if !self.desk.started.load(Ordering::Relaxed) {
+    pub(crate) fn connect_if_idle(&self, closing: watch::Receiver<()>) {
+        if !self.shared.started.load(Ordering::Relaxed) {
             let Ok(runtime) = runtime::present() else {
                 return;
             };
-            if !self.desk.started.swap(true, Ordering::Relaxed) {
-                runtime.spawn(drive(Started(Arc::clone(&self.desk)), closing));
+            if !self.shared.started.swap(true, Ordering::Relaxed) {
+                runtime.spawn(drive(Started(Arc::clone(&self.shared)), closing));
             }
         }
-        self.desk.asked.store(true, Ordering::Relaxed);
-        self.desk.wanted.notify_one();
+        self.shared.asked.store(true, Ordering::Relaxed);
+        self.shared.wanted.notify_one();
     }
 }
 
-impl Desk {
-    fn publish(&self, status: Status, health: Health) {
+impl Shared {
+    fn publish(&self, status: ConnectionStatus, health: Health) {
         self.status.send_replace(status);
         self.note(health);
     }
 
     /// Tells whether a connection for streams or waiting calls could be made.
     fn note_lane(&self, connected: bool) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.note_lane(self.place, self.lane, connected);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.note_lane(self.place, self.lane, connected);
         }
     }
 
     fn note(&self, health: Health) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.note(self.place, self.lane, health);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.note(self.place, self.lane, health);
         }
     }
 }
 
-impl Overseer for Arc<Desk> {
+impl Overseer for Arc<Shared> {
     fn is_wanted(&self) -> bool {
         self.is_still_wanted()
     }
 
-    fn grew_old(&self) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.grew_old(self.lane);
+    fn note_old(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.note_old(self.lane);
         }
     }
 
@@ -165,27 +165,27 @@ impl Overseer for Arc<Desk> {
         self.note(if suspect { Health::Suspect } else { Health::Up });
     }
 
-    fn others(&self) -> Others {
-        match self.hub.upgrade() {
-            Some(hub) => hub.others(self.place),
-            None => Others::None,
+    fn others(&self) -> OtherEndpoints {
+        match self.pool.upgrade() {
+            Some(pool) => pool.others(self.place),
+            None => OtherEndpoints::None,
         }
     }
 
     fn served_elsewhere(&self) -> u64 {
-        let hub = self.hub.upgrade();
-        hub.map_or(0, |hub| hub.served_elsewhere(self.place))
+        let pool = self.pool.upgrade();
+        pool.map_or(0, |pool| pool.served_elsewhere(self.place))
     }
 
     fn ask_elsewhere(&self) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.ask_elsewhere(self.place);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.ask_elsewhere(self.place);
         }
     }
 
     fn connect_idle(&self) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.connect_idle();
+        if let Some(pool) = self.pool.upgrade() {
+            pool.connect_idle();
         }
     }
 }
@@ -195,36 +195,36 @@ impl Overseer for Arc<Desk> {
 /// INVARIANT: it is dropped with the driver's task, also when that ends with its runtime, be it
 /// before the first poll. The next call that wants the connection starts another driver, on its own
 /// runtime.
-struct Started(Arc<Desk>);
+struct Started(Arc<Shared>);
 
 impl Drop for Started {
     fn drop(&mut self) {
-        let desk = &self.0;
+        let shared = &self.0;
         // ORDER: a link that nobody drives is taken away before it can be wanted again.
-        let before = desk.status.send_replace(Status::Absent);
-        if let Status::Live(link) = &before {
-            link.pulse.drain();
+        let before = shared.status.send_replace(ConnectionStatus::Absent);
+        if let ConnectionStatus::Live(link) = &before {
+            link.state.drain();
         }
-        desk.started.store(false, Ordering::Relaxed);
-        desk.asked.store(false, Ordering::Relaxed);
-        if !matches!(before, Status::Absent) {
-            desk.note(Health::Idle);
+        shared.started.store(false, Ordering::Relaxed);
+        shared.asked.store(false, Ordering::Relaxed);
+        if !matches!(before, ConnectionStatus::Absent) {
+            shared.note(Health::Idle);
         }
     }
 }
 
 /// Runs the connection until the client is gone.
 async fn drive(started: Started, mut closing: watch::Receiver<()>) {
-    let desk = &started.0;
-    let mut life = Lifecycle::new(desk.options.retry_timeout);
-    let mut interval = desk.options.keep_alive_interval;
+    let shared = &started.0;
+    let mut life = Lifecycle::new(shared.options.retry_timeout);
+    let mut interval = shared.options.keep_alive_interval;
     let mut fate: Option<(oneshot::Receiver<Ending>, Arc<Link>)> = None;
     loop {
         tokio::select! {
             biased;
             // The sender is dropped with the client.
             _ = closing.changed() => break,
-            () = advance(desk, &mut life, &mut interval, &mut fate) => {}
+            () = advance(shared, &mut life, &mut interval, &mut fate) => {}
         }
     }
     // The link goes with `started`; h2 says goodbye once no call holds it any more.
@@ -232,49 +232,49 @@ async fn drive(started: Started, mut closing: watch::Receiver<()>) {
 
 /// Does what the phase asks for, and takes the step that follows from it.
 async fn advance(
-    desk: &Arc<Desk>,
+    shared: &Arc<Shared>,
     life: &mut Lifecycle,
     interval: &mut Option<Duration>,
     fate: &mut Option<(oneshot::Receiver<Ending>, Arc<Link>)>,
 ) {
     match life.phase() {
-        Phase::Idle => {
-            desk.wanted.notified().await;
+        ConnectionPhase::Idle => {
+            shared.wanted.notified().await;
             // A wish from before the rest was fulfilled then; nobody has it any more.
-            if desk.asked.swap(false, Ordering::Relaxed) {
+            if shared.asked.swap(false, Ordering::Relaxed) {
                 life.wanted(now());
             }
         }
-        Phase::Pausing(until) => {
+        ConnectionPhase::Pausing(until) => {
             tokio::time::sleep_until(until.into()).await;
             life.pause_over();
         }
-        Phase::Connecting => match connect(desk).await {
+        ConnectionPhase::Connecting => match connect(shared).await {
             Ok(fresh) => {
                 let link = Arc::clone(&fresh.link);
-                *fate = Some((launch(desk, fresh, *interval), Arc::clone(&link)));
+                *fate = Some((launch(shared, fresh, *interval), Arc::clone(&link)));
                 life.connected();
                 // ORDER: the calls that wait look at it when the note comes.
-                desk.note_lane(true);
-                desk.publish(Status::Live(Arc::clone(&link)), Health::Up);
+                shared.note_lane(true);
+                shared.publish(ConnectionStatus::Live(Arc::clone(&link)), Health::Up);
                 // ORDER: whoever says that something else has to be proven does so before it
                 // looks for links.
-                if !desk.identity.accepts(link.proof()) {
-                    link.pulse.drain();
+                if !shared.identity.accepts(link.proof()) {
+                    link.state.drain();
                 }
             }
-            Err(cause) => failed(desk, life, cause),
+            Err(cause) => failed(shared, life, cause),
         },
-        Phase::Live => {
+        ConnectionPhase::Live => {
             // INVARIANT: `fate` is set before the phase becomes `Live`, and the phase is another
             // one when this arm is left: nothing here may turn in a circle.
             let (ending, proven) = match fate.as_mut() {
-                Some((ending, link)) => (ending.await.ok(), link.pulse.is_proven()),
+                Some((ending, link)) => (ending.await.ok(), link.state.is_proven()),
                 None => (None, false),
             };
             *fate = None;
             lost(
-                desk,
+                shared,
                 life,
                 interval,
                 ending.unwrap_or_else(unwatched),
@@ -285,46 +285,46 @@ async fn advance(
 }
 
 /// One attempt, with what is told of it.
-async fn connect(desk: &Desk) -> Result<Fresh, Unreachable> {
+async fn connect(shared: &Shared) -> Result<NewConnection, ConnectError> {
     let started = now();
-    telemetry::connect_started(desk.name(), &desk.endpoint);
-    let outcome = attempt(desk).await;
+    telemetry::connect_started(shared.name(), &shared.endpoint);
+    let outcome = attempt(shared).await;
     let cause = outcome
         .as_ref()
         .err()
         .map(|cause| cause as &dyn std::fmt::Display);
     let duration = now().saturating_duration_since(started);
-    telemetry::connect_stopped(desk.name(), &desk.endpoint, duration, cause);
+    telemetry::connect_stopped(shared.name(), &shared.endpoint, duration, cause);
     outcome
 }
 
 /// The others are told when it takes long.
-async fn attempt(desk: &Desk) -> Result<Fresh, Unreachable> {
-    if desk.status.borrow().is_absent() {
-        desk.note(Health::Trying);
+async fn attempt(shared: &Shared) -> Result<NewConnection, ConnectError> {
+    if shared.status.borrow().is_absent() {
+        shared.note(Health::Trying);
     }
-    let attempt = reach(desk);
+    let attempt = reach(shared);
     tokio::pin!(attempt);
     tokio::select! {
         biased;
         outcome = &mut attempt => return outcome,
         () = tokio::time::sleep(SLOW) => {}
     }
-    desk.note_lane(false);
-    if desk.status.borrow().is_absent() {
-        desk.note(Health::Slow);
+    shared.note_lane(false);
+    if shared.status.borrow().is_absent() {
+        shared.note(Health::Slow);
     }
     attempt.await
 }
 
-impl Status {
+impl ConnectionStatus {
     fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }
 
 /// A connection that calls may be sent over, and that nobody watches over yet.
-struct Fresh {
+struct NewConnection {
     link: Arc<Link>,
     task: Task,
     ping_pong: PingPong,
@@ -332,67 +332,71 @@ struct Fresh {
 }
 
 /// Connects, and has the connection prove where it leads.
-async fn reach(desk: &Desk) -> Result<Fresh, Unreachable> {
-    let wire = handshake::connect(&desk.endpoint, &desk.dialer, &desk.options).await?;
+async fn reach(shared: &Shared) -> Result<NewConnection, ConnectError> {
+    let connected = handshake::connect(&shared.endpoint, &shared.dialer, &shared.options).await?;
     let link = Link::new(
         NEXT_LINK.fetch_add(1, Ordering::Relaxed),
-        desk.endpoint.clone(),
-        wire.sender,
-        wire.pulse,
-        Arc::clone(&desk.serving),
-        desk.freed.clone(),
-        desk.options.timeout,
+        shared.endpoint.clone(),
+        connected.sender,
+        connected.state,
+        Arc::clone(&shared.serving),
+        shared.freed.clone(),
+        shared.options.timeout,
     )
-    .map_err(|error| Unreachable::with("the endpoint's name cannot stand in a request", error))?;
+    .map_err(|error| ConnectError::with("the endpoint's name cannot stand in a request", error))?;
     let link = Arc::new(link);
-    let (verified, limit) = (desk.is_verified(), desk.options.connect_timeout);
-    let proof = ask(&link, &desk.identity, verified, limit).await?;
+    let (verified, limit) = (shared.is_verified(), shared.options.connect_timeout);
+    let proof = ask(&link, &shared.identity, verified, limit).await?;
     // INVARIANT: nothing else sets it.
     let _ = link.told.set(proof);
     // A server that proves its cluster and drops each call must not be connected to without pauses.
-    link.pulse.unprove();
-    Ok(Fresh {
+    link.state.unprove();
+    Ok(NewConnection {
         link,
-        task: wire.task,
-        ping_pong: wire.ping_pong,
-        round_trip: wire.round_trip,
+        task: connected.task,
+        ping_pong: connected.ping_pong,
+        round_trip: connected.round_trip,
     })
 }
 
 /// Starts to watch over a connection.
-fn launch(desk: &Arc<Desk>, fresh: Fresh, interval: Option<Duration>) -> oneshot::Receiver<Ending> {
+fn launch(
+    shared: &Arc<Shared>,
+    fresh: NewConnection,
+    interval: Option<Duration>,
+) -> oneshot::Receiver<Ending> {
     let (fate, ending) = oneshot::channel();
-    let hub = desk.hub.upgrade();
-    let probes = desk.lane == Lane::Unary;
-    let watcher = Watcher {
+    let pool = shared.pool.upgrade();
+    let probes = shared.lane == Lane::Unary;
+    let monitor = Monitor {
         task: fresh.task,
         ping_pong: fresh.ping_pong,
-        pulse: Arc::clone(&fresh.link.pulse),
-        keep_alive: KeepAlive::new(interval, desk.options.keep_alive_timeout, now()),
-        overseer: Arc::clone(desk),
-        retire_at: desk.retire_at(),
+        state: Arc::clone(&fresh.link.state),
+        keep_alive: KeepAliveState::new(interval, shared.options.keep_alive_timeout, now()),
+        overseer: Arc::clone(shared),
+        retire_at: shared.retire_at(),
         fate: Some(fate),
-        cut: hub.as_ref().map(|hub| hub.cuts()),
-        closing: hub.as_ref().map(|hub| hub.closing()),
-        lane: desk.lane,
-        serving: Arc::clone(&desk.serving),
-        signal: desk.serving.signal(),
+        cut: pool.as_ref().map(|pool| pool.cuts()),
+        closing: pool.as_ref().map(|pool| pool.closing()),
+        lane: shared.lane,
+        serving: Arc::clone(&shared.serving),
+        signal: shared.serving.signal(),
         quiet_since: None,
         prober: probes.then(|| Prober::new(&fresh.link, fresh.round_trip)),
     };
-    tokio::spawn(watcher.run());
+    tokio::spawn(monitor.run());
     ending
 }
 
-fn failed(desk: &Desk, life: &mut Lifecycle, cause: Unreachable) {
-    desk.note_lane(false);
-    desk.publish(Status::Down(cause), Health::Down);
+fn failed(shared: &Shared, life: &mut Lifecycle, cause: ConnectError) {
+    shared.note_lane(false);
+    shared.publish(ConnectionStatus::Down(cause), Health::Down);
     // ORDER: whether it is still wanted may depend on the note that it is down.
-    life.failed(now(), fastrand::f64(), desk.is_still_wanted());
-    desk.rest(life);
+    life.failed(now(), fastrand::f64(), shared.is_still_wanted());
+    shared.rest(life);
 }
 
-/// The watcher's task has gone without a word.
+/// The monitor's task has gone without a word.
 fn unwatched() -> Ending {
     Ending {
         loss: Loss::Abrupt,
@@ -402,7 +406,7 @@ fn unwatched() -> Ending {
 }
 
 fn lost(
-    desk: &Desk,
+    shared: &Shared,
     life: &mut Lifecycle,
     interval: &mut Option<Duration>,
     ending: Ending,
@@ -412,31 +416,34 @@ fn lost(
         *interval = interval.map(|interval| interval.saturating_mul(2));
         tracing::warn!(
             target: "etcdex",
-            endpoint = %desk.endpoint,
+            endpoint = %shared.endpoint,
             ?interval,
             "the server closed the connection because of too many pings; pinging half as often"
         );
     }
     let lost = ending.loss == Loss::Abrupt;
-    telemetry::disconnected(desk.name(), &desk.endpoint, &ending.cause, lost);
+    telemetry::disconnected(shared.name(), &shared.endpoint, &ending.cause, lost);
     match ending.loss {
         Loss::Abrupt => {
-            desk.publish(Status::Down(Unreachable::lost(ending.cause)), Health::Down);
+            shared.publish(
+                ConnectionStatus::Down(ConnectError::lost(ending.cause)),
+                Health::Down,
+            );
         }
         Loss::Graceful | Loss::Unused => {
-            desk.publish(Status::Absent, Health::Idle);
+            shared.publish(ConnectionStatus::Absent, Health::Idle);
         }
     }
-    let wanted = desk.is_still_wanted();
+    let wanted = shared.is_still_wanted();
     life.lost(now(), ending.loss, proven, fastrand::f64(), wanted);
-    desk.rest(life);
+    shared.rest(life);
 }
 
-impl Desk {
+impl Shared {
     fn is_still_wanted(&self) -> bool {
-        self.hub
+        self.pool
             .upgrade()
-            .is_some_and(|hub| hub.wants(self.place, self.lane))
+            .is_some_and(|pool| pool.wants(self.place, self.lane))
     }
 
     /// Streams and waiting calls end when they end; only connections for calls are replaced.
@@ -467,7 +474,7 @@ impl Desk {
 
     /// A connection at rest can be woken again.
     fn rest(&self, life: &Lifecycle) {
-        if life.phase() == Phase::Idle {
+        if life.phase() == ConnectionPhase::Idle {
             // ORDER: whoever still waits wants it again when it hears the note.
             self.asked.store(false, Ordering::Relaxed);
             if self.lane == Lane::Unary {

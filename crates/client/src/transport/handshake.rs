@@ -15,7 +15,7 @@ use h2::{Ping, PingPong};
 use tokio::task::JoinHandle;
 
 use super::dial::{Dialed, Dialer};
-use super::pulse::{Metered, Pulse, now};
+use super::link_state::{LinkState, Metered, now};
 use crate::config::Options;
 use crate::connector::ByteStream;
 use crate::endpoint::Endpoint;
@@ -38,11 +38,11 @@ const UNREAD_FRAME_BUDGET: usize = 1 << 28;
 const MAX_HEADER_LIST: u32 = 64 << 10;
 
 /// An HTTP/2 connection that has answered a ping.
-pub(crate) struct Wire {
+pub(crate) struct Handshaken {
     pub(crate) sender: SendRequest<Bytes>,
     pub(crate) task: Task,
     pub(crate) ping_pong: PingPong,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) state: Arc<LinkState>,
     /// How long it took for the ping.
     pub(crate) round_trip: Duration,
 }
@@ -58,13 +58,13 @@ impl Drop for Task {
 
 /// Why an endpoint could not be reached; shared by all who wait for it.
 #[derive(Clone, Debug)]
-pub(crate) struct Unreachable {
+pub(crate) struct ConnectError {
     kind: ErrorKind,
     what: Cow<'static, str>,
     source: Option<Arc<io::Error>>,
 }
 
-impl fmt::Display for Unreachable {
+impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         match &self.source {
@@ -76,13 +76,13 @@ impl fmt::Display for Unreachable {
     }
 }
 
-impl std::error::Error for Unreachable {
+impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }
 }
 
-impl Unreachable {
+impl ConnectError {
     pub(super) fn new(what: &'static str) -> Self {
         Self {
             kind: ErrorKind::Unavailable,
@@ -105,7 +105,7 @@ impl Unreachable {
 
     /// There is no TLS session to be had.
     #[cfg(feature = "_tls")]
-    pub(crate) fn refused(what: String, source: Option<io::Error>) -> Self {
+    pub(crate) fn tls(what: String, source: Option<io::Error>) -> Self {
         Self {
             kind: ErrorKind::Tls,
             what: Cow::Owned(what),
@@ -114,7 +114,7 @@ impl Unreachable {
     }
 
     /// The server there is not the one that it should be.
-    pub(crate) fn stranger(what: String) -> Self {
+    pub(crate) fn cluster_mismatch(what: String) -> Self {
         Self {
             kind: ErrorKind::ClusterMismatch,
             what: Cow::Owned(what),
@@ -137,20 +137,23 @@ pub(crate) async fn connect(
     endpoint: &Endpoint,
     dialer: &Dialer,
     options: &Options,
-) -> Result<Wire, Unreachable> {
+) -> Result<Handshaken, ConnectError> {
     let open = AtomicBool::new(false);
     let attempt = async {
         let stream = dialer.open(endpoint).await?;
         open.store(true, Ordering::Relaxed);
-        let Dialed { stream, refusal } = dialer.secure(endpoint, stream).await?;
+        let Dialed {
+            stream,
+            session_error,
+        } = dialer.secure(endpoint, stream).await?;
         let partial = dialer.may_send_in_part(endpoint);
         let outcome = greet(stream, options, endpoint.is_secure(), partial).await;
         // What HTTP/2 makes of the end of a TLS session is less than the session knows.
-        outcome.map_err(|error| refusal.get().cloned().unwrap_or(error))
+        outcome.map_err(|error| session_error.get().cloned().unwrap_or(error))
     };
     match tokio::time::timeout(options.connect_timeout, attempt).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Unreachable::with(
+        Err(_) => Err(ConnectError::with(
             if open.load(Ordering::Relaxed) {
                 "it accepted the connection and is silent"
             } else {
@@ -170,14 +173,14 @@ async fn greet(
     options: &Options,
     secure: bool,
     partial: bool,
-) -> Result<Wire, Unreachable> {
+) -> Result<Handshaken, ConnectError> {
     let failed = |error| not_http2(error, secure);
-    let pulse = Arc::new(Pulse::new());
+    let state = Arc::new(LinkState::new());
     let stream = Metered {
         partial,
         ended: false,
         stream,
-        pulse: Arc::clone(&pulse),
+        state: Arc::clone(&state),
     };
     let (sender, mut connection) = builder(options)
         .handshake::<_, Bytes>(stream)
@@ -185,9 +188,9 @@ async fn greet(
         .map_err(failed)?;
     // INVARIANT: the first call of `ping_pong` on a connection returns it.
     let Some(mut ping_pong) = connection.ping_pong() else {
-        return Err(Unreachable::new("the connection has no ping"));
+        return Err(ConnectError::new("the connection has no ping"));
     };
-    let mut task = Task(tokio::spawn(run(connection, Arc::clone(&pulse))));
+    let mut task = Task(tokio::spawn(run(connection, Arc::clone(&state))));
     let asked = now();
     ping_pong.send_ping(Ping::opaque()).map_err(failed)?;
     tokio::select! {
@@ -199,8 +202,8 @@ async fn greet(
         pong = poll_fn(|cx| ping_pong.poll_pong(cx)) => {
             pong.map_err(failed)?;
             let round_trip = now().saturating_duration_since(asked);
-            pulse.set_round_trip(round_trip);
-            Ok(Wire { sender, task, ping_pong, pulse, round_trip })
+            state.set_round_trip(round_trip);
+            Ok(Handshaken { sender, task, ping_pong, state, round_trip })
         }
     }
 }
@@ -209,16 +212,16 @@ async fn greet(
 /// stream has come.
 async fn run(
     mut connection: Connection<Metered, Bytes>,
-    pulse: Arc<Pulse>,
+    state: Arc<LinkState>,
 ) -> Result<(), h2::Error> {
     poll_fn(move |cx| {
         loop {
             let end = Pin::new(&mut connection).poll(cx);
-            pulse
+            state
                 .queue
                 .set_limit(connection.max_concurrent_send_streams());
             // h2 writes the messages in its next turn.
-            if end.is_ready() || !pulse.queue.send(cx) {
+            if end.is_ready() || !state.queue.send(cx) {
                 return end;
             }
         }
@@ -242,11 +245,11 @@ fn builder(options: &Options) -> h2::client::Builder {
     builder
 }
 
-fn not_http2(error: h2::Error, secure: bool) -> Unreachable {
+fn not_http2(error: h2::Error, secure: bool) -> ConnectError {
     if error.get_io().is_some_and(is_end) {
         return closed_early(secure);
     }
-    Unreachable::with(
+    ConnectError::with(
         "it does not speak HTTP/2 as etcd does (is it another service, or https?)",
         io::Error::other(error),
     )
@@ -260,15 +263,15 @@ pub(crate) fn is_end(error: &io::Error) -> bool {
     )
 }
 
-fn closed_early(secure: bool) -> Unreachable {
+fn closed_early(secure: bool) -> ConnectError {
     if secure {
         // It was TLS until then, so it is neither http nor a port that is merely open.
-        return Unreachable::new(
+        return ConnectError::new(
             "it closed the connection right after the TLS handshake (does it let in only \
              clients with a certificate that it trusts?)",
         );
     }
-    Unreachable::new(
+    ConnectError::new(
         "it accepted the connection and closed it without an answer (is it https? or a proxy \
          without a server behind it?)",
     )

@@ -36,8 +36,8 @@ use prost::Message;
 
 use super::failure::Failure;
 use super::grpc::frame;
-use super::handshake::Unreachable;
-use super::link::{Head, Link, Occupancy};
+use super::handshake::ConnectError;
+use super::link::{Head, Link, StreamPermit};
 use super::stream::open;
 use super::unary::Exchange;
 use crate::method::Method;
@@ -140,11 +140,12 @@ impl Origin {
 
 /// Has a connection prove that it leads where it has to. `verified` says that TLS has shown that
 /// the server is the one that the URL names.
-async fn prove(link: &Arc<Link>, origin: Origin, verified: bool) -> Result<Proof, Unreachable> {
+async fn prove(link: &Arc<Link>, origin: Origin, verified: bool) -> Result<Proof, ConnectError> {
     let header = header(link).await?;
     let cluster = header.as_ref().map(|header| header.cluster_id);
     if let Origin::Cluster(wanted) = origin {
-        judge(cluster.filter(|id| *id != 0), wanted, verified).map_err(Unreachable::stranger)?;
+        judge(cluster.filter(|id| *id != 0), wanted, verified)
+            .map_err(ConnectError::cluster_mismatch)?;
     }
     let member = header.map_or(0, |header| header.member_id);
     let member = match member {
@@ -155,7 +156,7 @@ async fn prove(link: &Arc<Link>, origin: Origin, verified: bool) -> Result<Proof
 }
 
 /// The header of the first reply that the server gives without a token, if any.
-async fn header(link: &Arc<Link>) -> Result<Option<ResponseHeader>, Unreachable> {
+async fn header(link: &Arc<Link>) -> Result<Option<ResponseHeader>, ConnectError> {
     match asked(by_status(link).await)? {
         Some(header) => Ok(Some(header)),
         None => asked(by_watch(link).await),
@@ -171,7 +172,7 @@ pub(crate) async fn ask(
     identity: &Identity,
     verified: bool,
     limit: Duration,
-) -> Result<Proof, Unreachable> {
+) -> Result<Proof, ConnectError> {
     let origin = identity.origin();
     if origin == Origin::User && !identity.asks_member() {
         return Ok(Proof::NONE);
@@ -187,7 +188,7 @@ pub(crate) async fn ask(
             member: Told::Nothing,
         }),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(Unreachable::new(
+        Err(_) => Err(ConnectError::new(
             "it does not tell which cluster it belongs to",
         )),
     }
@@ -212,12 +213,12 @@ fn judge(told: Option<u64>, wanted: u64, verified: bool) -> Result<(), String> {
 /// The header that a server which was asked for its cluster has sent, if it tells one.
 fn asked(
     outcome: Result<Option<ResponseHeader>, Failure>,
-) -> Result<Option<ResponseHeader>, Unreachable> {
+) -> Result<Option<ResponseHeader>, ConnectError> {
     match outcome {
         Ok(header) => Ok(header.filter(|header| header.cluster_id != 0)),
         // It is a gRPC server, and does not tell.
         Err(failure) if failure.error.code().is_some() => Ok(None),
-        Err(failure) => Err(Unreachable::with(
+        Err(failure) => Err(ConnectError::with(
             "it could not be asked for its cluster",
             io::Error::other(failure.error),
         )),
@@ -226,7 +227,7 @@ fn asked(
 
 async fn by_status(link: &Arc<Link>) -> Result<Option<ResponseHeader>, Failure> {
     let mut exchange = Exchange::begin(
-        Occupancy::of(Arc::clone(link)),
+        StreamPermit::new(Arc::clone(link)),
         Method::Status,
         true,
         Head::default(),
@@ -239,8 +240,8 @@ async fn by_status(link: &Arc<Link>) -> Result<Option<ResponseHeader>, Failure> 
 
 /// Dropping the stream cancels the watch.
 async fn by_watch(link: &Arc<Link>) -> Result<Option<ResponseHeader>, Failure> {
-    let occupancy = Occupancy::of(Arc::clone(link));
-    let (mut outgoing, mut incoming) = open(occupancy, Method::Watch, Head::default(), LIMIT)?;
+    let permit = StreamPermit::new(Arc::clone(link));
+    let (mut outgoing, mut incoming) = open(permit, Method::Watch, Head::default(), LIMIT)?;
     let create = WatchCreateRequest {
         key: Bytes::from_static(&[0]),
         ..WatchCreateRequest::default()

@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What the driver has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beat {
+pub(crate) enum KeepAliveAction {
     /// Nothing before that moment.
     Rest(Instant),
     /// Send a ping.
@@ -38,9 +38,9 @@ pub(crate) enum Beat {
     Dead,
 }
 
-/// The pulse of one connection.
+/// The keep-alive state of one connection.
 #[derive(Debug)]
-pub(crate) struct KeepAlive {
+pub(crate) struct KeepAliveState {
     interval: Option<Duration>,
     timeout: Option<Duration>,
     /// When bytes last came in.
@@ -56,7 +56,7 @@ pub(crate) struct KeepAlive {
     condemned: Option<Instant>,
 }
 
-impl KeepAlive {
+impl KeepAliveState {
     /// `interval` and `timeout` are off when `None`, each by itself.
     pub(crate) fn new(interval: Option<Duration>, timeout: Option<Duration>, now: Instant) -> Self {
         Self {
@@ -113,20 +113,20 @@ impl KeepAlive {
     /// INVARIANT: `Dead` is said only in the second look, a moment after the first. A process
     /// that was stopped or starved finds its time-outs over and the answers, still unread, in
     /// its sockets: whoever reads them needs a turn first.
-    pub(crate) fn next(&mut self, now: Instant, open: bool) -> Beat {
+    pub(crate) fn next(&mut self, now: Instant, open: bool) -> KeepAliveAction {
         let Some(interval) = self.interval else {
             // Without pings, nothing is known of silence.
-            return Beat::Rest(now + LONGEST);
+            return KeepAliveAction::Rest(now + LONGEST);
         };
         if let Some(silence) = self.silence(now) {
             return match self.timeout {
                 Some(timeout) if silence >= timeout => self.condemn(now),
-                Some(timeout) => Beat::Rest(now + self.to_next_mark(silence, timeout)),
-                None => Beat::Rest(now + interval),
+                Some(timeout) => KeepAliveAction::Rest(now + self.to_next_mark(silence, timeout)),
+                None => KeepAliveAction::Rest(now + interval),
             };
         }
         if self.outstanding.is_some() {
-            return Beat::Rest(now + SUSPICION.min(interval));
+            return KeepAliveAction::Rest(now + SUSPICION.min(interval));
         }
         let due = match (self.doubted, self.pinged) {
             (true, None) => now,
@@ -135,10 +135,10 @@ impl KeepAlive {
             (false, Some(then)) => (self.heard + interval).max(then + DISTANCE),
         };
         match (due <= now, open) {
-            (true, true) => Beat::Ping,
+            (true, true) => KeepAliveAction::Ping,
             // No pings without open streams: etcd counts them as abuse.
-            (true, false) => Beat::Rest(now + interval),
-            (false, _) => Beat::Rest(due),
+            (true, false) => KeepAliveAction::Rest(now + interval),
+            (false, _) => KeepAliveAction::Rest(due),
         }
     }
 
@@ -153,12 +153,12 @@ impl KeepAlive {
         }
     }
 
-    fn condemn(&mut self, now: Instant) -> Beat {
+    fn condemn(&mut self, now: Instant) -> KeepAliveAction {
         let first = *self.condemned.get_or_insert(now);
         if now >= first + GRACE {
-            Beat::Dead
+            KeepAliveAction::Dead
         } else {
-            Beat::Rest(first + GRACE)
+            KeepAliveAction::Rest(first + GRACE)
         }
     }
 
@@ -181,178 +181,173 @@ impl KeepAlive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use KeepAliveAction::{Dead, Ping, Rest};
 
     const fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
     }
 
-    fn started() -> (KeepAlive, Instant) {
+    fn started() -> (KeepAliveState, Instant) {
         let now = Instant::now();
         (
-            KeepAlive::new(Some(seconds(10)), Some(seconds(3)), now),
+            KeepAliveState::new(Some(seconds(10)), Some(seconds(3)), now),
             now,
         )
     }
 
     #[test]
     fn a_silent_connection_is_pinged_after_the_interval() {
-        let (mut pulse, t) = started();
-        assert_eq!(pulse.next(t, true), Beat::Rest(t + seconds(10)));
-        assert_eq!(pulse.next(t + seconds(10), true), Beat::Ping);
+        let (mut keep_alive, t) = started();
+        assert_eq!(keep_alive.next(t, true), Rest(t + seconds(10)));
+        assert_eq!(keep_alive.next(t + seconds(10), true), Ping);
     }
 
     #[test]
     fn incoming_data_puts_the_ping_off() {
-        let (mut pulse, t) = started();
-        pulse.heard(t + seconds(8));
+        let (mut keep_alive, t) = started();
+        keep_alive.heard(t + seconds(8));
         assert_eq!(
-            pulse.next(t + seconds(10), true),
-            Beat::Rest(t + seconds(18))
+            keep_alive.next(t + seconds(10), true),
+            Rest(t + seconds(18))
         );
     }
 
     #[test]
     fn without_open_streams_there_are_no_pings() {
-        let (mut pulse, t) = started();
+        let (mut keep_alive, t) = started();
         assert_eq!(
-            pulse.next(t + seconds(60), false),
-            Beat::Rest(t + seconds(70))
+            keep_alive.next(t + seconds(60), false),
+            Rest(t + seconds(70))
         );
     }
 
     #[test]
     fn an_unanswered_ping_makes_suspect_after_2_s_and_dead_after_the_timeout() {
-        let (mut pulse, t) = started();
-        pulse.pinged(t);
-        assert_eq!(pulse.next(t, true), Beat::Rest(t + seconds(2)));
-        assert!(!pulse.is_suspect(t + Duration::from_millis(1999)));
-        assert!(pulse.is_suspect(t + seconds(2)));
-        assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(3)));
+        let (mut keep_alive, t) = started();
+        keep_alive.pinged(t);
+        assert_eq!(keep_alive.next(t, true), Rest(t + seconds(2)));
+        assert!(!keep_alive.is_suspect(t + Duration::from_millis(1999)));
+        assert!(keep_alive.is_suspect(t + seconds(2)));
+        assert_eq!(keep_alive.next(t + seconds(2), true), Rest(t + seconds(3)));
         let again = t + seconds(3) + GRACE;
-        assert_eq!(pulse.next(t + seconds(3), true), Beat::Rest(again));
-        assert_eq!(pulse.next(again, true), Beat::Dead);
+        assert_eq!(keep_alive.next(t + seconds(3), true), Rest(again));
+        assert_eq!(keep_alive.next(again, true), Dead);
     }
 
     #[test]
     fn who_was_asleep_reads_its_answers_first() {
-        let (mut pulse, t) = started();
-        pulse.pinged(t);
-        assert!(matches!(pulse.next(t + seconds(60), true), Beat::Rest(_)));
-        pulse.heard(t + seconds(60));
-        pulse.pong();
-        assert_ne!(pulse.next(t + seconds(61), true), Beat::Dead);
+        let (mut keep_alive, t) = started();
+        keep_alive.pinged(t);
+        assert!(matches!(keep_alive.next(t + seconds(60), true), Rest(_)));
+        keep_alive.heard(t + seconds(60));
+        keep_alive.pong();
+        assert_ne!(keep_alive.next(t + seconds(61), true), Dead);
     }
 
     #[test]
     fn a_pong_or_data_clears_the_suspicion() {
-        let (mut pulse, t) = started();
-        pulse.pinged(t);
-        pulse.heard(t + seconds(2));
-        assert!(!pulse.is_suspect(t + seconds(3)));
-        assert_ne!(pulse.next(t + seconds(4), true), Beat::Dead);
-        assert_ne!(pulse.next(t + seconds(5), true), Beat::Dead);
-        assert_eq!(pulse.next(t + seconds(6), true), Beat::Dead);
-        pulse.pong();
-        assert!(!pulse.is_suspect(t + seconds(9)));
-        assert_ne!(pulse.next(t + seconds(9), true), Beat::Dead);
+        let (mut keep_alive, t) = started();
+        keep_alive.pinged(t);
+        keep_alive.heard(t + seconds(2));
+        assert!(!keep_alive.is_suspect(t + seconds(3)));
+        assert_ne!(keep_alive.next(t + seconds(4), true), Dead);
+        assert_ne!(keep_alive.next(t + seconds(5), true), Dead);
+        assert_eq!(keep_alive.next(t + seconds(6), true), Dead);
+        keep_alive.pong();
+        assert!(!keep_alive.is_suspect(t + seconds(9)));
+        assert_ne!(keep_alive.next(t + seconds(9), true), Dead);
     }
 
     #[test]
     fn a_doubt_pings_at_once_but_not_twice_in_6_s() {
-        let (mut pulse, t) = started();
-        pulse.doubt();
-        assert_eq!(pulse.next(t + seconds(1), true), Beat::Ping);
-        pulse.pinged(t + seconds(1));
-        pulse.pong();
-        pulse.doubt();
-        assert_eq!(pulse.next(t + seconds(2), true), Beat::Rest(t + seconds(7)));
-        assert_eq!(pulse.next(t + seconds(7), true), Beat::Ping);
+        let (mut keep_alive, t) = started();
+        keep_alive.doubt();
+        assert_eq!(keep_alive.next(t + seconds(1), true), Ping);
+        keep_alive.pinged(t + seconds(1));
+        keep_alive.pong();
+        keep_alive.doubt();
+        assert_eq!(keep_alive.next(t + seconds(2), true), Rest(t + seconds(7)));
+        assert_eq!(keep_alive.next(t + seconds(7), true), Ping);
     }
 
     #[test]
     fn after_an_answer_a_doubt_need_not_wait() {
-        let (mut pulse, t) = started();
-        pulse.pinged(t);
-        pulse.pong();
-        pulse.answered(true);
-        assert_eq!(
-            pulse.next(t + seconds(2), true),
-            Beat::Rest(t + seconds(10))
-        );
-        pulse.doubt();
-        assert_eq!(pulse.next(t, true), Beat::Rest(t + seconds(1)));
-        assert_eq!(pulse.next(t + seconds(2), true), Beat::Ping);
+        let (mut keep_alive, t) = started();
+        keep_alive.pinged(t);
+        keep_alive.pong();
+        keep_alive.answered(true);
+        assert_eq!(keep_alive.next(t + seconds(2), true), Rest(t + seconds(10)));
+        keep_alive.doubt();
+        assert_eq!(keep_alive.next(t, true), Rest(t + seconds(1)));
+        assert_eq!(keep_alive.next(t + seconds(2), true), Ping);
         // The pong alone is no answer.
-        pulse.pinged(t + seconds(2));
-        pulse.pong();
-        pulse.answered(false);
-        pulse.doubt();
-        assert_eq!(pulse.next(t + seconds(4), true), Beat::Rest(t + seconds(8)));
+        keep_alive.pinged(t + seconds(2));
+        keep_alive.pong();
+        keep_alive.answered(false);
+        keep_alive.doubt();
+        assert_eq!(keep_alive.next(t + seconds(4), true), Rest(t + seconds(8)));
     }
 
     #[test]
     fn the_shortest_interval_leaves_room_for_a_network_that_wavers() {
         let t = Instant::now();
-        let mut pulse = KeepAlive::new(Some(MIN_KEEP_ALIVE_INTERVAL), None, t);
-        assert_eq!(pulse.next(t + seconds(5), true), Beat::Ping);
-        pulse.pinged(t + seconds(5));
-        pulse.heard(t + seconds(5));
-        pulse.pong();
+        let mut keep_alive = KeepAliveState::new(Some(MIN_KEEP_ALIVE_INTERVAL), None, t);
+        assert_eq!(keep_alive.next(t + seconds(5), true), Ping);
+        keep_alive.pinged(t + seconds(5));
+        keep_alive.heard(t + seconds(5));
+        keep_alive.pong();
         assert_eq!(
-            pulse.next(t + seconds(10), true),
-            Beat::Rest(t + seconds(11))
+            keep_alive.next(t + seconds(10), true),
+            Rest(t + seconds(11))
         );
     }
 
     #[test]
     fn times_without_end_are_no_trouble() {
         let t = Instant::now();
-        let mut pulse = KeepAlive::new(Some(Duration::MAX), Some(Duration::MAX), t);
-        assert!(matches!(pulse.next(t, true), Beat::Rest(_)));
-        pulse.pinged(t);
-        assert!(matches!(pulse.next(t + seconds(3), true), Beat::Rest(_)));
+        let mut keep_alive = KeepAliveState::new(Some(Duration::MAX), Some(Duration::MAX), t);
+        assert!(matches!(keep_alive.next(t, true), Rest(_)));
+        keep_alive.pinged(t);
+        assert!(matches!(keep_alive.next(t + seconds(3), true), Rest(_)));
     }
 
     #[test]
     fn after_an_offence_doubts_ping_less_often_too() {
         let t = Instant::now();
-        let mut pulse = KeepAlive::new(Some(seconds(40)), Some(seconds(3)), t);
-        pulse.pinged(t);
-        pulse.pong();
-        pulse.answered(true);
-        pulse.doubt();
-        assert_eq!(
-            pulse.next(t + seconds(6), true),
-            Beat::Rest(t + seconds(20))
-        );
+        let mut keep_alive = KeepAliveState::new(Some(seconds(40)), Some(seconds(3)), t);
+        keep_alive.pinged(t);
+        keep_alive.pong();
+        keep_alive.answered(true);
+        keep_alive.doubt();
+        assert_eq!(keep_alive.next(t + seconds(6), true), Rest(t + seconds(20)));
     }
 
     #[test]
     fn each_half_can_be_switched_off() {
         let t = Instant::now();
-        let mut pulse = KeepAlive::new(None, Some(seconds(3)), t);
-        pulse.doubt();
-        assert!(matches!(pulse.next(t + seconds(99), true), Beat::Rest(_)));
-        let mut pulse = KeepAlive::new(Some(seconds(10)), None, t);
-        pulse.pinged(t);
-        assert!(pulse.is_suspect(t + seconds(2)));
-        assert!(matches!(pulse.next(t + seconds(99), true), Beat::Rest(_)));
+        let mut keep_alive = KeepAliveState::new(None, Some(seconds(3)), t);
+        keep_alive.doubt();
+        assert!(matches!(keep_alive.next(t + seconds(99), true), Rest(_)));
+        let mut keep_alive = KeepAliveState::new(Some(seconds(10)), None, t);
+        keep_alive.pinged(t);
+        assert!(keep_alive.is_suspect(t + seconds(2)));
+        assert!(matches!(keep_alive.next(t + seconds(99), true), Rest(_)));
     }
 
     /// Driven through virtual time, it never asks to be woken in the past, and a dead peer is
     /// found within interval + time-out.
     #[test]
     fn a_dead_peer_is_found_in_time() {
-        let (mut pulse, t) = started();
+        let (mut keep_alive, t) = started();
         let mut now = t;
         loop {
-            match pulse.next(now, true) {
-                Beat::Rest(then) => {
+            match keep_alive.next(now, true) {
+                Rest(then) => {
                     assert!(then > now, "it spins");
                     now = then;
                 }
-                Beat::Ping => pulse.pinged(now),
-                Beat::Dead => break,
+                Ping => keep_alive.pinged(now),
+                Dead => break,
             }
         }
         assert_eq!(now - t, seconds(13) + GRACE);

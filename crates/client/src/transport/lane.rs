@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::driver::Connection;
-use super::handshake::Unreachable;
-use super::link::{Link, Occupancy};
+use super::handshake::ConnectError;
+use super::link::{Link, StreamPermit};
 
 /// For so long after a connection could not be made, other endpoints are preferred.
 const AVOIDED: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ type Make = Box<dyn Fn(&Arc<Notify>) -> Connection + Send + Sync>;
 ///
 /// A server allows so many streams a connection; when all are taken, one more connection is
 /// opened. One that stays without streams is closed after a while.
-pub(crate) struct Lanes {
+pub(crate) struct LanePool {
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Calls that wait for a place.
     pub(crate) waiting: AtomicUsize,
@@ -33,7 +33,7 @@ pub(crate) struct Lanes {
     make: Make,
 }
 
-impl Lanes {
+impl LanePool {
     pub(crate) fn new(
         reserved: usize,
         make: impl Fn(&Arc<Notify>) -> Connection + Send + Sync + 'static,
@@ -60,20 +60,20 @@ impl Lanes {
     }
 
     /// Why a connection is not up, if that is known.
-    pub(crate) fn trouble(&self) -> Option<Unreachable> {
+    pub(crate) fn last_error(&self) -> Option<ConnectError> {
         let connections = self.connections();
-        connections.iter().find_map(|one| one.trouble())
+        connections.iter().find_map(|one| one.last_error())
     }
 
     /// A place on a connection that is up and has room, is not the one to avoid, and is not known to
     /// lead to another member than that with the ID.
-    pub(crate) fn occupy(&self, avoided: Option<u64>, id: Option<u64>) -> Option<Occupancy> {
+    pub(crate) fn acquire(&self, avoided: Option<u64>, id: Option<u64>) -> Option<StreamPermit> {
         self.connections()
             .iter()
             .filter_map(|connection| connection.live())
-            .filter(|link| link.pulse.is_fit() && avoided != Some(link.id))
+            .filter(|link| link.state.is_fit() && avoided != Some(link.id))
             .filter(|link| !link.misses(id))
-            .find_map(|link| Occupancy::try_of(link, self.reserved))
+            .find_map(|link| StreamPermit::try_new(link, self.reserved))
     }
 
     /// Sees to it that one more connection is on its way.
@@ -86,15 +86,15 @@ impl Lanes {
             connection.live().is_none_or(|link| {
                 // One that is up and has no stream at all is of a server that allows none:
                 // another connection would change nothing.
-                let barred = link.pulse.open() == 0 && avoided != Some(link.id);
-                !link.pulse.is_fit() || barred
+                let barred = link.state.open() == 0 && avoided != Some(link.id);
+                !link.state.is_fit() || barred
             })
         });
         match pending {
-            Some(connection) => connection.want(closing.clone()),
+            Some(connection) => connection.connect_if_idle(closing.clone()),
             None => {
                 let connection = Arc::new((self.make)(&self.freed));
-                connection.want(closing.clone());
+                connection.connect_if_idle(closing.clone());
                 connections.push(connection);
             }
         }
@@ -120,16 +120,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Counts itself as waiting for as long as it lives.
-pub(crate) struct Waiting<'a>(&'a AtomicUsize);
+pub(crate) struct WaitGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitGuard<'a> {
     pub(crate) fn on(counter: &'a AtomicUsize) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self(counter)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::failure::Failure;
-use super::link::{Head, Link, Occupancy, TokenHeader};
-use super::pulse::now;
+use super::link::{Head, Link, StreamPermit, TokenHeader};
+use super::link_state::now;
 use super::stream::open;
 use crate::error::ErrorKind;
 use crate::method::Method;
@@ -41,11 +41,11 @@ pub(crate) type LeaderLoss = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The stream of a link that tells it, while any call wants to know.
 #[derive(Default)]
-pub(crate) struct Sentinel {
+pub(crate) struct LeaderMonitor {
     lost: Mutex<Weak<watch::Sender<bool>>>,
 }
 
-impl Sentinel {
+impl LeaderMonitor {
     fn lost(&self) -> MutexGuard<'_, Weak<watch::Sender<bool>>> {
         // Nothing panics while it is held.
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,7 +66,7 @@ pub(crate) fn leader_loss(link: &Arc<Link>, token: Option<&Arc<TokenHeader>>) ->
         }
         tokio::time::sleep(PATIENCE).await;
         for _ in 0..LOST_TASKS {
-            let lost = link.upgrade().filter(|link| !link.pulse.is_draining());
+            let lost = link.upgrade().filter(|link| !link.state.is_draining());
             let Some(mut lost) = lost.and_then(|link| subscribe(&link, token.clone())) else {
                 break;
             };
@@ -84,7 +84,7 @@ pub(crate) fn leader_loss(link: &Arc<Link>, token: Option<&Arc<TokenHeader>>) ->
 fn subscribe(link: &Arc<Link>, token: Option<Arc<TokenHeader>>) -> Option<watch::Receiver<bool>> {
     let runtime = runtime::present().ok()?;
     let (sender, receiver) = {
-        let mut slot = link.sentinel.lost();
+        let mut slot = link.leader_monitor.lost();
         if let Some(sender) = slot.upgrade() {
             return Some(sender.subscribe());
         }
@@ -107,7 +107,7 @@ async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, token: Option<Ar
             biased;
             () = lost.closed() => {
                 // ORDER: who subscribes holds the same lock, so nobody is left without a stream.
-                let mut slot = link.sentinel.lost();
+                let mut slot = link.leader_monitor.lost();
                 if lost.is_closed() {
                     *slot = Weak::new();
                     return;
@@ -124,11 +124,11 @@ async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, token: Option<Ar
         };
         if refusals == REFUSALS {
             // ORDER: who asks from here on gets a stream of its own.
-            *link.sentinel.lost() = Weak::new();
+            *link.leader_monitor.lost() = Weak::new();
             lost.send_replace(true);
             return;
         }
-        if link.pulse.is_draining() {
+        if link.state.is_draining() {
             return;
         }
         let pause = if refusals > 0 { PATIENCE } else { PAUSE };
@@ -146,10 +146,10 @@ async fn watch_over(link: &Arc<Link>, token: Option<&TokenHeader>) -> ErrorKind 
         require_leader: true,
         token,
     };
-    let occupancy = Occupancy::of(Arc::clone(link));
+    let permit = StreamPermit::new(Arc::clone(link));
     // Nothing is ever sent on it. This method it is because every etcd keeps it open without
     // asking who the user is.
-    let opened = open(occupancy, Method::LeaseKeepAlive, head, LIMIT);
+    let opened = open(permit, Method::LeaseKeepAlive, head, LIMIT);
     let kind = |failure: Failure| failure.error.kind();
     let (_outgoing, mut incoming) = match opened {
         Ok(stream) => stream,

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use super::failure::Failure;
 use super::identity::Proof;
-use super::leader::Sentinel;
-use super::pulse::Pulse;
+use super::leader::LeaderMonitor;
+use super::link_state::LinkState;
 use super::serving::Serving;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome, Retry};
@@ -31,7 +31,7 @@ pub(crate) struct Link {
     pub(crate) endpoint: Endpoint,
     /// The place of the endpoint among the client's.
     pub(crate) place: usize,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) state: Arc<LinkState>,
     /// What is known of the endpoint, shared by all connections to it.
     pub(crate) serving: Arc<Serving>,
     /// What the connection has told and proven.
@@ -42,7 +42,7 @@ pub(crate) struct Link {
     freed: Option<Arc<Notify>>,
     sender: SendRequest<Bytes>,
     heads: Heads,
-    pub(crate) sentinel: Sentinel,
+    pub(crate) leader_monitor: LeaderMonitor,
 }
 
 /// What is the same in every request over a connection, made once.
@@ -85,7 +85,7 @@ impl Link {
         id: u64,
         endpoint: Endpoint,
         sender: SendRequest<Bytes>,
-        pulse: Arc<Pulse>,
+        state: Arc<LinkState>,
         serving: Arc<Serving>,
         freed: Option<Arc<Notify>>,
         timeout: Option<Duration>,
@@ -95,13 +95,13 @@ impl Link {
             id,
             endpoint,
             place: serving.place(),
-            pulse,
+            state,
             serving,
             told: OnceLock::new(),
             freed,
             sender,
             heads,
-            sentinel: Sentinel::default(),
+            leader_monitor: LeaderMonitor::default(),
         })
     }
 
@@ -129,7 +129,7 @@ impl Link {
     /// Whether a request may have to wait for a stream. The caller's own one is among the calls that
     /// are under way.
     pub(crate) fn is_full(&self) -> bool {
-        self.pulse.open() > self.pulse.queue.limit()
+        self.state.open() > self.state.queue.limit()
     }
 
     pub(crate) fn request(&self, method: Method, head: Head<'_>) -> Request<()> {
@@ -147,7 +147,7 @@ impl Link {
 
     /// What it means that h2 took no request: nothing was sent.
     pub(crate) fn refused(&self, error: h2::Error) -> Failure {
-        self.pulse.drain();
+        self.state.drain();
         let mut failure = Failure::not_sent(
             ErrorKind::Unavailable,
             "the connection takes no more requests",
@@ -176,19 +176,19 @@ impl Link {
     /// byte has left since.
     pub(crate) fn broken(&self, error: h2::Error, mark: u64) -> Failure {
         if error.is_go_away() {
-            self.pulse.drain();
+            self.state.drain();
         }
         let io = error.is_io();
         let failure = Failure::from_h2(error);
         if !io {
             return failure;
         }
-        self.pulse.note_broken();
-        let error = match self.pulse.ending.get() {
+        self.state.note_broken();
+        let error = match self.state.ending.get() {
             Some((kind, ending)) => Error::new(*kind, *ending),
             None => failure.error,
         };
-        let outcome = if mark == self.pulse.mark() {
+        let outcome = if mark == self.state.mark() {
             Outcome::NotSent
         } else {
             Outcome::Unknown
@@ -300,20 +300,20 @@ fn timeout_value(timeout: Duration) -> HeaderValue {
 }
 
 /// One call or stream that is under way on a link.
-pub(crate) struct Occupancy(Arc<Link>);
+pub(crate) struct StreamPermit(Arc<Link>);
 
-impl Occupancy {
-    pub(crate) fn of(link: Arc<Link>) -> Self {
-        link.pulse.enter();
+impl StreamPermit {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        link.state.enter();
         Self(link)
     }
 
     /// Takes a place only if the link has room for one more stream, besides those that are
     /// reserved. A server that allows no more than those has none to reserve.
-    pub(crate) fn try_of(link: Arc<Link>, reserved: usize) -> Option<Self> {
+    pub(crate) fn try_new(link: Arc<Link>, reserved: usize) -> Option<Self> {
         let limit = link.stream_limit();
         let limit = limit.saturating_sub(reserved).max(limit.min(1));
-        link.pulse.try_enter(limit).then(|| Self(link))
+        link.state.try_enter(limit).then(|| Self(link))
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -321,9 +321,9 @@ impl Occupancy {
     }
 }
 
-impl Drop for Occupancy {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
-        self.0.pulse.leave();
+        self.0.state.leave();
         if let Some(freed) = &self.0.freed {
             freed.notify_one();
         }

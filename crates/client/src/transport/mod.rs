@@ -1,20 +1,25 @@
 //! gRPC over HTTP/2, and the connections below it.
 //!
-//! What this layer promises: a place on a live connection ([`Transport::occupy`]), a call over
+//! This layer provides a stream permit on a live connection ([`Transport::acquire`]), a call over
 //! it ([`Exchange`], [`stream`]), and for every failure whether the request may have reached a
 //! server. A call never passes through the task that owns a connection: it takes the published
 //! link, and sends and receives in its own task.
 //!
 //! ```text
-//! state.rs   what a connection does next      PURE
-//! keepalive.rs   when to ping, doubt, give up PURE     driver.rs    connects, publishes, starts over
-//! balance.rs     which endpoint calls go to   PURE     watcher.rs   pings and drains what is up
-//! backoff.rs     pauses                       PURE     handshake.rs endpoint -> answering connection
-//! tls.rs    TLS around a byte stream               dial.rs      endpoint -> byte stream
-//! link.rs        a live connection, as calls see it     pulse.rs  its signs of life
-//! identity.rs    which cluster a connection leads to
-//! leader.rs      whether the member behind it sees a leader
-//! stream_queue.rs    requests that wait until the server allows one more stream
+//! state.rs         phases of a connection                           PURE
+//! keepalive.rs     when to ping, doubt and give up a connection     PURE
+//! balance.rs       which endpoint calls go to                       PURE
+//! driver.rs        connects, publishes the link, reconnects
+//! monitor.rs       pings and drains a connection that is up
+//! handshake.rs     endpoint -> connection that has answered a ping
+//! dial.rs          endpoint -> byte stream
+//! tls.rs           TLS around a byte stream
+//! link.rs          a live connection, as calls see it
+//! link_state.rs    flags and counters of a link
+//! pool.rs          the endpoints of a client and their connections
+//! identity.rs      which cluster a connection leads to
+//! leader.rs        whether the member behind a connection sees a leader
+//! stream_queue.rs  requests that wait until the server allows one more stream
 //! ```
 
 mod balance;
@@ -23,15 +28,16 @@ mod driver;
 mod failure;
 mod grpc;
 mod handshake;
-mod hub;
 mod identity;
 mod keepalive;
 mod lane;
 mod leader;
 mod link;
+mod link_state;
+mod monitor;
+mod pool;
 mod probe;
 mod prober;
-mod pulse;
 mod report;
 mod serving;
 mod state;
@@ -41,7 +47,6 @@ mod tcp;
 #[cfg(feature = "_tls")]
 mod tls;
 mod unary;
-mod watcher;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -52,17 +57,17 @@ pub(crate) use failure::Failure;
 pub(crate) use grpc::frame;
 #[cfg(fuzzing)]
 pub(crate) use grpc::fuzz;
-pub(crate) use hub::{Background, Seen, closed};
 pub(crate) use identity::Origin;
 pub(crate) use leader::{LeaderLoss, leader_loss};
-pub(crate) use link::{Head, Occupancy, TokenHeader};
-pub(crate) use pulse::now;
+pub(crate) use link::{Head, StreamPermit, TokenHeader};
+pub(crate) use link_state::now;
+pub(crate) use pool::{Background, EndpointInfo, closed};
 pub(crate) use unary::Exchange;
 
 use self::dial::Dialer;
-use self::handshake::Unreachable;
-use self::hub::{Hub, Workshop};
+use self::handshake::ConnectError;
 use self::link::Link;
+use self::pool::{ConnectContext, Pool};
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
@@ -70,14 +75,14 @@ use crate::method::Lane;
 
 /// All connections of a client. Dropping it closes them.
 pub(crate) struct Transport {
-    hub: Arc<Hub>,
+    pool: Arc<Pool>,
     /// Dropped with the transport, or before: every driver then comes to its end.
     closing: Mutex<Option<watch::Sender<()>>>,
 }
 
 /// Where a call wants to go.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Want {
+pub(crate) struct PickInfo {
     pub(crate) lane: Lane,
     /// Only this endpoint.
     pub(crate) member: Option<EndpointTarget>,
@@ -116,81 +121,81 @@ impl Transport {
         let (closing_sender, closing) = watch::channel(());
         let options = Arc::new(config.options.clone());
         let dialer = Arc::new(Dialer::new(config)?);
-        let workshop = Workshop { options, dialer };
-        let hub = Hub::new(&config.endpoints, workshop, closing);
+        let context = ConnectContext { options, dialer };
+        let pool = Pool::new(&config.endpoints, context, closing);
         Ok(Self {
-            hub,
+            pool,
             closing: Mutex::new(Some(closing_sender)),
         })
     }
 
     /// Starts to connect, and waits until a connection is up or every endpoint has failed.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        let want = Want {
+        let pick = PickInfo {
             lane: Lane::Unary,
             member: None,
             avoided: None,
             parting: false,
         };
-        let mut changes = self.hub.changes();
+        let mut changes = self.pool.changes();
         loop {
             changes.borrow_and_update();
-            if self.hub.occupy_now(want).is_some() {
+            if self.pool.try_acquire(pick).is_some() {
                 return Ok(());
             }
-            if let Some(error) = self.hub.all_down() {
+            if let Some(error) = self.pool.all_down() {
                 return Err(error);
             }
-            self.hub.wake(want);
-            // INVARIANT: the hub holds the sender, and this holds the hub.
+            self.pool.wake(pick);
+            // INVARIANT: the pool holds the sender, and this holds the pool.
             let _ = changes.changed().await;
         }
     }
 
     /// A place on a connection that is up right now.
-    pub(crate) fn occupy_now(&self, want: Want) -> Option<Occupancy> {
-        self.hub.occupy_now(want)
+    pub(crate) fn try_acquire(&self, pick: PickInfo) -> Option<StreamPermit> {
+        self.pool.try_acquire(pick)
     }
 
     /// A place on a connection, as soon as there is one. It waits for as long as it takes: the
     /// caller has the clock.
-    pub(crate) fn occupy(
+    pub(crate) fn acquire(
         &self,
-        want: Want,
-    ) -> impl Future<Output = Result<Occupancy, Error>> + Send + 'static {
-        let hub = Arc::clone(&self.hub);
-        async move { hub.occupy(want).await }
+        pick: PickInfo,
+    ) -> impl Future<Output = Result<StreamPermit, Error>> + Send + 'static {
+        let pool = Arc::clone(&self.pool);
+        async move { pool.acquire(pick).await }
     }
 
     /// What is known of each endpoint that is in use.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.hub.seen()
+    pub(crate) fn endpoint_info(&self) -> Vec<EndpointInfo> {
+        self.pool.endpoint_info()
     }
 
     /// Why no connection is up, in words, for a call that has waited in vain.
-    pub(crate) fn trouble(&self, want: Want) -> Option<(Endpoint, Unreachable)> {
-        self.hub.trouble(want)
+    pub(crate) fn last_error(&self, pick: PickInfo) -> Option<(Endpoint, ConnectError)> {
+        self.pool.last_error(pick)
     }
 
     /// The place of an endpoint among the client's.
     pub(crate) fn place_of(&self, endpoint: &Endpoint) -> Option<usize> {
-        self.hub.place_of(endpoint)
+        self.pool.place_of(endpoint)
     }
 
     /// The endpoints that are in use, in the order in which they came.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        self.hub.endpoints()
+        self.pool.endpoints()
     }
 
     /// Runs a task in the background, in a runtime in which a connection lives: now or as soon as
     /// there is one.
     pub(crate) fn park(&self, task: Background) {
-        self.hub.park(task);
+        self.pool.park(task);
     }
 
     /// Counts up whenever a connection or the list of endpoints changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.hub.changes()
+        self.pool.changes()
     }
 
     /// The place of an endpoint for calls that go there and nowhere else. It need not be one of
@@ -198,7 +203,7 @@ impl Transport {
     /// An endpoint that is in use at the user's word stays so, whatever `origin` says.
     pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> Result<usize, Error> {
         self.check(endpoint)?;
-        Ok(self.hub.attach(endpoint, origin))
+        Ok(self.pool.attach(endpoint, origin))
     }
 
     /// The place of an endpoint for calls that go to the member with this ID and to no other, which
@@ -211,26 +216,26 @@ impl Transport {
         id: u64,
     ) -> Result<Option<EndpointTarget>, Error> {
         let place = self.attach(endpoint, origin)?;
-        self.hub.ask_member(place);
+        self.pool.ask_member(place);
         let id = Some(id);
-        Ok((!self.hub.take_misled(place)).then_some(EndpointTarget { place, id }))
+        Ok((!self.pool.take_misled(place)).then_some(EndpointTarget { place, id }))
     }
 
     /// Uses one more endpoint from now on; says whether it is new.
     pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> Result<bool, Error> {
         self.check(endpoint)?;
-        Ok(self.hub.add(endpoint, origin))
+        Ok(self.pool.add(endpoint, origin))
     }
 
     /// Uses these endpoints from now on and no others. Calls that are under way elsewhere go on.
     pub(crate) fn replace(&self, endpoints: &[Endpoint]) -> Result<(), Error> {
         endpoints.iter().try_for_each(|one| self.check(one))?;
-        self.hub.replace(endpoints);
+        self.pool.replace(endpoints);
         Ok(())
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        match self.hub.refusal(endpoint) {
+        match self.pool.unsupported(endpoint) {
             Some(why) => Err(Error::new(ErrorKind::Config, format!("{endpoint}: {why}"))),
             None => Ok(()),
         }
@@ -239,36 +244,36 @@ impl Transport {
     /// Uses an endpoint no more, unless it is the last; says whether it was in use. Calls that
     /// are under way there go on.
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
-        self.hub.remove(endpoint)
+        self.pool.remove(endpoint)
     }
 
     /// Takes no new calls from now on.
     pub(crate) fn close(&self) {
-        self.hub.close();
+        self.pool.close();
     }
 
     /// Closes the connections: `hard` ends the calls that are still under way; without it, each
     /// connection is closed once they are answered.
     pub(crate) fn shut(&self, hard: bool) {
-        self.hub.close();
+        self.pool.close();
         // Nothing panics while it is held.
         let closing = self.closing.lock();
         drop(closing.unwrap_or_else(PoisonError::into_inner).take());
         if hard {
-            self.hub.cut();
+            self.pool.cut();
         }
     }
 
     /// Whether calls over the link had better go elsewhere, and can.
     pub(crate) fn is_better_elsewhere(&self, link: &Link) -> bool {
-        self.hub.is_better_elsewhere(link)
+        self.pool.is_better_elsewhere(link)
     }
 
     /// Returns how many other endpoints the call could be sent to.
-    pub(crate) fn others(&self, want: Want) -> usize {
-        match want.member {
+    pub(crate) fn others(&self, pick: PickInfo) -> usize {
+        match pick.member {
             Some(_) => 0,
-            None => self.hub.count().saturating_sub(1),
+            None => self.pool.count().saturating_sub(1),
         }
     }
 }

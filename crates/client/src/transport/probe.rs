@@ -1,7 +1,7 @@
 //! PURE: when an endpoint is asked whether it serves, and how long its answer is waited for.
 //!
-//! The watcher of the endpoint's unary connection does it, so that no caller pays for it. The
-//! question is a small linearizable read: see `watcher.rs`.
+//! The monitor of the endpoint's unary connection does it, so that no caller pays for it. The
+//! question is a small linearizable read: see `monitor.rs`.
 //!
 //! ```text
 //!            silence                 no answer in `limit`

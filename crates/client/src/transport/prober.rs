@@ -12,12 +12,12 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::RangeRequest;
 
 use super::grpc::frame;
-use super::link::{Head, Link, Occupancy};
+use super::link::{Head, Link, StreamPermit};
+use super::link_state::now;
+use super::monitor::{OtherEndpoints, Overseer};
 use super::probe::{Action, LONGEST_WAIT, Probes};
-use super::pulse::now;
 use super::serving::Serving;
 use super::unary::Exchange;
-use super::watcher::{Others, Overseer};
 use crate::method::Method;
 
 /// Calls, streams and waiting calls under way leave an endpoint that has not served for this long:
@@ -91,7 +91,7 @@ impl Prober {
 
     /// Does what is due; returns until when to rest.
     pub(crate) fn step(&mut self, moment: Instant, overseer: &impl Overseer) -> Option<Instant> {
-        let alone = overseer.others() != Others::Serving;
+        let alone = overseer.others() != OtherEndpoints::Serving;
         if self.serving.take_silent() {
             self.rule.silent(moment);
         }
@@ -173,12 +173,12 @@ impl Prober {
             ..Head::default()
         };
         let sent = frame(&question, LIMIT).and_then(|body| {
-            let occupancy = Occupancy::of(link);
-            Exchange::begin(occupancy, Method::Range, false, head, body, LIMIT)
+            let permit = StreamPermit::new(link);
+            Exchange::begin(permit, Method::Range, false, head, body, LIMIT)
         });
         match sent {
             Ok(exchange) => self.sent = Some(exchange),
-            // The connection takes no more requests, which its watcher knows.
+            // The connection takes no more requests, which its monitor knows.
             Err(_) => self.rule.ended(moment, false, alone, fastrand::f64()),
         }
     }

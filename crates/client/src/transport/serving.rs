@@ -5,26 +5,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use super::hub::Hub;
 use super::link::Link;
+use super::pool::Pool;
 use super::report::{Attempt, End, Report, report};
 
 /// What the calls to one endpoint have found out about it.
 pub(crate) struct Serving {
     /// The place of the endpoint among the client's.
     place: usize,
-    hub: Weak<Hub>,
+    pool: Weak<Pool>,
     /// The choice avoids the endpoint.
     not_serving: AtomicBool,
     /// Others have served for some time, and this endpoint has not.
     left: AtomicBool,
     /// A call had no answer: whether the endpoint serves has to be asked.
     silent: AtomicBool,
-    /// Wakes the watchers of the endpoint's connections.
+    /// Wakes the monitors of the endpoint's connections.
     signal: watch::Sender<Signal>,
 }
 
-/// What the watchers of an endpoint's connections are told.
+/// What the monitors of an endpoint's connections are told.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Signal {
     /// How often streams and waiting calls were to leave the endpoint.
@@ -32,10 +32,10 @@ pub(crate) struct Signal {
 }
 
 impl Serving {
-    pub(crate) fn new(place: usize, hub: Weak<Hub>) -> Self {
+    pub(crate) fn new(place: usize, pool: Weak<Pool>) -> Self {
         Self {
             place,
-            hub,
+            pool,
             not_serving: AtomicBool::new(false),
             left: AtomicBool::new(false),
             silent: AtomicBool::new(false),
@@ -52,12 +52,12 @@ impl Serving {
         self.not_serving.load(Ordering::Relaxed)
     }
 
-    /// Returns the signal that wakes the watcher of a connection.
+    /// Returns the signal that wakes the monitor of a connection.
     pub(crate) fn signal(&self) -> watch::Receiver<Signal> {
         self.signal.subscribe()
     }
 
-    /// Wakes the watchers of the endpoint's connections.
+    /// Wakes the monitors of the endpoint's connections.
     pub(crate) fn wake(&self) {
         self.signal.send_modify(|_| {});
     }
@@ -77,16 +77,16 @@ impl Serving {
     /// Notes whether the endpoint serves.
     pub(crate) fn set_not_serving(&self, not_serving: bool) {
         if self.is_not_serving() != not_serving {
-            // Without a hub, the client is gone.
-            if let Some(hub) = self.hub.upgrade() {
-                hub.note_serving(self, not_serving);
+            // Without a pool, the client is gone.
+            if let Some(pool) = self.pool.upgrade() {
+                pool.note_serving(self, not_serving);
             }
         }
     }
 
     /// Changes the flag; returns whether that makes a difference.
     ///
-    /// ORDER: only the hub calls it, with the balance locked: the balance has a copy of the flag,
+    /// ORDER: only the pool calls it, with the balance locked: the balance has a copy of the flag,
     /// and two changes at once must come to both in the same order.
     pub(super) fn swap(&self, not_serving: bool) -> bool {
         self.left.store(false, Ordering::Relaxed);
@@ -127,25 +127,25 @@ impl Link {
     pub(crate) fn begun(&self, local: bool) -> Begun {
         Begun {
             local,
-            served: self.pulse.served(),
+            served: self.state.served(),
         }
     }
 
     /// Whether new calls should be sent over it, as long as there is a choice.
     pub(crate) fn serves(&self) -> bool {
-        self.pulse.is_fit() && !self.serving.is_not_serving()
+        self.state.is_fit() && !self.serving.is_not_serving()
     }
 
     /// Takes note of how an attempt has ended. A good reply costs an atomic operation.
     pub(crate) fn report(&self, begun: Begun, end: End<'_>) {
         let attempt = Attempt {
             local: begun.local,
-            served_since: self.pulse.served() != begun.served,
-            connected: self.pulse.is_connected(),
+            served_since: self.state.served() != begun.served,
+            connected: self.state.is_connected(),
         };
         match report(end, attempt) {
             Report::Serving => {
-                self.pulse.serve();
+                self.state.serve();
                 self.serving.set_not_serving(false);
             }
             Report::NotServing => self.serving.set_not_serving(true),

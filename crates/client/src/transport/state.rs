@@ -1,6 +1,6 @@
 //! PURE: the life of one connection, from idle over connecting to live and back.
 //!
-//! The driver does what [`Phase`] says and tells what came of it; all rules are here.
+//! The driver does what [`ConnectionPhase`] says and tells what came of it; all rules are here.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the driver has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum ConnectionPhase {
     /// Nobody wants the connection: wait until somebody does.
     Idle,
     /// Connect.
@@ -36,7 +36,7 @@ pub(crate) enum Loss {
 /// The life of one connection.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
-    phase: Phase,
+    phase: ConnectionPhase,
     backoff: Backoff,
     /// Connecting before this would hammer the server; outlives a time of idleness.
     not_before: Option<Instant>,
@@ -45,33 +45,33 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     pub(crate) fn new(longest_pause: Duration) -> Self {
         Self {
-            phase: Phase::Idle,
+            phase: ConnectionPhase::Idle,
             backoff: Backoff::new(FIRST_PAUSE, longest_pause),
             not_before: None,
         }
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> ConnectionPhase {
         self.phase
     }
 
     /// Somebody wants the connection.
     pub(crate) fn wanted(&mut self, now: Instant) {
-        if self.phase == Phase::Idle {
+        if self.phase == ConnectionPhase::Idle {
             self.start(now);
         }
     }
 
     /// The pause is over.
     pub(crate) fn pause_over(&mut self) {
-        if matches!(self.phase, Phase::Pausing(_)) {
-            self.phase = Phase::Connecting;
+        if matches!(self.phase, ConnectionPhase::Pausing(_)) {
+            self.phase = ConnectionPhase::Connecting;
         }
     }
 
     /// The attempt to connect succeeded.
     pub(crate) fn connected(&mut self) {
-        self.phase = Phase::Live;
+        self.phase = ConnectionPhase::Live;
     }
 
     /// The attempt to connect failed. `wanted` says whether anybody still wants it.
@@ -112,14 +112,14 @@ impl Lifecycle {
         if wanted {
             self.start(now);
         } else {
-            self.phase = Phase::Idle;
+            self.phase = ConnectionPhase::Idle;
         }
     }
 
     fn start(&mut self, now: Instant) {
         self.phase = match self.not_before {
-            Some(then) if then > now => Phase::Pausing(then),
-            _ => Phase::Connecting,
+            Some(then) if then > now => ConnectionPhase::Pausing(then),
+            _ => ConnectionPhase::Connecting,
         };
     }
 }
@@ -135,7 +135,7 @@ mod tests {
         let now = Instant::now();
         let mut life = Lifecycle::new(CAP);
         life.wanted(now);
-        assert_eq!(life.phase(), Phase::Connecting);
+        assert_eq!(life.phase(), ConnectionPhase::Connecting);
         life.connected();
         (life, now)
     }
@@ -143,14 +143,14 @@ mod tests {
     #[test]
     fn an_idle_connection_connects_when_it_is_wanted() {
         let (life, _) = live();
-        assert_eq!(life.phase(), Phase::Live);
+        assert_eq!(life.phase(), ConnectionPhase::Live);
     }
 
     #[test]
     fn a_proven_connection_that_is_told_to_go_is_replaced_at_once() {
         let (mut life, now) = live();
         life.lost(now, Loss::Graceful, true, 1.0, true);
-        assert_eq!(life.phase(), Phase::Connecting);
+        assert_eq!(life.phase(), ConnectionPhase::Connecting);
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..9 {
             life.lost(now, Loss::Abrupt, false, 1.0, true);
-            let Phase::Pausing(until) = life.phase() else {
+            let ConnectionPhase::Pausing(until) = life.phase() else {
                 panic!("it hammers: {:?}", life.phase());
             };
             pauses.push((until - now).as_millis());
@@ -171,7 +171,7 @@ mod tests {
         life.lost(now, Loss::Abrupt, true, 1.0, true);
         assert_eq!(
             life.phase(),
-            Phase::Pausing(now + Duration::from_millis(10))
+            ConnectionPhase::Pausing(now + Duration::from_millis(10))
         );
     }
 
@@ -179,15 +179,15 @@ mod tests {
     fn what_nobody_wants_rests_and_keeps_its_pause() {
         let (mut life, now) = live();
         life.lost(now, Loss::Abrupt, false, 1.0, false);
-        assert_eq!(life.phase(), Phase::Idle);
+        assert_eq!(life.phase(), ConnectionPhase::Idle);
         life.wanted(now);
         assert_eq!(
             life.phase(),
-            Phase::Pausing(now + Duration::from_millis(10))
+            ConnectionPhase::Pausing(now + Duration::from_millis(10))
         );
         let (mut life, now) = live();
         life.lost(now, Loss::Unused, true, 1.0, true);
-        assert_eq!(life.phase(), Phase::Idle);
+        assert_eq!(life.phase(), ConnectionPhase::Idle);
     }
 
     proptest! {
@@ -200,13 +200,13 @@ mod tests {
             let mut last_failure: Option<(Instant, u32)> = None;
             for (what, random, wanted) in steps {
                 match life.phase() {
-                    Phase::Idle => life.wanted(now),
-                    Phase::Pausing(until) => {
+                    ConnectionPhase::Idle => life.wanted(now),
+                    ConnectionPhase::Pausing(until) => {
                         prop_assert!(until - now <= CAP);
                         now = until;
                         life.pause_over();
                     }
-                    Phase::Connecting => {
+                    ConnectionPhase::Connecting => {
                         if let Some((then, failures)) = last_failure {
                             let full = Duration::from_millis(10) * (1 << (failures - 1).min(7));
                             prop_assert!(now - then >= full.min(CAP) / 2);
@@ -218,7 +218,7 @@ mod tests {
                             last_failure = Some((now, last_failure.map_or(1, |(_, n)| n + 1)));
                         }
                     }
-                    Phase::Live => {
+                    ConnectionPhase::Live => {
                         let loss = if what < 2 { Loss::Abrupt } else { Loss::Graceful };
                         life.lost(now, loss, false, random, wanted);
                         last_failure = Some((now, last_failure.map_or(1, |(_, n)| n + 1)));

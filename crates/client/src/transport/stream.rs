@@ -11,7 +11,7 @@ use h2::client::ResponseFuture;
 
 use super::failure::Failure;
 use super::grpc::{self, MessageReader};
-use super::link::{Head, Link, Occupancy};
+use super::link::{Head, Link, StreamPermit};
 use super::report::End;
 use super::serving::Begun;
 use super::unary::Body;
@@ -35,7 +35,7 @@ pub(crate) struct Incoming {
     reader: MessageReader,
     mark: u64,
     begun: Begun,
-    occupancy: Occupancy,
+    permit: StreamPermit,
 }
 
 enum Stage {
@@ -47,13 +47,13 @@ enum Stage {
 
 /// Opens a call; nothing is awaited, the head of the reply included.
 pub(crate) fn open(
-    occupancy: Occupancy,
+    permit: StreamPermit,
     method: Method,
     head: Head<'_>,
     limit: usize,
 ) -> Result<(Outgoing, Incoming), Failure> {
-    let link = occupancy.link();
-    let mark = link.pulse.mark();
+    let link = permit.link();
+    let mark = link.state.mark();
     let begun = link.begun(method.is_local());
     let (response, stream) = link
         .sender()
@@ -64,7 +64,7 @@ pub(crate) fn open(
         reader: MessageReader::new(limit),
         mark,
         begun,
-        occupancy,
+        permit,
     };
     Ok((Outgoing { stream }, incoming))
 }
@@ -116,26 +116,26 @@ impl Incoming {
         reader: MessageReader,
         mark: u64,
         begun: Begun,
-        occupancy: Occupancy,
+        permit: StreamPermit,
     ) -> Self {
         Self {
             stage: Stage::Body(body),
             reader,
             mark,
             begun,
-            occupancy,
+            permit,
         }
     }
 
     /// The connection that it comes over.
     pub(crate) fn link(&self) -> &Arc<Link> {
-        self.occupancy.link()
+        self.permit.link()
     }
 
     /// Reports that no answer has come within the wait of the stream's owner: its connection is
     /// pinged, and the endpoint is asked whether it serves.
     pub(crate) fn report_no_answer(&self) {
-        self.link().pulse.doubt();
+        self.link().state.doubt();
         self.link().report(self.begun, End::NoAnswer);
     }
 
@@ -159,8 +159,8 @@ impl Incoming {
         let outcome = ready!(self.poll_stages(cx));
         match &outcome {
             Ok(Some(_)) => {
-                self.link().pulse.prove();
-                self.link().pulse.message();
+                self.link().state.prove();
+                self.link().state.message();
                 self.link().report(self.begun, End::Reply);
             }
             Ok(None) => self.stage = Stage::Done,
@@ -177,7 +177,7 @@ impl Incoming {
             if let Some(message) = self.reader.next()? {
                 return Poll::Ready(Ok(Some(message)));
             }
-            let broken = |error| self.occupancy.link().broken(error, self.mark);
+            let broken = |error| self.permit.link().broken(error, self.mark);
             let amid_message = self.reader.is_amid_message();
             match &mut self.stage {
                 Stage::Head(response) => {

@@ -3,14 +3,14 @@
 //! ```text
 //! material.rs   options and files -> a configuration of rustls
 //! verifier.rs   is this certificate good, and if not, is it for its key?
-//! refusal.rs    what went wrong -> words and a kind
+//! error.rs      what went wrong -> words and a kind
 //! algorithm.rs  names of keys and signatures                        PURE
 //! session.rs    the byte stream, which keeps a late alert
 //! ```
 
 mod algorithm;
+mod error;
 mod material;
-mod refusal;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -22,11 +22,11 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
+use self::error::TlsErrors;
 use self::material::{Material, Stamps};
-use self::refusal::Speaker;
 use self::session::Session;
-use super::dial::{Dialed, Refusal};
-use super::handshake::Unreachable;
+use super::dial::{Dialed, SessionError};
+use super::handshake::ConnectError;
 use crate::config::Config;
 use crate::connector::ByteStream;
 use crate::endpoint::{Address, Endpoint, without_zone};
@@ -77,29 +77,29 @@ impl Tls {
         self: &Arc<Self>,
         endpoint: &Endpoint,
         stream: Box<dyn ByteStream>,
-    ) -> Result<Dialed, Unreachable> {
+    ) -> Result<Dialed, ConnectError> {
         let name = self.name_of(endpoint)?;
-        let speaker = Speaker {
+        let errors = TlsErrors {
             has_identity: self.material.has_identity(),
         };
         let rustls = self.fresh().await;
         let stream = TlsConnector::from(rustls)
             .connect(name, stream)
             .await
-            .map_err(|error| speaker.handshake(error))?;
+            .map_err(|error| errors.handshake(error))?;
         // What a server that knows no ALPN speaks is a guess, and etcd always knows it.
         if stream.get_ref().1.alpn_protocol() != Some(H2) {
-            return Err(speaker.no_h2());
+            return Err(errors.no_h2());
         }
-        let refusal = Refusal::default();
-        let session = Session::new(stream, speaker, Arc::clone(&refusal));
+        let session_error = SessionError::default();
+        let session = Session::new(stream, errors, Arc::clone(&session_error));
         Ok(Dialed {
             stream: Box::new(session),
-            refusal,
+            session_error,
         })
     }
 
-    fn name_of(&self, endpoint: &Endpoint) -> Result<ServerName<'static>, Unreachable> {
+    fn name_of(&self, endpoint: &Endpoint) -> Result<ServerName<'static>, ConnectError> {
         if let Some(name) = &self.name {
             return Ok(name.clone());
         }
@@ -112,7 +112,7 @@ impl Tls {
             .map(|name| name.to_owned())
             .map_err(|_| {
                 let text = "the host is no name that a certificate can be for; give a server_name";
-                Unreachable::refused(text.into(), None)
+                ConnectError::tls(text.into(), None)
             })
     }
 

@@ -12,7 +12,7 @@ use h2::{RecvStream, SendStream};
 
 use super::failure::Failure;
 use super::grpc::{self, MessageReader};
-use super::link::{Head, Link, Occupancy};
+use super::link::{Head, Link, StreamPermit};
 use super::report::End;
 use super::serving::Begun;
 use super::stream::Incoming;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// Dropping it resets the stream, which harms no other.
 pub(crate) struct Exchange {
-    stage: Stage,
+    state: ExchangeState,
     reader: MessageReader,
     reply: Option<Bytes>,
     shape: Shape,
@@ -40,7 +40,7 @@ pub(crate) struct Exchange {
     begun: Begun,
     /// When a further silence has the endpoint asked again, and since when replies outweigh it.
     doubted: Option<(Instant, Begun)>,
-    occupancy: Occupancy,
+    permit: StreamPermit,
 }
 
 /// How the server answers.
@@ -54,7 +54,7 @@ enum Shape {
     Requests(SendStream<Bytes>),
 }
 
-enum Stage {
+enum ExchangeState {
     Head(ResponseFuture),
     Body(Body),
     Done,
@@ -71,15 +71,15 @@ impl Exchange {
     /// where the method [takes many requests](Method::takes_many_requests). `local` says that the
     /// member answers it without asking its quorum.
     pub(crate) fn begin(
-        occupancy: Occupancy,
+        permit: StreamPermit,
         method: Method,
         local: bool,
         head: Head<'_>,
         body: Bytes,
         limit: usize,
     ) -> Result<Self, Failure> {
-        let link = occupancy.link();
-        let mark = link.pulse.mark();
+        let link = permit.link();
+        let mark = link.state.mark();
         let begun = link.begun(local);
         let stays_open = method.takes_many_requests();
         // h2 checks by itself whether the connection takes requests; a sender of one's own
@@ -94,7 +94,7 @@ impl Exchange {
             Shape::Unary
         };
         let (response, unsent) = if link.is_full() && !stays_open {
-            let queued = link.pulse.queue.push(open, body);
+            let queued = link.state.queue.push(open, body);
             let (response, unsent) = queued.map_err(|error| link.refused(error))?;
             (response, Some(unsent))
         } else {
@@ -108,7 +108,7 @@ impl Exchange {
             (response, None)
         };
         Ok(Self {
-            stage: Stage::Head(response),
+            state: ExchangeState::Head(response),
             reader: MessageReader::new(limit),
             reply: None,
             shape,
@@ -116,12 +116,12 @@ impl Exchange {
             mark,
             begun,
             doubted: None,
-            occupancy,
+            permit,
         })
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
-        self.occupancy.link()
+        self.permit.link()
     }
 
     /// Whether the request waits for a stream: no server has seen its message.
@@ -137,14 +137,14 @@ impl Exchange {
 
     /// Whether the server has begun to answer.
     pub(crate) fn is_answering(&self) -> bool {
-        !matches!(self.stage, Stage::Head(_))
+        !matches!(self.state, ExchangeState::Head(_))
     }
 
     /// The answer takes long: the connection is pinged, and the endpoint is asked whether it
     /// serves, at most once in a [`PATIENCE`]. A reply to another call outweighs the silence until then
     /// only: the member can have stopped to serve after that.
     pub(crate) fn doubt(&mut self, moment: Instant) {
-        self.link().pulse.doubt();
+        self.link().state.doubt();
         let (due, begun) = self.doubted.unwrap_or((moment, self.begun));
         if due <= moment {
             self.link().report(begun, End::NoAnswer);
@@ -156,7 +156,8 @@ impl Exchange {
     /// Makes the rest of the messages readable, once the first one was returned by
     /// [`poll_reply`](Self::poll_reply). `None` where the method has one reply.
     pub(crate) fn into_incoming(mut self) -> Option<Incoming> {
-        let Stage::Body(body) = std::mem::replace(&mut self.stage, Stage::Done) else {
+        let ExchangeState::Body(body) = std::mem::replace(&mut self.state, ExchangeState::Done)
+        else {
             return None;
         };
         Some(Incoming::behind_first(
@@ -164,13 +165,13 @@ impl Exchange {
             std::mem::replace(&mut self.reader, MessageReader::new(0)),
             self.mark,
             self.begun,
-            Occupancy::of(Arc::clone(self.link())),
+            StreamPermit::new(Arc::clone(self.link())),
         ))
     }
 
     /// The bytes of the reply's message, once its status says OK; of many messages, the first.
     pub(crate) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
-        let outcome = ready!(self.poll_stages(cx));
+        let outcome = ready!(self.poll_states(cx));
         // ORDER: the side of the requests ends first, so that the server ends the call in good
         // order; dropping the reply's stream would only reset it.
         if let Shape::Requests(request) = &mut self.shape {
@@ -178,20 +179,20 @@ impl Exchange {
             let _ = request.send_data(Bytes::new(), true);
         }
         if outcome.is_err() || !self.has_messages() {
-            self.stage = Stage::Done;
+            self.state = ExchangeState::Done;
         }
         if is_good(&outcome) {
-            self.link().pulse.prove();
+            self.link().state.prove();
         }
         let end = outcome.as_ref().map_or_else(End::Failed, |_| End::Reply);
         self.link().report(self.begun, end);
         Poll::Ready(outcome)
     }
 
-    fn poll_stages(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
+    fn poll_states(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         loop {
-            match &mut self.stage {
-                Stage::Head(response) => {
+            match &mut self.state {
+                ExchangeState::Head(response) => {
                     let response = match ready!(Pin::new(response).poll(cx)) {
                         Ok(response) => response,
                         Err(error) => return Poll::Ready(Err(self.unanswered(error))),
@@ -201,11 +202,11 @@ impl Exchange {
                         grpc::check_status(response.headers())?;
                         return Poll::Ready(Err(missing_message()));
                     }
-                    self.stage = Stage::Body(Body::new(response.into_body()));
+                    self.state = ExchangeState::Body(Body::new(response.into_body()));
                 }
-                Stage::Body(body) => {
+                ExchangeState::Body(body) => {
                     let frame = ready!(body.poll_frame(cx))
-                        .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
+                        .map_err(|error| self.permit.link().broken(error, self.mark))?;
                     match frame {
                         Some(frame) => {
                             self.take(frame)?;
@@ -217,13 +218,13 @@ impl Exchange {
                         }
                         None => {
                             let trailers = ready!(body.poll_trailers(cx))
-                                .map_err(|error| self.occupancy.link().broken(error, self.mark))?;
+                                .map_err(|error| self.permit.link().broken(error, self.mark))?;
                             return Poll::Ready(self.conclude(trailers));
                         }
                     }
                 }
                 // INVARIANT: `Call` drops an exchange that has answered.
-                Stage::Done => return Poll::Pending,
+                ExchangeState::Done => return Poll::Pending,
             }
         }
     }
@@ -250,11 +251,11 @@ impl Exchange {
                 self.reply = Some(message);
                 Ok(())
             }
-            None => match &mut self.stage {
-                Stage::Body(body) => body
+            None => match &mut self.state {
+                ExchangeState::Body(body) => body
                     .release()
-                    .map_err(|error| self.occupancy.link().broken(error, self.mark)),
-                Stage::Head(_) | Stage::Done => Ok(()),
+                    .map_err(|error| self.permit.link().broken(error, self.mark)),
+                ExchangeState::Head(_) | ExchangeState::Done => Ok(()),
             },
         }
     }
@@ -287,7 +288,7 @@ fn is_good(outcome: &Result<Bytes, Failure>) -> bool {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if !matches!(self.stage, Stage::Done) {
+        if !matches!(self.state, ExchangeState::Done) {
             self.link().report(self.begun, End::NoAnswer);
         }
     }

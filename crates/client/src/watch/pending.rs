@@ -19,7 +19,7 @@ use super::request::Watch;
 use super::subscriber::SubscriberHandle;
 use crate::error::{Error, ErrorKind};
 use crate::method::Method;
-use crate::transport::{Failure, Want, frame};
+use crate::transport::{Failure, PickInfo, frame};
 
 /// The message of the error when the task has dropped a watch whose inbox is open.
 const GONE: &str = "the watch was cancelled, or the runtime that watches has ended";
@@ -197,7 +197,7 @@ impl PendingWatch {
     /// Makes the error of a watch that was not created in time, with the cause if that is known.
     fn late(&self, number: u64) -> Error {
         let subscriber = &self.subscriber;
-        let want = Want {
+        let pick = PickInfo {
             lane: Method::Watch.lane(),
             member: subscriber.route.member,
             avoided: None,
@@ -217,7 +217,7 @@ impl PendingWatch {
                 None => error,
             };
         }
-        match subscriber.scope.core.transport.trouble(want) {
+        match subscriber.scope.core.transport.last_error(pick) {
             Some((endpoint, trouble)) => {
                 let error = Error::new(ErrorKind::Timeout, format!("{message}: {trouble}"));
                 error.with_endpoint(&endpoint)

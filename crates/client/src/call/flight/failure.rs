@@ -8,7 +8,7 @@ use crate::call::attempt::{FailedStep, is_servers_deadline};
 use crate::call::request::Request;
 use crate::call::retry::{RetryContext, Verdict, pause, verdict};
 use crate::error::{Error, ErrorKind, Outcome, Retry};
-use crate::transport::{Failure, Want, now};
+use crate::transport::{Failure, PickInfo, now};
 
 /// Number of refused tokens after which a call gives up: one may have expired, and one may have
 /// become stale by a change of users before it was used.
@@ -23,12 +23,12 @@ impl Flight {
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
         let moment = now();
-        let want = match this.state {
-            FlightState::Sent(sent) => sent.want_after(this.scope.member),
-            FlightState::Authenticating(_, want)
-            | FlightState::Acquiring(_, want)
-            | FlightState::BackingOff(_, want) => *want,
-            FlightState::New | FlightState::Streaming | FlightState::Done => Want {
+        let pick = match this.state {
+            FlightState::Sent(sent) => sent.pick_after(this.scope.member),
+            FlightState::Authenticating(_, pick)
+            | FlightState::Acquiring(_, pick)
+            | FlightState::BackingOff(_, pick) => *pick,
+            FlightState::New | FlightState::Streaming | FlightState::Done => PickInfo {
                 lane: request.method().lane(),
                 member: this.scope.member,
                 avoided: None,
@@ -62,18 +62,18 @@ impl Flight {
             // write is safe.
             let over = outcome == Outcome::Rejected || step == FailedStep::Token;
             if over && *this.refused_tokens <= MAX_REFUSED_TOKENS {
-                let want = Want {
+                let pick = PickInfo {
                     avoided: None,
-                    ..want
+                    ..pick
                 };
-                return self.authenticate(want, moment, request);
+                return self.authenticate(pick, moment, request);
             }
         }
         if step == FailedStep::Wait {
-            return self.wait_again(failure, want, moment);
+            return self.wait_again(failure, pick, moment);
         }
         let core = &this.scope.core;
-        let others = core.transport.others(want);
+        let others = core.transport.others(pick);
         let leaderless =
             failure.error.kind() == ErrorKind::NoLeader && wants_leader(this.scope, request);
         if leaderless && this.scope.require_leader == Some(true) && *this.retries as usize >= others
@@ -112,15 +112,15 @@ impl Flight {
         *this.retries += u32::from(counted);
         *this.uncertain |= outcome == Outcome::Unknown;
         *this.last = Some(failure.error);
-        let want = Want {
-            avoided: want.avoided.filter(|_| elsewhere),
-            ..want
+        let pick = PickInfo {
+            avoided: pick.avoided.filter(|_| elsewhere),
+            ..pick
         };
         *this.pauses += u32::from(!pause.is_zero());
         if pause.is_zero() {
-            return self.authenticate(want, moment, request);
+            return self.authenticate(pick, moment, request);
         }
-        self.pause(pause, want, moment);
+        self.pause(pause, pick, moment);
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Flight {
     fn wait_again(
         mut self: Pin<&mut Self>,
         failure: Failure,
-        want: Want,
+        pick: PickInfo,
         moment: Instant,
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
@@ -142,19 +142,19 @@ impl Flight {
         }
         *this.pauses += 1;
         *this.last = Some(failure.error);
-        let others = this.scope.core.transport.others(want);
-        let want = Want {
-            avoided: want.avoided.filter(|_| others > 0),
-            ..want
+        let others = this.scope.core.transport.others(pick);
+        let pick = PickInfo {
+            avoided: pick.avoided.filter(|_| others > 0),
+            ..pick
         };
-        self.pause(pause, want, moment);
+        self.pause(pause, pick, moment);
         Ok(())
     }
 
-    fn pause(self: Pin<&mut Self>, pause: Duration, want: Want, moment: Instant) {
+    fn pause(self: Pin<&mut Self>, pause: Duration, pick: PickInfo, moment: Instant) {
         let this = self.project();
         let until = moment + pause;
-        *this.state = FlightState::BackingOff(until, want);
+        *this.state = FlightState::BackingOff(until, pick);
         this.clock.wake_at(until);
     }
 }

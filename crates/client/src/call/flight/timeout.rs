@@ -26,9 +26,9 @@ impl Flight {
             return Some(self.too_late());
         }
         match this.state {
-            FlightState::BackingOff(until, want) if *until <= moment => {
-                let want = *want;
-                self.authenticate(want, moment, request).err()
+            FlightState::BackingOff(until, pick) if *until <= moment => {
+                let pick = *pick;
+                self.authenticate(pick, moment, request).err()
             }
             FlightState::Sent(sent) => {
                 let over = sent.until.is_some_and(|until| until <= moment);
@@ -37,7 +37,7 @@ impl Flight {
                     sent.exchange.doubt(moment);
                     // A call that waits for others is told by `leader_loss` when the wait is in
                     // vain.
-                    let rechecks = sent.want.lane != Lane::Wait;
+                    let rechecks = sent.pick.lane != Lane::Wait;
                     sent.doubt = rechecks.then(|| moment + RECHECK_INTERVAL);
                 }
                 let link = sent.exchange.link();
@@ -48,7 +48,7 @@ impl Flight {
                 // The attempt has not failed yet: if the budget does not allow another one, the
                 // call waits.
                 let transport = &this.scope.core.transport;
-                let leaves = || link.pulse.is_suspect() || transport.is_better_elsewhere(link);
+                let leaves = || link.state.is_suspect() || transport.is_better_elsewhere(link);
                 let moves = waits && (over || leaves()) && {
                     let free = *this.retries == 0;
                     *this.paid = *this.paid || free || this.scope.core.budget.take();
@@ -92,8 +92,8 @@ impl Flight {
         let timeout = this.clock.timeout().unwrap_or_default();
         let last = this.last.take();
         match this.state {
-            FlightState::Acquiring(_, want) => {
-                let trouble = this.scope.core.transport.trouble(*want);
+            FlightState::Acquiring(_, pick) => {
+                let trouble = this.scope.core.transport.last_error(*pick);
                 let text = match &trouble {
                     Some((endpoint, cause)) => {
                         format!("no connection within {timeout:?}: {endpoint}: {cause}")
@@ -119,7 +119,7 @@ impl Flight {
             state => {
                 let (outcome, text) = match state {
                     FlightState::Sent(sent) if sent.exchange.take_back() => {
-                        let limit = sent.exchange.link().pulse.queue.limit();
+                        let limit = sent.exchange.link().state.queue.limit();
                         let text = format!(
                             "no stream was free within {timeout:?}: the server allows {limit} at once"
                         );

@@ -12,10 +12,10 @@ use crate::kv::LeaseId;
 use crate::lease::unanswered::StreamNumber;
 use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
-use crate::transport::{Failure, Head, Occupancy, TokenHeader, frame};
+use crate::transport::{Failure, Head, StreamPermit, TokenHeader, frame};
 
 /// A permit for a stream on a connection, and the token of the stream.
-type Occupied = (Occupancy, Option<Arc<TokenHeader>>);
+type Occupied = (StreamPermit, Option<Arc<TokenHeader>>);
 
 /// The wait for a permit and a token.
 pub(super) type PermitFuture = Pin<Box<dyn Future<Output = Result<Occupied, Error>> + Send>>;
@@ -59,7 +59,7 @@ impl RenewalStream {
 
     pub(super) fn start(
         &mut self,
-        occupancy: Occupancy,
+        permit: StreamPermit,
         token: Option<Arc<TokenHeader>>,
         limit: usize,
     ) -> Result<(), Failure> {
@@ -70,7 +70,7 @@ impl RenewalStream {
             require_leader: true,
             token: self.token.as_deref(),
         };
-        let (outgoing, incoming) = open(occupancy, Method::LeaseKeepAlive, head, limit)?;
+        let (outgoing, incoming) = open(permit, Method::LeaseKeepAlive, head, limit)?;
         self.io = StreamIo::Open(Box::new(OpenStream {
             outgoing,
             incoming,

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::super::dial::Refusal;
-use super::refusal::Speaker;
+use super::super::dial::SessionError;
+use super::error::TlsErrors;
 use crate::connector::ByteStream;
 
 type Inner = TlsStream<Box<dyn ByteStream>>;
@@ -16,8 +16,8 @@ type Inner = TlsStream<Box<dyn ByteStream>>;
 /// A byte stream that notes why the other end has ended it.
 pub(super) struct Session {
     stream: Inner,
-    speaker: Speaker,
-    refusal: Refusal,
+    errors: TlsErrors,
+    session_error: SessionError,
     /// Nothing was heard since the handshake.
     is_new: bool,
     /// What a write has failed with while the alert is waited for.
@@ -25,11 +25,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(stream: Inner, speaker: Speaker, refusal: Refusal) -> Self {
+    pub(super) fn new(stream: Inner, errors: TlsErrors, session_error: SessionError) -> Self {
         Self {
             stream,
-            speaker,
-            refusal,
+            errors,
+            session_error,
             is_new: true,
             broken: None,
         }
@@ -37,9 +37,9 @@ impl Session {
 
     fn note(&mut self, error: &io::Error) {
         self.is_new = false;
-        if let Some(why) = self.speaker.alert(error) {
+        if let Some(why) = self.errors.alert(error) {
             // The first is the cause.
-            let _ = self.refusal.set(why);
+            let _ = self.session_error.set(why);
         }
     }
 

@@ -12,13 +12,15 @@ use crate::error::{Error, ErrorKind, Retry};
 use crate::maintenance::Status;
 use crate::method::Method;
 use crate::transport::stream::{Incoming, Outgoing, open};
-use crate::transport::{Avoided, EndpointTarget, Failure, Head, Occupancy, TokenHeader, Want, now};
+use crate::transport::{
+    Avoided, EndpointTarget, Failure, Head, PickInfo, StreamPermit, TokenHeader, now,
+};
 
 /// The longest wait for the version of a server. Without the version, the machine requests no progress.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The permit for the stream, and the token that it is opened with.
-pub(super) type StreamStart = (Occupancy, Option<Arc<TokenHeader>>);
+pub(super) type StreamStart = (StreamPermit, Option<Arc<TokenHeader>>);
 
 pub(super) enum RpcStream {
     None,
@@ -81,7 +83,7 @@ impl Driver {
     }
 
     pub(super) fn open(&mut self, fresh: bool) {
-        let want = Want {
+        let pick = PickInfo {
             lane: Method::Watch.lane(),
             member: self.route.member,
             avoided: self.avoided,
@@ -97,7 +99,7 @@ impl Driver {
                 authentication.invalid(stale.as_deref());
             }
             let token = scope.token().await?;
-            Ok((scope.core.transport.occupy(want).await?, token))
+            Ok((scope.core.transport.acquire(pick).await?, token))
         }));
     }
 
@@ -121,7 +123,7 @@ impl Driver {
 
     pub(super) fn start(
         &mut self,
-        occupancy: Occupancy,
+        permit: StreamPermit,
         token: Option<Arc<TokenHeader>>,
     ) -> Result<(), Failure> {
         self.token = token;
@@ -129,14 +131,14 @@ impl Driver {
             let (kind, message) = (ErrorKind::Closed, "the client is gone");
             return Err(Failure::not_sent(kind, message, Retry::Never));
         };
-        let place = occupancy.link().place;
+        let place = permit.link().place;
         let limit = core.options.max_receive_size;
         let head = Head {
             timeout: None,
             require_leader: self.route.require_leader,
             token: self.token.as_deref(),
         };
-        let (outgoing, incoming) = open(occupancy, Method::Watch, head, limit)?;
+        let (outgoing, incoming) = open(permit, Method::Watch, head, limit)?;
         self.stream = RpcStream::Open(Box::new(OpenStream {
             outgoing,
             incoming,

@@ -1,52 +1,52 @@
 //! What is known of the endpoints, and why none of them is connected.
 
-use super::{Health, Hub};
+use super::{Health, Pool};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::transport::Want;
-use crate::transport::handshake::Unreachable;
-use crate::transport::lane::Lanes;
+use crate::transport::PickInfo;
+use crate::transport::handshake::ConnectError;
+use crate::transport::lane::LanePool;
 
 /// What is known of an endpoint.
-pub(crate) struct Seen {
+pub(crate) struct EndpointInfo {
     pub(crate) endpoint: Endpoint,
     pub(crate) health: Health,
     /// False when calls or probes have found out that it does not serve.
     pub(crate) serving: bool,
     /// Why the last attempt failed, or the connection was lost.
-    pub(crate) trouble: Option<Unreachable>,
+    pub(crate) last_error: Option<ConnectError>,
     /// Calls under way on its unary connection.
     pub(crate) calls: usize,
 }
 
-impl Hub {
-    pub(crate) fn trouble(&self, want: Want) -> Option<(Endpoint, Unreachable)> {
-        let places: Vec<usize> = match want.member {
+impl Pool {
+    pub(crate) fn last_error(&self, pick: PickInfo) -> Option<(Endpoint, ConnectError)> {
+        let places: Vec<usize> = match pick.member {
             Some(member) => vec![member.place],
             None => self.balance().order(None).collect(),
         };
         places.into_iter().find_map(|place| {
-            let peer = self.peer(place);
-            let lanes = peer.lanes(want.lane).and_then(Lanes::trouble);
-            let trouble = peer.unary.trouble().or(lanes)?;
-            Some((peer.endpoint.clone(), trouble))
+            let pool = self.pool(place);
+            let lanes = pool.lanes(pick.lane).and_then(LanePool::last_error);
+            let last_error = pool.unary.last_error().or(lanes)?;
+            Some((pool.endpoint.clone(), last_error))
         })
     }
 
     /// What is known of each endpoint that is in use.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn endpoint_info(&self) -> Vec<EndpointInfo> {
         let balance = self.balance();
-        let peers = self.peers();
-        let in_use = peers
+        let pools = self.pools();
+        let in_use = pools
             .iter()
             .enumerate()
-            .filter(|(_, peer)| !peer.is_retired());
-        let seen = in_use.map(|(place, peer)| Seen {
-            endpoint: peer.endpoint.clone(),
+            .filter(|(_, pool)| !pool.is_retired());
+        let seen = in_use.map(|(place, pool)| EndpointInfo {
+            endpoint: pool.endpoint.clone(),
             health: balance.health(place),
             serving: balance.is_serving(place),
-            trouble: peer.unary.trouble(),
-            calls: peer.unary.live().map_or(0, |link| link.pulse.open()),
+            last_error: pool.unary.last_error(),
+            calls: pool.unary.live().map_or(0, |link| link.state.open()),
         });
         seen.collect()
     }
@@ -54,13 +54,13 @@ impl Hub {
     /// The error of the first endpoint, if all have failed.
     pub(crate) fn all_down(&self) -> Option<Error> {
         let order: Vec<usize> = self.balance().order(None).collect();
-        let mut troubles = Vec::new();
+        let mut errors = Vec::new();
         for place in order {
-            let peer = self.peer(place);
-            troubles.push((peer.endpoint.clone(), peer.unary.trouble()?));
+            let pool = self.pool(place);
+            errors.push((pool.endpoint.clone(), pool.unary.last_error()?));
         }
-        let (endpoint, cause) = troubles.first()?;
-        let others = match troubles.len() {
+        let (endpoint, cause) = errors.first()?;
+        let others = match errors.len() {
             1 => String::new(),
             count => format!(", nor to the other {}", count - 1),
         };

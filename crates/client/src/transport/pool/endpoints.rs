@@ -3,44 +3,44 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::peer::Peer;
-use super::{Balance, Health, Hub};
+use super::endpoint_pool::EndpointPool;
+use super::{Balance, Health, Pool};
 use crate::endpoint::Endpoint;
 use crate::transport::identity::Origin;
 
-impl Hub {
+impl Pool {
     pub(crate) fn count(&self) -> usize {
-        self.peers()
+        self.pools()
             .iter()
-            .filter(|peer| !peer.is_retired())
+            .filter(|pool| !pool.is_retired())
             .count()
     }
 
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        let peers = self.peers();
-        let in_use = peers.iter().filter(|peer| !peer.is_retired());
-        in_use.map(|peer| peer.endpoint.clone()).collect()
+        let pools = self.pools();
+        let in_use = pools.iter().filter(|pool| !pool.is_retired());
+        in_use.map(|pool| pool.endpoint.clone()).collect()
     }
 
     pub(crate) fn place_of(&self, endpoint: &Endpoint) -> Option<usize> {
-        self.peers()
+        self.pools()
             .iter()
-            .position(|peer| peer.endpoint == *endpoint && !peer.is_retired())
+            .position(|pool| pool.endpoint == *endpoint && !pool.is_retired())
     }
 
     /// Why this endpoint can never be reached, if that is so.
-    pub(crate) fn refusal(&self, endpoint: &Endpoint) -> Option<&'static str> {
-        self.workshop.dialer.refusal(endpoint)
+    pub(crate) fn unsupported(&self, endpoint: &Endpoint) -> Option<&'static str> {
+        self.context.dialer.unsupported(endpoint)
     }
 
     pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> bool {
         let mut balance = self.balance();
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let new = self.enlist(&mut balance, &mut peers, endpoint, origin);
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let new = self.enlist(&mut balance, &mut pools, endpoint, origin);
         self.publish(balance.chosen());
-        // The watcher of a connection that is up connects to the new endpoint, where the mode wants
+        // The monitor of a connection that is up connects to the new endpoint, where the mode wants
         // that: the caller need not be within a runtime.
-        peers.iter().for_each(|peer| peer.serving.wake());
+        pools.iter().for_each(|pool| pool.serving.wake());
         new
     }
 
@@ -48,83 +48,83 @@ impl Hub {
     pub(crate) fn replace(&self, endpoints: &[Endpoint]) {
         // ORDER: under the lock, so that two at once do not mix their endpoints.
         let mut balance = self.balance();
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         for endpoint in endpoints {
-            self.enlist(&mut balance, &mut peers, endpoint, Origin::User);
+            self.enlist(&mut balance, &mut pools, endpoint, Origin::User);
         }
-        for (place, peer) in peers.iter().enumerate() {
-            if !peer.is_retired() && !endpoints.contains(&peer.endpoint) {
-                peer.attached.store(false, Ordering::Relaxed);
-                peer.retired.store(true, Ordering::Relaxed);
+        for (place, pool) in pools.iter().enumerate() {
+            if !pool.is_retired() && !endpoints.contains(&pool.endpoint) {
+                pool.attached.store(false, Ordering::Relaxed);
+                pool.retired.store(true, Ordering::Relaxed);
                 balance.retire(place);
             }
         }
         self.publish(balance.chosen());
-        peers.iter().for_each(|peer| peer.serving.wake());
+        pools.iter().for_each(|pool| pool.serving.wake());
     }
 
     /// Puts an endpoint among those in use; says whether it is new there.
     fn enlist(
         &self,
         balance: &mut Balance,
-        peers: &mut Vec<Arc<Peer>>,
+        pools: &mut Vec<Arc<EndpointPool>>,
         endpoint: &Endpoint,
         origin: Origin,
     ) -> bool {
-        let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
+        let known = pools.iter().position(|pool| pool.endpoint == *endpoint);
         let Some(place) = known else {
-            let place = peers.len();
-            let peer = Peer::new(place, endpoint, origin, &self.workshop, &self.this);
-            peers.push(peer);
+            let place = pools.len();
+            let pool = EndpointPool::new(place, endpoint, origin, &self.context, &self.this);
+            pools.push(pool);
             balance.add();
             return true;
         };
-        peers[place].set_origin(origin);
+        pools[place].set_origin(origin);
         balance.reinstate(place);
         // Its driver has told of the connection when nobody listened, and has no reason to tell
         // again.
-        let live = peers[place].unary.live();
-        let was_retired = peers[place].is_retired();
-        if was_retired && live.is_some_and(|link| !link.pulse.is_draining()) {
+        let live = pools[place].unary.live();
+        let was_retired = pools[place].is_retired();
+        if was_retired && live.is_some_and(|link| !link.state.is_draining()) {
             balance.note(place, Health::Up);
         }
-        peers[place].attached.store(false, Ordering::Relaxed);
-        peers[place].retired.swap(false, Ordering::Relaxed)
+        pools[place].attached.store(false, Ordering::Relaxed);
+        pools[place].retired.swap(false, Ordering::Relaxed)
     }
 
     /// Gives an endpoint a place without using it for calls that could go elsewhere.
     pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> usize {
         let mut balance = self.balance();
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let known = peers.iter().position(|peer| peer.endpoint == *endpoint);
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let known = pools.iter().position(|pool| pool.endpoint == *endpoint);
         let place = known.unwrap_or_else(|| {
-            let place = peers.len();
-            let peer = Peer::new(place, endpoint, origin, &self.workshop, &self.this);
-            peer.retired.store(true, Ordering::Relaxed);
-            peers.push(peer);
+            let place = pools.len();
+            let pool = EndpointPool::new(place, endpoint, origin, &self.context, &self.this);
+            pool.retired.store(true, Ordering::Relaxed);
+            pools.push(pool);
             balance.add();
             balance.retire(place);
             self.chosen.store(balance.chosen(), Ordering::Relaxed);
             place
         });
-        let peer = &peers[place];
+        let pool = &pools[place];
         // The word of the user who has named it is worth more.
-        if peer.is_retired() || peer.origin() != Origin::User {
-            peer.set_origin(origin);
+        if pool.is_retired() || pool.origin() != Origin::User {
+            pool.set_origin(origin);
         }
-        peer.attached.store(true, Ordering::Relaxed);
+        pool.attached.store(true, Ordering::Relaxed);
         place
     }
 
     /// Has each connection to the endpoint tell its member.
     pub(crate) fn ask_member(&self, place: usize) {
-        self.peer(place).ask_member();
+        self.pool(place).ask_member();
     }
 
     /// Whether a call for a member by its ID has found another one at the endpoint since the last
     /// time.
     pub(crate) fn take_misled(&self, place: usize) -> bool {
-        self.peer(place).take_misled()
+        self.pool(place).take_misled()
     }
 
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
@@ -133,8 +133,8 @@ impl Hub {
         let Some(place) = self.place_of(endpoint).filter(|_| self.count() > 1) else {
             return false;
         };
-        self.peer(place).attached.store(false, Ordering::Relaxed);
-        self.peer(place).retired.store(true, Ordering::Relaxed);
+        self.pool(place).attached.store(false, Ordering::Relaxed);
+        self.pool(place).retired.store(true, Ordering::Relaxed);
         balance.retire(place);
         self.publish(balance.chosen());
         true

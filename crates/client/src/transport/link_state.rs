@@ -15,8 +15,8 @@ use crate::connector::ByteStream;
 use crate::error::ErrorKind;
 
 /// The signs of life of a connection, written by calls, by the byte stream and by the
-/// connection's watcher.
-pub(crate) struct Pulse {
+/// connection's monitor.
+pub(crate) struct LinkState {
     flags: AtomicU8,
     /// Calls and streams under way.
     open: AtomicUsize,
@@ -33,7 +33,7 @@ pub(crate) struct Pulse {
     messages: AtomicU64,
     /// Requests that wait for a stream.
     pub(crate) queue: StreamQueue,
-    /// Something happened that the watcher has to look at.
+    /// Something happened that the monitor has to look at.
     pub(crate) stir: Notify,
     /// Why we ended the connection, if it was us.
     pub(crate) ending: OnceLock<(ErrorKind, &'static str)>,
@@ -52,7 +52,7 @@ const BROKEN: u8 = 16;
 /// A good reply came over it since the last pong.
 const ANSWERED: u8 = 32;
 
-impl Pulse {
+impl LinkState {
     pub(crate) fn new() -> Self {
         Self {
             flags: AtomicU8::new(0),
@@ -248,7 +248,7 @@ pub(crate) fn now() -> Instant {
 /// A byte stream that notes when bytes come in.
 pub(crate) struct Metered {
     pub(crate) stream: Box<dyn ByteStream>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) state: Arc<LinkState>,
     /// Whether a write that fails may have sent a part.
     pub(crate) partial: bool,
     /// Nothing comes in any more.
@@ -276,7 +276,7 @@ impl AsyncRead for Metered {
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let heard = buffer.filled().len() > before;
         if heard {
-            self.pulse.hear();
+            self.state.hear();
         }
         self.ended |= match &outcome {
             Poll::Ready(Ok(())) => !heard && buffer.remaining() > 0,
@@ -297,7 +297,7 @@ impl AsyncWrite for Metered {
             return swallowed;
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.pulse.note_write(&outcome, self.partial);
+        self.state.note_write(&outcome, self.partial);
         outcome
     }
 
@@ -311,7 +311,7 @@ impl AsyncWrite for Metered {
             return swallowed;
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.pulse.note_write(&outcome, self.partial);
+        self.state.note_write(&outcome, self.partial);
         outcome
     }
 

@@ -1,9 +1,9 @@
 //! What drivers and calls share: the endpoints, their connections, and the choice among them.
 
-mod choice;
+mod endpoint_pool;
 mod endpoints;
-mod peer;
-mod trouble;
+mod pick;
+mod status;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,15 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, We
 
 use tokio::sync::watch;
 
-use self::peer::Peer;
-pub(crate) use self::trouble::Seen;
-use super::Want;
+use self::endpoint_pool::EndpointPool;
+pub(crate) use self::status::EndpointInfo;
+use super::PickInfo;
 use super::balance::{Balance, Health};
 use super::dial::Dialer;
 use super::identity::Origin;
-use super::pulse::now;
+use super::link_state::now;
+use super::monitor::OtherEndpoints;
 use super::serving::Serving;
-use super::watcher::Others;
 use crate::config::Options;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
@@ -30,15 +30,15 @@ use crate::telemetry;
 
 /// The endpoints of a client and the choice among them.
 ///
-/// ORDER: whoever holds both takes `balance` before `peers`.
-pub(crate) struct Hub {
+/// ORDER: whoever holds both takes `balance` before `pools`.
+pub(crate) struct Pool {
     /// Only grows: an endpoint's place stays its own.
-    peers: RwLock<Vec<Arc<Peer>>>,
+    pools: RwLock<Vec<Arc<EndpointPool>>>,
     balance: Mutex<Balance>,
     /// A copy of the balance's choice, for the way without its lock.
     chosen: AtomicUsize,
-    workshop: Workshop,
-    this: Weak<Hub>,
+    context: ConnectContext,
+    this: Weak<Pool>,
     /// Counts up whenever a connection changes.
     changes: watch::Sender<u64>,
     closing: watch::Receiver<()>,
@@ -55,33 +55,33 @@ pub(crate) type Background = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>
 
 /// What connections are made with.
 #[derive(Clone)]
-pub(crate) struct Workshop {
+pub(crate) struct ConnectContext {
     pub(crate) options: Arc<Options>,
     pub(crate) dialer: Arc<Dialer>,
 }
 
-impl Hub {
+impl Pool {
     pub(crate) fn new(
         endpoints: &[Endpoint],
-        workshop: Workshop,
+        context: ConnectContext,
         closing: watch::Receiver<()>,
     ) -> Arc<Self> {
-        let mode = workshop.options.mode;
+        let mode = context.options.mode;
         let balance = Balance::new(mode, endpoints.len(), fastrand::usize(..));
-        Arc::new_cyclic(|hub: &Weak<Hub>| Self {
-            peers: RwLock::new(
+        Arc::new_cyclic(|pool: &Weak<Pool>| Self {
+            pools: RwLock::new(
                 endpoints
                     .iter()
                     .enumerate()
                     .map(|(place, endpoint)| {
-                        Peer::new(place, endpoint, Origin::User, &workshop, hub)
+                        EndpointPool::new(place, endpoint, Origin::User, &context, pool)
                     })
                     .collect(),
             ),
             chosen: AtomicUsize::new(balance.chosen()),
             balance: Mutex::new(balance),
-            workshop,
-            this: hub.clone(),
+            context,
+            this: pool.clone(),
             changes: watch::Sender::new(0),
             closing,
             closed: AtomicBool::new(false),
@@ -95,13 +95,13 @@ impl Hub {
         self.balance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn peers(&self) -> RwLockReadGuard<'_, Vec<Arc<Peer>>> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner)
+    fn pools(&self) -> RwLockReadGuard<'_, Vec<Arc<EndpointPool>>> {
+        self.pools.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn peer(&self, place: usize) -> Arc<Peer> {
-        // INVARIANT: places are given out by `peers` and never taken back.
-        Arc::clone(&self.peers()[place])
+    fn pool(&self, place: usize) -> Arc<EndpointPool> {
+        // INVARIANT: places are given out by `pools` and never taken back.
+        Arc::clone(&self.pools()[place])
     }
 
     fn chosen(&self) -> usize {
@@ -115,20 +115,20 @@ impl Hub {
 
     /// The unary connection of an endpoint has grown old: with one endpoint for all calls, the
     /// next may be another.
-    pub(crate) fn grew_old(&self, lane: Lane) {
-        if lane == Lane::Unary && self.workshop.options.mode == Mode::PickFirst {
+    pub(crate) fn note_old(&self, lane: Lane) {
+        if lane == Lane::Unary && self.context.options.mode == Mode::PickFirst {
             let mut balance = self.balance();
             balance.move_on(fastrand::usize(..));
             self.publish(balance.chosen());
         }
     }
 
-    /// Keeps a task until a driver or a watcher of a connection runs, and gives it to the runtime
+    /// Keeps a task until a driver or a monitor of a connection runs, and gives it to the runtime
     /// of that one.
     pub(crate) fn park(&self, task: Background) {
         *self.parked() = Some(task);
         // A connection that is up in another runtime may have nothing to tell for a long time.
-        self.peers().iter().for_each(|peer| peer.serving.wake());
+        self.pools().iter().for_each(|pool| pool.serving.wake());
     }
 
     /// Starts the parked task on the runtime of the caller, if there are both.
@@ -160,7 +160,7 @@ impl Hub {
                 balance.to_wake(|_| false)
             };
             if let Some(next) = to_wake {
-                self.peer(next).unary.want(self.closing.clone());
+                self.pool(next).unary.connect_if_idle(self.closing.clone());
             }
         }
         self.changes.send_modify(|count| *count += 1);
@@ -168,7 +168,7 @@ impl Hub {
 
     /// Notes whether a connection for streams or waiting calls could be made.
     pub(super) fn note_lane(&self, place: usize, lane: Lane, connected: bool) {
-        if let Some(lanes) = self.peer(place).lanes(lane) {
+        if let Some(lanes) = self.pool(place).lanes(lane) {
             lanes.note(connected, now());
         }
     }
@@ -185,38 +185,38 @@ impl Hub {
             self.chosen.store(balance.chosen(), Ordering::Relaxed);
             balance.to_wake(|_| false)
         };
-        let endpoint = &self.peer(place).endpoint;
-        telemetry::serving(self.workshop.options.name.as_ref(), endpoint, !not_serving);
+        let endpoint = &self.pool(place).endpoint;
+        telemetry::serving(self.context.options.name.as_ref(), endpoint, !not_serving);
         serving.wake();
         if let Some(next) = to_wake {
-            self.peer(next).unary.want(self.closing.clone());
+            self.pool(next).unary.connect_if_idle(self.closing.clone());
         }
         self.changes.send_modify(|count| *count += 1);
     }
 
     /// How many replies of the other endpoints have shown that they serve.
     pub(super) fn served_elsewhere(&self, place: usize) -> u64 {
-        let peers = self.peers();
-        let others = peers.iter().enumerate().filter(|(one, _)| *one != place);
-        let links = others.filter_map(|(_, peer)| peer.unary.live());
-        links.fold(0, |sum, link| sum.wrapping_add(link.pulse.served()))
+        let pools = self.pools();
+        let others = pools.iter().enumerate().filter(|(one, _)| *one != place);
+        let links = others.filter_map(|(_, pool)| pool.unary.live());
+        links.fold(0, |sum, link| sum.wrapping_add(link.state.served()))
     }
 
     /// Asks the other endpoints whether they serve, where they are connected.
     pub(super) fn ask_elsewhere(&self, place: usize) {
-        let peers = self.peers();
-        let others = peers.iter().enumerate().filter(|(one, _)| *one != place);
-        let connected = others.filter(|(_, peer)| peer.unary.live().is_some());
-        connected.for_each(|(_, peer)| peer.serving.ask());
+        let pools = self.pools();
+        let others = pools.iter().enumerate().filter(|(one, _)| *one != place);
+        let connected = others.filter(|(_, pool)| pool.unary.live().is_some());
+        connected.for_each(|(_, pool)| pool.serving.ask());
     }
 
     /// What is known of the other endpoints.
-    pub(super) fn others(&self, place: usize) -> Others {
+    pub(super) fn others(&self, place: usize) -> OtherEndpoints {
         let balance = self.balance();
         match balance.order(Some(place)).next() {
-            None => Others::None,
-            Some(_) if balance.is_served(Some(place)) => Others::Serving,
-            Some(_) => Others::NotServing,
+            None => OtherEndpoints::None,
+            Some(_) if balance.is_served(Some(place)) => OtherEndpoints::Serving,
+            Some(_) => OtherEndpoints::NotServing,
         }
     }
 
@@ -225,7 +225,7 @@ impl Hub {
         self.revive();
         let idle = self.balance().to_wake(|_| false);
         if let Some(idle) = idle {
-            self.peer(idle).unary.want(self.closing.clone());
+            self.pool(idle).unary.connect_if_idle(self.closing.clone());
         }
     }
 
@@ -236,13 +236,13 @@ impl Hub {
 
     /// Whether a connection should be kept, or tried for.
     pub(crate) fn wants(&self, place: usize, lane: Lane) -> bool {
-        let peer = self.peer(place);
+        let pool = self.pool(place);
         let waiting = match lane {
             Lane::Unary => {
-                return self.balance().wants(place) || peer.waiting.load(Ordering::Relaxed) > 0;
+                return self.balance().wants(place) || pool.waiting.load(Ordering::Relaxed) > 0;
             }
-            Lane::Stream => &peer.streams.waiting,
-            Lane::Wait => &peer.waits.waiting,
+            Lane::Stream => &pool.streams.waiting,
+            Lane::Wait => &pool.waits.waiting,
         };
         waiting.load(Ordering::Relaxed) > 0
     }
@@ -256,8 +256,8 @@ impl Hub {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    fn is_closed_to(&self, want: Want) -> bool {
-        self.closed.load(Ordering::Relaxed) && !want.parting
+    fn is_closed_to(&self, pick: PickInfo) -> bool {
+        self.closed.load(Ordering::Relaxed) && !pick.parting
     }
 
     /// Ends all connections, with the calls on them.

@@ -6,40 +6,40 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-use super::super::handshake::{Unreachable, is_end};
+use super::super::handshake::{ConnectError, is_end};
 use super::algorithm::{Key, signature};
 use super::verifier::UnknownKey;
 
 /// Puts errors into words.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Speaker {
+pub(super) struct TlsErrors {
     /// Whether the client has a certificate to show.
     pub(super) has_identity: bool,
 }
 
-impl Speaker {
+impl TlsErrors {
     /// Why no session came about.
-    pub(super) fn handshake(self, error: io::Error) -> Unreachable {
+    pub(super) fn handshake(self, error: io::Error) -> ConnectError {
         if let Some(text) = tls(&error).map(|cause| self.words(cause)) {
-            return Unreachable::refused(text, Some(error));
+            return ConnectError::tls(text, Some(error));
         }
         if is_end(&error) {
             let what = "it closed the connection in the middle of the TLS handshake (is it \
                         http? or a proxy without a server behind it?)";
-            return Unreachable::with(what, error);
+            return ConnectError::with(what, error);
         }
-        Unreachable::with("the TLS handshake broke off", error)
+        ConnectError::with("the TLS handshake broke off", error)
     }
 
     /// Why the other end has ended a session, if it said so.
-    pub(super) fn alert(self, error: &io::Error) -> Option<Unreachable> {
+    pub(super) fn alert(self, error: &io::Error) -> Option<ConnectError> {
         let cause = tls(error)?;
         let copy = io::Error::new(error.kind(), cause.clone());
-        Some(Unreachable::refused(self.words(cause), Some(copy)))
+        Some(ConnectError::tls(self.words(cause), Some(copy)))
     }
 
-    pub(super) fn no_h2(self) -> Unreachable {
-        Unreachable::refused(NO_H2.to_owned(), None)
+    pub(super) fn no_h2(self) -> ConnectError {
+        ConnectError::tls(NO_H2.to_owned(), None)
     }
 
     fn words(self, error: &Error) -> String {
@@ -257,8 +257,8 @@ mod tests {
     #[test]
     fn what_an_alert_means_depends_on_what_was_shown() {
         let said = |has_identity| {
-            let speaker = Speaker { has_identity };
-            speaker.words(&Error::AlertReceived(AlertDescription::BadCertificate))
+            let errors = TlsErrors { has_identity };
+            errors.words(&Error::AlertReceived(AlertDescription::BadCertificate))
         };
         assert!(said(false).contains("wants a client certificate"));
         assert!(said(true).contains("refuses the client certificate"));

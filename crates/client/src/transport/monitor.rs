@@ -8,9 +8,9 @@ use h2::{Ping, PingPong, Reason};
 use tokio::sync::{oneshot, watch};
 
 use super::handshake::Task;
-use super::keepalive::{Beat, KeepAlive};
+use super::keepalive::{KeepAliveAction, KeepAliveState};
+use super::link_state::{LinkState, now};
 use super::prober::Prober;
-use super::pulse::{Pulse, now};
 use super::serving::{Serving, Signal};
 use super::state::Loss;
 use crate::error::ErrorKind;
@@ -35,16 +35,16 @@ pub(crate) struct Ending {
     pub(crate) too_many_pings: bool,
 }
 
-/// What the watcher asks and tells while the connection lives.
+/// What the monitor asks and tells while the connection lives.
 pub(crate) trait Overseer: Send + Sync + 'static {
     /// Whether the connection should stay although it is unused.
     fn is_wanted(&self) -> bool;
     /// A ping stays unanswered, or was answered after all.
     fn suspect(&self, suspect: bool);
     /// The connection is to be replaced because of its age.
-    fn grew_old(&self);
+    fn note_old(&self);
     /// Whether there are other endpoints, and whether one of them serves.
-    fn others(&self) -> Others;
+    fn others(&self) -> OtherEndpoints;
     /// Returns how many replies of the other endpoints have shown that they serve.
     fn served_elsewhere(&self) -> u64;
     /// Asks the other endpoints whether they serve.
@@ -55,7 +55,7 @@ pub(crate) trait Overseer: Send + Sync + 'static {
 
 /// The other endpoints of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Others {
+pub(crate) enum OtherEndpoints {
     /// There are none: whether this one serves makes no difference.
     None,
     /// None of them is known to serve.
@@ -63,11 +63,11 @@ pub(crate) enum Others {
     Serving,
 }
 
-pub(crate) struct Watcher<O> {
+pub(crate) struct Monitor<O> {
     pub(crate) task: Task,
     pub(crate) ping_pong: PingPong,
-    pub(crate) pulse: Arc<Pulse>,
-    pub(crate) keep_alive: KeepAlive,
+    pub(crate) state: Arc<LinkState>,
+    pub(crate) keep_alive: KeepAliveState,
     pub(crate) overseer: O,
     /// When it is old enough to be replaced.
     pub(crate) retire_at: Option<Instant>,
@@ -87,7 +87,7 @@ pub(crate) struct Watcher<O> {
     pub(crate) prober: Option<Prober>,
 }
 
-impl<O: Overseer> Watcher<O> {
+impl<O: Overseer> Monitor<O> {
     /// Runs until the connection has ended, calls that were under way included.
     pub(crate) async fn run(mut self) {
         let mut used = now();
@@ -100,7 +100,7 @@ impl<O: Overseer> Watcher<O> {
             let signal = *self.signal.borrow_and_update();
             if self.lane != Lane::Unary && signal.left != left {
                 left = signal.left;
-                self.quiet_since = Some((self.pulse.messages(), moment));
+                self.quiet_since = Some((self.state.messages(), moment));
             }
             let leave = self.leave(moment);
             let probe = self.probe(moment);
@@ -108,7 +108,7 @@ impl<O: Overseer> Watcher<O> {
                 continue;
             };
             let rest = probe.into_iter().chain(leave).fold(rest, Instant::min);
-            let alone = self.overseer.others() != Others::Serving;
+            let alone = self.overseer.others() != OtherEndpoints::Serving;
             tokio::select! {
                 biased;
                 ended = &mut self.task.0 => {
@@ -117,7 +117,7 @@ impl<O: Overseer> Watcher<O> {
                 }
                 () = cut(&mut self.cut) => {
                     // ORDER: calls read the reason when the end of the task fails them.
-                    let _ = self.pulse.ending.set((ErrorKind::Closed, "the client was closed"));
+                    let _ = self.state.ending.set((ErrorKind::Closed, "the client was closed"));
                     self.cut = None;
                     self.task.0.abort();
                 }
@@ -126,12 +126,12 @@ impl<O: Overseer> Watcher<O> {
                     self.prober = None;
                 }
                 () = answered(&mut self.prober, alone) => {}
-                () = self.pulse.stir.notified() => {}
-                // INVARIANT: the desk and the link hold the sender, and the overseer the desk.
+                () = self.state.stir.notified() => {}
+                // INVARIANT: the link and the state shared with the driver hold the sender.
                 _ = self.signal.changed() => self.overseer.connect_idle(),
                 pong = poll_fn(|cx| self.ping_pong.poll_pong(cx)) => match pong {
                     Ok(_) => {
-                        self.pulse.pong();
+                        self.state.pong();
                         self.keep_alive.pong();
                     }
                     // The connection is ending; its task will say how.
@@ -149,23 +149,25 @@ impl<O: Overseer> Watcher<O> {
     /// Whether anything but a probe needs the connection.
     fn is_used(&self) -> bool {
         let probes = self.prober.as_ref().is_some_and(Prober::is_asking);
-        self.pulse.open() > usize::from(probes) || self.overseer.is_wanted()
+        self.state.open() > usize::from(probes) || self.overseer.is_wanted()
     }
 
     /// Asks the endpoint whether it serves, if that is due; returns until when to rest.
     fn probe(&mut self, moment: Instant) -> Option<Instant> {
         let prober = self.prober.as_mut()?;
-        if self.pulse.is_draining() || self.fate.is_none() {
+        if self.state.is_draining() || self.fate.is_none() {
             // The next connection goes on with it.
             self.prober = None;
             return None;
         }
         match self.overseer.others() {
-            Others::None => {
+            OtherEndpoints::None => {
                 prober.stop();
                 None
             }
-            Others::NotServing | Others::Serving => prober.step(moment, &self.overseer),
+            OtherEndpoints::NotServing | OtherEndpoints::Serving => {
+                prober.step(moment, &self.overseer)
+            }
         }
     }
 
@@ -182,14 +184,14 @@ impl<O: Overseer> Watcher<O> {
         if due > moment {
             return Some(due);
         }
-        if self.pulse.messages() != messages {
-            self.quiet_since = Some((self.pulse.messages(), moment));
+        if self.state.messages() != messages {
+            self.quiet_since = Some((self.state.messages(), moment));
             return Some(moment + QUIET);
         }
         self.quiet_since = None;
         let cause = "the member does not serve: its streams go to another one";
         // ORDER: calls read the reason when the end of the task fails them.
-        let _ = self.pulse.ending.set((ErrorKind::Unavailable, cause));
+        let _ = self.state.ending.set((ErrorKind::Unavailable, cause));
         self.tell(Loss::Abrupt, cause.into(), false);
         self.task.0.abort();
         None
@@ -197,20 +199,20 @@ impl<O: Overseer> Watcher<O> {
 
     /// Does what is due now; says until when to rest, or `None` to look again at once.
     fn step(&mut self, moment: Instant, used: Instant) -> Option<Instant> {
-        self.keep_alive.heard(self.pulse.heard());
-        self.keep_alive.answered(self.pulse.is_answered());
-        if self.pulse.take_doubt() {
+        self.keep_alive.heard(self.state.heard());
+        self.keep_alive.answered(self.state.is_answered());
+        if self.state.take_doubt() {
             self.keep_alive.doubt();
         }
         let suspect = self.keep_alive.is_suspect(moment);
-        if suspect != self.pulse.is_suspect() {
-            self.pulse.set_suspect(suspect);
+        if suspect != self.state.is_suspect() {
+            self.state.set_suspect(suspect);
             if self.fate.is_some() {
                 self.overseer.suspect(suspect);
             }
         }
         // A connection that has ended takes no calls either: then its task knows better.
-        if self.pulse.is_draining() && !self.task.0.is_finished() {
+        if self.state.is_draining() && !self.task.0.is_finished() {
             self.tell(
                 Loss::Graceful,
                 "the server asked for a new connection".into(),
@@ -219,34 +221,34 @@ impl<O: Overseer> Watcher<O> {
         }
         if self.retire_at.is_some_and(|then| moment >= then) && self.fate.is_some() {
             // ORDER: the next endpoint is chosen before anybody reconnects.
-            self.overseer.grew_old();
-            self.pulse.drain();
+            self.overseer.note_old();
+            self.state.drain();
             self.tell(Loss::Graceful, "it has grown old".into(), false);
         }
         if moment >= used + UNUSED {
             if self.fate.is_some() {
                 // ORDER: first no new calls, then the driver lets go of the link; a call that
                 // got hold of it in between keeps the connection open until it is answered.
-                self.pulse.drain();
+                self.state.drain();
                 self.tell(Loss::Unused, "nobody used it".into(), false);
             } else if moment >= used + UNUSED + LOOK {
                 // It had its time to say goodbye.
                 self.task.0.abort();
             }
         }
-        match self.keep_alive.next(moment, self.pulse.open() > 0) {
-            Beat::Rest(until) => Some(until),
-            Beat::Ping => {
+        match self.keep_alive.next(moment, self.state.open() > 0) {
+            KeepAliveAction::Rest(until) => Some(until),
+            KeepAliveAction::Ping => {
                 // Refused while another is under way, or when the connection is ending: both
                 // show by themselves.
                 let _ = self.ping_pong.send_ping(Ping::opaque());
                 self.keep_alive.pinged(moment);
                 None
             }
-            Beat::Dead => {
+            KeepAliveAction::Dead => {
                 let cause = "no answer to a keep-alive ping: the connection is taken for dead";
                 // ORDER: calls read the reason when the end of the task fails them.
-                let _ = self.pulse.ending.set((ErrorKind::Unavailable, cause));
+                let _ = self.state.ending.set((ErrorKind::Unavailable, cause));
                 self.tell(Loss::Abrupt, cause.into(), false);
                 self.task.0.abort();
                 Some(moment + UNUSED)
@@ -257,7 +259,7 @@ impl<O: Overseer> Watcher<O> {
     fn ended(&mut self, ended: Result<Result<(), h2::Error>, tokio::task::JoinError>) {
         match ended {
             // To h2, the end of the byte stream is a good end even amid calls.
-            Ok(Ok(())) if self.pulse.is_broken() => self.tell(
+            Ok(Ok(())) if self.state.is_broken() => self.tell(
                 Loss::Abrupt,
                 "the server closed it with calls under way".into(),
                 false,

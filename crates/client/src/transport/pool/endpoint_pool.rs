@@ -6,26 +6,26 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::{Hub, Workshop};
+use super::{ConnectContext, Pool};
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
-use crate::transport::Want;
+use crate::transport::PickInfo;
 use crate::transport::driver::Connection;
 use crate::transport::identity::{Identity, Origin};
-use crate::transport::lane::Lanes;
+use crate::transport::lane::LanePool;
 use crate::transport::link::Link;
 use crate::transport::serving::Serving;
 
 /// One endpoint and the connections to it.
-pub(super) struct Peer {
+pub(super) struct EndpointPool {
     pub(super) endpoint: Endpoint,
     pub(super) serving: Arc<Serving>,
     identity: Arc<Identity>,
     pub(super) unary: Connection,
     /// Calls that wait for this endpoint and no other.
     pub(super) waiting: AtomicUsize,
-    pub(super) streams: Lanes,
-    pub(super) waits: Lanes,
+    pub(super) streams: LanePool,
+    pub(super) waits: LanePool,
     /// It is none of the client's endpoints.
     pub(super) retired: AtomicBool,
     /// Calls may go there all the same, if they want this endpoint and no other.
@@ -34,26 +34,26 @@ pub(super) struct Peer {
     misled: AtomicBool,
 }
 
-impl Peer {
+impl EndpointPool {
     pub(super) fn new(
         place: usize,
         endpoint: &Endpoint,
         origin: Origin,
-        workshop: &Workshop,
-        hub: &Weak<Hub>,
+        context: &ConnectContext,
+        pool: &Weak<Pool>,
     ) -> Arc<Self> {
-        let serving = Arc::new(Serving::new(place, hub.clone()));
+        let serving = Arc::new(Serving::new(place, pool.clone()));
         let identity = Arc::new(Identity::new(origin));
         let make = {
             let identity = Arc::clone(&identity);
-            let (endpoint, workshop, hub) = (endpoint.clone(), workshop.clone(), hub.clone());
+            let (endpoint, context, pool) = (endpoint.clone(), context.clone(), pool.clone());
             let serving = Arc::clone(&serving);
             move |lane, freed: Option<&Arc<Notify>>| {
                 Connection::new(
                     endpoint.clone(),
                     lane,
-                    workshop.clone(),
-                    hub.clone(),
+                    context.clone(),
+                    pool.clone(),
                     Arc::clone(&serving),
                     Arc::clone(&identity),
                     freed.cloned(),
@@ -67,9 +67,9 @@ impl Peer {
             identity,
             unary: make(Lane::Unary, None),
             waiting: AtomicUsize::new(0),
-            streams: Lanes::new(0, move |freed| for_streams(Lane::Stream, Some(freed))),
+            streams: LanePool::new(0, move |freed| for_streams(Lane::Stream, Some(freed))),
             // The leader monitor of a connection has a stream there, too.
-            waits: Lanes::new(1, move |freed| for_waits(Lane::Wait, Some(freed))),
+            waits: LanePool::new(1, move |freed| for_waits(Lane::Wait, Some(freed))),
             retired: AtomicBool::new(false),
             attached: AtomicBool::new(false),
             misled: AtomicBool::new(false),
@@ -100,7 +100,7 @@ impl Peer {
     fn drain_unproven(&self) {
         for link in self.links() {
             if !self.identity.accepts(link.proof()) {
-                link.pulse.drain();
+                link.state.drain();
             }
         }
     }
@@ -114,7 +114,7 @@ impl Peer {
     /// The ID of another member that the endpoint leads to, if it does. That is remembered until it
     /// is [taken](Self::take_misled).
     pub(super) fn misleads(&self, wanted: Option<u64>) -> Option<u64> {
-        let fit = self.links().filter(|link| !link.pulse.is_draining());
+        let fit = self.links().filter(|link| !link.state.is_draining());
         let mut other = fit.filter(|link| link.misses(wanted));
         let told = other.next()?.proof().member();
         self.misled.store(true, Ordering::Relaxed);
@@ -135,7 +135,7 @@ impl Peer {
         self.is_retired() && !self.attached.load(Ordering::Relaxed)
     }
 
-    pub(super) fn lanes(&self, lane: Lane) -> Option<&Lanes> {
+    pub(super) fn lanes(&self, lane: Lane) -> Option<&LanePool> {
         match lane {
             Lane::Unary => None,
             Lane::Stream => Some(&self.streams),
@@ -150,12 +150,12 @@ impl Peer {
     }
 
     /// The link for new calls, unless it is the one that a call has failed on.
-    pub(super) fn link(&self, want: Want) -> Option<Arc<Link>> {
+    pub(super) fn link(&self, pick: PickInfo) -> Option<Arc<Link>> {
         // INVARIANT: a link that takes no more calls is given to none: trying it again at once
         // would fail at once, for ever.
-        let link = self.unary.live().filter(|link| !link.pulse.is_draining())?;
-        let refused = want.avoided.is_some_and(|avoided| avoided.link == link.id);
-        let misses = want.member.is_some_and(|member| link.misses(member.id));
+        let link = self.unary.live().filter(|link| !link.state.is_draining())?;
+        let refused = pick.avoided.is_some_and(|avoided| avoided.link == link.id);
+        let misses = pick.member.is_some_and(|member| link.misses(member.id));
         (!refused && !misses).then_some(link)
     }
 }
