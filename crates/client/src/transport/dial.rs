@@ -4,10 +4,10 @@ use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::handshake::ConnectError;
+use super::connect_error::{ConnectError, SessionError};
 use super::tcp::SocketConnector;
 #[cfg(feature = "_tls")]
 use super::tls::Tls;
@@ -31,12 +31,6 @@ pub(crate) struct Dialed {
     pub(crate) stream: Box<dyn ByteStream>,
     pub(crate) session_error: SessionError,
 }
-
-/// Why the other end ended the TLS session after it was there, if it said so.
-///
-/// In TLS 1.3 a client has shaken hands before the server has looked at its certificate. It
-/// stands here because an error that goes through h2 is no more than a text.
-pub(crate) type SessionError = Arc<OnceLock<ConnectError>>;
 
 /// Why an https endpoint cannot be reached by a client that was made without one.
 const NO_TLS: &str = "it is https, and the client was made without an https endpoint: TLS is \
@@ -94,7 +88,11 @@ impl Dialer {
     ) -> Result<Dialed, ConnectError> {
         #[cfg(feature = "_tls")]
         if let Some(tls) = self.tls.as_ref().filter(|_| endpoint.is_secure()) {
-            return tls.wrap(endpoint, stream).await;
+            let session = tls.wrap(endpoint, stream).await?;
+            return Ok(Dialed {
+                session_error: session.error(),
+                stream: Box::new(session),
+            });
         }
         // INVARIANT: to an https endpoint nothing is ever said in plain text.
         if endpoint.is_secure() {

@@ -11,8 +11,9 @@ use h2::PingPong;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::balance::Health;
+use super::connect_error::ConnectError;
 use super::dial::Dialer;
-use super::handshake::{self, ConnectError, Task};
+use super::handshake::{self, Task};
 use super::identity::{Identity, ask};
 use super::keepalive::KeepAliveState;
 use super::link::Link;

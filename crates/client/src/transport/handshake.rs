@@ -1,7 +1,5 @@
 //! From an endpoint to an HTTP/2 connection that answers.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -14,12 +12,12 @@ use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
 use tokio::task::JoinHandle;
 
+use super::connect_error::{ConnectError, is_end};
 use super::dial::{Dialed, Dialer};
 use super::link_state::{LinkState, Metered, now};
 use crate::config::Options;
 use crate::connector::ByteStream;
 use crate::endpoint::Endpoint;
-use crate::error::ErrorKind;
 
 /// Streams that we reset and whose late frames are still recognised.
 ///
@@ -53,77 +51,6 @@ pub(crate) struct Task(pub(crate) JoinHandle<Result<(), h2::Error>>);
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// Why an endpoint could not be reached; shared by all who wait for it.
-#[derive(Clone, Debug)]
-pub(crate) struct ConnectError {
-    kind: ErrorKind,
-    what: Cow<'static, str>,
-    source: Option<Arc<io::Error>>,
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        match &self.source {
-            // The words of TLS libraries add nothing to ours.
-            Some(_) if self.kind == ErrorKind::Tls => Ok(()),
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
-}
-
-impl ConnectError {
-    pub(super) fn new(what: &'static str) -> Self {
-        Self {
-            kind: ErrorKind::Unavailable,
-            what: Cow::Borrowed(what),
-            source: None,
-        }
-    }
-
-    /// A connection that was up broke.
-    pub(crate) fn lost(cause: String) -> Self {
-        Self::with("the connection was lost", io::Error::other(cause))
-    }
-
-    pub(crate) fn with(what: &'static str, source: io::Error) -> Self {
-        Self {
-            source: Some(Arc::new(source)),
-            ..Self::new(what)
-        }
-    }
-
-    /// There is no TLS session to be had.
-    #[cfg(feature = "_tls")]
-    pub(crate) fn tls(what: String, source: Option<io::Error>) -> Self {
-        Self {
-            kind: ErrorKind::Tls,
-            what: Cow::Owned(what),
-            source: source.map(Arc::new),
-        }
-    }
-
-    /// The server there is not the one that it should be.
-    pub(crate) fn cluster_mismatch(what: String) -> Self {
-        Self {
-            kind: ErrorKind::ClusterMismatch,
-            what: Cow::Owned(what),
-            source: None,
-        }
-    }
-
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.kind
     }
 }
 
@@ -252,14 +179,6 @@ fn not_http2(error: h2::Error, secure: bool) -> ConnectError {
     ConnectError::with(
         "it does not speak HTTP/2 as etcd does (is it another service, or https?)",
         io::Error::other(error),
-    )
-}
-
-pub(crate) fn is_end(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
     )
 }
 

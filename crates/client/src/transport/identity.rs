@@ -34,9 +34,9 @@ use etcdex_proto::etcdserverpb::{
 };
 use prost::Message;
 
+use super::connect_error::ConnectError;
 use super::failure::Failure;
 use super::grpc::frame;
-use super::handshake::ConnectError;
 use super::link::{Head, Link, StreamPermit};
 use super::stream::open;
 use super::unary::Exchange;

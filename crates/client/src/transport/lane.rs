@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use super::connect_error::ConnectError;
 use super::driver::Connection;
-use super::handshake::ConnectError;
 use super::link::{Link, StreamPermit};
 
 /// For so long after a connection could not be made, other endpoints are preferred.

@@ -23,6 +23,7 @@
 //! ```
 
 mod balance;
+mod connect_error;
 mod dial;
 mod driver;
 mod failure;
@@ -64,8 +65,8 @@ pub(crate) use link_state::now;
 pub(crate) use pool::{Background, EndpointInfo, closed};
 pub(crate) use unary::Exchange;
 
+use self::connect_error::ConnectError;
 use self::dial::Dialer;
-use self::handshake::ConnectError;
 use self::link::Link;
 use self::pool::{ConnectContext, Pool};
 use crate::config::Config;

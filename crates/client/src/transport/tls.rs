@@ -24,9 +24,8 @@ use tokio_rustls::TlsConnector;
 
 use self::error::TlsErrors;
 use self::material::{Material, Stamps};
-use self::session::Session;
-use super::dial::{Dialed, SessionError};
-use super::handshake::ConnectError;
+pub(crate) use self::session::Session;
+use super::connect_error::ConnectError;
 use crate::config::Config;
 use crate::connector::ByteStream;
 use crate::endpoint::{Address, Endpoint, without_zone};
@@ -77,7 +76,7 @@ impl Tls {
         self: &Arc<Self>,
         endpoint: &Endpoint,
         stream: Box<dyn ByteStream>,
-    ) -> Result<Dialed, ConnectError> {
+    ) -> Result<Session, ConnectError> {
         let name = self.name_of(endpoint)?;
         let errors = TlsErrors {
             has_identity: self.material.has_identity(),
@@ -91,12 +90,7 @@ impl Tls {
         if stream.get_ref().1.alpn_protocol() != Some(H2) {
             return Err(errors.no_h2());
         }
-        let session_error = SessionError::default();
-        let session = Session::new(stream, errors, Arc::clone(&session_error));
-        Ok(Dialed {
-            stream: Box::new(session),
-            session_error,
-        })
+        Ok(Session::new(stream, errors))
     }
 
     fn name_of(&self, endpoint: &Endpoint) -> Result<ServerName<'static>, ConnectError> {

@@ -4,7 +4,7 @@ use super::{Health, Pool};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::transport::PickInfo;
-use crate::transport::handshake::ConnectError;
+use crate::transport::connect_error::ConnectError;
 use crate::transport::lane::LanePool;
 
 /// What is known of an endpoint.

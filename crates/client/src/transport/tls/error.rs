@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-use super::super::handshake::{ConnectError, is_end};
+use super::super::connect_error::{ConnectError, is_end};
 use super::algorithm::{Key, signature};
 use super::verifier::UnknownKey;
 

@@ -2,37 +2,43 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::super::dial::SessionError;
+use super::super::connect_error::SessionError;
 use super::error::TlsErrors;
 use crate::connector::ByteStream;
 
 type Inner = TlsStream<Box<dyn ByteStream>>;
 
-/// A byte stream that notes why the other end has ended it.
-pub(super) struct Session {
+/// A byte stream inside TLS that keeps the reason for which the server has ended the session.
+pub(crate) struct Session {
     stream: Inner,
     errors: TlsErrors,
     session_error: SessionError,
-    /// Nothing was heard since the handshake.
+    /// Nothing has come in since the handshake.
     is_new: bool,
-    /// What a write has failed with while the alert is waited for.
+    /// The error of a write that failed, while the session waits for the server's alert.
     broken: Option<io::Error>,
 }
 
 impl Session {
-    pub(super) fn new(stream: Inner, errors: TlsErrors, session_error: SessionError) -> Self {
+    pub(super) fn new(stream: Inner, errors: TlsErrors) -> Self {
         Self {
             stream,
             errors,
-            session_error,
+            session_error: SessionError::default(),
             is_new: true,
             broken: None,
         }
+    }
+
+    /// Returns the place where the session keeps the reason for its end.
+    pub(crate) fn error(&self) -> SessionError {
+        Arc::clone(&self.session_error)
     }
 
     fn note(&mut self, error: &io::Error) {
@@ -45,9 +51,9 @@ impl Session {
 
     /// Writes, and waits for the alert if that fails on a new session.
     ///
-    /// A server that refuses a client sends an alert and closes. If we write before we read, the
-    /// write fails first, with the alert on its way. Whoever waits here has a time-out: that of
-    /// the attempt to connect.
+    /// A server that refuses a client sends an alert and closes. If the client writes before it
+    /// reads, the write fails first, while the alert is on its way. The wait for the alert is
+    /// bounded by the time-out of the attempt to connect.
     fn write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -68,7 +74,7 @@ impl Session {
                     self.broken = Some(error);
                     return Poll::Pending;
                 }
-                // Of no use to anyone: the stream is broken.
+                // The bytes are dropped: the stream is broken.
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
                 Poll::Ready(Ok(())) => return Poll::Ready(Err(error)),
                 Poll::Ready(Err(alert)) => {
