@@ -25,6 +25,16 @@ pub(crate) enum Health {
     Retired,
 }
 
+/// The other endpoints of a client, as seen from one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OtherEndpoints {
+    /// There are none: whether this one serves makes no difference.
+    None,
+    /// None of them is known to serve.
+    NotServing,
+    Serving,
+}
+
 /// The choice among the endpoints.
 #[derive(Debug)]
 pub(crate) struct Balance {
@@ -175,6 +185,15 @@ impl Balance {
     pub(crate) fn is_served(&self, avoided: Option<usize>) -> bool {
         self.order(avoided)
             .any(|endpoint| self.endpoints[endpoint].rank() == 0)
+    }
+
+    /// Returns whether there are endpoints besides this one, and whether one of them serves.
+    pub(crate) fn others(&self, endpoint: usize) -> OtherEndpoints {
+        match self.order(Some(endpoint)).next() {
+            None => OtherEndpoints::None,
+            Some(_) if self.is_served(Some(endpoint)) => OtherEndpoints::Serving,
+            Some(_) => OtherEndpoints::NotServing,
+        }
     }
 
     /// Whether the endpoint is not known not to serve.

@@ -35,6 +35,13 @@ const UNREAD_FRAME_BUDGET: usize = 1 << 28;
 /// The most that the heads of a reply may hold, in bytes.
 const MAX_HEADER_LIST: u32 = 64 << 10;
 
+/// The options and the dialer that all connections of a client are made with.
+#[derive(Clone)]
+pub(crate) struct ConnectContext {
+    pub(crate) options: Arc<Options>,
+    pub(crate) dialer: Arc<Dialer>,
+}
+
 /// An HTTP/2 connection that has answered a ping.
 pub(crate) struct Handshaken {
     pub(crate) sender: SendRequest<Bytes>,
@@ -62,9 +69,9 @@ impl Drop for Task {
 /// them with each reply.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
-    dialer: &Dialer,
-    options: &Options,
+    context: &ConnectContext,
 ) -> Result<Handshaken, ConnectError> {
+    let ConnectContext { options, dialer } = context;
     let open = AtomicBool::new(false);
     let attempt = async {
         let stream = dialer.open(endpoint).await?;

@@ -41,6 +41,7 @@ mod probe;
 mod prober;
 mod report;
 mod serving;
+mod shared;
 mod state;
 pub(crate) mod stream;
 mod stream_queue;
@@ -67,8 +68,9 @@ pub(crate) use unary::Exchange;
 
 use self::connect_error::ConnectError;
 use self::dial::Dialer;
+use self::handshake::ConnectContext;
 use self::link::Link;
-use self::pool::{ConnectContext, Pool};
+use self::pool::Pool;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};

@@ -14,13 +14,11 @@ use tokio::sync::watch;
 use self::endpoint_pool::EndpointPool;
 pub(crate) use self::status::EndpointInfo;
 use super::PickInfo;
-use super::balance::{Balance, Health};
-use super::dial::Dialer;
+use super::balance::{Balance, Health, OtherEndpoints};
+use super::handshake::ConnectContext;
 use super::identity::Origin;
 use super::link_state::now;
-use super::monitor::OtherEndpoints;
 use super::serving::Serving;
-use crate::config::Options;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
@@ -52,13 +50,6 @@ pub(crate) struct Pool {
 /// Makes the future of a task that works for the client in the background. No timer in it may be
 /// older than the call: a timer belongs to the runtime in which it was made.
 pub(crate) type Background = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
-
-/// What connections are made with.
-#[derive(Clone)]
-pub(crate) struct ConnectContext {
-    pub(crate) options: Arc<Options>,
-    pub(crate) dialer: Arc<Dialer>,
-}
 
 impl Pool {
     pub(crate) fn new(
@@ -212,12 +203,7 @@ impl Pool {
 
     /// What is known of the other endpoints.
     pub(super) fn others(&self, place: usize) -> OtherEndpoints {
-        let balance = self.balance();
-        match balance.order(Some(place)).next() {
-            None => OtherEndpoints::None,
-            Some(_) if balance.is_served(Some(place)) => OtherEndpoints::Serving,
-            Some(_) => OtherEndpoints::NotServing,
-        }
+        self.balance().others(place)
     }
 
     /// Connects to an endpoint that should have a connection and has never tried.

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::RangeRequest;
 
+use super::balance::OtherEndpoints;
 use super::grpc::frame;
 use super::link::{Head, Link, StreamPermit};
 use super::link_state::now;
-use super::monitor::{OtherEndpoints, Overseer};
 use super::probe::{Action, LONGEST_WAIT, Probes};
 use super::serving::Serving;
+use super::shared::Shared;
 use super::unary::Exchange;
 use crate::method::Method;
 
@@ -90,19 +91,19 @@ impl Prober {
     }
 
     /// Does what is due; returns until when to rest.
-    pub(crate) fn step(&mut self, moment: Instant, overseer: &impl Overseer) -> Option<Instant> {
-        let alone = overseer.others() != OtherEndpoints::Serving;
+    pub(super) fn step(&mut self, moment: Instant, shared: &Shared) -> Option<Instant> {
+        let alone = shared.others() != OtherEndpoints::Serving;
         if self.serving.take_silent() {
             self.rule.silent(moment);
         }
-        let mut look = self.look(moment, alone, overseer);
+        let mut look = self.look(moment, alone, shared);
         loop {
             let not_serving = self.serving.is_not_serving();
             match self.rule.next(moment, not_serving) {
                 Action::Rest(until) => return until.into_iter().chain(look).min(),
                 Action::NotServing => {
                     self.serving.set_not_serving(true);
-                    look = self.look(moment, alone, overseer);
+                    look = self.look(moment, alone, shared);
                 }
                 Action::Send => self.send(moment, alone),
                 Action::GiveUp => {
@@ -117,7 +118,7 @@ impl Prober {
     ///
     /// INVARIANT: nothing leaves before a reply has shown that another endpoint serves. While none
     /// does, a call waits where it is, as long as it may.
-    fn look(&mut self, moment: Instant, alone: bool, overseer: &impl Overseer) -> Option<Instant> {
+    fn look(&mut self, moment: Instant, alone: bool, shared: &Shared) -> Option<Instant> {
         if !self.serving.is_not_serving() {
             self.since = None;
             if std::mem::take(&mut self.not_serving) {
@@ -130,7 +131,7 @@ impl Prober {
         if self.serving.is_left() {
             return None;
         }
-        let present = overseer.served_elsewhere();
+        let present = shared.served_elsewhere();
         let since = self.since.get_or_insert(Since {
             then: moment,
             served_elsewhere: present,
@@ -153,7 +154,7 @@ impl Prober {
             self.serving.leave();
             return None;
         }
-        overseer.ask_elsewhere();
+        shared.ask_elsewhere();
         Some(look)
     }
 

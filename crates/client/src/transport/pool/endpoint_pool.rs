@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::{ConnectContext, Pool};
+use super::Pool;
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
 use crate::transport::PickInfo;
 use crate::transport::driver::Connection;
+use crate::transport::handshake::ConnectContext;
 use crate::transport::identity::{Identity, Origin};
 use crate::transport::lane::LanePool;
 use crate::transport::link::Link;
