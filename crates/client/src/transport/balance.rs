@@ -1,15 +1,16 @@
 //! PURE: which endpoint calls go to.
 //!
-//! "Pick first": a random start, so that a fleet spreads, then the same endpoint for as long
-//! as it is connected and serves. Others are tried only while it does not. In the other modes every
-//! endpoint is kept connected, and the choice here is only where to look first.
+//! "Pick first" begins at a random endpoint, so that a fleet of clients spreads, and stays with that
+//! endpoint for as long as the endpoint is connected and serves. Other endpoints are tried only while
+//! it does not. In the other modes every endpoint is kept connected, and the choice here is only the
+//! endpoint that is looked at first.
 
 use crate::mode::Mode;
 
-/// What is known of an endpoint.
+/// The state of the connection to an endpoint, as the choice sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// Not tried, or at rest.
+    /// Not tried, or idle.
     Idle,
     /// The first attempt is under way.
     Trying,
@@ -21,7 +22,7 @@ pub(crate) enum Health {
     Suspect,
     /// The last attempt failed, or the connection broke.
     Down,
-    /// It is none of the client's endpoints any more.
+    /// The endpoint is not one of the client's any more.
     Retired,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct Balance {
 #[derive(Clone, Copy, Debug)]
 struct State {
     health: Health,
-    /// False when calls or probes have found out that it does not serve.
+    /// False when a call or a probe has shown that the endpoint does not serve.
     serving: bool,
 }
 
@@ -56,7 +57,7 @@ impl State {
         serving: true,
     };
 
-    /// How good it is for a call; less is better.
+    /// Returns the rank of the endpoint for a call; less is better.
     fn rank(self) -> u8 {
         match (self.health, self.serving) {
             (Health::Up, true) => 0,
@@ -66,7 +67,7 @@ impl State {
         }
     }
 
-    /// Whether another endpoint should be got ready in its place.
+    /// Whether another endpoint should be connected to in its place.
     fn is_in_trouble(self) -> bool {
         !self.serving
             || matches!(
@@ -77,7 +78,7 @@ impl State {
 }
 
 impl Balance {
-    /// `start` is any number; it chooses where to begin.
+    /// `start` is any number; it selects the first endpoint.
     pub(crate) fn new(mode: Mode, endpoints: usize, start: usize) -> Self {
         Self {
             mode,
@@ -91,7 +92,7 @@ impl Balance {
         self.chosen
     }
 
-    /// What is known of the endpoint.
+    /// Returns the state of the connection to the endpoint.
     pub(crate) fn health(&self, endpoint: usize) -> Health {
         self.endpoints[endpoint].health
     }
@@ -101,24 +102,24 @@ impl Balance {
         match self.endpoints[endpoint].health {
             Health::Retired => false,
             _ if self.mode != Mode::PickFirst => true,
-            // While the chosen one is in trouble, everybody is.
+            // While the chosen endpoint is in trouble, every endpoint should be connected.
             _ => endpoint == self.chosen || self.endpoints[self.chosen].is_in_trouble(),
         }
     }
 
-    /// One more endpoint; its place is the number of those before it.
+    /// Adds an endpoint, whose index is the number of endpoints before it.
     pub(crate) fn add(&mut self) {
         self.endpoints.push(State::NEW);
     }
 
-    /// The endpoint is not to be used any more. Its place stays taken, so that the others keep
-    /// theirs.
+    /// The endpoint is not to be used any more. Its index stays taken, so that the other endpoints
+    /// keep theirs.
     pub(crate) fn retire(&mut self, endpoint: usize) {
         self.endpoints[endpoint].health = Health::Retired;
         self.choose();
     }
 
-    /// A retired endpoint is back.
+    /// A retired endpoint is used again.
     pub(crate) fn reinstate(&mut self, endpoint: usize) {
         if self.endpoints[endpoint].health == Health::Retired {
             self.endpoints[endpoint].health = Health::Idle;
@@ -126,7 +127,8 @@ impl Balance {
         }
     }
 
-    /// Looks for a home elsewhere, so that connections that grow old spread again.
+    /// Chooses another endpoint at random, so that connections that are replaced for their age spread
+    /// again.
     pub(crate) fn move_on(&mut self, random: usize) {
         let others = self
             .order(None)
@@ -137,7 +139,7 @@ impl Balance {
         }
     }
 
-    /// The endpoints in the order in which they are to be tried, without `avoided`.
+    /// Returns the endpoints in the order in which they are to be tried, without `avoided`.
     pub(crate) fn order(&self, avoided: Option<usize>) -> impl Iterator<Item = usize> {
         let count = self.endpoints.len();
         let first = self.chosen;
@@ -148,31 +150,31 @@ impl Balance {
             })
     }
 
-    /// Notes what happened to an endpoint, and chooses anew if that is called for.
+    /// Notes the state of the connection to an endpoint, and chooses again.
     pub(crate) fn note(&mut self, endpoint: usize, health: Health) {
-        // What a driver says of an endpoint that was given up has no weight any more.
+        // The driver of a removed endpoint may still run; its notes do not count.
         if self.endpoints[endpoint].health != Health::Retired {
             self.endpoints[endpoint].health = health;
         }
         self.choose();
     }
 
-    /// Notes whether an endpoint serves, and chooses anew if that is called for.
+    /// Notes whether an endpoint serves, and chooses again.
     pub(crate) fn note_serving(&mut self, endpoint: usize, serving: bool) {
         self.endpoints[endpoint].serving = serving;
         self.choose();
     }
 
-    /// The chosen one stays unless another is better.
+    /// Keeps the chosen endpoint unless another one is better.
     fn choose(&mut self) {
         let rank = |endpoint: usize| self.endpoints[endpoint].rank();
-        // INVARIANT: the first of the smallest rank is taken, and the order begins with the
-        // chosen one (unless that is retired, and anything is better).
+        // INVARIANT: the first endpoint of the smallest rank is taken, and the order begins with the
+        // chosen one (unless that is retired, and any other is better).
         let best = self.order(None).min_by_key(|&endpoint| rank(endpoint));
         self.chosen = best.unwrap_or(self.chosen);
     }
 
-    /// Whether any endpoint but those that are `avoided` serves, or may soon do.
+    /// Whether any endpoint that is not `avoided` serves, or may soon serve.
     pub(crate) fn is_hopeful(&self, avoided: impl Fn(usize) -> bool) -> bool {
         self.order(None).any(|endpoint| {
             let State { health, serving } = self.endpoints[endpoint];
@@ -201,9 +203,9 @@ impl Balance {
         self.endpoints[endpoint].serving
     }
 
-    /// The endpoint that should start to connect now, if any: the first at rest behind those
-    /// that are known to be in trouble, or are `avoided`. One that is still within its time is
-    /// waited for.
+    /// Returns the endpoint that should start to connect now, if any: the first idle one in the order
+    /// that is not `avoided`. In "pick first" there is none while an endpoint before it is connected
+    /// and serves, or its attempt is not slow yet.
     pub(crate) fn to_wake(&self, avoided: impl Fn(usize) -> bool) -> Option<usize> {
         for endpoint in self.order(None).filter(|&endpoint| !avoided(endpoint)) {
             let State { health, serving } = self.endpoints[endpoint];

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::ErrorKind;
 
-/// Why an endpoint could not be reached; shared by all who wait for it.
+/// Why an endpoint could not be reached. All calls that wait for the endpoint share one value.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectError {
     kind: ErrorKind,
@@ -19,7 +19,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         match &self.source {
-            // The words of TLS libraries add nothing to ours.
+            // The text of a TLS library adds nothing to `what`.
             Some(_) if self.kind == ErrorKind::Tls => Ok(()),
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
@@ -42,7 +42,7 @@ impl ConnectError {
         }
     }
 
-    /// A connection that was up broke.
+    /// The error of a connection that was up and broke.
     pub(crate) fn lost(cause: String) -> Self {
         Self::with("the connection was lost", io::Error::other(cause))
     }
@@ -54,7 +54,7 @@ impl ConnectError {
         }
     }
 
-    /// There is no TLS session to be had.
+    /// The error of an attempt in which TLS failed.
     #[cfg(feature = "_tls")]
     pub(crate) fn tls(what: String, source: Option<io::Error>) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl ConnectError {
         }
     }
 
-    /// The server there is not the one that it should be.
+    /// The error of an endpoint at which a server of another cluster listens.
     pub(crate) fn cluster_mismatch(what: String) -> Self {
         Self {
             kind: ErrorKind::ClusterMismatch,

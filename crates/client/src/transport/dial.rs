@@ -1,4 +1,4 @@
-//! From an endpoint to a byte stream: the connector's, inside TLS where the endpoint is https.
+//! Opens byte streams to endpoints, with TLS where the endpoint is https.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,9 +19,9 @@ use crate::error::Error;
 /// Opens the byte streams of a client.
 pub(crate) struct Dialer {
     connector: Arc<dyn Connector>,
-    /// The connector is the user's.
+    /// Whether the connector is the user's.
     is_foreign: bool,
-    /// There if an endpoint is https.
+    /// Present if an endpoint is https.
     #[cfg(feature = "_tls")]
     tls: Option<Arc<Tls>>,
 }
@@ -37,7 +37,7 @@ const NO_TLS: &str = "it is https, and the client was made without an https endp
                       settled when a client is made";
 
 impl Dialer {
-    /// Why this endpoint can never be reached, if that is so.
+    /// Returns why this endpoint can never be reached, if that is so.
     pub(crate) fn unsupported(&self, endpoint: &Endpoint) -> Option<&'static str> {
         #[cfg(feature = "_tls")]
         let has_tls = self.tls.is_some();
@@ -62,24 +62,24 @@ impl Dialer {
     }
 
     /// Whether a write that fails may have sent a part of its bytes, or bytes of the writes before
-    /// it. A socket does not; a TLS session does, and nothing is known of a user's own stream.
+    /// it. A socket does not; a TLS session does; a stream of a user's connector may.
     pub(crate) fn may_send_in_part(&self, endpoint: &Endpoint) -> bool {
         endpoint.is_secure() || self.is_foreign
     }
 
-    /// The connector's byte stream.
+    /// Opens a byte stream by the connector.
     pub(crate) async fn open(
         &self,
         endpoint: &Endpoint,
     ) -> Result<Box<dyn ByteStream>, ConnectError> {
-        // A panic (a runtime without I/O, a fault of a user's connector) must not end the driver.
+        // A panic (in a runtime without I/O, or in a user's connector) must not end the driver.
         let opening = caught(async { self.connector.connect(endpoint).await }).await;
         opening
             .and_then(|opened| opened)
             .map_err(|error| ConnectError::with("cannot connect", error))
     }
 
-    /// The same inside TLS, where the endpoint is https.
+    /// Puts the byte stream inside TLS if the endpoint is https.
     #[cfg_attr(not(feature = "_tls"), allow(unused_variables))]
     pub(crate) async fn secure(
         &self,
@@ -94,7 +94,7 @@ impl Dialer {
                 stream: Box::new(session),
             });
         }
-        // INVARIANT: to an https endpoint nothing is ever said in plain text.
+        // INVARIANT: to an https endpoint nothing is ever sent in plain text.
         if endpoint.is_secure() {
             return Err(ConnectError::new(NO_TLS));
         }
@@ -105,7 +105,7 @@ impl Dialer {
     }
 }
 
-/// The output of a future, or the words of its panic.
+/// Returns the output of a future, or an error with the text of its panic.
 async fn caught<T>(future: impl Future<Output = T>) -> io::Result<T> {
     let mut future = pin!(future);
     let poll = |cx: &mut Context<'_>| {
@@ -122,6 +122,6 @@ async fn caught<T>(future: impl Future<Output = T>) -> io::Result<T> {
             }
         }
     };
-    // INVARIANT: after a panic it is ready, and so not polled again.
+    // INVARIANT: after a panic the result is ready, so the future is not polled again.
     poll_fn(poll).await
 }

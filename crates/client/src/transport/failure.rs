@@ -55,7 +55,7 @@ impl Failure {
         }
     }
 
-    /// What an error of h2 after the request was handed to it says about the request.
+    /// Returns the failure of a request for an error of h2 that came after h2 had taken the request.
     pub(crate) fn from_h2(error: h2::Error) -> Self {
         use h2::Reason;
         let reason = error.reason();

@@ -20,7 +20,7 @@ const PREFIX: usize = 5;
 const GRPC_STATUS: &str = "grpc-status";
 const GRPC_MESSAGE: &str = "grpc-message";
 
-/// What a server's message may look like at most in an error text.
+/// Largest part of a server's message that an error text quotes, in bytes.
 const QUOTE_LIMIT: usize = 512;
 
 /// Encodes a message with its prefix into one buffer of just its size.
@@ -49,7 +49,7 @@ pub(crate) fn frame(message: &impl Message, limit: usize) -> Result<Bytes, Failu
 /// when all of it is there. INVARIANT: nothing is reserved on the word of a length prefix.
 #[derive(Debug)]
 pub(crate) struct MessageReader {
-    /// Bytes not yet consumed: the current one, and what came behind it.
+    /// Bytes not yet consumed: the current piece. The pieces after it are in `tail`.
     head: Bytes,
     tail: Vec<Bytes>,
     buffered: usize,
@@ -68,7 +68,7 @@ impl MessageReader {
 
     /// Takes the payload of a DATA frame.
     pub(crate) fn push(&mut self, frame: Bytes) {
-        // Empty frames are allowed, and would pile up.
+        // Empty frames are allowed, and would fill `tail`.
         if frame.is_empty() {
             return;
         }
@@ -80,17 +80,17 @@ impl MessageReader {
         }
     }
 
-    /// Whether bytes of a message are there that are not all of it.
+    /// Whether a part of a message is there.
     pub(crate) fn is_amid_message(&self) -> bool {
         self.buffered > 0
     }
 
-    /// How many bytes are there that are no whole message yet, or were not taken.
+    /// Returns the number of bytes that are no whole message yet, or were not taken.
     pub(crate) fn buffered(&self) -> usize {
         self.buffered
     }
 
-    /// The next whole message, or `None` when bytes are missing.
+    /// Returns the next whole message, or `None` when bytes are missing.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         if self.buffered < PREFIX {
             return Ok(None);
@@ -114,7 +114,7 @@ impl MessageReader {
         Ok(Some(message))
     }
 
-    /// The length that the prefix in `head` announces.
+    /// Returns the length that the prefix in `head` announces.
     fn message_length(&self) -> Result<usize, Failure> {
         let mut prefix = &self.head[..PREFIX];
         let flag = prefix.get_u8();
@@ -137,7 +137,7 @@ impl MessageReader {
         Ok(length)
     }
 
-    /// Makes one piece of all that is there.
+    /// Joins all pieces into one.
     fn gather(&mut self) {
         if self.tail.is_empty() {
             return;
@@ -155,10 +155,10 @@ impl MessageReader {
     }
 }
 
-/// Checks the head of a reply; a body that is worth reading follows after `Ok`.
+/// Checks the head of a reply. After `Ok`, the body is one of gRPC.
 pub(crate) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
     if status != StatusCode::OK {
-        // A gRPC status beside it says more than the number.
+        // A gRPC status in the head says more than the HTTP status.
         if headers.contains_key(GRPC_STATUS) {
             check_status(headers)?;
         }
@@ -176,7 +176,7 @@ pub(crate) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), 
     Ok(())
 }
 
-/// Whether the head is all that there is ("trailers only").
+/// Whether the reply consists of the head alone ("trailers only").
 pub(crate) fn has_status(headers: &HeaderMap) -> bool {
     headers.contains_key(GRPC_STATUS)
 }
@@ -186,7 +186,7 @@ pub(crate) fn check_status(trailers: &HeaderMap) -> Result<(), Failure> {
     let Some(status) = trailers.get(GRPC_STATUS) else {
         return Err(Failure::violation("the reply ends without a grpc-status"));
     };
-    // The common case touches nothing else.
+    // The common case reads no other header.
     if status.as_bytes() == b"0" {
         return Ok(());
     }
@@ -215,12 +215,12 @@ pub(crate) fn check_status(trailers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::status(class, code, text))
 }
 
-/// `grpc-message` is percent-encoded; what is not valid stays as it came.
+/// Decodes `grpc-message`, which is percent-encoded. Invalid parts stay as they came.
 fn unescape(text: &[u8]) -> Cow<'_, str> {
     percent_encoding::percent_decode(text).decode_utf8_lossy()
 }
 
-/// Text of a peer for an error: readable, on one line, and not endless.
+/// Returns the text of a server for an error: printable, on one line, and of limited length.
 fn quote(text: &[u8]) -> String {
     let end = text.len().min(QUOTE_LIMIT);
     let mut quoted: String = String::from_utf8_lossy(&text[..end])
@@ -233,12 +233,12 @@ fn quote(text: &[u8]) -> String {
     quoted
 }
 
-/// Returns what an HTTP status means that no gRPC server sent.
+/// Returns the failure for an HTTP status that did not come from a gRPC server.
 ///
 /// A gateway may have passed the request on before it gave up. So only the statuses that refuse
-/// a request for what it is count as `Rejected`. Not among them: 408, which gateways also say
-/// when the server behind them was slow; 429, which may be the word of a server behind; 499, by
-/// which nginx notes that the client went away; 500 and above.
+/// a request for its content count as `Rejected`. Not among them are 408, which gateways also send
+/// when the server behind them was slow; 429, which may come from the server behind; 499, by which
+/// nginx notes that the client went away; 500 and above.
 ///
 /// Sources: RFC 9110, section 15.5; `doc/http-grpc-status-mapping.md` of grpc.
 fn http_failure(status: StatusCode) -> Failure {

@@ -19,20 +19,20 @@ use crate::config::Options;
 use crate::connector::ByteStream;
 use crate::endpoint::Endpoint;
 
-/// Streams that we reset and whose late frames are still recognised.
+/// Number of streams reset by the client whose late frames h2 still recognises.
 ///
-/// At h2's default (50), frames of the 51st dropped call count as the server's fault.
+/// At h2's default (50), a late frame for the 51st dropped call counts as an error of the server.
 const REMEMBERED_RESETS: usize = 1 << 16;
 
-/// How long they are remembered: longer than a stalled server is let live.
+/// How long such streams are remembered: longer than a connection to a stalled server lasts.
 const RESET_MEMORY: Duration = Duration::from_secs(30);
 
-/// What small DATA frames nobody has read yet may cost, in h2's own measure (256 minus their
-/// size): a million of them. h2 would take it from the connection window, and with a small one
-/// some hundreds of unread replies would end the connection.
+/// Budget for small DATA frames that no call has read yet, in h2's measure (256 minus the size of
+/// each): about a million frames. By default h2 derives the budget from the connection window, and
+/// with a small window some hundreds of unread replies would end the connection.
 const UNREAD_FRAME_BUDGET: usize = 1 << 28;
 
-/// The most that the heads of a reply may hold, in bytes.
+/// Largest head of a reply, in bytes.
 const MAX_HEADER_LIST: u32 = 64 << 10;
 
 /// The options and the dialer that all connections of a client are made with.
@@ -48,11 +48,11 @@ pub(crate) struct Handshaken {
     pub(crate) task: Task,
     pub(crate) ping_pong: PingPong,
     pub(crate) state: Arc<LinkState>,
-    /// How long it took for the ping.
+    /// Round-trip time of the ping.
     pub(crate) round_trip: Duration,
 }
 
-/// The task that drives a connection; dropping this ends it.
+/// The task that drives a connection. Dropping this ends the task.
 pub(crate) struct Task(pub(crate) JoinHandle<Result<(), h2::Error>>);
 
 impl Drop for Task {
@@ -63,10 +63,10 @@ impl Drop for Task {
 
 /// Connects, shakes hands, and waits for the answer to a ping.
 ///
-/// The ping proves that a server speaks HTTP/2 behind the address, and as its settings come
-/// before its answer, the number of streams that it allows is known from here on. It does not
-/// count for the distance of keep-alive pings: etcd bears two that come too early, and forgets
-/// them with each reply.
+/// The pong proves that a server behind the address speaks HTTP/2. The settings of the server come
+/// before its pong, so the number of streams that the server allows is known from here on. The ping
+/// does not count for the distance of keep-alive pings: etcd tolerates two pings that come too early,
+/// and starts its count over with each reply.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     context: &ConnectContext,
@@ -82,7 +82,7 @@ pub(crate) async fn connect(
         } = dialer.secure(endpoint, stream).await?;
         let partial = dialer.may_send_in_part(endpoint);
         let outcome = greet(stream, options, endpoint.is_secure(), partial).await;
-        // What HTTP/2 makes of the end of a TLS session is less than the session knows.
+        // The error of the TLS session is more exact than the error that HTTP/2 makes of it.
         outcome.map_err(|error| session_error.get().cloned().unwrap_or(error))
     };
     match tokio::time::timeout(options.connect_timeout, attempt).await {
@@ -101,7 +101,7 @@ pub(crate) async fn connect(
     }
 }
 
-/// Speaks HTTP/2 over a byte stream until the other end has answered a ping.
+/// Starts HTTP/2 on a byte stream, and waits until the server has answered a ping.
 async fn greet(
     stream: Box<dyn ByteStream>,
     options: &Options,
@@ -142,8 +142,8 @@ async fn greet(
     }
 }
 
-/// Drives a connection until it has ended, and sends the messages of the requests whose turn to get a
-/// stream has come.
+/// Drives a connection until it has ended, and sends the messages of requests for which h2 has opened
+/// a stream.
 async fn run(
     mut connection: Connection<Metered, Bytes>,
     state: Arc<LinkState>,
@@ -172,8 +172,8 @@ fn builder(options: &Options) -> h2::client::Builder {
         .max_header_list_size(MAX_HEADER_LIST)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .reset_stream_duration(RESET_MEMORY)
-        // It counts over the whole life of a connection, so any number is too small for a
-        // client that lives for months and drops calls now and then.
+        // h2 counts over the whole life of a connection, so any number is too small for a client
+        // that runs for months and drops calls now and then.
         .max_local_error_reset_streams(None)
         .data_frame_budget(UNREAD_FRAME_BUDGET);
     builder
@@ -191,7 +191,7 @@ fn not_http2(error: h2::Error, secure: bool) -> ConnectError {
 
 fn closed_early(secure: bool) -> ConnectError {
     if secure {
-        // It was TLS until then, so it is neither http nor a port that is merely open.
+        // The TLS handshake succeeded, so this is neither http nor a port without a server.
         return ConnectError::new(
             "it closed the connection right after the TLS handshake (does it let in only \
              clients with a certificate that it trusts?)",

@@ -1,9 +1,10 @@
 //! Which cluster and which member a connection leads to, and how it is asked for them.
 //!
-//! The user's endpoints are taken at the user's word. Endpoints that a member list names are not: a
+//! The client trusts endpoints that the user names. It does not trust endpoints of a member list: a
 //! member may advertise an address (`localhost`, or one that was given to another machine) at which
 //! another cluster listens. So each connection to such an endpoint is asked for its cluster before
-//! it is published. INVARIANT: until then nothing else is sent over it, and this carries no token.
+//! the connection is published. INVARIANT: until then nothing else is sent over the connection, and
+//! the question carries no token.
 //!
 //! Every etcd tells its cluster to a client without a token, but not by the same method: from 3.6 on
 //! `Status` wants a token. A watch that is refused for want of one is answered with a header, on all
@@ -49,7 +50,7 @@ const LIMIT: usize = 64 << 10;
 /// the connection meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Who has named an endpoint, and so what its connections have to prove.
+/// The source of an endpoint, which decides what its connections have to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The user: nothing has to be proven.
@@ -58,14 +59,14 @@ pub(crate) enum Origin {
     Cluster(u64),
 }
 
-/// What connections to an endpoint have to tell and prove; all of them share it.
+/// Requirements for the connections to an endpoint, which all of them share.
 pub(crate) struct Identity {
     origin: Mutex<Origin>,
-    /// New connections are asked for their member.
+    /// Whether new connections are asked for their member.
     asks_member: AtomicBool,
 }
 
-/// What a connection has told and proven.
+/// Identity that a connection has told and proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
     origin: Origin,
@@ -75,9 +76,9 @@ pub(crate) struct Proof {
 /// The member that a connection leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
-    /// The connection was not asked.
+    /// The connection was not asked for its member.
     Unasked,
-    /// The server does not tell it without a token.
+    /// The server does not tell its member without a token.
     Nothing,
     Member(u64),
 }
@@ -116,13 +117,13 @@ impl Identity {
 }
 
 impl Proof {
-    /// Of a connection that was asked for nothing.
+    /// The proof of a connection that was asked for nothing.
     pub(crate) const NONE: Self = Self {
         origin: Origin::User,
         member: Told::Unasked,
     };
 
-    /// The ID of the member that the connection leads to, as far as the server tells it.
+    /// Returns the ID of the member that the connection leads to, if the server has told it.
     pub(crate) fn member(self) -> Option<u64> {
         match self.member {
             Told::Member(id) => Some(id),
@@ -138,8 +139,8 @@ impl Origin {
     }
 }
 
-/// Has a connection prove that it leads where it has to. `verified` says that TLS has shown that
-/// the server is the one that the URL names.
+/// Asks a connection for its cluster and its member, and checks the cluster. `verified` says that TLS
+/// has shown that the server is the one that the URL names.
 async fn prove(link: &Arc<Link>, origin: Origin, verified: bool) -> Result<Proof, ConnectError> {
     let header = header(link).await?;
     let cluster = header.as_ref().map(|header| header.cluster_id);
@@ -155,7 +156,7 @@ async fn prove(link: &Arc<Link>, origin: Origin, verified: bool) -> Result<Proof
     Ok(Proof { origin, member })
 }
 
-/// The header of the first reply that the server gives without a token, if any.
+/// Returns the header of the first reply that the server gives without a token, if any.
 async fn header(link: &Arc<Link>) -> Result<Option<ResponseHeader>, ConnectError> {
     match asked(by_status(link).await)? {
         Some(header) => Ok(Some(header)),
@@ -163,10 +164,10 @@ async fn header(link: &Arc<Link>) -> Result<Option<ResponseHeader>, ConnectError
     }
 }
 
-/// Has a connection prove and tell what its endpoint asks for, within `limit`.
+/// Has a connection prove its cluster and tell its member, as its endpoint requires, within `limit`.
 ///
-/// An endpoint of the user stays usable where the server does not answer: only handles of a member
-/// by its ID have asked.
+/// An endpoint of the user stays usable if the server does not answer: only handles of a member by its
+/// ID need the answer.
 pub(crate) async fn ask(
     link: &Arc<Link>,
     identity: &Identity,
@@ -194,7 +195,7 @@ pub(crate) async fn ask(
     }
 }
 
-/// The rule.
+/// Decides whether a server that told this cluster belongs to the cluster that is wanted.
 fn judge(told: Option<u64>, wanted: u64, verified: bool) -> Result<(), String> {
     match told {
         Some(told) if told == wanted => Ok(()),
@@ -210,13 +211,13 @@ fn judge(told: Option<u64>, wanted: u64, verified: bool) -> Result<(), String> {
     }
 }
 
-/// The header that a server which was asked for its cluster has sent, if it tells one.
+/// Returns the header that a server has sent when asked for its cluster, if it tells one.
 fn asked(
     outcome: Result<Option<ResponseHeader>, Failure>,
 ) -> Result<Option<ResponseHeader>, ConnectError> {
     match outcome {
         Ok(header) => Ok(header.filter(|header| header.cluster_id != 0)),
-        // It is a gRPC server, and does not tell.
+        // The server speaks gRPC, and does not tell its cluster.
         Err(failure) if failure.error.code().is_some() => Ok(None),
         Err(failure) => Err(ConnectError::with(
             "it could not be asked for its cluster",
@@ -238,7 +239,7 @@ async fn by_status(link: &Arc<Link>) -> Result<Option<ResponseHeader>, Failure> 
     Ok(StatusResponse::decode(reply).map_err(unreadable)?.header)
 }
 
-/// Dropping the stream cancels the watch.
+/// Asks by creating a watch. Dropping the stream cancels the watch.
 async fn by_watch(link: &Arc<Link>) -> Result<Option<ResponseHeader>, Failure> {
     let permit = StreamPermit::new(Arc::clone(link));
     let (mut outgoing, mut incoming) = open(permit, Method::Watch, Head::default(), LIMIT)?;

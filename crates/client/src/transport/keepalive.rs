@@ -7,34 +7,34 @@ use crate::config::MIN_KEEP_ALIVE_INTERVAL;
 /// A ping that stays unanswered this long makes a connection suspect.
 const SUSPICION: Duration = Duration::from_secs(2);
 
-/// The shortest time between two pings with nothing but a pong between them: what etcd asks for, and a second for networks that take
-/// now more and now less time.
+/// Shortest time between two pings with nothing but a pong between them: the minimum of etcd, and a
+/// second for networks whose delay varies.
 ///
 /// etcd counts each ping that *arrives* early and closes the connection at the third. The count
-/// starts over only when it has something to send, so that over the hours that a lock may be
-/// waited for three in all are too many.
+/// starts over only when etcd has something else to send. A call may wait for a lock for hours, and
+/// three early pings in all that time are too many.
 ///
 /// Source: `handlePing` in grpc-go's `internal/transport/http2_server.go`.
 const DISTANCE: Duration = Duration::from_secs(1).saturating_add(MIN_KEEP_ALIVE_INTERVAL);
 
-/// The same where the server has answered a call since the last pong, and so has begun to count
-/// anew: a member that falls silent is found out soon, whenever it was pinged last.
+/// The same if the server has answered a call since the last pong, and so has started its count over:
+/// a member that falls silent is detected soon, whenever it was pinged last.
 const DISTANCE_AFTER_ANSWER: Duration = Duration::from_secs(1);
 
-/// The time between the two looks that find a connection dead.
+/// Time between the two checks that find a connection dead.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Longer times are the same as this one, which every clock can add.
+/// Longer times are cut to this one, which can be added to any point in time.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// What the driver has to do now.
+/// Instruction to the monitor of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeepAliveAction {
-    /// Nothing before that moment.
+    /// Do nothing before that moment.
     Rest(Instant),
     /// Send a ping.
     Ping,
-    /// The connection is dead: close it.
+    /// Close the connection, which is dead.
     Dead,
 }
 
@@ -46,18 +46,18 @@ pub(crate) struct KeepAliveState {
     /// When bytes last came in.
     heard: Instant,
     pinged: Option<Instant>,
-    /// When the ping went out that has no pong yet.
+    /// When the ping without a pong was sent.
     outstanding: Option<Instant>,
     /// A call has waited too long for its answer.
     doubted: bool,
     /// A call was answered since the last pong.
     answered: bool,
-    /// When the time-out was found to be over.
+    /// When the time-out was first found to be over.
     condemned: Option<Instant>,
 }
 
 impl KeepAliveState {
-    /// `interval` and `timeout` are off when `None`, each by itself.
+    /// Without `interval` there are no pings; without `timeout` the connection is never found dead.
     pub(crate) fn new(interval: Option<Duration>, timeout: Option<Duration>, now: Instant) -> Self {
         Self {
             interval: interval.map(|interval| interval.min(LONGEST)),
@@ -89,7 +89,7 @@ impl KeepAliveState {
         self.answered = answered;
     }
 
-    /// A ping went out.
+    /// A ping was sent.
     pub(crate) fn pinged(&mut self, now: Instant) {
         self.pinged = Some(now);
         self.outstanding = Some(now);
@@ -102,20 +102,20 @@ impl KeepAliveState {
         self.condemned = None;
     }
 
-    /// Whether new calls had better go elsewhere.
+    /// Whether new calls should go to another endpoint.
     pub(crate) fn is_suspect(&self, now: Instant) -> bool {
         self.silence(now)
             .is_some_and(|silence| silence >= SUSPICION)
     }
 
-    /// What to do now; `open` says whether calls or streams are under way.
+    /// Returns what to do now. `open` says whether calls or streams are under way.
     ///
-    /// INVARIANT: `Dead` is said only in the second look, a moment after the first. A process
-    /// that was stopped or starved finds its time-outs over and the answers, still unread, in
-    /// its sockets: whoever reads them needs a turn first.
+    /// INVARIANT: `Dead` is returned only by the second check, [`GRACE`] after the first. A process
+    /// that was stopped or starved finds its time-outs over, and the answers unread in its sockets:
+    /// the task that reads them needs a turn first.
     pub(crate) fn next(&mut self, now: Instant, open: bool) -> KeepAliveAction {
         let Some(interval) = self.interval else {
-            // Without pings, nothing is known of silence.
+            // Without pings, silence is not noticed.
             return KeepAliveAction::Rest(now + LONGEST);
         };
         if let Some(silence) = self.silence(now) {
@@ -136,13 +136,14 @@ impl KeepAliveState {
         };
         match (due <= now, open) {
             (true, true) => KeepAliveAction::Ping,
-            // No pings without open streams: etcd counts them as abuse.
+            // etcd counts pings without open streams as abuse.
             (true, false) => KeepAliveAction::Rest(now + interval),
             (false, _) => KeepAliveAction::Rest(due),
         }
     }
 
-    /// A server that was offended once gets fewer pings for doubts too, without exception.
+    /// Returns the time between a ping and the next one for a doubt. A server that has once complained
+    /// of too many pings gets fewer of these too, without exception.
     fn doubt_distance(&self, interval: Duration) -> Duration {
         if interval / 2 > DISTANCE {
             interval / 2
@@ -162,10 +163,10 @@ impl KeepAliveState {
         }
     }
 
-    /// How long nothing has come in since the unanswered ping went out.
+    /// Returns for how long nothing has come in since the unanswered ping was sent.
     fn silence(&self, now: Instant) -> Option<Duration> {
         let asked = self.outstanding?;
-        // Data counts as a sign of life: a pong may stand behind 100 MB of it.
+        // Data counts as a sign of life: up to 100 MB of it may come before the pong.
         Some(now.saturating_duration_since(asked.max(self.heard)))
     }
 
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_asleep_reads_its_answers_first() {
+    fn a_process_that_was_stopped_reads_its_answers_first() {
         let (mut keep_alive, t) = started();
         keep_alive.pinged(t);
         assert!(matches!(keep_alive.next(t + seconds(60), true), Rest(_)));
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_offence_doubts_ping_less_often_too() {
+    fn after_a_complaint_doubts_ping_less_often_too() {
         let t = Instant::now();
         let mut keep_alive = KeepAliveState::new(Some(seconds(40)), Some(seconds(3)), t);
         keep_alive.pinged(t);

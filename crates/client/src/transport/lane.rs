@@ -10,25 +10,25 @@ use super::connect_error::ConnectError;
 use super::driver::Connection;
 use super::link::{Link, StreamPermit};
 
-/// For so long after a connection could not be made, other endpoints are preferred.
+/// How long other endpoints are preferred after a connection could not be made.
 const AVOIDED: Duration = Duration::from_secs(10);
 
-/// Makes a connection that tells of each place that becomes free on it.
+/// Makes a connection that notifies when a permit on it is returned.
 type Make = Box<dyn Fn(&Arc<Notify>) -> Connection + Send + Sync>;
 
 /// Connections for streams that stay open, or for calls that wait.
 ///
-/// A server allows so many streams a connection; when all are taken, one more connection is
-/// opened. One that stays without streams is closed after a while.
+/// A server limits the streams of a connection. When all are taken, one more connection is opened. A
+/// connection that stays without streams is closed after a while.
 pub(crate) struct LanePool {
     connections: Mutex<Vec<Arc<Connection>>>,
-    /// Calls that wait for a place.
+    /// Number of calls that wait for a permit.
     pub(crate) waiting: AtomicUsize,
-    /// Wakes a call that waits when a place becomes free.
+    /// Wakes a call that waits when a permit is returned.
     pub(crate) freed: Arc<Notify>,
-    /// Until then other endpoints are preferred: a connection could not be made, or takes long.
+    /// Until when other endpoints are preferred, as a connection could not be made or takes long.
     avoided_until: Mutex<Option<Instant>>,
-    /// Streams of each connection that are kept free for the leader monitor.
+    /// Number of streams of each connection that are kept free for the leader monitor.
     reserved: usize,
     make: Make,
 }
@@ -48,7 +48,7 @@ impl LanePool {
         }
     }
 
-    /// A connection was made, or could not be made.
+    /// Notes whether a connection could be made.
     pub(crate) fn note(&self, connected: bool, now: Instant) {
         let until = (!connected).then(|| now + AVOIDED);
         *lock(&self.avoided_until) = until;
@@ -59,14 +59,14 @@ impl LanePool {
         lock(&self.avoided_until).is_some_and(|until| now < until)
     }
 
-    /// Why a connection is not up, if that is known.
+    /// Returns why a connection is not up, if that is known.
     pub(crate) fn last_error(&self) -> Option<ConnectError> {
         let connections = self.connections();
         connections.iter().find_map(|one| one.last_error())
     }
 
-    /// A place on a connection that is up and has room, is not the one to avoid, and is not known to
-    /// lead to another member than that with the ID.
+    /// Returns a permit on a connection that is up and has room, is not `avoided`, and is not known to
+    /// lead to another member than the one with the ID.
     pub(crate) fn acquire(&self, avoided: Option<u64>, id: Option<u64>) -> Option<StreamPermit> {
         self.connections()
             .iter()
@@ -76,16 +76,17 @@ impl LanePool {
             .find_map(|link| StreamPermit::try_new(link, self.reserved))
     }
 
-    /// Sees to it that one more connection is on its way.
+    /// Starts one more connection, unless one is being made.
     ///
-    /// One at a time: a thousand calls that come at once open as many as they need and no more.
+    /// Connections are made one at a time: a thousand calls that come at once open as many as they
+    /// need and no more.
     pub(crate) fn grow(&self, avoided: Option<u64>, closing: &watch::Receiver<()>) {
         let mut connections = self.connections();
-        // One that is not up is on its way, or waits for somebody to want it.
+        // A connection that is not up is being made, or is idle.
         let pending = connections.iter().find(|connection| {
             connection.live().is_none_or(|link| {
-                // One that is up and has no stream at all is of a server that allows none:
-                // another connection would change nothing.
+                // If a connection that is up has no stream, its server allows none: another
+                // connection would not help.
                 let barred = link.state.open() == 0 && avoided != Some(link.id);
                 !link.state.is_fit() || barred
             })
@@ -100,7 +101,7 @@ impl LanePool {
         }
     }
 
-    /// The connections that are up.
+    /// Returns the links of the connections that are up.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         let connections = self.connections();
         let live = connections

@@ -1,9 +1,9 @@
 //! Whether the member behind a connection still sees a leader.
 //!
-//! etcd looks at `hasleader` when a unary call comes in, and not again while the call waits:
-//! who waits for a lock on a member that is then cut off waits until the network is whole. Open
-//! *streams* that want a leader are ended when it has been away for three election time-outs. So
-//! one idle stream a connection tells it to all calls that wait there.
+//! etcd checks `hasleader` when a unary call comes in, and not again while the call waits. A call that
+//! waits for a lock on a member that is then cut off waits until the network is whole. etcd ends open
+//! *streams* that require a leader when the leader has been away for three election time-outs. So one
+//! idle stream on each connection tells all calls that wait there.
 //!
 //! Source: etcd, `server/etcdserver/api/v3rpc/interceptor.go` (`newUnaryInterceptor`,
 //! `monitorLeader`).
@@ -22,24 +22,24 @@ use crate::error::ErrorKind;
 use crate::method::Method;
 use crate::runtime;
 
-/// A call that has waited for so long wants to know. What is granted at once opens no stream, and
-/// what is refused for want of a leader hears that first.
+/// How long a call waits before the stream is opened. A lock that is granted at once opens no stream,
+/// and a call that is refused because there is no leader gets that answer first.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A stream is refused at once, also during an election of the usual length: only when it is
-/// refused so often, with pauses of [`PATIENCE`], is the leader lost.
+/// Number of refusals, with pauses of [`PATIENCE`], after which the leader counts as lost. During an
+/// election of the usual length a stream is refused at once, too.
 const REFUSALS: u32 = 3;
 
-/// A stream that ended for another reason is opened again after this time.
+/// Pause before a stream that ended for another reason is opened again.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The largest message that is taken on a stream on which none should come.
+/// Largest message that is accepted on the stream, on which none should come, in bytes.
 const LIMIT: usize = 64 << 10;
 
-/// Ready when the member behind a link has lost its leader.
+/// Resolves when the member behind a link has lost its leader.
 pub(crate) type LeaderLoss = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The stream of a link that tells it, while any call wants to know.
+/// The stream of a link that notices the loss of the leader. It is open while any call waits.
 #[derive(Default)]
 pub(crate) struct LeaderMonitor {
     lost: Mutex<Weak<watch::Sender<bool>>>,
@@ -52,10 +52,10 @@ impl LeaderMonitor {
     }
 }
 
-/// How often a call has the stream opened again whose task has ended with its runtime.
+/// How often a call opens the stream again after the task of the stream has ended with its runtime.
 const LOST_TASKS: u32 = 3;
 
-/// Looks from now on whether the member behind the link sees a leader.
+/// Returns a future that resolves when the member behind the link has lost its leader.
 pub(crate) fn leader_loss(link: &Arc<Link>, token: Option<&Arc<TokenHeader>>) -> LeaderLoss {
     // A call that waits for the end of the link does not keep it.
     let (link, token) = (Arc::downgrade(link), token.cloned());
@@ -75,12 +75,13 @@ pub(crate) fn leader_loss(link: &Arc<Link>, token: Option<&Arc<TokenHeader>>) ->
             }
             // The runtime of the task has ended: the next task belongs to that of the call.
         }
-        // The connection is gone, and the call will hear of that by itself.
+        // The connection is gone, which the call notices by itself.
         std::future::pending::<()>().await;
     })
 }
 
-/// Returns `None` outside of a tokio runtime.
+/// Subscribes to the stream of the link, and starts the stream if there is none. Returns `None`
+/// outside of a tokio runtime.
 fn subscribe(link: &Arc<Link>, token: Option<Arc<TokenHeader>>) -> Option<watch::Receiver<bool>> {
     let runtime = runtime::present().ok()?;
     let (sender, receiver) = {
@@ -93,20 +94,24 @@ fn subscribe(link: &Arc<Link>, token: Option<Arc<TokenHeader>>) -> Option<watch:
         *slot = Arc::downgrade(&sender);
         (sender, receiver)
     };
-    // ORDER: the lock is released before, as a runtime that is ending drops the task at once.
-    runtime.spawn(stand(Arc::clone(link), sender, token));
+    // ORDER: the lock is released before the spawn: a runtime that is ending drops the task at once.
+    runtime.spawn(keep_open(Arc::clone(link), sender, token));
     Some(receiver)
 }
 
-/// Keeps the stream open until the leader is lost or nobody wants to know any more.
-async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, token: Option<Arc<TokenHeader>>) {
+/// Keeps the stream open until the leader is lost or no call waits any more.
+async fn keep_open(
+    link: Arc<Link>,
+    lost: Arc<watch::Sender<bool>>,
+    token: Option<Arc<TokenHeader>>,
+) {
     let mut refusals = 0;
     loop {
         let opened = now();
         let kind = tokio::select! {
             biased;
             () = lost.closed() => {
-                // ORDER: who subscribes holds the same lock, so nobody is left without a stream.
+                // ORDER: `subscribe` holds the same lock, so no subscriber is left without a stream.
                 let mut slot = link.leader_monitor.lost();
                 if lost.is_closed() {
                     *slot = Weak::new();
@@ -114,7 +119,7 @@ async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, token: Option<Ar
                 }
                 continue;
             }
-            kind = watch_over(&link, token.as_deref()) => kind,
+            kind = run_stream(&link, token.as_deref()) => kind,
         };
         let at_once = now().saturating_duration_since(opened) < PATIENCE;
         refusals = match kind {
@@ -123,7 +128,7 @@ async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, token: Option<Ar
             _ => 0,
         };
         if refusals == REFUSALS {
-            // ORDER: who asks from here on gets a stream of its own.
+            // ORDER: a call that subscribes after this line gets a new stream.
             *link.leader_monitor.lost() = Weak::new();
             lost.send_replace(true);
             return;
@@ -139,16 +144,16 @@ async fn stand(link: Arc<Link>, lost: Arc<watch::Sender<bool>>, token: Option<Ar
     }
 }
 
-/// What a stream that wants a leader ends with.
-async fn watch_over(link: &Arc<Link>, token: Option<&TokenHeader>) -> ErrorKind {
+/// Opens a stream that requires a leader; returns the kind of error that the stream ends with.
+async fn run_stream(link: &Arc<Link>, token: Option<&TokenHeader>) -> ErrorKind {
     let head = Head {
         timeout: None,
         require_leader: true,
         token,
     };
     let permit = StreamPermit::new(Arc::clone(link));
-    // Nothing is ever sent on it. This method it is because every etcd keeps it open without
-    // asking who the user is.
+    // Nothing is ever sent on the stream. Every etcd keeps a stream of this method open without asking
+    // for the user.
     let opened = open(permit, Method::LeaseKeepAlive, head, LIMIT);
     let kind = |failure: Failure| failure.error.kind();
     let (_outgoing, mut incoming) = match opened {

@@ -26,36 +26,36 @@ const TOKEN_HEADER: HeaderName = HeaderName::from_static("token");
 
 /// A connection that is up. Calls clone its sender and work in their own tasks.
 pub(crate) struct Link {
-    /// Differs between any two links of a client.
+    /// Differs between any two links of the process.
     pub(crate) id: u64,
     pub(crate) endpoint: Endpoint,
-    /// The place of the endpoint among the client's.
+    /// The index of the endpoint among the client's.
     pub(crate) place: usize,
     pub(crate) state: Arc<LinkState>,
-    /// What is known of the endpoint, shared by all connections to it.
+    /// Whether the endpoint serves; shared by all connections to it.
     pub(crate) serving: Arc<Serving>,
-    /// What the connection has told and proven.
+    /// Identity that the connection has told and proven.
     ///
     /// ORDER: set before the link is published.
     pub(super) told: OnceLock<Proof>,
-    /// Told when a place becomes free, where calls wait for places.
+    /// Notified when a permit is returned, where calls wait for permits.
     freed: Option<Arc<Notify>>,
     sender: SendRequest<Bytes>,
     heads: Heads,
     pub(crate) leader_monitor: LeaderMonitor,
 }
 
-/// What is the same in every request over a connection, made once.
+/// Parts that all requests over a connection have in common, made once.
 struct Heads {
     uris: Box<[Uri]>,
     headers: HeaderMap,
     /// The same with the client's default time-out, which most calls have.
     timed: Option<(Duration, HeaderMap)>,
-    /// The same with the newest token too, by its generation.
+    /// The same with the newest token too, and the generation of that token.
     token_headers: RwLock<Option<(u64, HeaderMap)>>,
 }
 
-/// What differs between the heads of two requests.
+/// Parts of a request's head that differ between requests.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Head<'a> {
     pub(crate) timeout: Option<Duration>,
@@ -63,9 +63,9 @@ pub(crate) struct Head<'a> {
     pub(crate) token: Option<&'a TokenHeader>,
 }
 
-/// A token as it stands in requests.
+/// A token as the header of a request.
 pub(crate) struct TokenHeader {
-    /// Which of the client's tokens it is.
+    /// The number of the token among the client's.
     pub(crate) generation: u64,
     header: HeaderValue,
 }
@@ -74,7 +74,7 @@ impl TokenHeader {
     /// `None` if the text cannot stand in a header.
     pub(crate) fn new(token: &str, generation: u64) -> Option<Self> {
         let mut header = HeaderValue::from_str(token).ok()?;
-        // Never printed, by h2's own traces neither, and never in a compression table.
+        // A sensitive header is not printed, also in traces of h2, and is in no compression table.
         header.set_sensitive(true);
         Some(Self { generation, header })
     }
@@ -105,29 +105,28 @@ impl Link {
         })
     }
 
-    /// What the connection has told and proven.
+    /// Returns the identity that the connection has told and proven.
     pub(crate) fn proof(&self) -> Proof {
         self.told.get().copied().unwrap_or(Proof::NONE)
     }
 
-    /// Whether the connection is known to lead to another member than that with this ID.
+    /// Whether the connection is known to lead to another member than the one with this ID.
     pub(crate) fn misses(&self, wanted: Option<u64>) -> bool {
         let told = self.proof().member();
         wanted.is_some_and(|id| told.is_some_and(|told| told != id))
     }
 
-    /// The sender for one more request.
+    /// Returns a sender for one more request.
     pub(crate) fn sender(&self) -> SendRequest<Bytes> {
         self.sender.clone()
     }
 
-    /// How many streams the server allows at once.
+    /// Returns the number of streams that the server allows at once.
     pub(crate) fn stream_limit(&self) -> usize {
         self.sender.current_max_send_streams()
     }
 
-    /// Whether a request may have to wait for a stream. The caller's own one is among the calls that
-    /// are under way.
+    /// Whether a request may have to wait for a stream. The caller's own call counts as under way.
     pub(crate) fn is_full(&self) -> bool {
         self.state.open() > self.state.queue.limit()
     }
@@ -145,7 +144,7 @@ impl Link {
         request
     }
 
-    /// What it means that h2 took no request: nothing was sent.
+    /// Returns the failure of a request that h2 did not take: nothing was sent.
     pub(crate) fn refused(&self, error: h2::Error) -> Failure {
         self.state.drain();
         let mut failure = Failure::not_sent(
@@ -157,8 +156,8 @@ impl Link {
         failure
     }
 
-    /// What it means that h2 took the head of a request and then not its message: a server that
-    /// has only the head does nothing.
+    /// Returns the failure of a request whose head h2 took, and whose message it did not take: a server
+    /// that has only the head does nothing.
     pub(crate) fn unfinished(&self, error: h2::Error) -> Failure {
         let mut failure = Failure::not_sent(
             ErrorKind::Unavailable,
@@ -169,11 +168,12 @@ impl Link {
         failure
     }
 
-    /// What an error of h2 after the request was handed over means, in the words of whoever
-    /// ended the connection if that was us. `mark` is from before the request was handed over.
+    /// Returns the failure of a request for an error of h2 that came after h2 had taken the request. If
+    /// the client ended the connection, the failure has the client's reason. `mark` is from before the
+    /// request was handed to h2.
     ///
-    /// INVARIANT: a request counts as not sent only if the server says so, or if not a single
-    /// byte has left since.
+    /// INVARIANT: a request counts as not sent only if the server says so, or if the byte stream has
+    /// taken no byte since `mark`.
     pub(crate) fn broken(&self, error: h2::Error, mark: u64) -> Failure {
         if error.is_go_away() {
             self.state.drain();
@@ -263,7 +263,8 @@ impl Heads {
         headers
     }
 
-    /// Most calls of a client have the same time-out and the same token.
+    /// Adds a token to the headers with the default time-out. The result for the newest token is kept,
+    /// as most calls of a client have the same time-out and the same token.
     fn with_cached_token(&self, headers: &HeaderMap, token: &TokenHeader) -> HeaderMap {
         let known = self
             .token_headers
@@ -285,8 +286,8 @@ impl Heads {
     }
 }
 
-/// `grpc-timeout` has at most 8 digits: milliseconds or else seconds, rounded up so that the
-/// server never gives up before us.
+/// Returns the value of `grpc-timeout`, which has at most 8 digits: milliseconds, or seconds if there
+/// are too many. The value is rounded up, so that the server never gives up before the client.
 fn timeout_value(timeout: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
     let milliseconds = timeout.as_micros().div_ceil(1000);
@@ -299,7 +300,7 @@ fn timeout_value(timeout: Duration) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("5S"))
 }
 
-/// One call or stream that is under way on a link.
+/// The right to have one call or stream on a link. The link counts it until it is dropped.
 pub(crate) struct StreamPermit(Arc<Link>);
 
 impl StreamPermit {
@@ -308,8 +309,8 @@ impl StreamPermit {
         Self(link)
     }
 
-    /// Takes a place only if the link has room for one more stream, besides those that are
-    /// reserved. A server that allows no more than those has none to reserve.
+    /// Returns a permit only if the link has room for one more stream besides the `reserved` ones. If
+    /// the server allows no more than `reserved` streams, one of them is given away.
     pub(crate) fn try_new(link: Arc<Link>, reserved: usize) -> Option<Self> {
         let limit = link.stream_limit();
         let limit = limit.saturating_sub(reserved).max(limit.min(1));

@@ -1,4 +1,4 @@
-//! The signs of life of a connection.
+//! The state of a link: flags and counters that tell whether the connection works.
 
 use std::io;
 use std::pin::Pin;
@@ -14,42 +14,41 @@ use super::stream_queue::StreamQueue;
 use crate::connector::ByteStream;
 use crate::error::ErrorKind;
 
-/// The signs of life of a connection, written by calls, by the byte stream and by the
-/// connection's monitor.
+/// The state of a link, written by calls, by the byte stream and by the connection's monitor.
 pub(crate) struct LinkState {
     flags: AtomicU8,
-    /// Calls and streams under way.
+    /// Number of calls and streams under way.
     open: AtomicUsize,
     origin: Instant,
-    /// Milliseconds from `origin` until bytes last came in.
+    /// When bytes last came in, in milliseconds since `origin`.
     heard: AtomicU64,
-    /// How often the byte stream has taken bytes.
+    /// Number of writes of which the byte stream has taken bytes.
     writes: AtomicU64,
-    /// How many replies have shown that the member serves.
+    /// Number of replies that have shown that the member serves.
     served: AtomicU64,
-    /// Microseconds that the ping of the handshake has taken.
+    /// Round-trip time of the handshake's ping, in microseconds.
     round_trip: AtomicU64,
-    /// How many messages of streams have come.
+    /// Number of messages of streams that have come.
     messages: AtomicU64,
     /// Requests that wait for a stream.
     pub(crate) queue: StreamQueue,
-    /// Something happened that the monitor has to look at.
+    /// Wakes the monitor after a change.
     pub(crate) stir: Notify,
-    /// Why we ended the connection, if it was us.
+    /// Why the client ended the connection, if the client did.
     pub(crate) ending: OnceLock<(ErrorKind, &'static str)>,
 }
 
-/// A good reply came over it.
+/// A good reply came over the connection.
 const PROVEN: u8 = 1;
-/// A ping stays unanswered: new calls had better go elsewhere.
+/// A ping stays unanswered: new calls should go to another endpoint.
 const SUSPECT: u8 = 2;
-/// It takes no new calls.
+/// The connection takes no new calls.
 const DRAINING: u8 = 4;
 /// A call has waited a second for its answer.
 const DOUBTED: u8 = 8;
-/// It broke under a call.
+/// The connection broke under a call.
 const BROKEN: u8 = 16;
-/// A good reply came over it since the last pong.
+/// A good reply came over the connection since the last pong.
 const ANSWERED: u8 = 32;
 
 impl LinkState {
@@ -73,7 +72,7 @@ impl LinkState {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
-    /// Whether new calls should be sent over it.
+    /// Whether new calls should be sent over the connection.
     pub(crate) fn is_fit(&self) -> bool {
         !self.has(SUSPECT | DRAINING)
     }
@@ -90,7 +89,7 @@ impl LinkState {
         self.has(PROVEN)
     }
 
-    /// A good reply came over it.
+    /// Notes that a good reply came over the connection.
     pub(crate) fn prove(&self) {
         const BOTH: u8 = PROVEN | ANSWERED;
         if self.flags.load(Ordering::Relaxed) & BOTH != BOTH {
@@ -98,12 +97,12 @@ impl LinkState {
         }
     }
 
-    /// The good replies so far were those of a proof, and say nothing of calls.
+    /// Forgets the good replies so far, which only proved the cluster and say nothing about calls.
     pub(crate) fn unprove(&self) {
         self.flags.fetch_and(!PROVEN, Ordering::Relaxed);
     }
 
-    /// Whether a good reply came over it since the last pong.
+    /// Whether a good reply came over the connection since the last pong.
     pub(crate) fn is_answered(&self) -> bool {
         self.has(ANSWERED)
     }
@@ -113,7 +112,7 @@ impl LinkState {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// A reply has shown that the member serves.
+    /// Notes that a reply has shown that the member serves.
     pub(crate) fn serve(&self) {
         self.served.fetch_add(1, Ordering::Relaxed);
     }
@@ -123,7 +122,7 @@ impl LinkState {
         self.messages.load(Ordering::Relaxed)
     }
 
-    /// A message of a stream has come.
+    /// Notes that a message of a stream has come.
     pub(crate) fn message(&self) {
         self.messages.fetch_add(1, Ordering::Relaxed);
     }
@@ -133,7 +132,7 @@ impl LinkState {
         !self.has(DRAINING | BROKEN)
     }
 
-    /// A pong came over it.
+    /// Notes that a pong came over the connection.
     pub(crate) fn pong(&self) {
         self.flags.fetch_and(!ANSWERED, Ordering::Relaxed);
     }
@@ -146,23 +145,23 @@ impl LinkState {
         }
     }
 
-    /// A call was broken off with the connection.
+    /// Notes that a call failed with the connection.
     pub(crate) fn note_broken(&self) {
         self.flags.fetch_or(BROKEN, Ordering::Relaxed);
     }
 
-    /// Whether its end took calls with it: those that know it already, or will in a moment.
+    /// Whether calls failed, or are about to fail, with the connection.
     pub(crate) fn is_broken(&self) -> bool {
         self.has(BROKEN) || self.open() > 0
     }
 
-    /// The server takes no new streams on it: it is to be replaced.
+    /// Takes no new calls from now on: the connection is to be replaced.
     pub(crate) fn drain(&self) {
         self.flags.fetch_or(DRAINING, Ordering::Relaxed);
         self.stir.notify_one();
     }
 
-    /// A call has waited long for its answer: somebody should ping.
+    /// Asks the monitor for a ping, as a call has waited long for its answer.
     pub(crate) fn doubt(&self) {
         if self.flags.fetch_or(DOUBTED, Ordering::Relaxed) & DOUBTED == 0 {
             self.stir.notify_one();
@@ -173,7 +172,7 @@ impl LinkState {
         self.flags.fetch_and(!DOUBTED, Ordering::Relaxed) & DOUBTED != 0
     }
 
-    /// Calls and streams under way.
+    /// Returns the number of calls and streams under way.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
@@ -182,7 +181,7 @@ impl LinkState {
         self.open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Enters only while fewer than `limit` are under way.
+    /// Counts a call or stream as under way, only while fewer than `limit` are; returns whether it did.
     pub(crate) fn try_enter(&self, limit: usize) -> bool {
         self.open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
@@ -195,33 +194,33 @@ impl LinkState {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Notes the round trip of the ping that proved the connection.
+    /// Notes the round-trip time of the handshake's ping.
     pub(crate) fn set_round_trip(&self, taken: Duration) {
         let taken = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
         self.round_trip.store(taken, Ordering::Relaxed);
     }
 
-    /// How long the network takes for a question and its answer, as seen in the handshake.
+    /// Returns the round-trip time of the handshake's ping.
     pub(crate) fn round_trip(&self) -> Duration {
         Duration::from_micros(self.round_trip.load(Ordering::Relaxed))
     }
 
-    /// When bytes last came in.
+    /// Returns when bytes last came in.
     pub(crate) fn heard(&self) -> Instant {
         self.origin + Duration::from_millis(self.heard.load(Ordering::Relaxed))
     }
 
-    /// A mark in what was written. As long as it stays the same, the byte stream has taken
-    /// nothing since: nothing that came to h2 after it can have reached the server.
+    /// Returns the number of writes so far. While the number stays the same, the byte stream takes
+    /// nothing, so nothing that h2 got in that time can have reached the server.
     pub(crate) fn mark(&self) -> u64 {
         self.writes.load(Ordering::Acquire)
     }
 
-    /// ORDER: it is called by the task that drives the connection, and so before that task
-    /// can tell any call that the connection broke.
+    /// ORDER: the task that drives the connection calls this, and so before that task can tell any
+    /// call that the connection broke.
     ///
-    /// INVARIANT: whatever may have left is counted. Where a write that fails may have sent a
-    /// part (`partial`), a failure counts too.
+    /// INVARIANT: each write of which bytes may have left is counted. If a write that fails may have
+    /// sent a part (`partial`), a failure counts too.
     fn note_write(&self, outcome: &Poll<io::Result<usize>>, partial: bool) {
         match outcome {
             Poll::Ready(Ok(1..)) => {}
@@ -251,17 +250,17 @@ pub(crate) struct Metered {
     pub(crate) state: Arc<LinkState>,
     /// Whether a write that fails may have sent a part.
     pub(crate) partial: bool,
-    /// Nothing comes in any more.
+    /// Whether the incoming side has ended.
     pub(crate) ended: bool,
 }
 
 impl Metered {
-    /// What is written once nothing comes in any more.
+    /// Discards a write once the incoming side has ended.
     ///
-    /// INVARIANT: calls hear of the end of the incoming side as the end of the connection, and
-    /// those of which nothing has left go elsewhere. So nothing may leave after it, although
-    /// h2 would write out what it still has.
-    fn swallow(&self, length: usize) -> Option<Poll<io::Result<usize>>> {
+    /// INVARIANT: for calls the end of the incoming side is the end of the connection, and a call of
+    /// which no byte has left is sent over another one. So no byte may leave after that end, although
+    /// h2 would still write what it has.
+    fn discard(&self, length: usize) -> Option<Poll<io::Result<usize>>> {
         self.ended.then_some(Poll::Ready(Ok(length)))
     }
 }
@@ -293,8 +292,8 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(swallowed) = self.swallow(bytes.len()) {
-            return swallowed;
+        if let Some(discarded) = self.discard(bytes.len()) {
+            return discarded;
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.state.note_write(&outcome, self.partial);
@@ -307,8 +306,8 @@ impl AsyncWrite for Metered {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = slices.iter().map(|slice| slice.len()).sum();
-        if let Some(swallowed) = self.swallow(length) {
-            return swallowed;
+        if let Some(discarded) = self.discard(length) {
+            return discarded;
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.state.note_write(&outcome, self.partial);

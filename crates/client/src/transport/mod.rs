@@ -79,19 +79,19 @@ use crate::method::Lane;
 /// All connections of a client. Dropping it closes them.
 pub(crate) struct Transport {
     pool: Arc<Pool>,
-    /// Dropped with the transport, or before: every driver then comes to its end.
+    /// Every driver ends when this sender is dropped: by [`Self::shut`], or with the transport.
     closing: Mutex<Option<watch::Sender<()>>>,
 }
 
-/// Where a call wants to go.
+/// Properties of a call that the choice of its endpoint and connection depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PickInfo {
     pub(crate) lane: Lane,
-    /// Only this endpoint.
+    /// The only endpoint that the call may go to.
     pub(crate) member: Option<EndpointTarget>,
-    /// Not over this link, and if possible not to its endpoint.
+    /// The link that the call must not use. Its endpoint is used only where there is no other.
     pub(crate) avoided: Option<Avoided>,
-    /// Also when the client takes no new calls.
+    /// Whether the call may start when the client takes no new calls any more.
     pub(crate) parting: bool,
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct EndpointTarget {
 }
 
 impl EndpointTarget {
-    /// Whichever member is behind the endpoint.
+    /// Returns the target of calls that may go to any member behind the endpoint.
     pub(crate) fn at(place: usize) -> Self {
         Self { place, id: None }
     }
@@ -150,17 +150,17 @@ impl Transport {
                 return Err(error);
             }
             self.pool.wake(pick);
-            // INVARIANT: the pool holds the sender, and this holds the pool.
+            // INVARIANT: the pool holds the sender, and `self` holds the pool.
             let _ = changes.changed().await;
         }
     }
 
-    /// A place on a connection that is up right now.
+    /// Returns a permit on a connection that is up and has room, if there is one.
     pub(crate) fn try_acquire(&self, pick: PickInfo) -> Option<StreamPermit> {
         self.pool.try_acquire(pick)
     }
 
-    /// A place on a connection, as soon as there is one. It waits for as long as it takes: the
+    /// Returns a permit on a connection as soon as there is one. The future has no time-out: the
     /// caller has the clock.
     pub(crate) fn acquire(
         &self,
@@ -170,48 +170,48 @@ impl Transport {
         async move { pool.acquire(pick).await }
     }
 
-    /// What is known of each endpoint that is in use.
+    /// Returns the state of each endpoint that is in use.
     pub(crate) fn endpoint_info(&self) -> Vec<EndpointInfo> {
         self.pool.endpoint_info()
     }
 
-    /// Why no connection is up, in words, for a call that has waited in vain.
+    /// Returns why no connection is up, for the error of a call that has waited in vain.
     pub(crate) fn last_error(&self, pick: PickInfo) -> Option<(Endpoint, ConnectError)> {
         self.pool.last_error(pick)
     }
 
-    /// The place of an endpoint among the client's.
+    /// Returns the index of an endpoint that is in use.
     pub(crate) fn place_of(&self, endpoint: &Endpoint) -> Option<usize> {
         self.pool.place_of(endpoint)
     }
 
-    /// The endpoints that are in use, in the order in which they came.
+    /// Returns the endpoints that are in use, in the order in which they were added.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         self.pool.endpoints()
     }
 
-    /// Runs a task in the background, in a runtime in which a connection lives: now or as soon as
+    /// Runs a task in the background, on a runtime that drives a connection: at once, or as soon as
     /// there is one.
     pub(crate) fn park(&self, task: Background) {
         self.pool.park(task);
     }
 
-    /// Counts up whenever a connection or the list of endpoints changes.
+    /// Returns a counter that grows whenever a connection or the list of endpoints changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.pool.changes()
     }
 
-    /// The place of an endpoint for calls that go there and nowhere else. It need not be one of
-    /// the client's.
-    /// An endpoint that is in use at the user's word stays so, whatever `origin` says.
+    /// Returns the index of an endpoint for calls that go only there. The endpoint need not be one of
+    /// the client's. An endpoint in use that the user has named keeps that origin, whatever `origin`
+    /// is.
     pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> Result<usize, Error> {
         self.check(endpoint)?;
         Ok(self.pool.attach(endpoint, origin))
     }
 
-    /// The place of an endpoint for calls that go to the member with this ID and to no other, which
-    /// each connection there has to confirm. `None` if calls for a member by its ID have found
-    /// another one there since the last time.
+    /// Returns the target of calls that go only to the member with this ID. Each connection to the
+    /// endpoint has to confirm the ID. `None` if a call for a member by its ID has found another
+    /// member there since the last time.
     pub(crate) fn attach_member(
         &self,
         endpoint: &Endpoint,
@@ -224,13 +224,13 @@ impl Transport {
         Ok((!self.pool.take_misled(place)).then_some(EndpointTarget { place, id }))
     }
 
-    /// Uses one more endpoint from now on; says whether it is new.
+    /// Adds an endpoint; returns whether it was not in use before.
     pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> Result<bool, Error> {
         self.check(endpoint)?;
         Ok(self.pool.add(endpoint, origin))
     }
 
-    /// Uses these endpoints from now on and no others. Calls that are under way elsewhere go on.
+    /// Replaces the endpoints in use. Calls that are under way at another endpoint continue.
     pub(crate) fn replace(&self, endpoints: &[Endpoint]) -> Result<(), Error> {
         endpoints.iter().try_for_each(|one| self.check(one))?;
         self.pool.replace(endpoints);
@@ -244,19 +244,19 @@ impl Transport {
         }
     }
 
-    /// Uses an endpoint no more, unless it is the last; says whether it was in use. Calls that
-    /// are under way there go on.
+    /// Removes an endpoint that is in use, unless it is the last; returns whether it was removed.
+    /// Calls that are under way there continue.
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
         self.pool.remove(endpoint)
     }
 
-    /// Takes no new calls from now on.
+    /// Refuses new calls from now on.
     pub(crate) fn close(&self) {
         self.pool.close();
     }
 
-    /// Closes the connections: `hard` ends the calls that are still under way; without it, each
-    /// connection is closed once they are answered.
+    /// Closes the connections. With `hard`, calls that are under way end at once; without it, each
+    /// connection is closed when its calls are answered.
     pub(crate) fn shut(&self, hard: bool) {
         self.pool.close();
         // Nothing panics while it is held.
@@ -267,7 +267,7 @@ impl Transport {
         }
     }
 
-    /// Whether calls over the link had better go elsewhere, and can.
+    /// Whether the endpoint of the link does not serve, and another one may serve.
     pub(crate) fn is_better_elsewhere(&self, link: &Link) -> bool {
         self.pool.is_better_elsewhere(link)
     }

@@ -1,4 +1,4 @@
-//! What drivers and calls share: the endpoints, their connections, and the choice among them.
+//! The endpoints of a client, their connections, and the choice among them.
 
 mod endpoint_pool;
 mod endpoints;
@@ -28,27 +28,27 @@ use crate::telemetry;
 
 /// The endpoints of a client and the choice among them.
 ///
-/// ORDER: whoever holds both takes `balance` before `pools`.
+/// ORDER: a holder of both locks takes `balance` before `pools`.
 pub(crate) struct Pool {
-    /// Only grows: an endpoint's place stays its own.
+    /// Only grows, so that each endpoint keeps its index.
     pools: RwLock<Vec<Arc<EndpointPool>>>,
     balance: Mutex<Balance>,
-    /// A copy of the balance's choice, for the way without its lock.
+    /// A copy of the balance's choice, which is read without the lock.
     chosen: AtomicUsize,
     context: ConnectContext,
     this: Weak<Pool>,
-    /// Counts up whenever a connection changes.
+    /// Grows whenever a connection or the list of endpoints changes.
     changes: watch::Sender<u64>,
     closing: watch::Receiver<()>,
     closed: AtomicBool,
-    /// Connections end, with the calls on them.
+    /// True when connections are to end, with the calls on them.
     cut: watch::Sender<bool>,
-    /// A task of the client that no runtime runs just now.
+    /// A task of the client that waits for a runtime.
     parked: Mutex<Option<Background>>,
 }
 
-/// Makes the future of a task that works for the client in the background. No timer in it may be
-/// older than the call: a timer belongs to the runtime in which it was made.
+/// Makes the future of a background task of the client. The future must make its timers itself, after
+/// the call: a timer belongs to the runtime in which it was made.
 pub(crate) type Background = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Pool {
@@ -91,7 +91,7 @@ impl Pool {
     }
 
     fn pool(&self, place: usize) -> Arc<EndpointPool> {
-        // INVARIANT: places are given out by `pools` and never taken back.
+        // INVARIANT: `place` is an index into `pools`, which only grows.
         Arc::clone(&self.pools()[place])
     }
 
@@ -104,8 +104,8 @@ impl Pool {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// The unary connection of an endpoint has grown old: with one endpoint for all calls, the
-    /// next may be another.
+    /// Notes that the unary connection of an endpoint is replaced for its age. If all calls go to one
+    /// endpoint, the next connection may be to another one.
     pub(crate) fn note_old(&self, lane: Lane) {
         if lane == Lane::Unary && self.context.options.mode == Mode::PickFirst {
             let mut balance = self.balance();
@@ -114,21 +114,21 @@ impl Pool {
         }
     }
 
-    /// Keeps a task until a driver or a monitor of a connection runs, and gives it to the runtime
-    /// of that one.
+    /// Keeps a task until a driver or a monitor of a connection runs, and spawns the task on that
+    /// runtime.
     pub(crate) fn park(&self, task: Background) {
         *self.parked() = Some(task);
-        // A connection that is up in another runtime may have nothing to tell for a long time.
+        // The monitor of a connection in another runtime might have nothing to do for a long time.
         self.pools().iter().for_each(|pool| pool.serving.wake());
     }
 
-    /// Starts the parked task on the runtime of the caller, if there are both.
+    /// Spawns the parked task on the runtime of the caller, if there is a task and a runtime.
     fn revive(&self) {
         let Ok(runtime) = runtime::present() else {
             return;
         };
-        // ORDER: the lock is released before: a runtime that is ending drops the task at once,
-        // which parks it again.
+        // ORDER: the lock is released before the spawn: a runtime that is ending drops the task at
+        // once, which parks it again.
         let parked = self.parked().take();
         if let Some(task) = parked {
             runtime.spawn(task());
@@ -140,7 +140,7 @@ impl Pool {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a driver tells.
+    /// Notes the state of a connection, as its driver or monitor tells it.
     pub(crate) fn note(&self, place: usize, lane: Lane, health: Health) {
         self.revive();
         if lane == Lane::Unary {
@@ -185,7 +185,7 @@ impl Pool {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// How many replies of the other endpoints have shown that they serve.
+    /// Returns the number of replies of the other endpoints that have shown that they serve.
     pub(super) fn served_elsewhere(&self, place: usize) -> u64 {
         let pools = self.pools();
         let others = pools.iter().enumerate().filter(|(one, _)| *one != place);
@@ -201,12 +201,12 @@ impl Pool {
         connected.for_each(|(_, pool)| pool.serving.ask());
     }
 
-    /// What is known of the other endpoints.
+    /// Returns whether there are other endpoints, and whether one of them serves.
     pub(super) fn others(&self, place: usize) -> OtherEndpoints {
         self.balance().others(place)
     }
 
-    /// Connects to an endpoint that should have a connection and has never tried.
+    /// Connects to an endpoint that should have a connection and was never tried.
     pub(super) fn connect_idle(&self) {
         self.revive();
         let idle = self.balance().to_wake(|_| false);
@@ -215,7 +215,7 @@ impl Pool {
         }
     }
 
-    /// Ends when the client is closed: the sender is dropped.
+    /// Returns a receiver whose sender is dropped when the client is closed.
     pub(super) fn closing(&self) -> watch::Receiver<()> {
         self.closing.clone()
     }
@@ -251,13 +251,13 @@ impl Pool {
         self.cut.send_replace(true);
     }
 
-    /// Whether connections are to end, with the calls on them.
+    /// Returns a receiver that becomes true when connections are to end, with the calls on them.
     pub(crate) fn cuts(&self) -> watch::Receiver<bool> {
         self.cut.subscribe()
     }
 }
 
-/// The error of a call that came too late.
+/// The error of a call on a closed client.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the client was closed")
 }

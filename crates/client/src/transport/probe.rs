@@ -1,7 +1,7 @@
 //! PURE: when an endpoint is asked whether it serves, and how long its answer is waited for.
 //!
-//! The monitor of the endpoint's unary connection does it, so that no caller pays for it. The
-//! question is a small linearizable read: see `monitor.rs`.
+//! The monitor of the endpoint's unary connection sends the probes, so that no caller waits for them.
+//! A probe is a small linearizable read: see `prober.rs`.
 //!
 //! ```text
 //!            silence                 no answer in `limit`
@@ -19,14 +19,14 @@ use crate::backoff::Backoff;
 /// longer; then no endpoint serves, and calls go where they went before.
 const LIMIT: Duration = Duration::from_millis(500);
 
-/// The limit for an endpoint that is far away. The round trip is that of one ping, while the
-/// connection was made. On a busy machine it can be a hundred times the true one, so it must not
-/// delay the answer for longer than this.
+/// The limit for an endpoint that is far away. The round-trip time was measured by one ping while the
+/// connection was made. On a busy machine it can be a hundred times the true one, so the limit has
+/// this maximum.
 const LONGEST_LIMIT: Duration = Duration::from_secs(1);
 
-/// A probe without an answer is sent anew after this time. The member answers it in the moment in
-/// which it serves again, so a long wait finds that out soonest. etcd itself gives a read up after
-/// 7 s with the default election time-out.
+/// A probe without an answer is sent again after this time. The member answers the probe as soon as it
+/// serves again, so a long wait notices that first. etcd itself gives up a read after 7 s with the
+/// default election time-out.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The first pause after a refusal.
@@ -35,26 +35,26 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause after a refusal while another endpoint serves.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The longest pause while no other endpoint serves, and after a probe that was waited for so long.
+/// The longest pause while no other endpoint serves, and after a probe that was given up.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Silences ask for no more than one probe in this time.
+/// Calls without an answer cause no more than one probe in this time.
 const DISTANCE: Duration = Duration::from_secs(1);
 
-/// The time between the two looks that find a probe late: a process that was stopped finds its
-/// time over and the answer, still unread, in its socket.
+/// The time between the two checks that find a probe late: a process that was stopped finds the limit
+/// over, and the answer unread in its socket.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// What is to be done now.
+/// Instruction to the prober.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Nothing before that moment, if any.
+    /// Do nothing before that moment; if there is none, until something happens.
     Rest(Option<Instant>),
     /// Send a probe.
     Send,
-    /// Note that the endpoint does not serve, and wait on for the answer.
+    /// Note that the endpoint does not serve, and continue to wait for the answer.
     NotServing,
-    /// Give the probe up.
+    /// Give up the probe.
     GiveUp,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Probes {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Nothing is to be asked.
+    /// No probe is due.
     Quiet,
     /// A probe is due then.
     Pausing(Instant),
@@ -83,7 +83,7 @@ enum Phase {
 }
 
 impl Probes {
-    /// `round_trip` is how long the connection takes for a ping.
+    /// `round_trip` is the round-trip time of a ping.
     pub(crate) fn new(round_trip: Duration) -> Self {
         Self {
             phase: Phase::Quiet,
@@ -93,7 +93,7 @@ impl Probes {
         }
     }
 
-    /// A call had no answer, and nothing good came since it was sent.
+    /// A call had no answer, and no good reply came since it was sent.
     pub(crate) fn silent(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Quiet) {
             let due = self.last.map_or(now, |last| now.max(last + DISTANCE));
@@ -126,12 +126,12 @@ impl Probes {
         };
     }
 
-    /// No answer has come in all the time that a probe has.
+    /// A probe was given up, as no answer came in [`LONGEST_WAIT`].
     pub(crate) fn given_up(&mut self, now: Instant, random: f64) {
         self.pause(now, true, random);
     }
 
-    /// The probe has ended with an answer, which says "serving" or not.
+    /// The probe has ended. `served` says whether its end has shown that the endpoint serves.
     pub(crate) fn ended(&mut self, now: Instant, served: bool, alone: bool, random: f64) {
         self.phase = Phase::Quiet;
         if served {
@@ -149,7 +149,7 @@ impl Probes {
         self.phase = Phase::Pausing(now + pause);
     }
 
-    /// What to do now.
+    /// Returns what to do now.
     pub(crate) fn next(&mut self, now: Instant, not_serving: bool) -> Action {
         match &mut self.phase {
             Phase::Quiet => Action::Rest(None),

@@ -1,8 +1,8 @@
 //! Asks an endpoint whether it serves, as `probe.rs` says.
 //!
-//! The question is a count of one key, linearizable and without a token. It needs the quorum, it
-//! reads next to nothing, and no secret leaves with it. Where the server wants a user it refuses
-//! the question after it has asked its quorum, which is as good an answer.
+//! A probe is a count of one key, linearizable and without a token. The server needs its quorum to
+//! answer it and reads next to nothing, and the probe carries no secret. A server that requires a user
+//! refuses the probe after it has asked its quorum, which is as good an answer.
 
 use std::future::{pending, poll_fn};
 use std::sync::{Arc, Weak};
@@ -22,47 +22,47 @@ use super::unary::Exchange;
 use crate::method::Method;
 
 /// Calls, streams and waiting calls under way leave an endpoint that has not served for this long:
-/// writes end, the others go elsewhere. With the time until that is found out, it is about half of
-/// what a call may take by default.
+/// writes fail, and the others go to another endpoint. Together with the time until the endpoint is
+/// found not to serve, this is about half of the default time-out of a call.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// They leave only when another endpoint has served for this long. After an election, the members
-/// answer their waiting reads one after the other: etcd asks its quorum again every 500 ms.
+/// Calls leave the endpoint only when another one has served for this long. After an election, the
+/// members answer their waiting reads one after the other: etcd asks its quorum again every 500 ms.
 const OTHER: Duration = Duration::from_millis(750);
 
-/// Period of the looks for another endpoint that serves.
+/// Time between two checks whether another endpoint serves.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// The same while an endpoint has just been found not to serve: the next one is being connected to
-/// and asked.
+/// The same shortly after the endpoint was found not to serve, while the next one is connected to and
+/// asked.
 const SOON: Duration = Duration::from_millis(50);
 
-/// How long [`SOON`] holds.
+/// How long [`SOON`] is used.
 const HURRY: Duration = Duration::from_secs(2);
 
-/// The largest answer that is taken.
+/// Largest answer that is accepted, in bytes.
 const LIMIT: usize = 64 << 10;
 
-/// Any key will do: it need not exist, and the user need not be allowed to read it.
+/// The key that is counted. It need not exist, and the user need not be allowed to read it.
 const KEY: &[u8] = b"\0";
 
 /// The probes over one unary connection.
 pub(crate) struct Prober {
     rule: Probes,
     serving: Arc<Serving>,
-    /// The connection lives no longer for being probed.
+    /// Weak, so that probes do not keep the connection open.
     link: Weak<Link>,
     sent: Option<Exchange>,
-    /// The endpoint was found not to serve in the last look.
+    /// Whether the endpoint did not serve at the last check.
     not_serving: bool,
     since: Option<Since>,
 }
 
-/// Since when the endpoint does not serve.
+/// The time at which the endpoint was found not to serve, and what was known then.
 #[derive(Clone, Copy, Debug)]
 struct Since {
     then: Instant,
-    /// How many replies of other endpoints had shown by then that they serve.
+    /// Number of replies of other endpoints that had shown by then that they serve.
     served_elsewhere: u64,
     /// When another endpoint was first seen to serve.
     other: Option<Instant>,
@@ -85,12 +85,12 @@ impl Prober {
         self.sent.is_some()
     }
 
-    /// Gives the present probe up: nobody needs its answer any more.
+    /// Gives up the probe that is under way, as its answer is not needed any more.
     pub(crate) fn stop(&mut self) {
         self.sent = None;
     }
 
-    /// Does what is due; returns until when to rest.
+    /// Does what is due; returns when to look again.
     pub(super) fn step(&mut self, moment: Instant, shared: &Shared) -> Option<Instant> {
         let alone = shared.others() != OtherEndpoints::Serving;
         if self.serving.take_silent() {
@@ -114,10 +114,10 @@ impl Prober {
         }
     }
 
-    /// Follows whether the endpoint serves; returns when to look again.
+    /// Checks whether the endpoint serves, and makes calls leave it; returns when to look again.
     ///
-    /// INVARIANT: nothing leaves before a reply has shown that another endpoint serves. While none
-    /// does, a call waits where it is, as long as it may.
+    /// INVARIANT: no call leaves before a reply has shown that another endpoint serves. While none does,
+    /// a call waits where it is, within its time-out.
     fn look(&mut self, moment: Instant, alone: bool, shared: &Shared) -> Option<Instant> {
         if !self.serving.is_not_serving() {
             self.since = None;
@@ -137,7 +137,7 @@ impl Prober {
             served_elsewhere: present,
             other: None,
         });
-        // It is less when a connection was lost with its count.
+        // The number is smaller when a connection was lost with its count.
         since.served_elsewhere = since.served_elsewhere.min(present);
         let hurries = moment < since.then + HURRY;
         let look = moment + if hurries { SOON } else { LOOK };
@@ -179,12 +179,12 @@ impl Prober {
         });
         match sent {
             Ok(exchange) => self.sent = Some(exchange),
-            // The connection takes no more requests, which its monitor knows.
+            // The connection takes no more requests, which its monitor notices.
             Err(_) => self.rule.ended(moment, false, alone, fastrand::f64()),
         }
     }
 
-    /// Ready when the present probe was answered, which is noted.
+    /// Resolves when the probe that is under way was answered. The answer is noted.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -192,7 +192,7 @@ impl Prober {
         let Some(exchange) = &mut self.sent else {
             return pending().await;
         };
-        // The exchange itself reports what its end says of the endpoint.
+        // The exchange itself reports its end to the endpoint.
         let _ = poll_fn(|cx| exchange.poll_reply(cx)).await;
         self.sent = None;
         let served = !self.serving.is_not_serving();

@@ -14,7 +14,7 @@
 //! | given up without an answer, or the server itself has waited in vain: request timed out | silent |
 //! | the connection was lost (its driver knows), or anything else | unknown |
 //!
-//! Whatever speaks against the endpoint counts only if nothing has spoken for it since the attempt
+//! A report against the endpoint counts only if no report of "serving" has come since the attempt
 //! began: see [`report`].
 //!
 //! Sources: `server/etcdserver/v3_server.go` of etcd 3.5.35, 3.6.16 and 3.7.3 for the order of the
@@ -25,16 +25,16 @@
 use super::failure::Failure;
 use crate::error::{ErrorKind, Outcome, Retry};
 
-/// What is known of an endpoint after an attempt there has ended.
+/// The conclusion about an endpoint from the end of an attempt there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     /// The member serves calls that need its quorum.
     Serving,
     /// The member says that it does not serve, or no member is reached there.
     NotServing,
-    /// The member gave no answer; whether it serves has to be asked.
+    /// The member gave no answer. A probe has to find out whether it serves.
     Silent,
-    /// Nothing follows.
+    /// The end says nothing about the endpoint.
     Unknown,
 }
 
@@ -43,14 +43,15 @@ pub(crate) enum Report {
 pub(crate) enum End<'a> {
     /// A reply or a message of a stream came.
     Reply,
-    /// It failed.
+    /// The attempt failed.
     Failed(&'a Failure),
-    /// It was given up without an answer: the call has left, its time is over, or the caller has
-    /// dropped it. Why a caller drops a call is not known; many have a time-out of their own.
+    /// The attempt was given up without an answer: the call went to another endpoint, its time-out is
+    /// over, or the caller has dropped it. Why a caller drops a call is not known; many callers have
+    /// a time-out of their own.
     NoAnswer,
 }
 
-/// What else has to be known of the attempt.
+/// Facts about the attempt besides its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
     /// The member answers such a request without asking its quorum.
@@ -61,7 +62,7 @@ pub(crate) struct Attempt {
     pub(crate) connected: bool,
 }
 
-/// The rule.
+/// Returns the report that follows from the end of an attempt.
 ///
 /// INVARIANT: a reply that came since the attempt began outweighs its bad end. A thousand calls
 /// that were under way while the leader changed say nothing once the first of them is answered.
@@ -80,7 +81,7 @@ pub(crate) fn report(end: End<'_>, attempt: Attempt) -> Report {
     }
 }
 
-/// The server has answered with a gRPC status.
+/// The report for an answer with the status of an error.
 fn refusal(failure: &Failure, local: bool) -> Report {
     use ErrorKind as Kind;
     match failure.error.kind() {
@@ -110,13 +111,14 @@ fn refusal(failure: &Failure, local: bool) -> Report {
     }
 }
 
-/// What came instead of an answer, over a connection that is still up.
+/// The report for a failure without a gRPC status, over a connection that is still up.
 fn breach(failure: &Failure) -> Report {
     let error = &failure.error;
     match (error.kind(), error.outcome(), failure.retry) {
         // The stream was refused (REFUSED_STREAM), or a gateway answers for a server that is away.
         (ErrorKind::Unavailable, Outcome::NotSent | Outcome::Unknown, _) => Report::NotServing,
-        // The answer is none of gRPC. What breaks HTTP/2 ends the connection, and is `Elsewhere`.
+        // The answer is not one of gRPC. A violation of HTTP/2 ends the connection, and has the retry
+        // `Elsewhere`.
         (ErrorKind::Protocol, _, Retry::Never) => Report::NotServing,
         _ => Report::Unknown,
     }

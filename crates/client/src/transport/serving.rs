@@ -1,4 +1,4 @@
-//! Whether an endpoint serves, as the ends of calls tell it: shared by all connections to it.
+//! Whether an endpoint serves, as the ends of calls show. All connections to the endpoint share it.
 
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,25 +9,25 @@ use super::link::Link;
 use super::pool::Pool;
 use super::report::{Attempt, End, Report, report};
 
-/// What the calls to one endpoint have found out about it.
+/// Whether one endpoint serves, as calls and probes have found out.
 pub(crate) struct Serving {
-    /// The place of the endpoint among the client's.
+    /// The index of the endpoint among the client's.
     place: usize,
     pool: Weak<Pool>,
-    /// The choice avoids the endpoint.
+    /// Whether the choice avoids the endpoint.
     not_serving: AtomicBool,
-    /// Others have served for some time, and this endpoint has not.
+    /// Whether calls leave the endpoint: others have served for some time, and this one has not.
     left: AtomicBool,
-    /// A call had no answer: whether the endpoint serves has to be asked.
+    /// Whether a probe was asked for, as a call had no answer.
     silent: AtomicBool,
     /// Wakes the monitors of the endpoint's connections.
     signal: watch::Sender<Signal>,
 }
 
-/// What the monitors of an endpoint's connections are told.
+/// Signal to the monitors of an endpoint's connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Signal {
-    /// How often streams and waiting calls were to leave the endpoint.
+    /// Number of times that streams and waiting calls were told to leave the endpoint.
     pub(crate) left: u64,
 }
 
@@ -77,17 +77,17 @@ impl Serving {
     /// Notes whether the endpoint serves.
     pub(crate) fn set_not_serving(&self, not_serving: bool) {
         if self.is_not_serving() != not_serving {
-            // Without a pool, the client is gone.
+            // Without a pool, the client was dropped.
             if let Some(pool) = self.pool.upgrade() {
                 pool.note_serving(self, not_serving);
             }
         }
     }
 
-    /// Changes the flag; returns whether that makes a difference.
+    /// Sets the flag; returns whether that changed it.
     ///
-    /// ORDER: only the pool calls it, with the balance locked: the balance has a copy of the flag,
-    /// and two changes at once must come to both in the same order.
+    /// ORDER: only the pool calls this, with the balance locked. The balance has a copy of the flag,
+    /// and two changes at once must reach both in the same order.
     pub(super) fn swap(&self, not_serving: bool) -> bool {
         self.left.store(false, Ordering::Relaxed);
         self.not_serving.swap(not_serving, Ordering::Relaxed) != not_serving
@@ -106,11 +106,11 @@ impl Serving {
     }
 }
 
-/// The begin of an attempt, for the report about its end.
+/// The beginning of an attempt, for the report about its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Begun {
     local: bool,
-    /// How many replies had shown by then that the member serves.
+    /// Number of replies that had shown by then that the member serves.
     served: u64,
 }
 
@@ -122,7 +122,7 @@ impl Begun {
 }
 
 impl Link {
-    /// Marks the begin of an attempt. `local` says that the member answers the request without
+    /// Notes the beginning of an attempt. `local` says that the member answers the request without
     /// asking its quorum.
     pub(crate) fn begun(&self, local: bool) -> Begun {
         Begun {
@@ -131,12 +131,12 @@ impl Link {
         }
     }
 
-    /// Whether new calls should be sent over it, as long as there is a choice.
+    /// Whether new calls should be sent over the link while there is a choice.
     pub(crate) fn serves(&self) -> bool {
         self.state.is_fit() && !self.serving.is_not_serving()
     }
 
-    /// Takes note of how an attempt has ended. A good reply costs an atomic operation.
+    /// Notes how an attempt has ended. A good reply costs one atomic operation.
     pub(crate) fn report(&self, begun: Begun, end: End<'_>) {
         let attempt = Attempt {
             local: begun.local,

@@ -1,6 +1,6 @@
 //! PURE: the life of one connection, from idle over connecting to live and back.
 //!
-//! The driver does what [`ConnectionPhase`] says and tells what came of it; all rules are here.
+//! The driver does what [`ConnectionPhase`] says and reports the result. All rules are here.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,40 @@ use crate::backoff::Backoff;
 /// Pause after the first attempt to connect that has failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// What the driver has to do now.
+/// The phase of a connection, which says what its driver does now.
+///
+/// ```text
+///           wanted               connected
+///   Idle ------------> Connecting ------------> Live
+///     |                  ^    |                  |
+///     |       pause over |    | failed           | lost
+///     | wanted too soon  |    v                  |
+///     +----------------> Pausing <---------------+
+/// ```
+///
+/// - A connection that failed or was lost becomes idle instead if no call wants it, or if it was
+///   closed because it was unused.
+/// - A connection that was lost gracefully after a good reply is connected again without a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionPhase {
-    /// Nobody wants the connection: wait until somebody does.
+    /// Wait until a call wants the connection.
     Idle,
     /// Connect.
     Connecting,
-    /// The connection is up: watch over it.
+    /// Wait until the connection is lost.
     Live,
-    /// Wait until then, and connect again.
+    /// Wait until then, and then connect.
     Pausing(Instant),
 }
 
 /// How a live connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// The server asked us to go to a new connection.
+    /// The server asked the client to use a new connection.
     Graceful,
-    /// It broke, or was taken for dead.
+    /// The connection broke, or no answer came to a ping.
     Abrupt,
-    /// Nobody used it for a while, and we closed it.
+    /// The client closed the connection, which was unused for a while.
     Unused,
 }
 
@@ -38,7 +51,7 @@ pub(crate) enum Loss {
 pub(crate) struct Lifecycle {
     phase: ConnectionPhase,
     backoff: Backoff,
-    /// Connecting before this would hammer the server; outlives a time of idleness.
+    /// Earliest time of the next attempt. It stays in force while the connection is idle.
     not_before: Option<Instant>,
 }
 
@@ -55,7 +68,7 @@ impl Lifecycle {
         self.phase
     }
 
-    /// Somebody wants the connection.
+    /// A call wants the connection.
     pub(crate) fn wanted(&mut self, now: Instant) {
         if self.phase == ConnectionPhase::Idle {
             self.start(now);
@@ -74,7 +87,7 @@ impl Lifecycle {
         self.phase = ConnectionPhase::Live;
     }
 
-    /// The attempt to connect failed. `wanted` says whether anybody still wants it.
+    /// The attempt to connect failed. `wanted` says whether the connection is still wanted.
     pub(crate) fn failed(&mut self, now: Instant, random: f64, wanted: bool) {
         self.not_before = Some(now + self.backoff.next(random));
         self.rest_or_start(now, wanted);
@@ -82,8 +95,8 @@ impl Lifecycle {
 
     /// The live connection is gone. `proven` says that a good reply came over it.
     ///
-    /// INVARIANT: only a good reply resets the back-off. A load balancer that accepts
-    /// connections for a dead server and resets them is met with longer and longer pauses.
+    /// INVARIANT: only a good reply resets the back-off. So pauses grow if a load balancer accepts
+    /// connections for a dead server and resets them.
     pub(crate) fn lost(
         &mut self,
         now: Instant,
@@ -97,8 +110,8 @@ impl Lifecycle {
             self.not_before = None;
         }
         match loss {
-            // A fleet whose server died must not come back in one moment: even the first
-            // pause is jittered.
+            // The clients of a server that died must not all come back at the same time: even the
+            // first pause is jittered.
             Loss::Abrupt => self.not_before = Some(now + self.backoff.next(random)),
             Loss::Graceful if !proven => {
                 self.not_before = Some(now + self.backoff.next(random));
@@ -176,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wants_rests_and_keeps_its_pause() {
+    fn an_unwanted_connection_becomes_idle_and_keeps_its_pause() {
         let (mut life, now) = live();
         life.lost(now, Loss::Abrupt, false, 1.0, false);
         assert_eq!(life.phase(), ConnectionPhase::Idle);

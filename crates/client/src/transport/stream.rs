@@ -18,7 +18,7 @@ use super::unary::Body;
 use crate::error::{ErrorKind, Retry};
 use crate::method::Method;
 
-/// What small messages have used of the window is given back in steps of this, in bytes.
+/// The window that small messages have used is given back in steps of this size, in bytes.
 const RELEASE_STEP: usize = 16 << 10;
 
 /// The client's side of an open call.
@@ -88,7 +88,7 @@ impl Outgoing {
         self.stream.send_data(frame, false).map_err(|_| over())
     }
 
-    /// Says that no more messages follow.
+    /// Ends the client's side: no more messages follow.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "streams that end by themselves come later")
@@ -100,7 +100,7 @@ impl Outgoing {
     }
 }
 
-/// The stream was ended by the server; its incoming side knows why.
+/// The failure of a message on a stream that the server has ended. The incoming side has the reason.
 fn over() -> Failure {
     Failure::not_sent(
         ErrorKind::Unavailable,
@@ -110,7 +110,7 @@ fn over() -> Failure {
 }
 
 impl Incoming {
-    /// The messages of a call behind the first one.
+    /// Makes the incoming side of a call whose first message was already taken.
     pub(super) fn behind_first(
         body: Body,
         reader: MessageReader,
@@ -127,24 +127,24 @@ impl Incoming {
         }
     }
 
-    /// The connection that it comes over.
+    /// Returns the link that the messages come over.
     pub(crate) fn link(&self) -> &Arc<Link> {
         self.permit.link()
     }
 
-    /// Reports that no answer has come within the wait of the stream's owner: its connection is
+    /// Reports that no answer has come in the time that the stream's owner allows. The connection is
     /// pinged, and the endpoint is asked whether it serves.
     pub(crate) fn report_no_answer(&self) {
         self.link().state.doubt();
         self.link().report(self.begun, End::NoAnswer);
     }
 
-    /// How many bytes have come of a message that is not complete.
+    /// Returns the number of bytes of an incomplete message that have come.
     pub(crate) fn incomplete(&self) -> usize {
         self.reader.buffered()
     }
 
-    /// The next message; `None` when the server has ended the call with a status of OK.
+    /// Returns the next message; `None` when the server has ended the call with a status of OK.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -189,7 +189,7 @@ impl Incoming {
                     self.stage = Stage::Body(Body::new(response.into_body()));
                 }
                 Stage::Body(body) => {
-                    // What came was taken: the server may send as much again.
+                    // All complete messages were taken: the server may send as much again.
                     if amid_message || body.unreleased() >= RELEASE_STEP {
                         body.release().map_err(broken)?;
                     }

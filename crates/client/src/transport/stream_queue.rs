@@ -24,8 +24,8 @@ use crate::mutex::Mutex;
 pub(crate) struct StreamQueue {
     /// Number of streams that the server allows at once.
     limit: AtomicUsize,
-    /// In the order in which h2 opens their streams. A message that was taken back leaves when it is
-    /// the first, as its stream leaves h2's queue.
+    /// The messages in the order in which h2 opens their streams. A message that was taken back stays
+    /// until it is the first, as its stream stays in h2's queue.
     waiting: Mutex<VecDeque<Arc<Message>>>,
 }
 
@@ -46,7 +46,7 @@ impl Unsent {
         message.is_some()
     }
 
-    /// Whether the message waits still.
+    /// Whether the message is still waiting.
     pub(crate) fn is_waiting(&self) -> bool {
         self.0.lock().is_some()
     }
@@ -61,7 +61,7 @@ impl Drop for Unsent {
 impl StreamQueue {
     pub(crate) fn new() -> Self {
         Self {
-            // h2 assumes no limit before the server has told one.
+            // h2 assumes no limit before the server has sent its settings.
             limit: AtomicUsize::new(usize::MAX),
             waiting: Mutex::default(),
         }
@@ -88,7 +88,7 @@ impl StreamQueue {
         // and the task that opens the stream finds the message here.
         let mut waiting = self.waiting.lock();
         let (response, mut stream) = open()?;
-        // h2 grants nothing before the stream is open; a byte is enough to tell that.
+        // h2 grants no capacity before the stream is open. One byte is enough to notice that.
         stream.reserve_capacity(1);
         let message = Arc::new(Mutex::new(Some((stream, message))));
         waiting.push_back(Arc::clone(&message));
@@ -119,11 +119,11 @@ fn poll_send(message: &Message, cx: &mut Context<'_>) -> Poll<()> {
     while stream.capacity() == 0 {
         match ready!(stream.poll_capacity(cx)) {
             Some(Ok(_)) => {}
-            // The stream has ended, as its call is told. The message stays where it is, never sent.
+            // The stream has ended, and its call gets the error. The message stays here and is never sent.
             Some(Err(_)) | None => return Poll::Ready(()),
         }
     }
-    // ORDER: from here on the message counts as sent, whatever h2 makes of it.
+    // ORDER: from here on the message counts as sent, also if h2 returns an error.
     if let Some((mut stream, message)) = slot.take() {
         let _ = stream.send_data(message, true);
     }

@@ -19,7 +19,7 @@ pub(crate) struct SocketConnector {
     resolve: Resolve,
 }
 
-/// From a name and a port to addresses: the system's way, but for tests.
+/// Resolves a name and a port to addresses. Tests replace the system's resolver.
 type Resolve = Arc<dyn Fn(String, u16) -> Resolving + Send + Sync>;
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
@@ -43,8 +43,8 @@ impl Connector for SocketConnector {
         let (bind, nodelay) = (self.bind_address, self.nodelay);
         match endpoint.address().clone() {
             Address::Tcp { host, port } => {
-                // INVARIANT: a name is resolved anew for each connection. A member that has moved
-                // is found as soon as the name says where.
+                // INVARIANT: a name is resolved again for each connection. A member that has moved is
+                // found as soon as its name has the new address.
                 let resolving = (self.resolve)(host, port);
                 Box::pin(async move {
                     let stream = connect_tcp(resolving.await?, bind).await?;
@@ -68,13 +68,13 @@ impl Connector for SocketConnector {
     }
 }
 
-/// An address that has not answered after this time gets company by the next one.
+/// If an address has not answered after this time, the next one is tried at the same time.
 ///
 /// Source: RFC 8305, section 5.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Tries the addresses of a name; the first that answers wins. One that is silent takes nothing
-/// from the others but a head start.
+/// Tries the addresses of a name; the first that answers is used. An address that is silent delays
+/// the next one by no more than that time.
 async fn connect_tcp(addresses: Vec<SocketAddr>, bind: Option<IpAddr>) -> io::Result<TcpStream> {
     let mut addresses = addresses.into_iter();
     let mut attempts = JoinSet::new();

@@ -3,7 +3,7 @@
 //! ```text
 //! material.rs   options and files -> a configuration of rustls
 //! verifier.rs   is this certificate good, and if not, is it for its key?
-//! error.rs      what went wrong -> words and a kind
+//! error.rs      TLS errors -> texts and a kind
 //! algorithm.rs  names of keys and signatures                        PURE
 //! session.rs    the byte stream, which keeps a late alert
 //! ```
@@ -36,12 +36,12 @@ const H2: &[u8] = b"h2";
 /// The TLS of a client.
 pub(crate) struct Tls {
     material: Material,
-    /// Instead of the endpoint's host.
+    /// The name to expect instead of the endpoint's host.
     name: Option<ServerName<'static>>,
     current: Mutex<Current>,
 }
 
-/// What the next connection uses, and how the files looked that it is from.
+/// The configuration of the next connection, and the stamps of the files that it was made from.
 struct Current {
     stamps: Stamps,
     rustls: Arc<ClientConfig>,
@@ -61,7 +61,8 @@ impl Tls {
         });
         let name = name.transpose()?;
         let material = Material::new(options).map_err(refused)?;
-        // ORDER: a file that changes after the look at it is read again next time.
+        // ORDER: the stamps are taken first, so that a file that changes meanwhile is read again next
+        // time.
         let stamps = material.stamps();
         let rustls = material.load().map_err(refused)?;
         Ok(Some(Self {
@@ -86,7 +87,7 @@ impl Tls {
             .connect(name, stream)
             .await
             .map_err(|error| errors.handshake(error))?;
-        // What a server that knows no ALPN speaks is a guess, and etcd always knows it.
+        // Without ALPN the protocol of the server would be a guess, and etcd always has ALPN.
         if stream.get_ref().1.alpn_protocol() != Some(H2) {
             return Err(errors.no_h2());
         }
@@ -110,18 +111,18 @@ impl Tls {
             })
     }
 
-    /// The configuration for a new connection, read anew if a file has changed.
+    /// Returns the configuration for a new connection, made again if a file has changed.
     async fn fresh(self: &Arc<Self>) -> Arc<ClientConfig> {
         if self.material.has_files() {
             let tls = Arc::clone(self);
-            // A file can be on a slow disk. That this was cut off leaves the old configuration.
+            // A file can be on a slow disk. If the blocking task fails, the old configuration stays.
             let _ = tokio::task::spawn_blocking(move || tls.renew()).await;
         }
         Arc::clone(&self.current().rustls)
     }
 
     fn renew(&self) {
-        // ORDER: as above, looked at before it is read.
+        // ORDER: the stamps are taken before the files are read, as above.
         let stamps = self.material.stamps();
         if self.current().stamps == stamps {
             return;

@@ -20,14 +20,14 @@ use super::stream_queue::Unsent;
 use crate::error::{Code, Outcome};
 use crate::method::Method;
 
-/// Period of the looks whether any reply has come over the connection while a call waits: the
-/// endpoint is asked again after one in which none has. An answered probe is a reply, so a slow call
-/// alone on its connection costs a probe every other period.
+/// Time between two checks whether any reply has come over the connection while a call waits. The
+/// endpoint is asked again after a period without a reply. An answered probe is a reply, so a slow
+/// call alone on its connection costs a probe every other period.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A unary call that was handed to a connection.
 ///
-/// Dropping it resets the stream, which harms no other.
+/// Dropping it resets the stream, and no other stream.
 pub(crate) struct Exchange {
     state: ExchangeState,
     reader: MessageReader,
@@ -35,10 +35,10 @@ pub(crate) struct Exchange {
     shape: Shape,
     /// The message, if the request had to wait for a stream.
     unsent: Option<Unsent>,
-    /// What had been written before the request was handed over.
+    /// The number of writes before the request was handed to h2.
     mark: u64,
     begun: Begun,
-    /// When a further silence has the endpoint asked again, and since when replies outweigh it.
+    /// When the endpoint is asked again if no reply comes, and the moment since when replies count.
     doubted: Option<(Instant, Begun)>,
     permit: StreamPermit,
 }
@@ -82,8 +82,8 @@ impl Exchange {
         let mark = link.state.mark();
         let begun = link.begun(local);
         let stays_open = method.takes_many_requests();
-        // h2 checks by itself whether the connection takes requests; a sender of one's own
-        // never waits behind another call's, so `ready()` would only lock once more.
+        // h2 checks by itself whether the connection takes requests. Each call has its own clone of
+        // the sender and waits for no other call, so `ready()` would only lock once more.
         let open = || {
             link.sender()
                 .send_request(link.request(method, head), false)
@@ -140,9 +140,9 @@ impl Exchange {
         !matches!(self.state, ExchangeState::Head(_))
     }
 
-    /// The answer takes long: the connection is pinged, and the endpoint is asked whether it
-    /// serves, at most once in a [`PATIENCE`]. A reply to another call outweighs the silence until then
-    /// only: the member can have stopped to serve after that.
+    /// Notes that the answer takes long. The connection is pinged, and the endpoint is asked whether it
+    /// serves, at most once in a [`PATIENCE`]. A reply to another call counts only for the period in
+    /// which it came: the member may have stopped serving after that.
     pub(crate) fn doubt(&mut self, moment: Instant) {
         self.link().state.doubt();
         let (due, begun) = self.doubted.unwrap_or((moment, self.begun));
@@ -153,8 +153,8 @@ impl Exchange {
         }
     }
 
-    /// Makes the rest of the messages readable, once the first one was returned by
-    /// [`poll_reply`](Self::poll_reply). `None` where the method has one reply.
+    /// Returns the messages after the first one, which [`poll_reply`](Self::poll_reply) has returned.
+    /// `None` if the method has one reply.
     pub(crate) fn into_incoming(mut self) -> Option<Incoming> {
         let ExchangeState::Body(body) = std::mem::replace(&mut self.state, ExchangeState::Done)
         else {
@@ -169,11 +169,12 @@ impl Exchange {
         ))
     }
 
-    /// The bytes of the reply's message, once its status says OK; of many messages, the first.
+    /// Returns the bytes of the reply's message when its status is OK. If the method answers by many
+    /// messages, this returns the first one as soon as it has come.
     pub(crate) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         let outcome = ready!(self.poll_states(cx));
-        // ORDER: the side of the requests ends first, so that the server ends the call in good
-        // order; dropping the reply's stream would only reset it.
+        // ORDER: the client's side ends before the reply's stream is dropped, so that the server ends
+        // the call in good order. The drop alone would reset the stream.
         if let Shape::Requests(request) = &mut self.shape {
             // The server may have ended the call already.
             let _ = request.send_data(Bytes::new(), true);
@@ -275,7 +276,7 @@ impl Exchange {
     }
 }
 
-/// Whether a working server gave this answer, be it a refusal.
+/// Whether this answer, also if it is a refusal, came from a server that works.
 fn is_good(outcome: &Result<Bytes, Failure>) -> bool {
     match outcome {
         Ok(_) => true,
@@ -306,7 +307,7 @@ impl Body {
         }
     }
 
-    /// The next DATA frame, or `None` when trailers or nothing follow.
+    /// Returns the next DATA frame, or `None` when trailers or nothing follow.
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -321,9 +322,9 @@ impl Body {
 
     /// Lets the server send as much again as was received.
     ///
-    /// A reply that is complete needs it not: the end of its stream gives the window back, and
-    /// one lock and one wake-up are saved. One that is not must have it, or the server would
-    /// wait for a window that nobody opens.
+    /// A complete reply does not need this: the end of its stream gives the window back, and one lock
+    /// and one wake-up are saved. For an incomplete reply it is required, or the server would wait for
+    /// a window that is never opened.
     pub(crate) fn release(&mut self) -> Result<(), h2::Error> {
         if self.unreleased == 0 {
             return Ok(());
@@ -333,7 +334,7 @@ impl Body {
             .release_capacity(std::mem::take(&mut self.unreleased))
     }
 
-    /// Bytes that were received and not released.
+    /// Returns the number of bytes that were received and not released.
     pub(crate) fn unreleased(&self) -> usize {
         self.unreleased
     }

@@ -23,15 +23,15 @@ pub(super) struct EndpointPool {
     pub(super) serving: Arc<Serving>,
     identity: Arc<Identity>,
     pub(super) unary: Connection,
-    /// Calls that wait for this endpoint and no other.
+    /// Number of calls that wait for this endpoint and no other.
     pub(super) waiting: AtomicUsize,
     pub(super) streams: LanePool,
     pub(super) waits: LanePool,
-    /// It is none of the client's endpoints.
+    /// Whether the endpoint is not one of the client's.
     pub(super) retired: AtomicBool,
-    /// Calls may go there all the same, if they want this endpoint and no other.
+    /// Whether a retired endpoint takes the calls that may go only there.
     pub(super) attached: AtomicBool,
-    /// A call for a member by its ID has found another one here.
+    /// Whether a call for a member by its ID has found another member here.
     misled: AtomicBool,
 }
 
@@ -81,15 +81,15 @@ impl EndpointPool {
         self.identity.origin()
     }
 
-    /// Says who has named the endpoint. Connections that have not proven what that asks for take
-    /// no more calls.
+    /// Sets the source of the endpoint. Connections without the proof that it requires take no more
+    /// calls.
     pub(super) fn set_origin(&self, origin: Origin) {
-        // ORDER: a driver that publishes a connection looks at the origin once more after that.
+        // ORDER: a driver checks the origin again after it has published a connection.
         self.identity.set_origin(origin);
         self.drain_unproven();
     }
 
-    /// Has each connection tell its member. Those that were not asked take no more calls.
+    /// Has each connection asked for its member. Connections that were not asked take no more calls.
     pub(super) fn ask_member(&self) {
         if !self.identity.asks_member() {
             // ORDER: as in `set_origin`.
@@ -106,14 +106,14 @@ impl EndpointPool {
         }
     }
 
-    /// The connections of all lanes that are up.
+    /// Returns the links of all lanes.
     fn links(&self) -> impl Iterator<Item = Arc<Link>> {
         let lanes = self.streams.links().into_iter().chain(self.waits.links());
         self.unary.live().into_iter().chain(lanes)
     }
 
-    /// The ID of another member that the endpoint leads to, if it does. That is remembered until it
-    /// is [taken](Self::take_misled).
+    /// Returns the ID of the member that the endpoint leads to, if that is not the wanted one. The pool
+    /// remembers this until [`take_misled`](Self::take_misled).
     pub(super) fn misleads(&self, wanted: Option<u64>) -> Option<u64> {
         let fit = self.links().filter(|link| !link.state.is_draining());
         let mut other = fit.filter(|link| link.misses(wanted));
@@ -122,7 +122,7 @@ impl EndpointPool {
         told
     }
 
-    /// Whether a call for a member by its ID has found another one here since the last time.
+    /// Whether a call for a member by its ID has found another member here since the last time.
     pub(super) fn take_misled(&self) -> bool {
         self.misled.swap(false, Ordering::Relaxed)
     }
@@ -131,7 +131,7 @@ impl EndpointPool {
         self.retired.load(Ordering::Relaxed)
     }
 
-    /// Whether no call may go there.
+    /// Whether no call may go to the endpoint.
     pub(super) fn is_gone(&self) -> bool {
         self.is_retired() && !self.attached.load(Ordering::Relaxed)
     }
@@ -144,16 +144,16 @@ impl EndpointPool {
         }
     }
 
-    /// Whether other endpoints are preferred for calls of this lane, as no connection for them can
-    /// be made here.
+    /// Whether other endpoints are preferred for calls of this lane, as no connection for such calls
+    /// can be made here.
     pub(super) fn is_avoided(&self, lane: Lane, now: Instant) -> bool {
         self.lanes(lane).is_some_and(|lanes| lanes.is_avoided(now))
     }
 
-    /// The link for new calls, unless it is the one that a call has failed on.
+    /// Returns the link of the unary connection, unless the call must not use it.
     pub(super) fn link(&self, pick: PickInfo) -> Option<Arc<Link>> {
-        // INVARIANT: a link that takes no more calls is given to none: trying it again at once
-        // would fail at once, for ever.
+        // INVARIANT: no call gets a link that takes no more calls. The call would fail at once and
+        // get the same link again, without end.
         let link = self.unary.live().filter(|link| !link.state.is_draining())?;
         let refused = pick.avoided.is_some_and(|avoided| avoided.link == link.id);
         let misses = pick.member.is_some_and(|member| link.misses(member.id));

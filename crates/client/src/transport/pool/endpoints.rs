@@ -1,4 +1,4 @@
-//! Which endpoints a client has: added, removed, or attached for calls that want one of them.
+//! Endpoints that are added, removed, or attached for calls that may go only there.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -28,7 +28,7 @@ impl Pool {
             .position(|pool| pool.endpoint == *endpoint && !pool.is_retired())
     }
 
-    /// Why this endpoint can never be reached, if that is so.
+    /// Returns why this endpoint can never be reached, if that is so.
     pub(crate) fn unsupported(&self, endpoint: &Endpoint) -> Option<&'static str> {
         self.context.dialer.unsupported(endpoint)
     }
@@ -38,15 +38,15 @@ impl Pool {
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         let new = self.enlist(&mut balance, &mut pools, endpoint, origin);
         self.publish(balance.chosen());
-        // The monitor of a connection that is up connects to the new endpoint, where the mode wants
+        // The monitor of a connection that is up connects to the new endpoint if the mode asks for
         // that: the caller need not be within a runtime.
         pools.iter().for_each(|pool| pool.serving.wake());
         new
     }
 
-    /// Uses these endpoints, which must not be none, and no others.
+    /// Replaces the endpoints in use by these, of which there is at least one.
     pub(crate) fn replace(&self, endpoints: &[Endpoint]) {
-        // ORDER: under the lock, so that two at once do not mix their endpoints.
+        // ORDER: under the lock, so that two calls at once do not mix their endpoints.
         let mut balance = self.balance();
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         for endpoint in endpoints {
@@ -63,7 +63,7 @@ impl Pool {
         pools.iter().for_each(|pool| pool.serving.wake());
     }
 
-    /// Puts an endpoint among those in use; says whether it is new there.
+    /// Puts an endpoint into use; returns whether it was not in use before.
     fn enlist(
         &self,
         balance: &mut Balance,
@@ -81,8 +81,8 @@ impl Pool {
         };
         pools[place].set_origin(origin);
         balance.reinstate(place);
-        // Its driver has told of the connection when nobody listened, and has no reason to tell
-        // again.
+        // The balance ignored the notes of the driver while the endpoint was retired, and the driver
+        // has no reason to repeat them.
         let live = pools[place].unary.live();
         let was_retired = pools[place].is_retired();
         if was_retired && live.is_some_and(|link| !link.state.is_draining()) {
@@ -92,7 +92,7 @@ impl Pool {
         pools[place].retired.swap(false, Ordering::Relaxed)
     }
 
-    /// Gives an endpoint a place without using it for calls that could go elsewhere.
+    /// Gives an endpoint an index without using it for calls that may go to any endpoint.
     pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> usize {
         let mut balance = self.balance();
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +108,7 @@ impl Pool {
             place
         });
         let pool = &pools[place];
-        // The word of the user who has named it is worth more.
+        // An endpoint in use that the user has named keeps that origin.
         if pool.is_retired() || pool.origin() != Origin::User {
             pool.set_origin(origin);
         }
@@ -116,19 +116,19 @@ impl Pool {
         place
     }
 
-    /// Has each connection to the endpoint tell its member.
+    /// Has each connection to the endpoint asked for its member.
     pub(crate) fn ask_member(&self, place: usize) {
         self.pool(place).ask_member();
     }
 
-    /// Whether a call for a member by its ID has found another one at the endpoint since the last
+    /// Whether a call for a member by its ID has found another member at the endpoint since the last
     /// time.
     pub(crate) fn take_misled(&self, place: usize) -> bool {
         self.pool(place).take_misled()
     }
 
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
-        // ORDER: under the lock, so that two at once cannot remove the last two.
+        // ORDER: under the lock, so that two calls at once cannot remove the last two endpoints.
         let mut balance = self.balance();
         let Some(place) = self.place_of(endpoint).filter(|_| self.count() > 1) else {
             return false;

@@ -1,4 +1,4 @@
-//! Where a call goes: to which endpoint, over which connection, and the wait for one.
+//! The choice of an endpoint and a connection for a call, and the wait for one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::transport::lane::WaitGuard;
 use crate::transport::link::{Link, StreamPermit};
 use crate::transport::link_state::now;
 
-/// What nobody announces is noticed after this long: a server that allows more streams than
-/// before.
+/// How often a waiting call checks for a change that is not announced: a server that allows more
+/// streams than before.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Pool {
-    /// Where a call without a wish of its own goes.
+    /// Returns the endpoint for a call that may go to any.
     fn pick_endpoint(&self) -> usize {
         let chosen = self.chosen();
         let fit = |pool: &Arc<EndpointPool>| pool.unary.live().filter(|link| link.serves());
@@ -35,7 +35,7 @@ impl Pool {
             }
             Mode::ConnectAll => {
                 let pools = self.pools();
-                // The first of the least busy is taken: a random start spreads ties.
+                // The first of the least busy endpoints is taken; a random start spreads ties.
                 let start = fastrand::usize(..pools.len());
                 let order = (start..pools.len()).chain(0..start);
                 let in_use = order.filter(|&place| !pools[place].is_retired());
@@ -54,7 +54,7 @@ impl Pool {
         }
     }
 
-    /// A place at the endpoint that was picked.
+    /// Returns a permit at the endpoint that was picked.
     fn acquire_at(&self, pick: PickInfo, link: Arc<Link>) -> Option<StreamPermit> {
         match self.pool(link.place).lanes(pick.lane) {
             None => Some(StreamPermit::new(link)),
@@ -65,8 +65,8 @@ impl Pool {
         }
     }
 
-    /// A place for a stream or a waiting call where no endpoint has a unary connection or may soon
-    /// have one: a connection that has room is as good.
+    /// Returns a permit for a stream or a waiting call if no endpoint has a unary connection or may soon
+    /// have one. Any connection that has room is used then.
     fn acquire_any(&self, pick: PickInfo) -> Option<StreamPermit> {
         if pick.lane == Lane::Unary || pick.member.is_some() || self.is_closed_to(pick) {
             return None;
@@ -82,8 +82,9 @@ impl Pool {
         order.find_map(|place| lanes(place)?.acquire(avoided, None))
     }
 
-    /// The unary connection of the endpoint for a call. For streams and waiting calls too, it tells
-    /// which endpoint is well. `None` while a connection has to be waited for.
+    /// Returns the unary connection of the endpoint that the call goes to. The unary connection also
+    /// decides which endpoint streams and waiting calls go to. `None` while the call has to wait for a
+    /// connection.
     fn pick_link(&self, pick: PickInfo) -> Option<Arc<Link>> {
         if self.is_closed_to(pick) {
             return None;
@@ -95,20 +96,20 @@ impl Pool {
         if pick.avoided.is_some() {
             return self.pick_elsewhere(pick);
         }
-        // ORDER: `pick_endpoint` reads the pools too, and a lock that is read twice by one thread stands
-        // still for ever when somebody waits to write.
+        // ORDER: `pick_endpoint` locks `pools` itself. A thread that locks it for reading a second time
+        // would wait for ever if a writer waits in between.
         let place = self.pick_endpoint();
         let pool = self.pool(place);
         if pick.lane != Lane::Unary && pool.is_avoided(pick.lane, now()) {
             return self.pick_elsewhere(pick);
         }
-        // An endpoint that does not serve is used only where no other can be hoped for: the next
-        // one is connected to within milliseconds, or is found to be slow or down.
+        // An endpoint that does not serve is used only if no other one may serve: the next endpoint is
+        // connected to within milliseconds, or is found to be slow or down.
         let link = pool.link(pick)?;
         (!self.is_better_elsewhere(&link)).then_some(link)
     }
 
-    /// The same for a call that had better not go to some of the endpoints.
+    /// The same for a call that should avoid some of the endpoints.
     fn pick_elsewhere(&self, pick: PickInfo) -> Option<Arc<Link>> {
         let balance = self.balance();
         let pools = self.pools();
@@ -124,20 +125,20 @@ impl Pool {
         if balance.is_hopeful(avoided) {
             return None;
         }
-        // No other is known to serve: one that is connected, a new connection to the same endpoint,
-        // or the old one if it answers pings.
+        // No other endpoint is known to serve. In this order: another one that is connected, a new
+        // connection to the same endpoint, or the old connection if it answers pings.
         let same = pick.avoided.map(|avoided| avoided.place);
         let elsewhere = links().filter(|link| Some(link.place) != same);
         let same = same.and_then(|place| pools[place].unary.live());
         elsewhere.chain(same).find(|link| link.state.is_fit())
     }
 
-    /// Whether calls over the link had better go elsewhere, and can.
+    /// Whether the endpoint of the link does not serve, and another one may serve.
     pub(crate) fn is_better_elsewhere(&self, link: &Link) -> bool {
         !link.serves() && self.balance().is_hopeful(|place| place == link.place)
     }
 
-    /// Makes what the call wants connect, if it is at rest.
+    /// Makes an idle connection to the endpoint for the call connect.
     pub(crate) fn wake(&self, pick: PickInfo) {
         let next = match pick.member {
             Some(member) => Some(member.place),
@@ -176,8 +177,8 @@ impl Pool {
                     return Err(misled(&pool.endpoint, id, other));
                 }
             }
-            // INVARIANT: the call waits at the endpoint where it found no place. `pick_link` may be random:
-            // a second pick could give another endpoint, which has a place that is never announced.
+            // INVARIANT: the call waits at the endpoint where it got no permit. `pick_link` may be random:
+            // a second pick could give another endpoint, whose free permit is never announced.
             let picked = self.pick_link(pick);
             let permit = match picked.clone() {
                 Some(link) => self.acquire_at(pick, link),
@@ -199,16 +200,16 @@ impl Pool {
                 Some(link) => Some(self.pool(link.place)),
             };
             let Some(lanes) = pool.as_ref().and_then(|pool| pool.lanes(pick.lane)) else {
-                // INVARIANT: the pool holds the sender, and this holds the pool.
+                // INVARIANT: `self` holds the sender.
                 let _ = changes.changed().await;
                 continue;
             };
             let _on_lane = WaitGuard::on(&lanes.waiting);
             lanes.grow(pick.avoided.map(|avoided| avoided.link), &self.closing);
             tokio::select! {
-                // INVARIANT: the pool holds the sender, and this holds the pool.
+                // INVARIANT: `self` holds the sender.
                 _ = changes.changed() => {}
-                // The next one that waits is told by this one, if there is more than one place.
+                // This call wakes the next one that waits, as there may be more than one permit.
                 () = lanes.freed.notified() => passes_on = true,
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
@@ -216,7 +217,7 @@ impl Pool {
     }
 }
 
-/// The error of a call for a member whose URL leads to another one.
+/// The error of a call for a member whose URL leads to another member.
 fn misled(endpoint: &Endpoint, id: u64, other: u64) -> Error {
     let message = format!(
         "member {id:x} is not at its URL any more: {endpoint} leads to member {other:x}; ask for \
@@ -225,8 +226,8 @@ fn misled(endpoint: &Endpoint, id: u64, other: u64) -> Error {
     Error::new(ErrorKind::MemberNotFound, message).with_outcome(Outcome::NotSent)
 }
 
-/// Whether a call had better not go to an endpoint: it has failed there, or no connection of its
-/// lane can be made there.
+/// Whether a call should avoid an endpoint: the call has failed there, or no connection of its lane
+/// can be made there.
 fn is_avoided(pick: PickInfo, place: usize, pool: &EndpointPool, moment: Instant) -> bool {
     pick.avoided.is_some_and(|avoided| avoided.place == place) || pool.is_avoided(pick.lane, moment)
 }

@@ -1,4 +1,4 @@
-//! What is known of the endpoints, and why none of them is connected.
+//! The state of the endpoints, and why none of them is connected.
 
 use super::{Health, Pool};
 use crate::endpoint::Endpoint;
@@ -7,15 +7,15 @@ use crate::transport::PickInfo;
 use crate::transport::connect_error::ConnectError;
 use crate::transport::lane::LanePool;
 
-/// What is known of an endpoint.
+/// The state of an endpoint in use.
 pub(crate) struct EndpointInfo {
     pub(crate) endpoint: Endpoint,
     pub(crate) health: Health,
-    /// False when calls or probes have found out that it does not serve.
+    /// False when a call or a probe has shown that the endpoint does not serve.
     pub(crate) serving: bool,
     /// Why the last attempt failed, or the connection was lost.
     pub(crate) last_error: Option<ConnectError>,
-    /// Calls under way on its unary connection.
+    /// Number of calls under way on its unary connection.
     pub(crate) calls: usize,
 }
 
@@ -33,7 +33,7 @@ impl Pool {
         })
     }
 
-    /// What is known of each endpoint that is in use.
+    /// Returns the state of each endpoint that is in use.
     pub(crate) fn endpoint_info(&self) -> Vec<EndpointInfo> {
         let balance = self.balance();
         let pools = self.pools();
@@ -51,7 +51,7 @@ impl Pool {
         seen.collect()
     }
 
-    /// The error of the first endpoint, if all have failed.
+    /// Returns the error of the first endpoint if all endpoints have failed.
     pub(crate) fn all_down(&self) -> Option<Error> {
         let order: Vec<usize> = self.balance().order(None).collect();
         let mut errors = Vec::new();

@@ -61,7 +61,7 @@ impl Key {
         }
     }
 
-    /// What helps where it is not known.
+    /// Returns the advice for a key that the client does not know.
     pub(super) fn remedy(self) -> &'static str {
         match self {
             Self::Rsa(_) => "RSA keys need 2048 bits",

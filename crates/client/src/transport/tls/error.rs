@@ -1,4 +1,4 @@
-//! What went wrong in TLS, in words that say what to do about it.
+//! Errors of TLS as texts that say what to do about them.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::super::connect_error::{ConnectError, is_end};
 use super::algorithm::{Key, signature};
 use super::verifier::UnknownKey;
 
-/// Puts errors into words.
+/// Describes errors of TLS.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TlsErrors {
     /// Whether the client has a certificate to show.
@@ -18,9 +18,9 @@ pub(super) struct TlsErrors {
 }
 
 impl TlsErrors {
-    /// Why no session came about.
+    /// Returns the error for a handshake that failed.
     pub(super) fn handshake(self, error: io::Error) -> ConnectError {
-        if let Some(text) = tls(&error).map(|cause| self.words(cause)) {
+        if let Some(text) = tls(&error).map(|cause| self.describe(cause)) {
             return ConnectError::tls(text, Some(error));
         }
         if is_end(&error) {
@@ -31,21 +31,21 @@ impl TlsErrors {
         ConnectError::with("the TLS handshake broke off", error)
     }
 
-    /// Why the other end has ended a session, if it said so.
+    /// Returns why the server has ended a session, if the error is an alert of the server.
     pub(super) fn alert(self, error: &io::Error) -> Option<ConnectError> {
         let cause = tls(error)?;
         let copy = io::Error::new(error.kind(), cause.clone());
-        Some(ConnectError::tls(self.words(cause), Some(copy)))
+        Some(ConnectError::tls(self.describe(cause), Some(copy)))
     }
 
     pub(super) fn no_h2(self) -> ConnectError {
         ConnectError::tls(NO_H2.to_owned(), None)
     }
 
-    fn words(self, error: &Error) -> String {
+    fn describe(self, error: &Error) -> String {
         match error {
             Error::InvalidCertificate(error) => certificate(error),
-            Error::AlertReceived(alert) => self.alerted(*alert),
+            Error::AlertReceived(alert) => self.describe_alert(*alert),
             Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                 "what it answers is not TLS (is it http?)".into()
             }
@@ -57,15 +57,15 @@ impl TlsErrors {
         }
     }
 
-    /// A Go server says `bad_certificate` for many things; which it is follows from what we
-    /// have shown. Source: Go's `crypto/tls`, `processCertsFromClient`.
-    fn alerted(self, alert: AlertDescription) -> String {
+    /// Describes an alert. A Go server sends `bad_certificate` for several reasons; whether the client
+    /// has shown a certificate tells which. Source: Go's `crypto/tls`, `processCertsFromClient`.
+    fn describe_alert(self, alert: AlertDescription) -> String {
         use AlertDescription as A;
         let text = match alert {
             A::CertificateRequired => NO_CERTIFICATE,
             A::BadCertificate | A::NoCertificate if !self.has_identity => NO_CERTIFICATE,
-            // Go says so when the client has offered no algorithm for the key of the server's
-            // certificate; openssl also says so when it misses a client certificate.
+            // Go sends this alert when the client has offered no algorithm for the key of the server's
+            // certificate; openssl also sends it when it misses a client certificate.
             A::HandshakeFailure if !self.has_identity => NOTHING_IN_COMMON_OR_NO_CERTIFICATE,
             A::HandshakeFailure => NOTHING_IN_COMMON,
             A::UnknownCA => "the server does not know the authority of the client certificate",
@@ -89,7 +89,7 @@ impl TlsErrors {
 
 const NO_H2: &str = "the server offers no HTTP/2 over TLS (ALPN h2): it is not etcd, or behind a \
                      proxy that speaks HTTP/1 only";
-/// What to say of the keys that ring does not know.
+/// The part of a text about keys that ring does not know.
 #[cfg(not(feature = "tls-aws-lc"))]
 macro_rules! unknown_keys {
     () => {
@@ -190,7 +190,7 @@ fn unknown_key(key: Key) -> String {
     )
 }
 
-/// What helps where a signature algorithm is not taken.
+/// Returns the advice for a signature algorithm that the client does not accept.
 fn remedy(signature: &str) -> &'static str {
     match signature {
         "RSA with SHA-1" | "ECDSA with SHA-1" | "RSA with MD5" => {
@@ -211,7 +211,7 @@ fn wrong_name(expected: &ServerName<'_>, presented: &[String]) -> String {
              (subjectAltName)"
         );
     }
-    // A certificate can have hundreds.
+    // A certificate can have hundreds of names.
     let mut names: Vec<String> = presented.iter().take(8).map(|name| plain(name)).collect();
     if presented.len() > names.len() {
         names.push(format!("{} more", presented.len() - names.len()));
@@ -231,7 +231,7 @@ fn plain(name: &str) -> String {
     inner.unwrap_or(name).trim_matches('"').to_owned()
 }
 
-/// A length of time as one says it: `3 days`.
+/// A duration in rounded units: `3 days`.
 fn rough(seconds: u64) -> String {
     let duration = Duration::from_secs(seconds).as_secs();
     let units = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time_as_one_says_them() {
+    fn durations_in_rounded_units() {
         assert_eq!(rough(59), "59 s");
         assert_eq!(rough(3_600), "60 minutes");
         assert_eq!(rough(47 * 3_600), "47 hours");
@@ -258,7 +258,7 @@ mod tests {
     fn what_an_alert_means_depends_on_what_was_shown() {
         let said = |has_identity| {
             let errors = TlsErrors { has_identity };
-            errors.words(&Error::AlertReceived(AlertDescription::BadCertificate))
+            errors.describe(&Error::AlertReceived(AlertDescription::BadCertificate))
         };
         assert!(said(false).contains("wants a client certificate"));
         assert!(said(true).contains("refuses the client certificate"));

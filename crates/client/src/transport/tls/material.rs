@@ -18,18 +18,19 @@ use crate::tls::{ClientIdentity, Source, TlsConfig};
 #[cfg(not(any(feature = "tls", feature = "tls-aws-lc")))]
 compile_error!("the feature `_tls` is no feature by itself: use `tls` or `tls-aws-lc`");
 
-/// The options, with all in them that is read only once.
+/// The options, with the parts of them that are read only once.
 pub(super) struct Material {
     options: TlsConfig,
     provider: Arc<CryptoProvider>,
-    /// The system's, if they are what counts.
+    /// The system's authorities, if they are used.
     system: Option<Arc<RootCertStore>>,
 }
 
-/// How files looked: their times of change and lengths. A file that is not there has neither.
+/// Times of change and lengths of files. `None` for a file that does not exist.
 pub(super) type Stamps = Vec<Option<(SystemTime, u64)>>;
 
-/// Never the process-wide default of rustls: it is there only if somebody has installed it.
+/// Returns the provider of the feature. The process-wide default of rustls is not used: it exists only
+/// if the application has installed one.
 fn provider() -> CryptoProvider {
     #[cfg(feature = "tls-aws-lc")]
     return rustls::crypto::aws_lc_rs::default_provider();
@@ -87,7 +88,7 @@ impl Material {
         })
     }
 
-    /// Reads everything and makes a configuration of it, or says in a line why that cannot be.
+    /// Reads the files and makes a configuration; the error is a line that says why that failed.
     pub(super) fn load(&self) -> Result<Arc<ClientConfig>, String> {
         let mut config = match &self.options.rustls {
             Some(own) => ClientConfig::clone(own),
@@ -128,7 +129,7 @@ impl Material {
 fn system_authorities() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Every system has some that no parser takes; the others are as good as ever.
+    // Every system has some certificates that no parser accepts; the others can be used.
     roots.add_parsable_certificates(found.certs);
     if !roots.is_empty() {
         return Ok(roots);
@@ -161,7 +162,7 @@ fn certificates(source: &Source, what: &str) -> Result<Vec<CertificateDer<'stati
         return Err(format!("{} is empty", named(source, what)));
     }
     if !is_pem(&bytes) {
-        // Text is no certificate, and webpki's word for it would be "BadEncoding".
+        // A text is not a certificate, and the error of webpki for it would be "BadEncoding".
         if bytes[0] != DER_SEQUENCE {
             return Err(format!("{} holds no certificate", named(source, what)));
         }
@@ -176,7 +177,7 @@ fn certificates(source: &Source, what: &str) -> Result<Vec<CertificateDer<'stati
     Ok(certificates)
 }
 
-/// The errors say nothing of what was read: it may be the key.
+/// Reads the client's key. The errors quote nothing of the file, which may be the key.
 fn key(source: &Source) -> Result<PrivateKeyDer<'static>, String> {
     let what = "the client key";
     let bytes = read(source, what)?;
@@ -226,7 +227,7 @@ fn named(source: &Source, what: &str) -> String {
     }
 }
 
-/// Takes every certificate; that its owner has the key is still checked.
+/// Accepts every certificate. Signatures are still checked, so the server must have the key.
 #[derive(Debug)]
 struct AcceptAny(Arc<CryptoProvider>);
 

@@ -52,7 +52,7 @@ fn tls(config: TlsConfig) -> Arc<Tls> {
     Arc::new(tls.expect("the endpoint is https"))
 }
 
-/// What a look at the files says, and whether it led to a new configuration.
+/// Returns what a check of the files logs, and whether it led to a new configuration.
 fn renewed(tls: &Tls) -> (String, bool) {
     let told = Told::default();
     let before = Arc::clone(&tls.current().rustls);

@@ -1,4 +1,4 @@
-//! Checks a server's certificate as rustls does, and says more of what is wrong with its keys.
+//! Checks a server's certificate as rustls does, and names the key that the client cannot check.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::algorithm::Key;
 
 /// A key that the client's cryptography cannot check signatures with.
 ///
-/// To webpki, every signature by such a key is a wrong one ("bad signature").
+/// For webpki, every signature by such a key is wrong ("bad signature").
 #[derive(Debug)]
 pub(super) struct UnknownKey(pub(super) Key);
 
@@ -28,7 +28,7 @@ impl fmt::Display for UnknownKey {
 
 impl std::error::Error for UnknownKey {}
 
-/// The verifier of rustls, whose verdict stands in every case; only its words change.
+/// The verifier of rustls. Its verdict is kept in every case; only the error may be another one.
 #[derive(Debug)]
 pub(super) struct Verifier {
     verdict: Arc<WebPkiServerVerifier>,
@@ -46,7 +46,7 @@ impl Verifier {
         Ok(Self { verdict, roots })
     }
 
-    /// The same error, or the key that explains it.
+    /// Returns the error, or the key that explains it.
     fn explain(&self, error: Error, keys: impl Iterator<Item = Key>) -> Error {
         if error != Error::InvalidCertificate(CertificateError::BadSignature) {
             return error;
