@@ -24,8 +24,8 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +42,7 @@ use super::link::{Head, Link, StreamPermit};
 use super::stream::open;
 use super::unary::Exchange;
 use crate::method::Method;
+use crate::mutex::Mutex;
 
 /// The largest reply that is taken, in bytes.
 const LIMIT: usize = 64 << 10;
@@ -92,12 +93,11 @@ impl Identity {
     }
 
     pub(crate) fn origin(&self) -> Origin {
-        // Nothing panics while it is held.
-        *self.origin.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.origin.lock()
     }
 
     pub(crate) fn set_origin(&self, origin: Origin) {
-        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = origin;
+        *self.origin.lock() = origin;
     }
 
     /// Has new connections asked for their member from now on.

@@ -1,7 +1,7 @@
 //! The connections of one kind to one endpoint: as many as the open streams need.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::connect_error::ConnectError;
 use super::driver::Connection;
 use super::link::{Link, StreamPermit};
+use crate::mutex::Mutex;
 
 /// How long other endpoints are preferred after a connection could not be made.
 const AVOIDED: Duration = Duration::from_secs(10);
@@ -51,24 +52,26 @@ impl LanePool {
     /// Notes whether a connection could be made.
     pub(crate) fn note(&self, connected: bool, now: Instant) {
         let until = (!connected).then(|| now + AVOIDED);
-        *lock(&self.avoided_until) = until;
+        *self.avoided_until.lock() = until;
     }
 
     /// Whether other endpoints are preferred, as no connection can be made here.
     pub(crate) fn is_avoided(&self, now: Instant) -> bool {
-        lock(&self.avoided_until).is_some_and(|until| now < until)
+        let until = *self.avoided_until.lock();
+        until.is_some_and(|until| now < until)
     }
 
     /// Returns why a connection is not up, if that is known.
     pub(crate) fn last_error(&self) -> Option<ConnectError> {
-        let connections = self.connections();
+        let connections = self.connections.lock();
         connections.iter().find_map(|one| one.last_error())
     }
 
     /// Returns a permit on a connection that is up and has room, is not `avoided`, and is not known to
     /// lead to another member than the one with the ID.
     pub(crate) fn acquire(&self, avoided: Option<u64>, id: Option<u64>) -> Option<StreamPermit> {
-        self.connections()
+        self.connections
+            .lock()
             .iter()
             .filter_map(|connection| connection.live())
             .filter(|link| link.state.is_fit() && avoided != Some(link.id))
@@ -81,7 +84,7 @@ impl LanePool {
     /// Connections are made one at a time: a thousand calls that come at once open as many as they
     /// need and no more.
     pub(crate) fn grow(&self, avoided: Option<u64>, closing: &watch::Receiver<()>) {
-        let mut connections = self.connections();
+        let mut connections = self.connections.lock();
         // A connection that is not up is being made, or is idle.
         let pending = connections.iter().find(|connection| {
             connection.live().is_none_or(|link| {
@@ -103,21 +106,12 @@ impl LanePool {
 
     /// Returns the links of the connections that are up.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        let connections = self.connections();
+        let connections = self.connections.lock();
         let live = connections
             .iter()
             .filter_map(|connection| connection.live());
         live.collect()
     }
-
-    fn connections(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
-        lock(&self.connections)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while one is held; the values are whole in any case.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts itself as waiting for as long as it lives.

@@ -9,7 +9,7 @@
 //! `monitorLeader`).
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use super::link_state::now;
 use super::stream::open;
 use crate::error::ErrorKind;
 use crate::method::Method;
+use crate::mutex::Mutex;
 use crate::runtime;
 
 /// How long a call waits before the stream is opened. A lock that is granted at once opens no stream,
@@ -43,13 +44,6 @@ pub(crate) type LeaderLoss = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Default)]
 pub(crate) struct LeaderMonitor {
     lost: Mutex<Weak<watch::Sender<bool>>>,
-}
-
-impl LeaderMonitor {
-    fn lost(&self) -> MutexGuard<'_, Weak<watch::Sender<bool>>> {
-        // Nothing panics while it is held.
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// How often a call opens the stream again after the task of the stream has ended with its runtime.
@@ -85,7 +79,7 @@ pub(crate) fn leader_loss(link: &Arc<Link>, token: Option<&Arc<TokenHeader>>) ->
 fn subscribe(link: &Arc<Link>, token: Option<Arc<TokenHeader>>) -> Option<watch::Receiver<bool>> {
     let runtime = runtime::present().ok()?;
     let (sender, receiver) = {
-        let mut slot = link.leader_monitor.lost();
+        let mut slot = link.leader_monitor.lost.lock();
         if let Some(sender) = slot.upgrade() {
             return Some(sender.subscribe());
         }
@@ -112,7 +106,7 @@ async fn keep_open(
             biased;
             () = lost.closed() => {
                 // ORDER: `subscribe` holds the same lock, so no subscriber is left without a stream.
-                let mut slot = link.leader_monitor.lost();
+                let mut slot = link.leader_monitor.lost.lock();
                 if lost.is_closed() {
                     *slot = Weak::new();
                     return;
@@ -129,7 +123,7 @@ async fn keep_open(
         };
         if refusals == REFUSALS {
             // ORDER: a call that subscribes after this line gets a new stream.
-            *link.leader_monitor.lost() = Weak::new();
+            *link.leader_monitor.lost.lock() = Weak::new();
             lost.send_replace(true);
             return;
         }

@@ -50,7 +50,7 @@ mod tcp;
 mod tls;
 mod unary;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -75,6 +75,7 @@ use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
+use crate::mutex::Mutex;
 
 /// All connections of a client. Dropping it closes them.
 pub(crate) struct Transport {
@@ -259,9 +260,9 @@ impl Transport {
     /// connection is closed when its calls are answered.
     pub(crate) fn shut(&self, hard: bool) {
         self.pool.close();
-        // Nothing panics while it is held.
-        let closing = self.closing.lock();
-        drop(closing.unwrap_or_else(PoisonError::into_inner).take());
+        // The sender is dropped without the lock.
+        let closing = self.closing.lock().take();
+        drop(closing);
         if hard {
             self.pool.cut();
         }

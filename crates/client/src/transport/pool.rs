@@ -7,7 +7,7 @@ mod status;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use tokio::sync::watch;
 
@@ -23,6 +23,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
 use crate::mode::Mode;
+use crate::mutex::Mutex;
 use crate::runtime;
 use crate::telemetry;
 
@@ -82,12 +83,15 @@ impl Pool {
     }
 
     fn balance(&self) -> MutexGuard<'_, Balance> {
-        // Nothing panics while it is held.
-        self.balance.lock().unwrap_or_else(PoisonError::into_inner)
+        self.balance.lock()
     }
 
     fn pools(&self) -> RwLockReadGuard<'_, Vec<Arc<EndpointPool>>> {
         self.pools.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pools_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<EndpointPool>>> {
+        self.pools.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pool(&self, place: usize) -> Arc<EndpointPool> {
@@ -117,7 +121,7 @@ impl Pool {
     /// Keeps a task until a driver or a monitor of a connection runs, and spawns the task on that
     /// runtime.
     pub(crate) fn park(&self, task: Background) {
-        *self.parked() = Some(task);
+        *self.parked.lock() = Some(task);
         // The monitor of a connection in another runtime might have nothing to do for a long time.
         self.pools().iter().for_each(|pool| pool.serving.wake());
     }
@@ -129,15 +133,10 @@ impl Pool {
         };
         // ORDER: the lock is released before the spawn: a runtime that is ending drops the task at
         // once, which parks it again.
-        let parked = self.parked().take();
+        let parked = self.parked.lock().take();
         if let Some(task) = parked {
             runtime.spawn(task());
         }
-    }
-
-    fn parked(&self) -> MutexGuard<'_, Option<Background>> {
-        // Nothing panics while it is held.
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes the state of a connection, as its driver or monitor tells it.

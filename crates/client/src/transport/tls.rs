@@ -16,7 +16,7 @@ mod session;
 mod tests;
 mod verifier;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::connector::ByteStream;
 use crate::endpoint::{Address, Endpoint, without_zone};
 use crate::error::{Error, ErrorKind};
+use crate::mutex::Mutex;
 
 const H2: &[u8] = b"h2";
 
@@ -118,30 +119,25 @@ impl Tls {
             // A file can be on a slow disk. If the blocking task fails, the old configuration stays.
             let _ = tokio::task::spawn_blocking(move || tls.renew()).await;
         }
-        Arc::clone(&self.current().rustls)
+        Arc::clone(&self.current.lock().rustls)
     }
 
     fn renew(&self) {
         // ORDER: the stamps are taken before the files are read, as above.
         let stamps = self.material.stamps();
-        if self.current().stamps == stamps {
+        if self.current.lock().stamps == stamps {
             return;
         }
         match self.material.load() {
             Ok(rustls) => {
                 tracing::debug!(target: "etcdex", "the TLS certificates have changed and were read anew");
-                *self.current() = Current { stamps, rustls };
+                *self.current.lock() = Current { stamps, rustls };
             }
             // The old stamps stay, so that the next connection looks again.
             Err(cause) => {
                 tracing::debug!(target: "etcdex", %cause, "the TLS certificates have changed, the old ones are kept");
             }
         }
-    }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        // Only ever replaced as a whole.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

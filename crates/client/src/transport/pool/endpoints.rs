@@ -1,7 +1,7 @@
 //! Endpoints that are added, removed, or attached for calls that may go only there.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::endpoint_pool::EndpointPool;
 use super::{Balance, Health, Pool};
@@ -35,7 +35,7 @@ impl Pool {
 
     pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> bool {
         let mut balance = self.balance();
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools_mut();
         let new = self.enlist(&mut balance, &mut pools, endpoint, origin);
         self.publish(balance.chosen());
         // The monitor of a connection that is up connects to the new endpoint if the mode asks for
@@ -48,7 +48,7 @@ impl Pool {
     pub(crate) fn replace(&self, endpoints: &[Endpoint]) {
         // ORDER: under the lock, so that two calls at once do not mix their endpoints.
         let mut balance = self.balance();
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools_mut();
         for endpoint in endpoints {
             self.enlist(&mut balance, &mut pools, endpoint, Origin::User);
         }
@@ -95,7 +95,7 @@ impl Pool {
     /// Gives an endpoint an index without using it for calls that may go to any endpoint.
     pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> usize {
         let mut balance = self.balance();
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools_mut();
         let known = pools.iter().position(|pool| pool.endpoint == *endpoint);
         let place = known.unwrap_or_else(|| {
             let place = pools.len();

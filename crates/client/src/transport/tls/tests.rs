@@ -55,10 +55,10 @@ fn tls(config: TlsConfig) -> Arc<Tls> {
 /// Returns what a check of the files logs, and whether it led to a new configuration.
 fn renewed(tls: &Tls) -> (String, bool) {
     let told = Told::default();
-    let before = Arc::clone(&tls.current().rustls);
+    let before = Arc::clone(&tls.current.lock().rustls);
     tracing::subscriber::with_default(told.clone(), || tls.renew());
     let text = told.0.lock().expect("no panic").clone();
-    (text, !Arc::ptr_eq(&before, &tls.current().rustls))
+    (text, !Arc::ptr_eq(&before, &tls.current.lock().rustls))
 }
 
 #[test]
