@@ -152,13 +152,13 @@ impl Client {
     pub fn member(&self, url: impl AsRef<str>) -> Result<Self, Error> {
         let endpoint: Endpoint = url.as_ref().parse()?;
         let transport = &self.scope.core.transport;
-        let Some(place) = transport.place_of(&endpoint) else {
+        let Some(index) = transport.index_of(&endpoint) else {
             return Err(Error::new(
                 ErrorKind::Config,
                 format!("the client does not use {endpoint}; add it with add_endpoint"),
             ));
         };
-        Ok(self.with(|scope| scope.member = Some(EndpointTarget::at(place))))
+        Ok(self.with(|scope| scope.member = Some(EndpointTarget::at(index))))
     }
 
     /// Returns a handle whose calls go only to members that see a leader (`true`), or to any member

@@ -53,10 +53,7 @@ impl SentAttempt {
             lane: self.pick.lane,
             member,
             parting: self.pick.parting,
-            avoided: Some(Avoided {
-                place: link.place,
-                link: link.id,
-            }),
+            avoided: Some(Avoided::new(link)),
         }
     }
 }

@@ -346,10 +346,7 @@ impl LeaseDriver {
         match event {
             StreamEvent::Occupied(Ok((permit, token))) => {
                 let link = Arc::clone(permit.link());
-                self.avoided = Some(Avoided {
-                    place: link.place,
-                    link: link.id,
-                });
+                self.avoided = Some(Avoided::new(&link));
                 let core = self.core.upgrade();
                 let limit = core.map_or(0, |core| core.options.max_receive_size);
                 let started = self

@@ -36,12 +36,27 @@ pub(crate) enum OtherEndpoints {
     Serving,
 }
 
+/// The number of an endpoint in the order in which the endpoints of a client were added. An endpoint
+/// keeps its index for the life of the client, also when it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EndpointIndex(usize);
+
+impl EndpointIndex {
+    pub(super) fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    pub(super) fn get(self) -> usize {
+        self.0
+    }
+}
+
 /// The choice among the endpoints.
 #[derive(Debug)]
 pub(crate) struct Balance {
     mode: Mode,
     endpoints: Vec<State>,
-    chosen: usize,
+    chosen: EndpointIndex,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,27 +98,27 @@ impl Balance {
         Self {
             mode,
             endpoints: vec![State::NEW; endpoints],
-            chosen: start % endpoints.max(1),
+            chosen: EndpointIndex(start % endpoints.max(1)),
         }
     }
 
     /// The endpoint that calls go to.
-    pub(crate) fn chosen(&self) -> usize {
+    pub(crate) fn chosen(&self) -> EndpointIndex {
         self.chosen
     }
 
     /// Returns the state of the connection to the endpoint.
-    pub(crate) fn health(&self, endpoint: usize) -> Health {
-        self.endpoints[endpoint].health
+    pub(crate) fn health(&self, endpoint: EndpointIndex) -> Health {
+        self.endpoints[endpoint.0].health
     }
 
     /// Whether the endpoint should have a connection, or try to get one.
-    pub(crate) fn wants(&self, endpoint: usize) -> bool {
-        match self.endpoints[endpoint].health {
+    pub(crate) fn wants(&self, endpoint: EndpointIndex) -> bool {
+        match self.endpoints[endpoint.0].health {
             Health::Retired => false,
             _ if self.mode != Mode::PickFirst => true,
             // While the chosen endpoint is in trouble, every endpoint should be connected.
-            _ => endpoint == self.chosen || self.endpoints[self.chosen].is_in_trouble(),
+            _ => endpoint == self.chosen || self.endpoints[self.chosen.0].is_in_trouble(),
         }
     }
 
@@ -114,15 +129,15 @@ impl Balance {
 
     /// The endpoint is not to be used any more. Its index stays taken, so that the other endpoints
     /// keep theirs.
-    pub(crate) fn retire(&mut self, endpoint: usize) {
-        self.endpoints[endpoint].health = Health::Retired;
+    pub(crate) fn retire(&mut self, endpoint: EndpointIndex) {
+        self.endpoints[endpoint.0].health = Health::Retired;
         self.choose();
     }
 
     /// A retired endpoint is used again.
-    pub(crate) fn reinstate(&mut self, endpoint: usize) {
-        if self.endpoints[endpoint].health == Health::Retired {
-            self.endpoints[endpoint].health = Health::Idle;
+    pub(crate) fn reinstate(&mut self, endpoint: EndpointIndex) {
+        if self.endpoints[endpoint.0].health == Health::Retired {
+            self.endpoints[endpoint.0].health = Health::Idle;
             self.choose();
         }
     }
@@ -132,42 +147,45 @@ impl Balance {
     pub(crate) fn move_on(&mut self, random: usize) {
         let others = self
             .order(None)
-            .filter(|&one| !self.endpoints[one].is_in_trouble());
-        let others: Vec<usize> = others.collect();
+            .filter(|&one| !self.endpoints[one.0].is_in_trouble());
+        let others: Vec<EndpointIndex> = others.collect();
         if let Some(&next) = others.get(random % others.len().max(1)) {
             self.chosen = next;
         }
     }
 
     /// Returns the endpoints in the order in which they are to be tried, without `avoided`.
-    pub(crate) fn order(&self, avoided: Option<usize>) -> impl Iterator<Item = usize> {
+    pub(crate) fn order(
+        &self,
+        avoided: Option<EndpointIndex>,
+    ) -> impl Iterator<Item = EndpointIndex> {
         let count = self.endpoints.len();
-        let first = self.chosen;
+        let first = self.chosen.0;
         (0..count)
-            .map(move |step| (first + step) % count)
+            .map(move |step| EndpointIndex((first + step) % count))
             .filter(move |&endpoint| {
-                Some(endpoint) != avoided && self.endpoints[endpoint].health != Health::Retired
+                Some(endpoint) != avoided && self.endpoints[endpoint.0].health != Health::Retired
             })
     }
 
     /// Notes the state of the connection to an endpoint, and chooses again.
-    pub(crate) fn note(&mut self, endpoint: usize, health: Health) {
+    pub(crate) fn note(&mut self, endpoint: EndpointIndex, health: Health) {
         // The driver of a removed endpoint may still run; its notes do not count.
-        if self.endpoints[endpoint].health != Health::Retired {
-            self.endpoints[endpoint].health = health;
+        if self.endpoints[endpoint.0].health != Health::Retired {
+            self.endpoints[endpoint.0].health = health;
         }
         self.choose();
     }
 
     /// Notes whether an endpoint serves, and chooses again.
-    pub(crate) fn note_serving(&mut self, endpoint: usize, serving: bool) {
-        self.endpoints[endpoint].serving = serving;
+    pub(crate) fn note_serving(&mut self, endpoint: EndpointIndex, serving: bool) {
+        self.endpoints[endpoint.0].serving = serving;
         self.choose();
     }
 
     /// Keeps the chosen endpoint unless another one is better.
     fn choose(&mut self) {
-        let rank = |endpoint: usize| self.endpoints[endpoint].rank();
+        let rank = |endpoint: EndpointIndex| self.endpoints[endpoint.0].rank();
         // INVARIANT: the first endpoint of the smallest rank is taken, and the order begins with the
         // chosen one (unless that is retired, and any other is better).
         let best = self.order(None).min_by_key(|&endpoint| rank(endpoint));
@@ -175,22 +193,22 @@ impl Balance {
     }
 
     /// Whether any endpoint that is not `avoided` serves, or may soon serve.
-    pub(crate) fn is_hopeful(&self, avoided: impl Fn(usize) -> bool) -> bool {
+    pub(crate) fn is_hopeful(&self, avoided: impl Fn(EndpointIndex) -> bool) -> bool {
         self.order(None).any(|endpoint| {
-            let State { health, serving } = self.endpoints[endpoint];
+            let State { health, serving } = self.endpoints[endpoint.0];
             let hopeful = matches!(health, Health::Idle | Health::Trying | Health::Up);
             serving && hopeful && !avoided(endpoint)
         })
     }
 
     /// Whether any endpoint but `avoided` is connected and not known not to serve.
-    pub(crate) fn is_served(&self, avoided: Option<usize>) -> bool {
+    pub(crate) fn is_served(&self, avoided: Option<EndpointIndex>) -> bool {
         self.order(avoided)
-            .any(|endpoint| self.endpoints[endpoint].rank() == 0)
+            .any(|endpoint| self.endpoints[endpoint.0].rank() == 0)
     }
 
     /// Returns whether there are endpoints besides this one, and whether one of them serves.
-    pub(crate) fn others(&self, endpoint: usize) -> OtherEndpoints {
+    pub(crate) fn others(&self, endpoint: EndpointIndex) -> OtherEndpoints {
         match self.order(Some(endpoint)).next() {
             None => OtherEndpoints::None,
             Some(_) if self.is_served(Some(endpoint)) => OtherEndpoints::Serving,
@@ -199,16 +217,16 @@ impl Balance {
     }
 
     /// Whether the endpoint is not known not to serve.
-    pub(crate) fn is_serving(&self, endpoint: usize) -> bool {
-        self.endpoints[endpoint].serving
+    pub(crate) fn is_serving(&self, endpoint: EndpointIndex) -> bool {
+        self.endpoints[endpoint.0].serving
     }
 
     /// Returns the endpoint that should start to connect now, if any: the first idle one in the order
     /// that is not `avoided`. In "pick first" there is none while an endpoint before it is connected
     /// and serves, or its attempt is not slow yet.
-    pub(crate) fn to_wake(&self, avoided: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(crate) fn to_wake(&self, avoided: impl Fn(EndpointIndex) -> bool) -> Option<EndpointIndex> {
         for endpoint in self.order(None).filter(|&endpoint| !avoided(endpoint)) {
-            let State { health, serving } = self.endpoints[endpoint];
+            let State { health, serving } = self.endpoints[endpoint.0];
             match health {
                 Health::Idle => return Some(endpoint),
                 Health::Up | Health::Trying if serving && self.mode == Mode::PickFirst => {
@@ -226,51 +244,55 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NONE: fn(usize) -> bool = |_| false;
+    const NONE: fn(EndpointIndex) -> bool = |_| false;
+    const E: [EndpointIndex; 3] = [EndpointIndex(0), EndpointIndex(1), EndpointIndex(2)];
 
     #[test]
     fn it_stays_with_an_endpoint_that_is_well() {
         let mut balance = Balance::new(Mode::PickFirst, 3, 1);
-        assert_eq!(balance.to_wake(NONE), Some(1));
-        balance.note(1, Health::Up);
-        balance.note(0, Health::Up);
-        assert_eq!(balance.chosen(), 1);
+        assert_eq!(balance.to_wake(NONE), Some(E[1]));
+        balance.note(E[1], Health::Up);
+        balance.note(E[0], Health::Up);
+        assert_eq!(balance.chosen(), E[1]);
         assert_eq!(balance.to_wake(NONE), None);
-        assert!(balance.wants(1) && !balance.wants(0));
+        assert!(balance.wants(E[1]) && !balance.wants(E[0]));
     }
 
     #[test]
     fn trouble_wakes_the_next_one_and_the_first_that_is_up_is_taken() {
         let mut balance = Balance::new(Mode::PickFirst, 3, 0);
-        balance.note(0, Health::Trying);
+        balance.note(E[0], Health::Trying);
         assert_eq!(balance.to_wake(NONE), None);
-        balance.note(0, Health::Slow);
-        assert_eq!(balance.to_wake(NONE), Some(1));
-        balance.note(1, Health::Trying);
-        balance.note(1, Health::Down);
-        assert_eq!(balance.to_wake(NONE), Some(2));
-        balance.note(2, Health::Up);
-        assert_eq!(balance.chosen(), 2);
+        balance.note(E[0], Health::Slow);
+        assert_eq!(balance.to_wake(NONE), Some(E[1]));
+        balance.note(E[1], Health::Trying);
+        balance.note(E[1], Health::Down);
+        assert_eq!(balance.to_wake(NONE), Some(E[2]));
+        balance.note(E[2], Health::Up);
+        assert_eq!(balance.chosen(), E[2]);
     }
 
     #[test]
     fn a_suspect_is_left_only_for_one_that_is_well() {
         let mut balance = Balance::new(Mode::PickFirst, 2, 0);
-        balance.note(0, Health::Up);
-        balance.note(0, Health::Suspect);
-        assert_eq!((balance.chosen(), balance.to_wake(NONE)), (0, Some(1)));
-        balance.note(1, Health::Up);
-        balance.note(0, Health::Up);
-        assert_eq!(balance.chosen(), 1);
+        balance.note(E[0], Health::Up);
+        balance.note(E[0], Health::Suspect);
+        assert_eq!(
+            (balance.chosen(), balance.to_wake(NONE)),
+            (E[0], Some(E[1]))
+        );
+        balance.note(E[1], Health::Up);
+        balance.note(E[0], Health::Up);
+        assert_eq!(balance.chosen(), E[1]);
     }
 
     #[test]
     fn elsewhere_is_not_where_it_failed() {
         let mut balance = Balance::new(Mode::PickFirst, 2, 0);
-        balance.note(0, Health::Up);
-        assert_eq!(balance.to_wake(|one| one == 0), Some(1));
+        balance.note(E[0], Health::Up);
+        assert_eq!(balance.to_wake(|one| one == E[0]), Some(E[1]));
         assert_eq!(
-            Balance::new(Mode::PickFirst, 1, 7).to_wake(|one| one == 0),
+            Balance::new(Mode::PickFirst, 1, 7).to_wake(|one| one == E[0]),
             None
         );
     }
@@ -279,7 +301,7 @@ mod tests {
     fn other_modes_connect_to_every_endpoint() {
         for mode in [Mode::Random, Mode::ConnectAll] {
             let mut balance = Balance::new(mode, 3, 0);
-            for endpoint in 0..3 {
+            for endpoint in E {
                 assert_eq!(balance.to_wake(NONE), Some(endpoint));
                 balance.note(endpoint, Health::Up);
                 assert!(balance.wants(endpoint));
@@ -291,17 +313,20 @@ mod tests {
     #[test]
     fn an_endpoint_that_is_gone_is_neither_chosen_nor_wanted() {
         let mut balance = Balance::new(Mode::PickFirst, 2, 0);
-        balance.note(0, Health::Up);
-        balance.retire(0);
-        assert_eq!((balance.chosen(), balance.to_wake(NONE)), (1, Some(1)));
-        balance.note(0, Health::Up);
-        assert!(!balance.wants(0));
-        assert_eq!(balance.order(None).collect::<Vec<_>>(), [1]);
+        balance.note(E[0], Health::Up);
+        balance.retire(E[0]);
+        assert_eq!(
+            (balance.chosen(), balance.to_wake(NONE)),
+            (E[1], Some(E[1]))
+        );
+        balance.note(E[0], Health::Up);
+        assert!(!balance.wants(E[0]));
+        assert_eq!(balance.order(None).collect::<Vec<_>>(), [E[1]]);
         balance.add();
-        balance.note(2, Health::Up);
-        assert_eq!(balance.chosen(), 2);
-        balance.reinstate(0);
-        assert_eq!(balance.order(None).collect::<Vec<_>>(), [2, 0, 1]);
+        balance.note(E[2], Health::Up);
+        assert_eq!(balance.chosen(), E[2]);
+        balance.reinstate(E[0]);
+        assert_eq!(balance.order(None).collect::<Vec<_>>(), [E[2], E[0], E[1]]);
     }
 
     proptest! {
@@ -312,10 +337,10 @@ mod tests {
             for (endpoint, health) in notes {
                 let health = [Health::Idle, Health::Trying, Health::Slow, Health::Up, Health::Suspect, Health::Down][health as usize];
                 let before = balance.chosen();
-                balance.note(endpoint % count, health);
-                let up = |endpoint: usize| balance.endpoints[endpoint].health == Health::Up;
+                balance.note(EndpointIndex(endpoint % count), health);
+                let up = |endpoint: EndpointIndex| balance.endpoints[endpoint.0].health == Health::Up;
                 if up(before) { prop_assert_eq!(balance.chosen(), before); }
-                if (0..count).any(up) { prop_assert!(up(balance.chosen())); }
+                if (0..count).map(EndpointIndex).any(up) { prop_assert!(up(balance.chosen())); }
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The driver has no rules of its own: `state.rs` says what to do next, and `monitor.rs` pings and
 //! drains a connection that is up.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -31,9 +31,6 @@ use crate::telemetry;
 /// An attempt to connect that takes longer than this lets attempts at other endpoints begin.
 const SLOW: Duration = Duration::from_millis(250);
 
-/// Numbers all links of the process.
-static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
-
 /// A connection to one endpoint, in whatever state it is.
 pub(crate) struct Connection {
     shared: Arc<Shared>,
@@ -52,7 +49,7 @@ impl Connection {
         Self {
             shared: Arc::new(Shared {
                 endpoint,
-                place: serving.place(),
+                index: serving.index(),
                 lane,
                 context,
                 pool,
@@ -323,7 +320,6 @@ async fn establish(shared: &Shared) -> Result<NewConnection, ConnectError> {
     let options = &shared.context.options;
     let connected = handshake::connect(&shared.endpoint, &shared.context).await?;
     let link = Link::new(
-        NEXT_LINK.fetch_add(1, Ordering::Relaxed),
         shared.endpoint.clone(),
         connected.sender,
         connected.state,

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::connect_error::ConnectError;
 use super::driver::Connection;
-use super::link::{Link, StreamPermit};
+use super::link::{Link, LinkId, StreamPermit};
 use crate::mutex::Mutex;
 
 /// How long other endpoints are preferred after a connection could not be made.
@@ -69,7 +69,7 @@ impl LanePool {
 
     /// Returns a permit on a connection that is up and has room, is not `avoided`, and is not known to
     /// lead to another member than the one with the ID.
-    pub(crate) fn acquire(&self, avoided: Option<u64>, id: Option<u64>) -> Option<StreamPermit> {
+    pub(crate) fn acquire(&self, avoided: Option<LinkId>, id: Option<u64>) -> Option<StreamPermit> {
         self.connections
             .lock()
             .iter()
@@ -83,7 +83,7 @@ impl LanePool {
     ///
     /// Connections are made one at a time: a thousand calls that come at once open as many as they
     /// need and no more.
-    pub(crate) fn grow(&self, avoided: Option<u64>, closing: &watch::Receiver<()>) {
+    pub(crate) fn grow(&self, avoided: Option<LinkId>, closing: &watch::Receiver<()>) {
         let mut connections = self.connections.lock();
         // A connection that is not up is being made, or is idle.
         let pending = connections.iter().find(|connection| {

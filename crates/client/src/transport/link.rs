@@ -1,6 +1,7 @@
 //! A live connection, as calls see it.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 use tokio::sync::Notify;
 
+use super::balance::EndpointIndex;
 use super::failure::Failure;
 use super::identity::Proof;
 use super::leader::LeaderMonitor;
@@ -24,13 +26,23 @@ const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 const LEADER_HEADER: HeaderName = HeaderName::from_static("hasleader");
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("token");
 
+/// The number of a link, which differs between any two links of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkId(u64);
+
+impl LinkId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// A connection that is up. Calls clone its sender and work in their own tasks.
 pub(crate) struct Link {
-    /// Differs between any two links of the process.
-    pub(crate) id: u64,
+    pub(crate) id: LinkId,
     pub(crate) endpoint: Endpoint,
     /// The index of the endpoint among the client's.
-    pub(crate) place: usize,
+    pub(crate) index: EndpointIndex,
     pub(crate) state: Arc<LinkState>,
     /// Whether the endpoint serves; shared by all connections to it.
     pub(crate) serving: Arc<Serving>,
@@ -82,7 +94,6 @@ impl TokenHeader {
 
 impl Link {
     pub(crate) fn new(
-        id: u64,
         endpoint: Endpoint,
         sender: SendRequest<Bytes>,
         state: Arc<LinkState>,
@@ -92,9 +103,9 @@ impl Link {
     ) -> io::Result<Self> {
         let heads = Heads::new(&endpoint, timeout)?;
         Ok(Self {
-            id,
+            id: LinkId::next(),
             endpoint,
-            place: serving.place(),
+            index: serving.index(),
             state,
             serving,
             told: OnceLock::new(),
@@ -138,7 +149,7 @@ impl Link {
         }
         let mut request = Request::new(());
         *request.method_mut() = Verb::POST;
-        // INVARIANT: `uris` has one entry a method, at the place of its number.
+        // INVARIANT: `uris` has one entry for each method, at the index of its number.
         *request.uri_mut() = self.heads.uris[method as usize].clone();
         *request.headers_mut() = headers;
         request

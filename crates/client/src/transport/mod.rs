@@ -66,10 +66,11 @@ pub(crate) use link_state::now;
 pub(crate) use pool::{Background, EndpointInfo, closed};
 pub(crate) use unary::Exchange;
 
+use self::balance::EndpointIndex;
 use self::connect_error::ConnectError;
 use self::dial::Dialer;
 use self::handshake::ConnectContext;
-use self::link::Link;
+use self::link::{Link, LinkId};
 use self::pool::Pool;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
@@ -99,25 +100,36 @@ pub(crate) struct PickInfo {
 /// The only endpoint that a call may go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EndpointTarget {
-    /// The place of the endpoint among the client's.
-    pub(crate) place: usize,
+    pub(crate) endpoint: EndpointIndex,
     /// The ID of the member that the endpoint has to lead to. A connection that is known to lead to
     /// another one is not used.
-    pub(crate) id: Option<u64>,
+    pub(crate) member_id: Option<u64>,
 }
 
 impl EndpointTarget {
     /// Returns the target of calls that may go to any member behind the endpoint.
-    pub(crate) fn at(place: usize) -> Self {
-        Self { place, id: None }
+    pub(crate) fn at(endpoint: EndpointIndex) -> Self {
+        Self {
+            endpoint,
+            member_id: None,
+        }
     }
 }
 
 /// A link that a call has failed on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avoided {
-    pub(crate) place: usize,
-    pub(crate) link: u64,
+    endpoint: EndpointIndex,
+    link: LinkId,
+}
+
+impl Avoided {
+    pub(crate) fn new(link: &Link) -> Self {
+        Self {
+            endpoint: link.index,
+            link: link.id,
+        }
+    }
 }
 
 impl Transport {
@@ -182,8 +194,8 @@ impl Transport {
     }
 
     /// Returns the index of an endpoint that is in use.
-    pub(crate) fn place_of(&self, endpoint: &Endpoint) -> Option<usize> {
-        self.pool.place_of(endpoint)
+    pub(crate) fn index_of(&self, endpoint: &Endpoint) -> Option<EndpointIndex> {
+        self.pool.index_of(endpoint)
     }
 
     /// Returns the endpoints that are in use, in the order in which they were added.
@@ -205,7 +217,11 @@ impl Transport {
     /// Returns the index of an endpoint for calls that go only there. The endpoint need not be one of
     /// the client's. An endpoint in use that the user has named keeps that origin, whatever `origin`
     /// is.
-    pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> Result<usize, Error> {
+    pub(crate) fn attach(
+        &self,
+        endpoint: &Endpoint,
+        origin: Origin,
+    ) -> Result<EndpointIndex, Error> {
         self.check(endpoint)?;
         Ok(self.pool.attach(endpoint, origin))
     }
@@ -219,10 +235,13 @@ impl Transport {
         origin: Origin,
         id: u64,
     ) -> Result<Option<EndpointTarget>, Error> {
-        let place = self.attach(endpoint, origin)?;
-        self.pool.ask_member(place);
-        let id = Some(id);
-        Ok((!self.pool.take_misled(place)).then_some(EndpointTarget { place, id }))
+        let index = self.attach(endpoint, origin)?;
+        self.pool.ask_member(index);
+        let target = EndpointTarget {
+            endpoint: index,
+            member_id: Some(id),
+        };
+        Ok((!self.pool.take_misled(index)).then_some(target))
     }
 
     /// Adds an endpoint; returns whether it was not in use before.

@@ -1,6 +1,7 @@
 //! The endpoints of a client, their connections, and the choice among them.
 
 mod endpoint_pool;
+mod endpoint_pools;
 mod endpoints;
 mod pick;
 mod status;
@@ -12,9 +13,10 @@ use std::sync::{Arc, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWri
 use tokio::sync::watch;
 
 use self::endpoint_pool::EndpointPool;
+use self::endpoint_pools::EndpointPools;
 pub(crate) use self::status::EndpointInfo;
 use super::PickInfo;
-use super::balance::{Balance, Health, OtherEndpoints};
+use super::balance::{Balance, EndpointIndex, Health, OtherEndpoints};
 use super::handshake::ConnectContext;
 use super::identity::Origin;
 use super::link_state::now;
@@ -31,8 +33,7 @@ use crate::telemetry;
 ///
 /// ORDER: a holder of both locks takes `balance` before `pools`.
 pub(crate) struct Pool {
-    /// Only grows, so that each endpoint keeps its index.
-    pools: RwLock<Vec<Arc<EndpointPool>>>,
+    pools: RwLock<EndpointPools>,
     balance: Mutex<Balance>,
     /// A copy of the balance's choice, which is read without the lock.
     chosen: AtomicUsize,
@@ -60,25 +61,23 @@ impl Pool {
     ) -> Arc<Self> {
         let mode = context.options.mode;
         let balance = Balance::new(mode, endpoints.len(), fastrand::usize(..));
-        Arc::new_cyclic(|pool: &Weak<Pool>| Self {
-            pools: RwLock::new(
-                endpoints
-                    .iter()
-                    .enumerate()
-                    .map(|(place, endpoint)| {
-                        EndpointPool::new(place, endpoint, Origin::User, &context, pool)
-                    })
-                    .collect(),
-            ),
-            chosen: AtomicUsize::new(balance.chosen()),
-            balance: Mutex::new(balance),
-            context,
-            this: pool.clone(),
-            changes: watch::Sender::new(0),
-            closing,
-            closed: AtomicBool::new(false),
-            cut: watch::Sender::new(false),
-            parked: Mutex::default(),
+        Arc::new_cyclic(|pool: &Weak<Pool>| {
+            let mut pools = EndpointPools::new();
+            for endpoint in endpoints {
+                pools.add(|index| EndpointPool::new(index, endpoint, Origin::User, &context, pool));
+            }
+            Self {
+                pools: RwLock::new(pools),
+                chosen: AtomicUsize::new(balance.chosen().get()),
+                balance: Mutex::new(balance),
+                context,
+                this: pool.clone(),
+                changes: watch::Sender::new(0),
+                closing,
+                closed: AtomicBool::new(false),
+                cut: watch::Sender::new(false),
+                parked: Mutex::default(),
+            }
         })
     }
 
@@ -86,25 +85,24 @@ impl Pool {
         self.balance.lock()
     }
 
-    fn pools(&self) -> RwLockReadGuard<'_, Vec<Arc<EndpointPool>>> {
+    fn pools(&self) -> RwLockReadGuard<'_, EndpointPools> {
         self.pools.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pools_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<EndpointPool>>> {
+    fn pools_mut(&self) -> RwLockWriteGuard<'_, EndpointPools> {
         self.pools.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pool(&self, place: usize) -> Arc<EndpointPool> {
-        // INVARIANT: `place` is an index into `pools`, which only grows.
-        Arc::clone(&self.pools()[place])
+    fn pool(&self, index: EndpointIndex) -> Arc<EndpointPool> {
+        Arc::clone(&self.pools()[index])
     }
 
-    fn chosen(&self) -> usize {
-        self.chosen.load(Ordering::Relaxed)
+    fn chosen(&self) -> EndpointIndex {
+        EndpointIndex::new(self.chosen.load(Ordering::Relaxed))
     }
 
-    fn publish(&self, chosen: usize) {
-        self.chosen.store(chosen, Ordering::Relaxed);
+    fn publish(&self, chosen: EndpointIndex) {
+        self.chosen.store(chosen.get(), Ordering::Relaxed);
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -123,7 +121,9 @@ impl Pool {
     pub(crate) fn park(&self, task: Background) {
         *self.parked.lock() = Some(task);
         // The monitor of a connection in another runtime might have nothing to do for a long time.
-        self.pools().iter().for_each(|pool| pool.serving.wake());
+        self.pools()
+            .iter()
+            .for_each(|(_, pool)| pool.serving.wake());
     }
 
     /// Spawns the parked task on the runtime of the caller, if there is a task and a runtime.
@@ -140,13 +140,13 @@ impl Pool {
     }
 
     /// Notes the state of a connection, as its driver or monitor tells it.
-    pub(crate) fn note(&self, place: usize, lane: Lane, health: Health) {
+    pub(crate) fn note(&self, index: EndpointIndex, lane: Lane, health: Health) {
         self.revive();
         if lane == Lane::Unary {
             let to_wake = {
                 let mut balance = self.balance();
-                balance.note(place, health);
-                self.chosen.store(balance.chosen(), Ordering::Relaxed);
+                balance.note(index, health);
+                self.chosen.store(balance.chosen().get(), Ordering::Relaxed);
                 balance.to_wake(|_| false)
             };
             if let Some(next) = to_wake {
@@ -157,25 +157,25 @@ impl Pool {
     }
 
     /// Notes whether a connection for streams or waiting calls could be made.
-    pub(super) fn note_lane(&self, place: usize, lane: Lane, connected: bool) {
-        if let Some(lanes) = self.pool(place).lanes(lane) {
+    pub(super) fn note_lane(&self, index: EndpointIndex, lane: Lane, connected: bool) {
+        if let Some(lanes) = self.pool(index).lanes(lane) {
             lanes.note(connected, now());
         }
     }
 
     /// Notes whether an endpoint serves, as calls and probes have found out.
     pub(super) fn note_serving(&self, serving: &Serving, not_serving: bool) {
-        let place = serving.place();
+        let index = serving.index();
         let to_wake = {
             let mut balance = self.balance();
             if !serving.swap(not_serving) {
                 return;
             }
-            balance.note_serving(place, !not_serving);
-            self.chosen.store(balance.chosen(), Ordering::Relaxed);
+            balance.note_serving(index, !not_serving);
+            self.chosen.store(balance.chosen().get(), Ordering::Relaxed);
             balance.to_wake(|_| false)
         };
-        let endpoint = &self.pool(place).endpoint;
+        let endpoint = &self.pool(index).endpoint;
         telemetry::serving(self.context.options.name.as_ref(), endpoint, !not_serving);
         serving.wake();
         if let Some(next) = to_wake {
@@ -185,24 +185,24 @@ impl Pool {
     }
 
     /// Returns the number of replies of the other endpoints that have shown that they serve.
-    pub(super) fn served_elsewhere(&self, place: usize) -> u64 {
+    pub(super) fn served_elsewhere(&self, index: EndpointIndex) -> u64 {
         let pools = self.pools();
-        let others = pools.iter().enumerate().filter(|(one, _)| *one != place);
+        let others = pools.iter().filter(|(one, _)| *one != index);
         let links = others.filter_map(|(_, pool)| pool.unary.live());
         links.fold(0, |sum, link| sum.wrapping_add(link.state.served()))
     }
 
     /// Asks the other endpoints whether they serve, where they are connected.
-    pub(super) fn ask_elsewhere(&self, place: usize) {
+    pub(super) fn ask_elsewhere(&self, index: EndpointIndex) {
         let pools = self.pools();
-        let others = pools.iter().enumerate().filter(|(one, _)| *one != place);
+        let others = pools.iter().filter(|(one, _)| *one != index);
         let connected = others.filter(|(_, pool)| pool.unary.live().is_some());
         connected.for_each(|(_, pool)| pool.serving.ask());
     }
 
     /// Returns whether there are other endpoints, and whether one of them serves.
-    pub(super) fn others(&self, place: usize) -> OtherEndpoints {
-        self.balance().others(place)
+    pub(super) fn others(&self, index: EndpointIndex) -> OtherEndpoints {
+        self.balance().others(index)
     }
 
     /// Connects to an endpoint that should have a connection and was never tried.
@@ -220,11 +220,11 @@ impl Pool {
     }
 
     /// Whether a connection should be kept, or tried for.
-    pub(crate) fn wants(&self, place: usize, lane: Lane) -> bool {
-        let pool = self.pool(place);
+    pub(crate) fn wants(&self, index: EndpointIndex, lane: Lane) -> bool {
+        let pool = self.pool(index);
         let waiting = match lane {
             Lane::Unary => {
-                return self.balance().wants(place) || pool.waiting.load(Ordering::Relaxed) > 0;
+                return self.balance().wants(index) || pool.waiting.load(Ordering::Relaxed) > 0;
             }
             Lane::Stream => &pool.streams.waiting,
             Lane::Wait => &pool.waits.waiting,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
+use super::balance::EndpointIndex;
 use super::link::Link;
 use super::pool::Pool;
 use super::report::{Attempt, End, Report, report};
@@ -12,7 +13,7 @@ use super::report::{Attempt, End, Report, report};
 /// Whether one endpoint serves, as calls and probes have found out.
 pub(crate) struct Serving {
     /// The index of the endpoint among the client's.
-    place: usize,
+    index: EndpointIndex,
     pool: Weak<Pool>,
     /// Whether the choice avoids the endpoint.
     not_serving: AtomicBool,
@@ -32,9 +33,9 @@ pub(crate) struct Signal {
 }
 
 impl Serving {
-    pub(crate) fn new(place: usize, pool: Weak<Pool>) -> Self {
+    pub(crate) fn new(index: EndpointIndex, pool: Weak<Pool>) -> Self {
         Self {
-            place,
+            index,
             pool,
             not_serving: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -43,8 +44,8 @@ impl Serving {
         }
     }
 
-    pub(crate) fn place(&self) -> usize {
-        self.place
+    pub(crate) fn index(&self) -> EndpointIndex {
+        self.index
     }
 
     /// Whether the choice avoids the endpoint.

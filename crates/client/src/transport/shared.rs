@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
-use super::balance::{Health, OtherEndpoints};
+use super::balance::{EndpointIndex, Health, OtherEndpoints};
 use super::connect_error::ConnectError;
 use super::handshake::ConnectContext;
 use super::identity::Identity;
@@ -21,7 +21,7 @@ use crate::method::Lane;
 pub(super) struct Shared {
     pub(super) endpoint: Endpoint,
     /// The index of the endpoint among the client's.
-    pub(super) place: usize,
+    pub(super) index: EndpointIndex,
     pub(super) lane: Lane,
     pub(super) context: ConnectContext,
     pub(super) pool: Weak<Pool>,
@@ -66,14 +66,14 @@ impl Shared {
     /// Tells the pool the health of the endpoint.
     pub(super) fn note(&self, health: Health) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.note(self.place, self.lane, health);
+            pool.note(self.index, self.lane, health);
         }
     }
 
     /// Tells the pool whether a connection for streams or waiting calls could be made.
     pub(super) fn note_lane(&self, connected: bool) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.note_lane(self.place, self.lane, connected);
+            pool.note_lane(self.index, self.lane, connected);
         }
     }
 
@@ -103,13 +103,13 @@ impl Shared {
     /// Whether the connection should stay although it is unused, or be tried for.
     pub(super) fn is_wanted(&self) -> bool {
         let pool = self.pool.upgrade();
-        pool.is_some_and(|pool| pool.wants(self.place, self.lane))
+        pool.is_some_and(|pool| pool.wants(self.index, self.lane))
     }
 
     /// Returns whether there are other endpoints, and whether one of them serves.
     pub(super) fn others(&self) -> OtherEndpoints {
         match self.pool.upgrade() {
-            Some(pool) => pool.others(self.place),
+            Some(pool) => pool.others(self.index),
             None => OtherEndpoints::None,
         }
     }
@@ -117,13 +117,13 @@ impl Shared {
     /// Returns the number of replies of the other endpoints that have shown that they serve.
     pub(super) fn served_elsewhere(&self) -> u64 {
         let pool = self.pool.upgrade();
-        pool.map_or(0, |pool| pool.served_elsewhere(self.place))
+        pool.map_or(0, |pool| pool.served_elsewhere(self.index))
     }
 
     /// Asks the other endpoints whether they serve.
     pub(super) fn ask_elsewhere(&self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.ask_elsewhere(self.place);
+            pool.ask_elsewhere(self.index);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::Pool;
+use super::{EndpointIndex, Pool};
 use crate::endpoint::Endpoint;
 use crate::method::Lane;
 use crate::transport::PickInfo;
@@ -37,13 +37,13 @@ pub(super) struct EndpointPool {
 
 impl EndpointPool {
     pub(super) fn new(
-        place: usize,
+        index: EndpointIndex,
         endpoint: &Endpoint,
         origin: Origin,
         context: &ConnectContext,
         pool: &Weak<Pool>,
     ) -> Arc<Self> {
-        let serving = Arc::new(Serving::new(place, pool.clone()));
+        let serving = Arc::new(Serving::new(index, pool.clone()));
         let identity = Arc::new(Identity::new(origin));
         let make = {
             let identity = Arc::clone(&identity);
@@ -156,7 +156,9 @@ impl EndpointPool {
         // get the same link again, without end.
         let link = self.unary.live().filter(|link| !link.state.is_draining())?;
         let refused = pick.avoided.is_some_and(|avoided| avoided.link == link.id);
-        let misses = pick.member.is_some_and(|member| link.misses(member.id));
+        let misses = pick
+            .member
+            .is_some_and(|member| link.misses(member.member_id));
         (!refused && !misses).then_some(link)
     }
 }

@@ -1,31 +1,30 @@
 //! Endpoints that are added, removed, or attached for calls that may go only there.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::endpoint_pool::EndpointPool;
-use super::{Balance, Health, Pool};
+use super::endpoint_pools::EndpointPools;
+use super::{Balance, EndpointIndex, Health, Pool};
 use crate::endpoint::Endpoint;
 use crate::transport::identity::Origin;
 
 impl Pool {
     pub(crate) fn count(&self) -> usize {
-        self.pools()
-            .iter()
-            .filter(|pool| !pool.is_retired())
-            .count()
+        let pools = self.pools();
+        pools.iter().filter(|(_, pool)| !pool.is_retired()).count()
     }
 
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         let pools = self.pools();
-        let in_use = pools.iter().filter(|pool| !pool.is_retired());
-        in_use.map(|pool| pool.endpoint.clone()).collect()
+        let in_use = pools.iter().filter(|(_, pool)| !pool.is_retired());
+        in_use.map(|(_, pool)| pool.endpoint.clone()).collect()
     }
 
-    pub(crate) fn place_of(&self, endpoint: &Endpoint) -> Option<usize> {
-        self.pools()
-            .iter()
-            .position(|pool| pool.endpoint == *endpoint && !pool.is_retired())
+    pub(crate) fn index_of(&self, endpoint: &Endpoint) -> Option<EndpointIndex> {
+        let pools = self.pools();
+        let mut in_use = pools.iter().filter(|(_, pool)| !pool.is_retired());
+        let found = in_use.find(|(_, pool)| pool.endpoint == *endpoint);
+        found.map(|(index, _)| index)
     }
 
     /// Returns why this endpoint can never be reached, if that is so.
@@ -40,7 +39,7 @@ impl Pool {
         self.publish(balance.chosen());
         // The monitor of a connection that is up connects to the new endpoint if the mode asks for
         // that: the caller need not be within a runtime.
-        pools.iter().for_each(|pool| pool.serving.wake());
+        pools.iter().for_each(|(_, pool)| pool.serving.wake());
         new
     }
 
@@ -52,90 +51,89 @@ impl Pool {
         for endpoint in endpoints {
             self.enlist(&mut balance, &mut pools, endpoint, Origin::User);
         }
-        for (place, pool) in pools.iter().enumerate() {
+        for (index, pool) in pools.iter() {
             if !pool.is_retired() && !endpoints.contains(&pool.endpoint) {
                 pool.attached.store(false, Ordering::Relaxed);
                 pool.retired.store(true, Ordering::Relaxed);
-                balance.retire(place);
+                balance.retire(index);
             }
         }
         self.publish(balance.chosen());
-        pools.iter().for_each(|pool| pool.serving.wake());
+        pools.iter().for_each(|(_, pool)| pool.serving.wake());
     }
 
     /// Puts an endpoint into use; returns whether it was not in use before.
     fn enlist(
         &self,
         balance: &mut Balance,
-        pools: &mut Vec<Arc<EndpointPool>>,
+        pools: &mut EndpointPools,
         endpoint: &Endpoint,
         origin: Origin,
     ) -> bool {
-        let known = pools.iter().position(|pool| pool.endpoint == *endpoint);
-        let Some(place) = known else {
-            let place = pools.len();
-            let pool = EndpointPool::new(place, endpoint, origin, &self.context, &self.this);
-            pools.push(pool);
+        let Some(index) = pools.position(endpoint) else {
+            pools
+                .add(|index| EndpointPool::new(index, endpoint, origin, &self.context, &self.this));
             balance.add();
             return true;
         };
-        pools[place].set_origin(origin);
-        balance.reinstate(place);
+        pools[index].set_origin(origin);
+        balance.reinstate(index);
         // The balance ignored the notes of the driver while the endpoint was retired, and the driver
         // has no reason to repeat them.
-        let live = pools[place].unary.live();
-        let was_retired = pools[place].is_retired();
+        let live = pools[index].unary.live();
+        let was_retired = pools[index].is_retired();
         if was_retired && live.is_some_and(|link| !link.state.is_draining()) {
-            balance.note(place, Health::Up);
+            balance.note(index, Health::Up);
         }
-        pools[place].attached.store(false, Ordering::Relaxed);
-        pools[place].retired.swap(false, Ordering::Relaxed)
+        pools[index].attached.store(false, Ordering::Relaxed);
+        pools[index].retired.swap(false, Ordering::Relaxed)
     }
 
     /// Gives an endpoint an index without using it for calls that may go to any endpoint.
-    pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> usize {
+    pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> EndpointIndex {
         let mut balance = self.balance();
         let mut pools = self.pools_mut();
-        let known = pools.iter().position(|pool| pool.endpoint == *endpoint);
-        let place = known.unwrap_or_else(|| {
-            let place = pools.len();
-            let pool = EndpointPool::new(place, endpoint, origin, &self.context, &self.this);
-            pool.retired.store(true, Ordering::Relaxed);
-            pools.push(pool);
+        let index = pools.position(endpoint).unwrap_or_else(|| {
+            let index = pools.add(|index| {
+                let (context, this) = (&self.context, &self.this);
+                let pool = EndpointPool::new(index, endpoint, origin, context, this);
+                pool.retired.store(true, Ordering::Relaxed);
+                pool
+            });
             balance.add();
-            balance.retire(place);
-            self.chosen.store(balance.chosen(), Ordering::Relaxed);
-            place
+            balance.retire(index);
+            self.chosen.store(balance.chosen().get(), Ordering::Relaxed);
+            index
         });
-        let pool = &pools[place];
+        let pool = &pools[index];
         // An endpoint in use that the user has named keeps that origin.
         if pool.is_retired() || pool.origin() != Origin::User {
             pool.set_origin(origin);
         }
         pool.attached.store(true, Ordering::Relaxed);
-        place
+        index
     }
 
     /// Has each connection to the endpoint asked for its member.
-    pub(crate) fn ask_member(&self, place: usize) {
-        self.pool(place).ask_member();
+    pub(crate) fn ask_member(&self, index: EndpointIndex) {
+        self.pool(index).ask_member();
     }
 
     /// Whether a call for a member by its ID has found another member at the endpoint since the last
     /// time.
-    pub(crate) fn take_misled(&self, place: usize) -> bool {
-        self.pool(place).take_misled()
+    pub(crate) fn take_misled(&self, index: EndpointIndex) -> bool {
+        self.pool(index).take_misled()
     }
 
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
         // ORDER: under the lock, so that two calls at once cannot remove the last two endpoints.
         let mut balance = self.balance();
-        let Some(place) = self.place_of(endpoint).filter(|_| self.count() > 1) else {
+        let Some(index) = self.index_of(endpoint).filter(|_| self.count() > 1) else {
             return false;
         };
-        self.pool(place).attached.store(false, Ordering::Relaxed);
-        self.pool(place).retired.store(true, Ordering::Relaxed);
-        balance.retire(place);
+        self.pool(index).attached.store(false, Ordering::Relaxed);
+        self.pool(index).retired.store(true, Ordering::Relaxed);
+        balance.retire(index);
         self.publish(balance.chosen());
         true
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::endpoint_pool::EndpointPool;
-use super::{Pool, closed};
+use super::{EndpointIndex, Pool, closed};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::method::Lane;
@@ -20,29 +20,26 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Pool {
     /// Returns the endpoint for a call that may go to any.
-    fn pick_endpoint(&self) -> usize {
+    fn pick_endpoint(&self) -> EndpointIndex {
         let chosen = self.chosen();
         let fit = |pool: &Arc<EndpointPool>| pool.unary.live().filter(|link| link.serves());
         match self.context.options.mode {
             Mode::PickFirst => chosen,
             Mode::Random => {
                 let pools = self.pools();
-                let start = fastrand::usize(..pools.len());
-                let mut order = (start..pools.len()).chain(0..start);
-                order
-                    .find(|&place| !pools[place].is_retired() && fit(&pools[place]).is_some())
-                    .unwrap_or(chosen)
+                let mut order = pools.iter_from(fastrand::usize(..pools.len()));
+                let found = order.find(|&(_, pool)| !pool.is_retired() && fit(pool).is_some());
+                found.map_or(chosen, |(index, _)| index)
             }
             Mode::ConnectAll => {
                 let pools = self.pools();
                 // The first of the least busy endpoints is taken; a random start spreads ties.
-                let start = fastrand::usize(..pools.len());
-                let order = (start..pools.len()).chain(0..start);
-                let in_use = order.filter(|&place| !pools[place].is_retired());
+                let order = pools.iter_from(fastrand::usize(..pools.len()));
+                let in_use = order.filter(|(_, pool)| !pool.is_retired());
                 let open =
-                    in_use.filter_map(|place| Some((fit(&pools[place])?.state.open(), place)));
+                    in_use.filter_map(|(index, pool)| Some((fit(pool)?.state.open(), index)));
                 let least = open.min_by_key(|(open, _)| *open);
-                least.map_or(chosen, |(_, place)| place)
+                least.map_or(chosen, |(_, index)| index)
             }
         }
     }
@@ -56,11 +53,11 @@ impl Pool {
 
     /// Returns a permit at the endpoint that was picked.
     fn acquire_at(&self, pick: PickInfo, link: Arc<Link>) -> Option<StreamPermit> {
-        match self.pool(link.place).lanes(pick.lane) {
+        match self.pool(link.index).lanes(pick.lane) {
             None => Some(StreamPermit::new(link)),
             Some(lanes) => lanes.acquire(
                 pick.avoided.map(|avoided| avoided.link),
-                pick.member.and_then(|member| member.id),
+                pick.member.and_then(|member| member.member_id),
             ),
         }
     }
@@ -77,9 +74,9 @@ impl Pool {
         }
         let pools = self.pools();
         let avoided = pick.avoided.map(|avoided| avoided.link);
-        let lanes = |place: usize| pools[place].lanes(pick.lane);
+        let lanes = |index: EndpointIndex| pools[index].lanes(pick.lane);
         let mut order = balance.order(None);
-        order.find_map(|place| lanes(place)?.acquire(avoided, None))
+        order.find_map(|index| lanes(index)?.acquire(avoided, None))
     }
 
     /// Returns the unary connection of the endpoint that the call goes to. The unary connection also
@@ -90,7 +87,7 @@ impl Pool {
             return None;
         }
         if let Some(member) = pick.member {
-            let pool = self.pool(member.place);
+            let pool = self.pool(member.endpoint);
             return pool.link(pick).filter(|_| !pool.is_gone());
         }
         if pick.avoided.is_some() {
@@ -98,8 +95,8 @@ impl Pool {
         }
         // ORDER: `pick_endpoint` locks `pools` itself. A thread that locks it for reading a second time
         // would wait for ever if a writer waits in between.
-        let place = self.pick_endpoint();
-        let pool = self.pool(place);
+        let index = self.pick_endpoint();
+        let pool = self.pool(index);
         if pick.lane != Lane::Unary && pool.is_avoided(pick.lane, now()) {
             return self.pick_elsewhere(pick);
         }
@@ -114,12 +111,12 @@ impl Pool {
         let balance = self.balance();
         let pools = self.pools();
         let moment = now();
-        let avoided = |place: usize| is_avoided(pick, place, &pools[place], moment);
+        let avoided = |index: EndpointIndex| is_avoided(pick, index, &pools[index], moment);
         let links = || {
             let order = balance.order(None);
-            order.filter_map(|place| pools[place].link(pick))
+            order.filter_map(|index| pools[index].link(pick))
         };
-        if let Some(link) = links().find(|link| link.serves() && !avoided(link.place)) {
+        if let Some(link) = links().find(|link| link.serves() && !avoided(link.index)) {
             return Some(link);
         }
         if balance.is_hopeful(avoided) {
@@ -127,26 +124,26 @@ impl Pool {
         }
         // No other endpoint is known to serve. In this order: another one that is connected, a new
         // connection to the same endpoint, or the old connection if it answers pings.
-        let same = pick.avoided.map(|avoided| avoided.place);
-        let elsewhere = links().filter(|link| Some(link.place) != same);
-        let same = same.and_then(|place| pools[place].unary.live());
+        let same = pick.avoided.map(|avoided| avoided.endpoint);
+        let elsewhere = links().filter(|link| Some(link.index) != same);
+        let same = same.and_then(|index| pools[index].unary.live());
         elsewhere.chain(same).find(|link| link.state.is_fit())
     }
 
     /// Whether the endpoint of the link does not serve, and another one may serve.
     pub(crate) fn is_better_elsewhere(&self, link: &Link) -> bool {
-        !link.serves() && self.balance().is_hopeful(|place| place == link.place)
+        !link.serves() && self.balance().is_hopeful(|index| index == link.index)
     }
 
     /// Makes an idle connection to the endpoint for the call connect.
     pub(crate) fn wake(&self, pick: PickInfo) {
         let next = match pick.member {
-            Some(member) => Some(member.place),
+            Some(member) => Some(member.endpoint),
             None => {
                 let balance = self.balance();
                 let pools = self.pools();
                 let moment = now();
-                let avoided = |place: usize| is_avoided(pick, place, &pools[place], moment);
+                let avoided = |index: EndpointIndex| is_avoided(pick, index, &pools[index], moment);
                 balance
                     .to_wake(avoided)
                     .or_else(|| balance.to_wake(|_| false))
@@ -159,8 +156,8 @@ impl Pool {
 
     pub(crate) async fn acquire(&self, pick: PickInfo) -> Result<StreamPermit, Error> {
         let mut changes = self.changes.subscribe();
-        let member = pick.member.map(|member| self.pool(member.place));
-        let id = pick.member.and_then(|member| member.id);
+        let member = pick.member.map(|member| self.pool(member.endpoint));
+        let id = pick.member.and_then(|member| member.member_id);
         let _waiting = member.as_ref().map(|member| WaitGuard::on(&member.waiting));
         let mut passes_on = false;
         loop {
@@ -185,7 +182,7 @@ impl Pool {
                 None => self.acquire_any(pick),
             };
             if let Some(permit) = permit {
-                if let Some(lanes) = self.pool(permit.link().place).lanes(pick.lane) {
+                if let Some(lanes) = self.pool(permit.link().index).lanes(pick.lane) {
                     if passes_on {
                         lanes.freed.notify_one();
                     }
@@ -197,7 +194,7 @@ impl Pool {
                     self.wake(pick);
                     None
                 }
-                Some(link) => Some(self.pool(link.place)),
+                Some(link) => Some(self.pool(link.index)),
             };
             let Some(lanes) = pool.as_ref().and_then(|pool| pool.lanes(pick.lane)) else {
                 // INVARIANT: `self` holds the sender.
@@ -228,6 +225,8 @@ fn misled(endpoint: &Endpoint, id: u64, other: u64) -> Error {
 
 /// Whether a call should avoid an endpoint: the call has failed there, or no connection of its lane
 /// can be made there.
-fn is_avoided(pick: PickInfo, place: usize, pool: &EndpointPool, moment: Instant) -> bool {
-    pick.avoided.is_some_and(|avoided| avoided.place == place) || pool.is_avoided(pick.lane, moment)
+fn is_avoided(pick: PickInfo, index: EndpointIndex, pool: &EndpointPool, moment: Instant) -> bool {
+    pick.avoided
+        .is_some_and(|avoided| avoided.endpoint == index)
+        || pool.is_avoided(pick.lane, moment)
 }

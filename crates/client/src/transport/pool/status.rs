@@ -1,6 +1,6 @@
 //! The state of the endpoints, and why none of them is connected.
 
-use super::{Health, Pool};
+use super::{EndpointIndex, Health, Pool};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::transport::PickInfo;
@@ -21,12 +21,12 @@ pub(crate) struct EndpointInfo {
 
 impl Pool {
     pub(crate) fn last_error(&self, pick: PickInfo) -> Option<(Endpoint, ConnectError)> {
-        let places: Vec<usize> = match pick.member {
-            Some(member) => vec![member.place],
+        let order: Vec<EndpointIndex> = match pick.member {
+            Some(member) => vec![member.endpoint],
             None => self.balance().order(None).collect(),
         };
-        places.into_iter().find_map(|place| {
-            let pool = self.pool(place);
+        order.into_iter().find_map(|index| {
+            let pool = self.pool(index);
             let lanes = pool.lanes(pick.lane).and_then(LanePool::last_error);
             let last_error = pool.unary.last_error().or(lanes)?;
             Some((pool.endpoint.clone(), last_error))
@@ -37,14 +37,11 @@ impl Pool {
     pub(crate) fn endpoint_info(&self) -> Vec<EndpointInfo> {
         let balance = self.balance();
         let pools = self.pools();
-        let in_use = pools
-            .iter()
-            .enumerate()
-            .filter(|(_, pool)| !pool.is_retired());
-        let seen = in_use.map(|(place, pool)| EndpointInfo {
+        let in_use = pools.iter().filter(|(_, pool)| !pool.is_retired());
+        let seen = in_use.map(|(index, pool)| EndpointInfo {
             endpoint: pool.endpoint.clone(),
-            health: balance.health(place),
-            serving: balance.is_serving(place),
+            health: balance.health(index),
+            serving: balance.is_serving(index),
             last_error: pool.unary.last_error(),
             calls: pool.unary.live().map_or(0, |link| link.state.open()),
         });
@@ -53,10 +50,10 @@ impl Pool {
 
     /// Returns the error of the first endpoint if all endpoints have failed.
     pub(crate) fn all_down(&self) -> Option<Error> {
-        let order: Vec<usize> = self.balance().order(None).collect();
+        let order: Vec<EndpointIndex> = self.balance().order(None).collect();
         let mut errors = Vec::new();
-        for place in order {
-            let pool = self.pool(place);
+        for index in order {
+            let pool = self.pool(index);
             errors.push((pool.endpoint.clone(), pool.unary.last_error()?));
         }
         let (endpoint, cause) = errors.first()?;

@@ -109,10 +109,7 @@ impl Driver {
         // one of the new stream.
         if let RpcStream::Open(open) = std::mem::replace(&mut self.stream, RpcStream::None) {
             let link = open.incoming.link();
-            self.avoided = Some(Avoided {
-                place: link.place,
-                link: link.id,
-            });
+            self.avoided = Some(Avoided::new(link));
             if silent {
                 open.incoming.report_no_answer();
             }
@@ -131,7 +128,7 @@ impl Driver {
             let (kind, message) = (ErrorKind::Closed, "the client is gone");
             return Err(Failure::not_sent(kind, message, Retry::Never));
         };
-        let place = permit.link().place;
+        let index = permit.link().index;
         let limit = core.options.max_receive_size;
         let head = Head {
             timeout: None,
@@ -146,7 +143,7 @@ impl Driver {
             incomplete: 0,
         }));
         let mut scope = Scope::of(core);
-        scope.member = Some(EndpointTarget::at(place));
+        scope.member = Some(EndpointTarget::at(index));
         let status = Call::new(&scope, Status::new()).timeout(VERSION_TIMEOUT);
         self.version = Some(Box::pin(async move {
             status.await.ok().map(|status| status.version)
