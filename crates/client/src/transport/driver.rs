@@ -269,7 +269,7 @@ impl ConnectionDriver {
 fn unmonitored() -> Ending {
     Ending {
         loss: Loss::Abrupt,
-        cause: "nobody watches over it any more".to_owned(),
+        cause: "the task that watches over the connection has ended".to_owned(),
         too_many_pings: false,
     }
 }
@@ -349,7 +349,7 @@ fn monitor(
     connection: NewConnection,
     ping_interval: Option<Duration>,
 ) -> oneshot::Receiver<Ending> {
-    let (fate, ending) = oneshot::channel();
+    let (sender, ending) = oneshot::channel();
     let pool = shared.pool.upgrade();
     let probes = shared.lane == Lane::Unary;
     let timeout = shared.context.options.keep_alive_timeout;
@@ -360,7 +360,7 @@ fn monitor(
         keep_alive: KeepAliveState::new(ping_interval, timeout, now()),
         shared: Arc::clone(shared),
         retire_at: shared.retire_at(),
-        ending: Some(fate),
+        ending: Some(sender),
         cut: pool.as_ref().map(|pool| pool.cuts()),
         closing: pool.as_ref().map(|pool| pool.closing()),
         signal: shared.serving.signal(),

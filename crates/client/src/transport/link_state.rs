@@ -33,7 +33,7 @@ pub(crate) struct LinkState {
     /// Requests that wait for a stream.
     pub(crate) queue: StreamQueue,
     /// Wakes the monitor after a change.
-    pub(crate) stir: Notify,
+    pub(crate) changed: Notify,
     /// Why the client ended the connection, if the client did.
     pub(crate) ending: OnceLock<(ErrorKind, &'static str)>,
 }
@@ -63,7 +63,7 @@ impl LinkState {
             round_trip: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             queue: StreamQueue::new(),
-            stir: Notify::new(),
+            changed: Notify::new(),
             ending: OnceLock::new(),
         }
     }
@@ -158,13 +158,13 @@ impl LinkState {
     /// Takes no new calls from now on: the connection is to be replaced.
     pub(crate) fn drain(&self) {
         self.flags.fetch_or(DRAINING, Ordering::Relaxed);
-        self.stir.notify_one();
+        self.changed.notify_one();
     }
 
     /// Asks the monitor for a ping, as a call has waited long for its answer.
     pub(crate) fn doubt(&self) {
         if self.flags.fetch_or(DOUBTED, Ordering::Relaxed) & DOUBTED == 0 {
-            self.stir.notify_one();
+            self.changed.notify_one();
         }
     }
 

@@ -99,7 +99,7 @@ impl Monitor {
                     self.prober = None;
                 }
                 () = answered(&mut self.prober, alone) => {}
-                () = self.state.stir.notified() => {}
+                () = self.state.changed.notified() => {}
                 // INVARIANT: the link and the state shared with the driver hold the sender.
                 _ = self.signal.changed() => self.shared.connect_idle(),
                 pong = poll_fn(|cx| self.ping_pong.poll_pong(cx)) => match pong {
@@ -196,14 +196,18 @@ impl Monitor {
             // ORDER: the next endpoint is chosen before a call or the driver reconnects.
             self.shared.note_old();
             self.state.drain();
-            self.tell(Loss::Graceful, "it has grown old".into(), false);
+            self.tell(
+                Loss::Graceful,
+                "the connection has reached its maximum age".into(),
+                false,
+            );
         }
         if moment >= used + UNUSED {
             if self.ending.is_some() {
                 // ORDER: the link takes no new calls before the driver drops it. A call that got the
                 // link in between keeps the connection open until the call is answered.
                 self.state.drain();
-                self.tell(Loss::Unused, "nobody used it".into(), false);
+                self.tell(Loss::Unused, "the connection was unused".into(), false);
             } else if moment >= used + UNUSED + LOOK {
                 // The connection has had the time to send GOAWAY.
                 self.task.0.abort();

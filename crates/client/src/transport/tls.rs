@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use self::error::TlsErrors;
 use self::material::{Material, Stamps};
-pub(crate) use self::session::Session;
+use self::session::Session;
 use super::connect_error::ConnectError;
 use crate::config::Config;
 use crate::connector::ByteStream;
