@@ -26,7 +26,7 @@ impl Failure {
         }
     }
 
-    /// Nothing of the request reached a server that would act on it.
+    /// The failure of a request that was not sent: no server that would act on it has seen it.
     pub(crate) fn not_sent(
         kind: ErrorKind,
         message: impl Into<Cow<'static, str>>,

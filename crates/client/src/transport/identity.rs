@@ -7,17 +7,17 @@
 //! the question carries no token.
 //!
 //! Every etcd tells its cluster to a client without a token, but not by the same method: from 3.6 on
-//! `Status` wants a token. A watch that is refused for want of one is answered with a header, on all
-//! versions. A learner serves no watch: on a cluster with authentication, one of 3.6 or later tells
-//! its cluster to nobody without a token.
+//! `Status` requires a token. A watch that is refused because it has no token is answered with a
+//! header, on all versions. A learner serves no watch: on a cluster with authentication, a learner of
+//! 3.6 or later tells its cluster to no client without a token.
 //!
 //! Members can swap their URLs. So once a handle of a member by its ID uses an endpoint, each new
 //! connection there is asked for its member too, in the same way, and calls of the handle are given
-//! no connection that leads to another member. A server that does not tell is taken at the word of
-//! the member list.
+//! no connection that leads to another member. A server that does not tell its member is trusted to be
+//! the one that the member list names.
 //!
-//! An ID of a cluster is no secret. It guards against accidents, and against a server that makes it
-//! up only as far as TLS shows that the server is the one that the URL names.
+//! The ID of a cluster is no secret. The check of it guards against accidents. It guards against a
+//! server that invents the ID only as far as TLS shows that the server is the one that the URL names.
 //!
 //! Sources: `server/etcdserver/api/v3rpc/watch.go` (`isWatchPermitted`), `maintenance.go` and
 //! `interceptor.go` there, etcd 3.4 to 3.7; tried on real etcd by `tests/it/other_cluster.rs`.
@@ -100,7 +100,7 @@ impl Identity {
         *self.origin.lock() = origin;
     }
 
-    /// Has new connections asked for their member from now on.
+    /// Requires new connections to tell their member from now on.
     pub(crate) fn ask_member(&self) {
         self.asks_member.store(true, Ordering::Relaxed);
     }
@@ -164,7 +164,7 @@ async fn header(link: &Arc<Link>) -> Result<Option<ResponseHeader>, ConnectError
     }
 }
 
-/// Has a connection prove its cluster and tell its member, as its endpoint requires, within `limit`.
+/// Asks a connection for the cluster and the member that its endpoint requires, within `limit`.
 ///
 /// An endpoint of the user stays usable if the server does not answer: only handles of a member by its
 /// ID need the answer.

@@ -17,7 +17,7 @@ const SUSPICION: Duration = Duration::from_secs(2);
 /// Source: `handlePing` in grpc-go's `internal/transport/http2_server.go`.
 const DISTANCE: Duration = Duration::from_secs(1).saturating_add(MIN_KEEP_ALIVE_INTERVAL);
 
-/// The same if the server has answered a call since the last pong, and so has started its count over:
+/// The same time if the server has answered a call since the last pong, and so has started its count over:
 /// a member that falls silent is detected soon, whenever it was pinged last.
 const DISTANCE_AFTER_ANSWER: Duration = Duration::from_secs(1);
 

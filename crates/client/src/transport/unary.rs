@@ -45,11 +45,11 @@ pub(crate) struct Exchange {
 
 /// How the server answers.
 enum Shape {
-    /// By one message and a status.
+    /// One message and a status.
     Unary,
-    /// By many messages, of which the exchange waits for the first.
+    /// Many messages, of which the exchange waits for the first.
     Messages,
-    /// By a message for each request. The client's side of the stream stays open until the answer
+    /// One message for each request. The client's side of the stream stays open until the answer
     /// to the only one is there.
     Requests(SendStream<Bytes>),
 }

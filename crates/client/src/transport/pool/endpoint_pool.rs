@@ -89,7 +89,7 @@ impl EndpointPool {
         self.drain_unproven();
     }
 
-    /// Has each connection asked for its member. Connections that were not asked take no more calls.
+    /// Requires each connection to tell its member. Connections that were not asked take no more calls.
     pub(super) fn ask_member(&self) {
         if !self.identity.asks_member() {
             // ORDER: as in `set_origin`.

@@ -114,7 +114,7 @@ impl Pool {
         index
     }
 
-    /// Has each connection to the endpoint asked for its member.
+    /// Requires each connection to the endpoint to tell its member.
     pub(crate) fn ask_member(&self, index: EndpointIndex) {
         self.pool(index).ask_member();
     }
