@@ -61,7 +61,7 @@ pub(crate) enum Action {
 /// The probes of one connection.
 #[derive(Debug)]
 pub(crate) struct Probes {
-    phase: Phase,
+    phase: ProbePhase,
     backoff: Backoff,
     /// How long an answer may take before the endpoint counts as not serving.
     limit: Duration,
@@ -70,7 +70,7 @@ pub(crate) struct Probes {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum ProbePhase {
     /// No probe is due.
     Quiet,
     /// A probe is due then.
@@ -86,7 +86,7 @@ impl Probes {
     /// `round_trip` is the round-trip time of a ping.
     pub(crate) fn new(round_trip: Duration) -> Self {
         Self {
-            phase: Phase::Quiet,
+            phase: ProbePhase::Quiet,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             limit: round_trip.saturating_mul(4).clamp(LIMIT, LONGEST_LIMIT),
             last: None,
@@ -95,16 +95,16 @@ impl Probes {
 
     /// A call had no answer, and no good reply came since it was sent.
     pub(crate) fn silent(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Quiet) {
+        if matches!(self.phase, ProbePhase::Quiet) {
             let due = self.last.map_or(now, |last| now.max(last + DISTANCE));
-            self.phase = Phase::Pausing(due);
+            self.phase = ProbePhase::Pausing(due);
         }
     }
 
     /// The endpoint is known not to serve: `random` is from 0 to 1, `alone` says that no other
     /// endpoint serves.
     pub(crate) fn not_serving(&mut self, now: Instant, alone: bool, random: f64) {
-        if matches!(self.phase, Phase::Quiet) {
+        if matches!(self.phase, ProbePhase::Quiet) {
             self.pause(now, alone, random);
         }
     }
@@ -112,15 +112,15 @@ impl Probes {
     /// A reply has shown that the endpoint serves.
     pub(crate) fn served(&mut self) {
         self.backoff.reset();
-        if matches!(self.phase, Phase::Pausing(_)) {
-            self.phase = Phase::Quiet;
+        if matches!(self.phase, ProbePhase::Pausing(_)) {
+            self.phase = ProbePhase::Quiet;
         }
     }
 
     /// A probe was sent.
     pub(crate) fn sent(&mut self, now: Instant) {
         self.last = Some(now);
-        self.phase = Phase::Asking {
+        self.phase = ProbePhase::Asking {
             sent: now,
             late: None,
         };
@@ -133,7 +133,7 @@ impl Probes {
 
     /// The probe has ended. `served` says whether its end has shown that the endpoint serves.
     pub(crate) fn ended(&mut self, now: Instant, served: bool, alone: bool, random: f64) {
-        self.phase = Phase::Quiet;
+        self.phase = ProbePhase::Quiet;
         if served {
             self.backoff.reset();
         } else {
@@ -146,16 +146,16 @@ impl Probes {
         if alone {
             pause = pause.min(SHORT_PAUSE);
         }
-        self.phase = Phase::Pausing(now + pause);
+        self.phase = ProbePhase::Pausing(now + pause);
     }
 
     /// Returns what to do now.
     pub(crate) fn next(&mut self, now: Instant, not_serving: bool) -> Action {
         match &mut self.phase {
-            Phase::Quiet => Action::Rest(None),
-            Phase::Pausing(until) if *until <= now => Action::Send,
-            Phase::Pausing(until) => Action::Rest(Some(*until)),
-            Phase::Asking { sent, late } => {
+            ProbePhase::Quiet => Action::Rest(None),
+            ProbePhase::Pausing(until) if *until <= now => Action::Send,
+            ProbePhase::Pausing(until) => Action::Rest(Some(*until)),
+            ProbePhase::Asking { sent, late } => {
                 let end = *sent + LONGEST_WAIT;
                 if now >= end + GRACE {
                     return Action::GiveUp;
