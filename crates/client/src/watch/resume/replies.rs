@@ -144,6 +144,9 @@ impl Watches {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
+        // A refusal for another reason shows that the token was good. It may expire before the watch
+        // is asked for again on this stream.
+        let token_refreshed = std::mem::take(&mut entry.token_refreshed);
         match Refusal::of(message, entry.assembler.next) {
             Refusal::Compacted(_) if entry.is_movable() => {
                 entry.phase = WatchPhase::Unpinned;
@@ -166,7 +169,7 @@ impl Watches {
             // revoked since. "Permission denied" is final the second time, with a new token.
             refusal @ (Refusal::Token | Refusal::Permission)
                 if self.stream.has_credentials()
-                    && (refusal == Refusal::Token || !entry.token_refreshed) =>
+                    && (refusal == Refusal::Token || !token_refreshed) =>
             {
                 entry.phase = WatchPhase::Waiting;
                 self.creations.push(number);

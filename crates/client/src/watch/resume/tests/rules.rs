@@ -613,6 +613,29 @@ fn a_watch_that_is_resumed_later_gets_a_new_token_of_its_own() {
     assert_eq!(bench.receive(refused(DENIED)), appeal);
 }
 
+/// A refusal because of a compaction shows that the token of the stream is good. It may be old when
+/// the watch is asked for again.
+#[test]
+fn a_watch_that_a_compaction_moves_has_an_appeal_of_its_own() {
+    let mut bench = Bench::new();
+    bench.add(1, 0);
+    bench.run();
+    assert_eq!(bench.pinned(10), ["open"]);
+    assert_eq!(bench.open(), ["create 1 at 11"]);
+    let appeal = ["close", "open with a fresh token"];
+    assert_eq!(bench.receive(refused(DENIED)), appeal);
+    assert_eq!(bench.open(), ["create 1 at 11"]);
+    let moved = WatchResponse {
+        created: true,
+        ..compacted(1, 15)
+    };
+    assert_eq!(bench.receive(moved), ["pin"]);
+    assert_eq!(bench.pinned(20), ["create 2 at 21"]);
+    let closed = bench.receive(refused(DENIED));
+    bench.wait(Duration::from_secs(1));
+    assert_eq!([closed, bench.run()].concat(), appeal);
+}
+
 /// Without credentials there is no other token.
 #[test]
 fn without_credentials_a_refusal_is_the_end() {
