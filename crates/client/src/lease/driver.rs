@@ -393,10 +393,15 @@ impl LeaseDriver {
     /// Ends a stream after a failure. If the failure is about the token, the next stream has
     /// another one.
     fn broke(&mut self, number: StreamNumber, failure: &Failure) {
+        let mut is_token_refused = false;
         if let (Some(core), Some(stream)) = (self.core.upgrade(), self.stream(number)) {
-            Scope::of(core).note_token_refusal(failure, stream.token());
+            is_token_refused = Scope::of(core).note_token_refusal(failure, stream.token());
         }
         self.fail(number, &failure.error);
+        if is_token_refused {
+            // The endpoint serves: only the token has to be another one.
+            self.avoided = None;
+        }
     }
 
     fn fail(&mut self, number: StreamNumber, error: &Error) {

@@ -8,13 +8,14 @@ use bytes::Buf;
 use etcdex_proto::etcdserverpb as pb;
 use prost::Message;
 use tokio::io::DuplexStream;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read};
+use crate::client::EndpointState;
 use crate::credentials::Token;
 use crate::credentials::TokenFuture;
 use crate::lease::LeaseEnd;
-use crate::{ErrorKind, LeaseId, LeaseState};
+use crate::{ErrorKind, LeaseId, LeaseState, Mode};
 
 const TTL: Duration = Duration::from_secs(6);
 const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
@@ -605,6 +606,46 @@ async fn a_state_names_the_token_that_is_missing() {
         let opened = script.opened.load(Ordering::Relaxed);
         assert!(opened < 10, "{opened} streams without a token");
     }
+}
+
+/// The other endpoint is connected, answers pings, and serves no call.
+#[tokio::test(start_paused = true)]
+async fn after_a_refused_token_renewals_go_on_at_the_endpoint_that_serves() {
+    let (good, hung) = (Script::new(Manner::Answer), Script::new(Manner::Silent));
+    let script = hung.clone();
+    let peers = one(&good).and("http://two:1", move |_, stream| {
+        script.clone().serve(stream)
+    });
+    let provider = || -> TokenFuture { Box::pin(async { Ok(Token::new("token")) }) };
+    let builder = peers.builder().token(provider).mode(Mode::ConnectAll);
+    let client = builder.connect().await.expect("the client connects");
+    for _ in 0..20 {
+        let _ = client.get("k").await;
+    }
+    let endpoints = client.status().endpoints;
+    let hung_state = endpoints
+        .iter()
+        .find(|one| one.endpoint.url() == "http://two:1");
+    assert!(matches!(
+        hung_state.map(|one| &one.state),
+        Some(EndpointState::NotServing)
+    ));
+    let mut keeper = client.keep(id(7));
+    assert!(is_alive(keeper.changed().await));
+    good.set_manner(Manner::TokenEnded);
+    while good.open.load(Ordering::Relaxed) > 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    good.set_manner(Manner::Answer);
+    let refused = Instant::now();
+    until_set(&good.open).await;
+    let waited = refused.elapsed();
+    assert!(waited < Duration::from_millis(500), "{waited:?}");
+    assert_eq!(
+        hung.opened.load(Ordering::Relaxed),
+        0,
+        "streams at the hung one"
+    );
 }
 
 async fn until_set(flag: &AtomicUsize) {

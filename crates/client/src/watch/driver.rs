@@ -354,10 +354,14 @@ impl Driver {
 
     /// Handles a failure of the stream. After a refusal of the token, the next stream has another one.
     fn stream_failed(&mut self, failure: Failure) {
-        if let Some(core) = self.core.upgrade() {
-            Scope::of(core).note_token_refusal(&failure, self.token.as_deref());
-        }
+        let is_token_refused = self.core.upgrade().is_some_and(|core| {
+            Scope::of(core).note_token_refusal(&failure, self.token.as_deref())
+        });
         self.fail(failure.error);
+        if is_token_refused {
+            // The endpoint serves: only the token has to be another one.
+            self.avoided = None;
+        }
     }
 
     fn fail(&mut self, error: Error) {

@@ -122,12 +122,14 @@ impl Pool {
         if balance.is_hopeful(avoided) {
             return None;
         }
-        // No other endpoint is known to serve. In this order: another one that is connected, a new
-        // connection to the same endpoint, or the old connection if it answers pings.
+        // No other endpoint is known to serve. In this order: the same endpoint if it serves, another
+        // one that is connected, or the same one if its connection answers pings.
         let same = pick.avoided.map(|avoided| avoided.endpoint);
         let elsewhere = links().filter(|link| Some(link.index) != same);
         let same = same.and_then(|index| pools[index].unary.live());
-        elsewhere.chain(same).find(|link| link.state.is_fit())
+        let serving = same.clone().filter(|link| link.serves());
+        let in_order = serving.into_iter().chain(elsewhere).chain(same);
+        in_order.into_iter().find(|link| link.state.is_fit())
     }
 
     /// Whether the endpoint of the link does not serve, and another one may serve.

@@ -83,6 +83,10 @@ impl Driver {
     }
 
     pub(super) fn open(&mut self, fresh: bool) {
+        if fresh {
+            // The endpoint serves: only the token has to be another one.
+            self.avoided = None;
+        }
         let pick = PickInfo {
             lane: Method::Watch.lane(),
             member: self.route.member,
