@@ -24,7 +24,7 @@ use etcdex_proto::etcdserverpb::watch_request::RequestUnion;
 use etcdex_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, WatchRequest};
 
 use self::creations::{AnswerDue, Creation, Creations};
-use self::lifecycle::{StreamLifecycle, StreamState};
+use self::lifecycle::{StreamLifecycle, WatchStreamState};
 use self::owners::Owners;
 use self::pin::Pins;
 use self::progress::Progress;
@@ -140,18 +140,18 @@ impl Watches {
         self.creations
             .prune(|number| self.entries.contains_key(&number));
         match self.stream.state() {
-            StreamState::Closed(until)
+            WatchStreamState::Closed(until)
                 if self.creations.has_waiting() && until.is_none_or(|until| until <= now) =>
             {
                 let fresh = self.open_stream();
                 return Step::Open { fresh };
             }
-            StreamState::Opening | StreamState::Open(_) if self.entries.is_empty() => {
+            WatchStreamState::Opening | WatchStreamState::Open(_) if self.entries.is_empty() => {
                 self.close_stream();
                 self.stream.take_close();
                 return Step::Close { silent: false };
             }
-            StreamState::Open(heard) => {
+            WatchStreamState::Open(heard) => {
                 if self.answer_due(heard).is_some_and(|due| due.first() <= now) {
                     return Step::Close {
                         silent: self.unanswered(heard, now),
@@ -202,8 +202,8 @@ impl Watches {
     /// Returns the time of the next step, if there is no event before.
     fn rest(&self, now: Instant) -> Option<Instant> {
         let silence = match self.stream.state() {
-            StreamState::Closed(until) if self.creations.has_waiting() => until,
-            StreamState::Open(heard) => self.answer_due(heard).map(AnswerDue::first),
+            WatchStreamState::Closed(until) if self.creations.has_waiting() => until,
+            WatchStreamState::Open(heard) => self.answer_due(heard).map(AnswerDue::first),
             _ => None,
         };
         let pin = self.pin_pause();

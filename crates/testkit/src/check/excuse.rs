@@ -64,7 +64,8 @@ impl<'a> Wire<'a> {
     /// only if a server left the event out ([`Guarantee::Reliable`]) and no stretch of the wire
     /// carries it, but for stretches before: the client has asked for the event again then, as a
     /// connection had ended with it. That a watch goes on behind the event after an outage is the
-    /// same loss. The stretch has to show a fault that servers are known to have ([`Cause`]). What a server sent wrong explains only what the client told in the same words.
+    /// same loss. The stretch has to show a fault that servers are known to have ([`Cause`]). A wrong
+    /// message of a server explains only a violation of the client in the same words.
     pub fn excuse(
         &self,
         watch: &Recording,

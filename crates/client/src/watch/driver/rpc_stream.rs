@@ -25,10 +25,10 @@ pub(super) type StreamStart = (StreamPermit, Option<Arc<TokenHeader>>);
 pub(super) enum RpcStream {
     None,
     Opening(Future<Result<StreamStart, Error>>),
-    Open(Box<OpenStream>),
+    Open(Box<OpenWatchStream>),
 }
 
-pub(super) struct OpenStream {
+pub(super) struct OpenWatchStream {
     outgoing: Outgoing,
     pub(super) incoming: Incoming,
     /// Whether the server takes no more requests. The incoming side tells the reason.
@@ -37,7 +37,7 @@ pub(super) struct OpenStream {
     incomplete: usize,
 }
 
-impl OpenStream {
+impl OpenWatchStream {
     /// Whether more bytes of an incomplete message have come since the last call.
     fn grows(&mut self) -> bool {
         let incomplete = self.incoming.incomplete();
@@ -52,7 +52,7 @@ impl RpcStream {
             Self::None => pending().await,
             Self::Opening(start) => DriverEvent::Occupied(start.as_mut().await),
             Self::Open(open) => {
-                let OpenStream {
+                let OpenWatchStream {
                     outgoing, incoming, ..
                 } = &mut **open;
                 let send = async {
@@ -140,7 +140,7 @@ impl Driver {
             token: self.token.as_deref(),
         };
         let (outgoing, incoming) = open(permit, Method::Watch, head, limit)?;
-        self.stream = RpcStream::Open(Box::new(OpenStream {
+        self.stream = RpcStream::Open(Box::new(OpenWatchStream {
             outgoing,
             incoming,
             ended: false,

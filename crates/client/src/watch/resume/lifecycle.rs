@@ -31,7 +31,7 @@ const OVERSIZED: u32 = 3;
 /// (any) ---- the client was closed ----> Over
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub(super) enum StreamState {
+pub(super) enum WatchStreamState {
     /// There is no stream. The next one is not opened before this time.
     Closed(Option<Instant>),
     /// The driver opens a stream.
@@ -45,7 +45,7 @@ pub(super) enum StreamState {
 /// The stream, and what the machine has learned for the next one.
 #[derive(Debug)]
 pub(super) struct StreamLifecycle {
-    state: StreamState,
+    state: WatchStreamState,
     /// Whether the driver has to drop its stream.
     has_to_close: bool,
     /// The time of the last opening, until the stream fails.
@@ -62,7 +62,7 @@ pub(super) struct StreamLifecycle {
 impl StreamLifecycle {
     pub(super) fn new(has_credentials: bool, seed: u64) -> Self {
         Self {
-            state: StreamState::Closed(None),
+            state: WatchStreamState::Closed(None),
             has_to_close: false,
             opened: None,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
@@ -73,21 +73,24 @@ impl StreamLifecycle {
         }
     }
 
-    pub(super) fn state(&self) -> StreamState {
+    pub(super) fn state(&self) -> WatchStreamState {
         self.state
     }
 
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, StreamState::Open(_))
+        matches!(self.state, WatchStreamState::Open(_))
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, StreamState::Over)
+        matches!(self.state, WatchStreamState::Over)
     }
 
     /// Whether there is no stream, and the driver has none to drop.
     pub(super) fn is_idle(&self) -> bool {
-        let is_closed = matches!(self.state, StreamState::Closed(_) | StreamState::Over);
+        let is_closed = matches!(
+            self.state,
+            WatchStreamState::Closed(_) | WatchStreamState::Over
+        );
         is_closed && !self.has_to_close
     }
 
@@ -100,14 +103,14 @@ impl StreamLifecycle {
     pub(super) fn heard(&mut self, now: Instant) -> bool {
         let is_open = self.is_open();
         if is_open {
-            self.state = StreamState::Open(now);
+            self.state = WatchStreamState::Open(now);
         }
         is_open
     }
 
     /// Records that the driver has to drop the stream.
     fn close(&mut self) {
-        self.state = StreamState::Closed(None);
+        self.state = WatchStreamState::Closed(None);
         self.has_to_close = true;
     }
 
@@ -118,13 +121,13 @@ impl StreamLifecycle {
 
     /// Records that the stream has failed, and that there is nothing to drop.
     fn lost(&mut self) {
-        self.state = StreamState::Closed(None);
+        self.state = WatchStreamState::Closed(None);
         self.has_to_close = false;
     }
 
     /// Records that the client was closed.
     pub(super) fn end(&mut self) {
-        self.state = StreamState::Over;
+        self.state = WatchStreamState::Over;
     }
 
     /// Begins the pause after a failure. There is none after a first failure, or after a stream that
@@ -140,7 +143,7 @@ impl StreamLifecycle {
         } else {
             Some(now + self.next_pause())
         };
-        self.state = StreamState::Closed(pause);
+        self.state = WatchStreamState::Closed(pause);
     }
 
     /// Returns the next pause of the back-off.
@@ -182,7 +185,7 @@ impl StreamLifecycle {
 impl Watches {
     /// Records that a stream is open. The one before it is gone.
     pub(crate) fn opened(&mut self, now: Instant) {
-        self.stream.state = StreamState::Open(now);
+        self.stream.state = WatchStreamState::Open(now);
         self.stream.opened = Some(now);
         self.creations.restart_wait(now);
     }
@@ -333,7 +336,7 @@ impl Watches {
     /// Begins to open a stream. Returns whether the stream needs another token.
     // ORDER: only the watches that wait now are sure to be created while the token is new.
     pub(super) fn open_stream(&mut self) -> bool {
-        self.stream.state = StreamState::Opening;
+        self.stream.state = WatchStreamState::Opening;
         let fresh = std::mem::take(&mut self.stream.needs_token);
         for entry in self.entries.values_mut() {
             entry.token_refreshed = fresh && entry.phase == WatchPhase::Waiting;
