@@ -1,4 +1,5 @@
-//! The identity of the client: a user with a password, or a token from elsewhere.
+//! The identity of the client: a user with a password, or a token from elsewhere. Passwords and
+//! tokens are never printed.
 //!
 //! A user and a password are options of the builder
 //! ([`ClientBuilder::credentials`](crate::ClientBuilder::credentials)). A program that gets its

@@ -1,4 +1,4 @@
-//! Keys, values and ranges of keys.
+//! Keys, values and ranges of keys, of which only the lengths are printed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -199,10 +199,17 @@ impl Value {
 ///
 /// `end` is empty for the single key `start`, `\0` for no end, and otherwise the first key after
 /// the range.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct KeyRange {
     pub(crate) start: Bytes,
     pub(crate) end: Bytes,
+}
+
+impl fmt::Debug for KeyRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, end) = (self.start.len(), self.end.len());
+        write!(f, "KeyRange({start} bytes, {end} bytes)")
+    }
 }
 
 impl KeyRange {

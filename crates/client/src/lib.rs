@@ -32,9 +32,10 @@
 //! - Every call has a time-out (default: 5 s) that covers waiting for a connection, sending and
 //!   receiving. The client sends the time-out to the server. Calls that are long by nature, such as
 //!   a physical compaction, have no time-out unless you choose one.
-//! - Reads are sent again when a server is unavailable. Writes are sent again only when provably no
-//!   server has seen them. A [`Grant`](lease::Grant) is the exception, as a repeated grant makes no
-//!   second lease.
+//! - Reads are sent again when a server is unavailable. Writes are sent again only when they
+//!   provably were not applied: no server has seen them, or a server has refused them. A
+//!   [`Grant`](lease::Grant) and a [`KeepAlive`](lease::KeepAlive) are the exceptions, as a second
+//!   execution of them changes nothing.
 //! - Leases are renewed as long as a [`LeaseKeeper`] exists.
 //! - Keys and values of a reply are slices of the received bytes. Neither keys and values nor
 //!   secrets are ever printed, by `Debug`, in errors or in logs.

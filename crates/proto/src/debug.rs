@@ -1,4 +1,4 @@
-//! `Debug` of the messages that carry data of the user.
+//! Redaction: `Debug` of the messages that carry data or secrets of the user.
 //!
 //! Bytes are shown as their length. Secrets are not shown at all.
 

@@ -71,7 +71,8 @@ pin_project! {
     ///   leader, is a learner, or is behind: to another endpoint. When every endpoint has refused
     ///   the request, or there is no other endpoint, the call ends with the error.
     ///
-    /// A request that may have been applied is sent again only if it is a read. The number of
+    /// A request that may have been applied is sent again only if a second execution changes
+    /// nothing: a read, a grant or a renewal of a lease. The number of
     /// retries is limited by [`retries`](crate::ClientBuilder::retries), and by a budget of the
     /// client.
     #[must_use = "a call does nothing until it is awaited"]

@@ -68,7 +68,7 @@
 //!   a moment before each answer.
 //! - **A member that hangs.** A stream whose answer is overdue stays open while another one is
 //!   tried, at another endpoint if there is one. An answer is overdue after a sixth of the
-//!   time-to-live, or twice as long as answers took before.
+//!   time-to-live, or after twice as long as answers took before, whichever is longer.
 //! - **A lost connection, a change of leader.** Another stream is opened within 20 ms, or within 1
 //!   s when several streams in a row fail. A new leader gives each lease its whole time-to-live.
 //! - **An expired token.** The next stream uses a new token. While none is available, the cause of

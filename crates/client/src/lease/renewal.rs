@@ -1,4 +1,4 @@
-//! PURE: one kept lease: its known state, and the times of its renewals.
+//! PURE: one kept lease: its known state, and when its next renewal is due.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! PURE: when each lease is renewed, and which status its keepers have.
+//! PURE: the queue of renewals of all leases, and which status their keepers have.
 //!
 //! The driver reports events (an answer, a stream that opened or failed) and asks
 //! [`next`](Renewals::next) what to do. All rules are here and in the files that this one uses.

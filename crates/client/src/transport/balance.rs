@@ -1,9 +1,9 @@
-//! PURE: which endpoint calls go to.
+//! PURE: how good each endpoint is, and which one the mode "pick first" has chosen.
 //!
 //! "Pick first" begins at a random endpoint, so that a fleet of clients spreads, and stays with that
 //! endpoint for as long as the endpoint is connected and serves. Other endpoints are tried only while
-//! it does not. In the other modes every endpoint is kept connected, and the choice here is only the
-//! endpoint that is looked at first.
+//! it does not. In the other modes every endpoint is kept connected, and the choice here is only where
+//! the order of retries begins, and the fallback when no endpoint is fit.
 
 use crate::mode::Mode;
 

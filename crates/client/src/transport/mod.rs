@@ -8,7 +8,7 @@
 //! ```text
 //! state.rs         phases of a connection                           PURE
 //! keepalive.rs     when to ping, doubt and give up a connection     PURE
-//! balance.rs       which endpoint calls go to                       PURE
+//! balance.rs       how good each endpoint is; the mode pick first    PURE
 //! driver.rs        connects, publishes the link, reconnects
 //! monitor.rs       pings and drains a connection that is up
 //! handshake.rs     endpoint -> connection that has answered a ping
@@ -17,6 +17,10 @@
 //! link.rs          a live connection, as calls see it
 //! link_state.rs    flags and counters of a link
 //! pool.rs          the endpoints of a client and their connections
+//! pool/pick.rs     which endpoint and connection a call takes
+//! report.rs, probe.rs   whether an endpoint serves                  PURE
+//! lane.rs          connections for streams and for calls that wait
+//! unary.rs, stream.rs, grpc.rs   calls, streams of messages, framing
 //! identity.rs      which cluster a connection leads to
 //! leader.rs        whether the member behind a connection sees a leader
 //! stream_queue.rs  requests that wait until the server allows one more stream
@@ -91,7 +95,7 @@ pub(crate) struct PickInfo {
     pub(crate) lane: Lane,
     /// The only endpoint that the call may go to.
     pub(crate) member: Option<EndpointTarget>,
-    /// The link that the call must not use. Its endpoint is used only where there is no other.
+    /// The link to avoid. Its endpoint is used while no other serves, and in the end the link itself.
     pub(crate) avoided: Option<Avoided>,
     /// Whether the call may start when the client takes no new calls any more.
     pub(crate) parting: bool,

@@ -1,4 +1,5 @@
-//! The monitor of a connection: pings, probes and drains a connection that is up.
+//! The monitor of a connection that is up: it pings, probes and drains it, and decides when the
+//! connection ends because it is unused, too old, drained, or its member does not serve.
 
 use std::future::poll_fn;
 use std::sync::Arc;

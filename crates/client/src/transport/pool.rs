@@ -184,7 +184,7 @@ impl Pool {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Returns the number of replies of the other endpoints that have shown that they serve.
+    /// Returns how many replies have shown that the other endpoints serve.
     pub(super) fn served_elsewhere(&self, index: EndpointIndex) -> u64 {
         let pools = self.pools();
         let others = pools.iter().filter(|(one, _)| *one != index);

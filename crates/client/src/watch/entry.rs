@@ -1,4 +1,4 @@
-//! PURE: one watch of the machine.
+//! PURE: one watch of the machine: its phase, and the revision from which it resumes.
 
 use std::sync::Arc;
 

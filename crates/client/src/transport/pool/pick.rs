@@ -1,4 +1,4 @@
-//! The choice of an endpoint and a connection for a call, and the wait for one.
+//! Which endpoint and which connection a call takes, in every mode, and the wait for one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
