@@ -103,7 +103,10 @@ fn first(holders: &Holders, grants: Grants<'_>) -> Vec<Fault> {
 /// lease was lost is granted with a key that does not exist. The write of its taker fails, and the
 /// interval of the grant ends there.
 fn alone(grants: Grants<'_>) -> Vec<Fault> {
-    let mut order: Vec<&Grant> = grants.grants.iter().collect();
+    // A taker whose keeper does not say that the lease lives when the grant arrives holds nothing: the
+    // answer may have been on its way for longer than the lease lived.
+    let held = grants.grants.iter().filter(|grant| grant.at < grant.until);
+    let mut order: Vec<&Grant> = held.collect();
     order.sort_by_key(|grant| (&grant.name, grant.at));
     let mut last: Option<&Grant> = None;
     let mut faults = Vec::new();

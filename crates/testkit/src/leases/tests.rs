@@ -229,6 +229,12 @@ fn no_two_takers_hold_a_lock_at_a_time() {
     ];
     let found = [(Promise::Alone, false), (Promise::Alone, false)];
     assert_eq!(judge(&three, false), found);
+    // The answer came so late that the second taker never took itself for the holder.
+    let late = [
+        grant("lock/a", 10, 20, Some(3)),
+        grant("lock/b", 15, 15, None),
+    ];
+    assert_eq!(judge(&late, false), []);
     let mut other = both;
     other[1].name = "other".into();
     other[1].key = "lock/b".into();
