@@ -31,8 +31,9 @@ enum Parsed {
 pub(crate) fn parse(
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<Option<Arguments>, Failure> {
-    warn_of_variables(&Arguments::command());
-    match parse_words(words)? {
+    let command = Arguments::command();
+    warn_of_variables(&command);
+    match parse_words(command, words)? {
         Parsed::Arguments(arguments) => Ok(Some(*arguments)),
         Parsed::Page(page) => {
             crate::output::page(&page)?;
@@ -41,8 +42,11 @@ pub(crate) fn parse(
     }
 }
 
-fn parse_words(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
-    let command = Arguments::command().mut_args(|argument| {
+fn parse_words(
+    command: Command,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<Parsed, Failure> {
+    let command = command.mut_args(|argument| {
         // The help must not print the value of a variable: one is a password.
         let argument = argument.hide_env_values(true);
         // A variable with an empty value counts as unset.

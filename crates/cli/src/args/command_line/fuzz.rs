@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use super::super::number;
+use clap::CommandFactory as _;
+
+use super::super::{Arguments, number};
 use super::parse_words;
 use crate::duration::{self, Go};
 
@@ -24,7 +26,7 @@ pub(crate) fn command_line(input: &[u8]) {
         }
     }
     let words = std::iter::once("etcdex".into()).chain(words);
-    if let Err(failure) = parse_words(words) {
+    if let Err(failure) = parse_words(Arguments::command(), words) {
         assert!(!failure.to_string().is_empty());
     }
 }
