@@ -128,8 +128,8 @@ impl Pool {
         let elsewhere = links().filter(|link| Some(link.index) != same);
         let same = same.and_then(|index| pools[index].unary.live());
         let serving = same.clone().filter(|link| link.serves());
-        let in_order = serving.into_iter().chain(elsewhere).chain(same);
-        in_order.into_iter().find(|link| link.state.is_fit())
+        let mut in_order = serving.into_iter().chain(elsewhere).chain(same);
+        in_order.find(|link| link.state.is_fit())
     }
 
     /// Whether the endpoint of the link does not serve, and another one may serve.
