@@ -19,6 +19,7 @@ mod metrics;
 mod peer;
 mod retries;
 mod runtimes;
+pub(crate) mod seed;
 mod serving;
 #[cfg(feature = "snapshot")]
 mod snapshot;

@@ -336,9 +336,7 @@ mod tests {
     /// `ETCDEX_SEED` repeats a run.
     #[test]
     fn the_machine_accepts_any_messages_in_any_order() {
-        let seed = std::env::var("ETCDEX_SEED").ok();
-        let seed = seed.and_then(|text| text.parse().ok());
-        let seed: u64 = seed.unwrap_or_else(|| fastrand::u64(..));
+        let seed = crate::tests::seed::seed();
         println!("ETCDEX_SEED={seed}");
         let mut rng = Rng::with_seed(seed);
         let mut batches = 0;

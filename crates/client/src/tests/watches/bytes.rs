@@ -20,6 +20,7 @@ use super::super::peer::{Peers, handshake, head, headers, read};
 use super::mutations::{mutate_bytes, mutated_replies};
 use super::server::{Server, WATCH, whole};
 use super::{MOMENT, nothing_left};
+use crate::tests::seed::{PrintSeed, seed};
 use crate::{Client, ErrorKind, WatchEnd, WatchLimits, WatchMessage, WatchStream, Watcher};
 
 /// Longer than any step takes, in virtual time.
@@ -150,11 +151,7 @@ struct Watching {
 fn any_bytes_of_a_server_are_survived() {
     let seconds = std::env::var("ETCDEX_FUZZ_SECONDS").ok();
     let seconds: u64 = seconds.map_or(2, |text| text.parse().expect("a number"));
-    let given = std::env::var("ETCDEX_SEED").ok();
-    let mut seed = given.map_or_else(
-        || fastrand::u64(..),
-        |text| text.parse().expect("ETCDEX_SEED is a number"),
-    );
+    let mut seed = seed();
     let end = Instant::now() + Duration::from_secs(seconds);
     let counts = Arc::<Counts>::default();
     let (mut rounds, mut settled) = (0, 0);
@@ -172,15 +169,6 @@ fn any_bytes_of_a_server_are_survived() {
     println!("{rounds} rounds, {counts:?}, {grown} KiB more than after 50 rounds");
     // The bound includes the memory of other tests in this process.
     assert!(rounds < 50 || grown < 512 << 10, "{grown} KiB");
-}
-
-/// Prints the seed when the test panics.
-struct PrintSeed(u64);
-
-impl Drop for PrintSeed {
-    fn drop(&mut self) {
-        println!("ETCDEX_SEED={}", self.0);
-    }
 }
 
 /// Returns the resident memory of this process in KiB; 0 where it is not known.

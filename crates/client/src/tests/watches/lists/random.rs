@@ -10,6 +10,7 @@ use fastrand::Rng;
 
 use super::store::{Store, pairs};
 use super::{Consumer, with_credentials};
+use crate::tests::seed::{PrintSeed, seed};
 use crate::watch::WatchListMessage;
 use crate::{Event, EventKind, WatchEnd};
 
@@ -20,11 +21,7 @@ const ROUNDS: usize = 150;
 fn a_copy_becomes_equal_to_the_store() {
     let seconds = std::env::var("ETCDEX_FUZZ_SECONDS").ok();
     let seconds: u64 = seconds.map_or(0, |text| text.parse().expect("a number"));
-    let given = std::env::var("ETCDEX_SEED").ok();
-    let mut seed = given.map_or_else(
-        || fastrand::u64(..),
-        |text| text.parse().expect("ETCDEX_SEED is a number"),
-    );
+    let mut seed = seed();
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut counts = Counts::default();
     let mut rounds = 0;
@@ -59,15 +56,6 @@ struct Counts {
     rolled_back: usize,
     cancelled: usize,
     events: usize,
-}
-
-/// Prints the seed when the test panics.
-struct PrintSeed(u64);
-
-impl Drop for PrintSeed {
-    fn drop(&mut self) {
-        println!("ETCDEX_SEED={}", self.0);
-    }
 }
 
 async fn round(seed: u64, counts: &mut Counts) {
