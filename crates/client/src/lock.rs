@@ -4,13 +4,15 @@
 //! a lease: it ends when the lease ends, or with [`Client::unlock`](crate::Client::unlock). The
 //! example there shows how to write only while the lock is held.
 
+mod queue;
+
 use std::fmt;
 
 use bytes::Bytes;
 use etcdex_proto::v3lockpb;
 
 use crate::Client;
-use crate::call::{Call, Request};
+use crate::call::{Call, Request, Scope, Stall};
 use crate::error::Error;
 use crate::key::{Key, Namespace};
 use crate::kv::{LeaseId, ResponseHeader, broken, decode, header, refuse};
@@ -86,11 +88,20 @@ impl Client {
     /// expired token. The first attempt has ended then. A lock can therefore wait for longer than
     /// its token lives.
     ///
-    /// etcd 3.4 and early versions of 3.5 (seen on 3.4.23 and 3.5.1) can lose locks that wait at
-    /// one member, and never answer them, when a token expires meanwhile. With these versions, use
-    /// a time-out of a second or two, then revoke the lease, and pause for a few seconds before the
-    /// lock is taken with another lease. The server uses the expired token for as long as any lock
-    /// waits at that member.
+    /// etcd's lock service can pass a waiting lock over for ever, after a token has been revoked or
+    /// has expired while other locks waited at the same member (seen on all versions from 3.4 to
+    /// 3.7). So a client with credentials reads the queue of the lock while it waits, after 1 s, and
+    /// then whenever a quarter of the time has passed that the lock has waited, at most 10 s. When
+    /// two reads in a row find the key first in the queue, the client sends the lock again with the
+    /// same lease, to another endpoint if there is one. It does the same when the key was in the
+    /// queue and is gone: the call then ends with [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound)
+    /// if the lease has ended.
+    ///
+    /// etcd 3.4.22 to 3.4.24 and 3.5.6 can lose all locks that wait at a member, and use all the CPU
+    /// time that they get, when a token expires meanwhile. With these versions, use a time-out of a
+    /// second or two, then revoke the lease, and pause for a few seconds before the lock is taken
+    /// with another lease. The server uses the expired token for as long as any lock waits at that
+    /// member.
     pub fn lock(&self, name: impl Into<Key>, lease: LeaseId) -> Call<Lock> {
         self.run(Lock::new(name, lease))
     }
@@ -257,6 +268,11 @@ impl Request for Lock {
         // A second attempt with the same lease finds the key of the first. With another lease, it
         // would wait for that key.
         self.lease.is_some()
+    }
+
+    fn stall(&self, scope: &Scope) -> Option<Stall> {
+        self.lease
+            .map(|lease| queue::stall(&self.name, lease, scope))
     }
 
     fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {

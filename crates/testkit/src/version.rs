@@ -35,22 +35,21 @@ impl Version {
         }
     }
 
-    /// Returns whether the lock service can lose the waiting locks of a member when a token
-    /// expires.
+    /// Returns whether the lock service can repeat a refused watch without end after a token has
+    /// expired, and then answers no waiting lock of that member.
     ///
     /// All waiting locks of a member share one stream of watches inside the server, with the token
-    /// of the lock that opened it. Once that token has expired, a refused watch gets the ID of a
-    /// watch that is in force, and neither lock is answered.
+    /// of the lock that opened it. These releases open the stream again after a refusal, with the
+    /// same token and without a pause.
     ///
-    /// Source: `crates/client/tests/it/lock_tokens.rs`, and logs of servers under `chaos leases`.
-    /// Seen on 3.4.23 and 3.5.1, and not on 3.5.35 and later. No release in between was tried.
-    pub fn loses_waiting_locks(self) -> bool {
-        let fixed = Self {
-            major: 3,
-            minor: 5,
-            patch: 35,
-        };
-        self < fixed
+    /// Source: `shouldRetryWatch` in etcd's `clientv3/watch.go`, which 3.4.22 and 3.5.6 have added,
+    /// and 3.4.25 and 3.5.7 have removed. Logs of 3.4.23 under `chaos leases`.
+    pub fn repeats_refused_watches(self) -> bool {
+        match (self.major, self.minor) {
+            (3, 4) => (22..=24).contains(&self.patch),
+            (3, 5) => self.patch == 6,
+            _ => false,
+        }
     }
 }
 
@@ -111,15 +110,19 @@ mod tests {
         }
     }
 
-    /// The versions that were tried.
+    /// The releases whose source has the loop.
     #[test]
-    fn old_servers_lose_waiting_locks() {
-        let loses = |text: &str| {
+    fn four_releases_repeat_refused_watches() {
+        let repeats = |text: &&str| {
             let version: Version = text.parse().unwrap();
-            version.loses_waiting_locks()
+            version.repeats_refused_watches()
         };
-        assert!(loses("3.4.23") && loses("3.5.1"));
-        assert!(!loses("3.5.35") && !loses("3.6.16") && !loses("3.7.3"));
+        let all = [
+            "3.4.21", "3.4.22", "3.4.23", "3.4.24", "3.4.25", "3.5.1", "3.5.5", "3.5.6", "3.5.7",
+            "3.5.35", "3.6.16", "3.7.3",
+        ];
+        let found: Vec<_> = all.iter().copied().filter(|text| repeats(text)).collect();
+        assert_eq!(found, ["3.4.22", "3.4.23", "3.4.24", "3.5.6"]);
     }
 
     #[test]

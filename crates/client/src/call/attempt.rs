@@ -1,11 +1,12 @@
 //! One attempt of a call: what was sent, how long the client waits, and the meaning of its end.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::authentication::is_about_token;
+use super::request::Stall;
 use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Avoided, EndpointTarget, Exchange, Failure, LeaderLoss, PickInfo};
 
@@ -27,6 +28,10 @@ pub(super) struct SentAttempt {
     pub(super) is_slow: bool,
     /// Set for a call that waits for other clients and requires a leader.
     pub(super) leader_loss: Option<LeaderLoss>,
+    /// Set for a request that another attempt would continue; `None` once the server has stalled.
+    pub(super) stall: Option<Stall>,
+    /// Whether the server has stopped to carry out the request.
+    pub(super) has_stalled: bool,
 }
 
 impl SentAttempt {
@@ -35,10 +40,18 @@ impl SentAttempt {
         if let Poll::Ready(reply) = self.exchange.poll_reply(cx) {
             return Poll::Ready(reply);
         }
-        match &mut self.leader_loss {
-            Some(loss) => loss.as_mut().poll(cx).map(|()| Err(leader_lost())),
-            None => Poll::Pending,
+        if let Some(loss) = &mut self.leader_loss {
+            if loss.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(leader_lost()));
+            }
         }
+        if let Some(stall) = &mut self.stall {
+            ready!(stall.as_mut().poll(cx));
+            self.stall = None;
+            self.has_stalled = true;
+            return Poll::Ready(Err(stalled()));
+        }
+        Poll::Pending
     }
 
     /// Returns when the attempt has to be checked next, if ever.
@@ -65,6 +78,16 @@ fn leader_lost() -> Failure {
         Outcome::Unknown,
         "the member has lost its leader while the call was waiting",
         Retry::Never,
+    )
+}
+
+/// The server has carried out some steps of the request, and does not go on.
+fn stalled() -> Failure {
+    Failure::new(
+        ErrorKind::Unavailable,
+        Outcome::Unknown,
+        "the member has stopped to carry out the request",
+        Retry::Elsewhere,
     )
 }
 

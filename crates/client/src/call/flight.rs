@@ -376,6 +376,9 @@ impl Flight {
             doubt: Some(moment + DOUBT_AFTER),
             is_slow: false,
             leader_loss: link.map(|link| leader_loss(&link, this.token.as_ref())),
+            // Without a token, the server undoes an attempt that is given up.
+            stall: this.token.as_ref().and_then(|_| request.stall(this.scope)),
+            has_stalled: false,
         };
         this.clock.wake_at_or_deadline(sent.wake());
         *this.state = FlightState::Sent(sent);

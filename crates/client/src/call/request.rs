@@ -1,12 +1,18 @@
 //! The trait of all requests.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use bytes::Bytes;
 
-use super::scope::Core;
+use super::scope::{Core, Scope};
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::method::Method;
 use crate::transport::Failure;
+
+/// Resolves when the server has stopped to carry out a request that another attempt would continue.
+pub(crate) type Stall = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A request that a [`Call`](crate::Call) can carry.
 ///
@@ -58,6 +64,14 @@ pub trait Request: Send + Unpin + 'static {
     #[doc(hidden)]
     fn is_resumable(&self) -> bool {
         self.is_compound()
+    }
+
+    /// Returns a future that resolves when the server has stopped to carry out the steps of the
+    /// request, without an answer. The request is then sent again. Only for a [resumable
+    /// ](Self::is_resumable) request whose first attempt the server cannot undo: one with a token.
+    #[doc(hidden)]
+    fn stall(&self, _: &Scope) -> Option<Stall> {
+        None
     }
 
     /// Whether a member answers without asking its quorum.

@@ -72,8 +72,10 @@ impl Core {
 }
 
 /// The properties in which handles of a client differ. A call starts with those of its handle.
+// Public for the hidden methods of `Request`.
+#[allow(unnameable_types, missing_debug_implementations)]
 #[derive(Clone)]
-pub(crate) struct Scope {
+pub struct Scope {
     pub(crate) core: Arc<Core>,
     pub(crate) timeout: Timeout,
     pub(crate) namespace: Option<Namespace>,

@@ -13,6 +13,7 @@ mod keepalive;
 mod lanes;
 mod leases;
 mod load;
+mod lock_queue;
 mod locks;
 #[cfg(feature = "metrics")]
 mod metrics;

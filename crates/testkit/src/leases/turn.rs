@@ -1,9 +1,11 @@
 //! PURE: checks that each taker got its lock again after the faults.
 //!
-//! Old servers can lose waiting locks (ADR 0012): the key of a taker is the first of its lock, and
-//! the server does not answer the taker. The recordings show this: an observer reads the keys of
-//! the locks all the time, and a proxy receives each answer of the server before any fault. These
-//! recordings excuse a taker that never had its lock; a longer wait does not.
+//! Some old releases can lose waiting locks (ADR 0012): the key of a taker is the first of its
+//! lock, and the server does not answer the taker, because it repeats a refused watch without end.
+//! The recordings show this: an observer reads the keys of the locks all the time, and a proxy
+//! receives each answer of the server before any fault. These recordings excuse a taker that never
+//! had its lock; a longer wait does not. A lock that any other release has passed over is no
+//! excuse, because the client sends it again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

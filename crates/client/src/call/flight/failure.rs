@@ -23,6 +23,15 @@ impl Flight {
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
         let moment = now();
+        let mut has_stalled = false;
+        if let FlightState::Sent(sent) = this.state {
+            has_stalled = std::mem::take(&mut sent.has_stalled);
+            if has_stalled && sent.exchange.is_waiting() {
+                // The server does not have this attempt yet.
+                sent.stall = request.stall(this.scope);
+                return Ok(());
+            }
+        }
         let pick = match this.state {
             FlightState::Sent(sent) => sent.pick_after(this.scope.member),
             FlightState::Authenticating(_, pick)
@@ -39,7 +48,9 @@ impl Flight {
         if is_servers_deadline(&failure, left, this.clock.timeout()) {
             return Err(self.too_late());
         }
-        let step = if request.is_compound() {
+        let step = if has_stalled {
+            FailedStep::Wait
+        } else if request.is_compound() {
             FailedStep::of(&failure, request.is_resumable())
         } else {
             FailedStep::None

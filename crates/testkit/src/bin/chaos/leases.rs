@@ -205,7 +205,7 @@ fn raft(setup: &Setup) -> io::Result<(Vec<Revocation>, Vec<Leadership>)> {
 
 /// Returns whether a token that expires can make the servers lose locks.
 fn may_lose_locks(setup: &Setup) -> bool {
-    setup.has_users() && setup.version().loses_waiting_locks()
+    setup.has_users() && setup.version().repeats_refused_watches()
 }
 
 fn start(setup: &Setup, ways: &[crate::setup::Way], clock: Clock, seed: u64) -> io::Result<Tasks> {

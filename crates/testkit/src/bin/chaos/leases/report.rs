@@ -42,7 +42,7 @@ impl<'a> Report<'a> {
             replies: &played.replies,
             calm: calm(&played.periods),
             // Without users no token can expire: no lock is lost then, and the queues show none.
-            loses_waiting_locks: version.loses_waiting_locks(),
+            loses_waiting_locks: version.repeats_refused_watches(),
         }));
         Self { played, faults }
     }
