@@ -252,6 +252,48 @@ async fn a_members_handle_outlives_a_graceful_goaway() {
     assert_eq!(peers.connections("http://one:1"), 2);
 }
 
+/// An endpoint counts as slow after 250 ms without a connection, so no call waits until the attempt
+/// to connect ends.
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_waits_little_for_endpoints_that_do_not_connect() {
+    for mode in [Mode::PickFirst, Mode::Random, Mode::ConnectAll] {
+        for silent in 1..4_u32 {
+            let refusals = Arc::new(AtomicUsize::new(1));
+            let script = Arc::clone(&refusals);
+            let peers = Peers::default().and("http://well:1", move |_, stream| {
+                let refusals = Arc::clone(&script);
+                serve(stream, move |asked: Asked| {
+                    let refusals = Arc::clone(&refusals);
+                    async move {
+                        let left = refusals.load(Ordering::Relaxed);
+                        if asked.path != "/etcdserverpb.KV/Put" || left == 0 {
+                            return asked.answer_well();
+                        }
+                        refusals.store(left - 1, Ordering::Relaxed);
+                        asked.fail("14", "etcdserver: no leader");
+                    }
+                })
+            });
+            let peers = (0..silent).fold(peers, |peers, number| {
+                peers.and(
+                    &format!("http://silent{number}:1"),
+                    |_, stream| async move {
+                        let _stream = stream;
+                        std::future::pending::<()>().await;
+                    },
+                )
+            });
+            let client = peers.builder().mode(mode).connect().await;
+            let client = client.expect("the client connects");
+            let begin = tokio::time::Instant::now();
+            client.put("k", "v").await.expect("the next attempt");
+            let limit = Duration::from_millis(300) * silent + Duration::from_millis(100);
+            assert!(begin.elapsed() < limit, "{mode:?}: {:?}", begin.elapsed());
+            assert_eq!(refusals.load(Ordering::Relaxed), 0);
+        }
+    }
+}
+
 /// Calls choose among the endpoints while endpoints are added.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn choosing_and_adding_at_once_do_not_deadlock() {

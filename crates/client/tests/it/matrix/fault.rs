@@ -11,6 +11,9 @@ use crate::stage::{connect, eventually};
 /// Duration of a fault: longer than a lease lives without renewals.
 const OUTAGE: Duration = Duration::from_secs(7);
 
+/// How often the client may move while a member gets its role.
+const MAX_MOVES: usize = 5;
+
 /// The role of the member in its cluster when the fault begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -35,8 +38,21 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Makes the member in use have the right role, and returns its index.
+    ///
+    /// A call that is answered with a change of the leader can make the client move: then the next
+    /// member gets the role.
     pub(super) async fn prepare(self, cluster: &Cluster, sticky: &Traffic) -> usize {
-        let target = sticky.used().await;
+        for _ in 0..MAX_MOVES {
+            let target = sticky.used().await;
+            self.assign_role(cluster, target).await;
+            if sticky.used().await == target {
+                return target;
+            }
+        }
+        panic!("the client moved {MAX_MOVES} times without a fault");
+    }
+
+    async fn assign_role(self, cluster: &Cluster, target: usize) {
         match self {
             Self::Kill(Role::Leader) | Self::Stop(Role::Leader) | Self::Hang(Role::Leader) => {
                 lead(cluster, target).await;
@@ -50,7 +66,6 @@ impl Fault {
             }
             Self::Cut | Self::RollingRestart => {}
         }
-        target
     }
 
     /// Runs the fault from its begin to its end.
