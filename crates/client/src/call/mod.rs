@@ -2,6 +2,7 @@
 
 mod attempt;
 mod authentication;
+mod bidi;
 mod budget;
 mod flight;
 mod login;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 pub(crate) use self::authentication::Authentication;
+pub(crate) use self::bidi::{BidiCall, BidiEvent, BidiOpener, BidiStream};
 use self::flight::Flight;
 pub(crate) use self::messages::Messages;
 pub use self::request::Request;

@@ -36,9 +36,8 @@ impl LeaseCause {
         }
     }
 
-    pub(super) fn of(error: &Error, endpoint: Option<Endpoint>) -> Self {
-        let endpoint = endpoint.or_else(|| error.endpoint().cloned());
-        Self::new(error.kind(), error.message(), endpoint)
+    pub(super) fn of(error: &Error) -> Self {
+        Self::new(error.kind(), error.message(), error.endpoint().cloned())
     }
 
     /// The cause after the clocks have jumped.

@@ -11,24 +11,32 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::LeaseKeepAliveResponse;
 use tokio::sync::{mpsc, watch};
 
-use self::stream::{PermitFuture, RenewalStream, StreamEvent};
+use self::stream::RenewalStream;
 use super::cause::LeaseCause;
 use super::registry::{LeaseCommand, LeaseRegistry, read_clocks};
 use super::renewal::LeaseStatus;
 use super::state::{RenewalStep, Renewals};
 use super::unanswered::StreamNumber;
-use crate::call::{Core, Scope, ShutdownStage};
-use crate::endpoint::Endpoint;
+use crate::call::{BidiCall, BidiEvent, BidiOpener, Core, ShutdownStage};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{LeaseId, decode};
 use crate::method::Method;
-use crate::transport::{Avoided, Failure, PickInfo, now};
+use crate::transport::now;
 
 /// Number of renewals in one write: some 16 KiB, which fits into any window.
 const BATCH_SIZE: usize = 1_000;
 
 /// The longest pause while a lease is kept; the clocks are compared after it.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The call of each stream. Leases are renewed until the calls in progress are answered.
+pub(super) const CALL: BidiCall = BidiCall {
+    method: Method::LeaseKeepAlive,
+    member: None,
+    // A member without a leader would keep the stream open and never answer.
+    require_leader: true,
+    parting: true,
+};
 
 /// The state that outlives the runtime of the task: the next task goes on with it.
 pub(super) struct Parked {
@@ -94,11 +102,11 @@ pub(super) fn task(
 ) -> impl Future<Output = ()> + Send {
     let driver = LeaseDriver {
         registry,
+        opener: BidiOpener::new(Weak::clone(&parked.core), CALL),
         core: parked.core,
         renewals: parked.renewals,
         keepers: parked.keepers,
         streams: Vec::new(),
-        avoided: None,
         troubled: false,
     };
     // INVARIANT: the state is complete before the first poll, so that a runtime that never polls
@@ -159,8 +167,7 @@ struct LeaseDriver {
     keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<LeaseStatus>)>>,
     /// INVARIANT: at most two; `Renewals` asks for no more.
     streams: Vec<RenewalStream>,
-    /// The link of the latest stream.
-    avoided: Option<Avoided>,
+    opener: BidiOpener,
     /// Whether `health` has a cause, which the next answer removes.
     troubled: bool,
 }
@@ -172,9 +179,9 @@ impl LeaseDriver {
         let error = Error::new(ErrorKind::Unavailable, message);
         let numbers: Vec<StreamNumber> = self.streams.iter().map(|one| one.number).collect();
         for number in numbers {
-            self.fail(number, &error);
+            self.fail(number, error.again());
         }
-        self.trouble(LeaseCause::of(&error, None));
+        self.trouble(LeaseCause::of(&error));
     }
 
     fn command(&mut self, command: LeaseCommand) {
@@ -247,8 +254,9 @@ impl LeaseDriver {
             let streams = &self.streams;
             let ready = |number| {
                 let stream = streams.iter().find(|stream| stream.number == number);
-                let ready =
-                    |stream: &RenewalStream| stream.takes() && stream.batch.len() < BATCH_SIZE;
+                let ready = |stream: &RenewalStream| {
+                    stream.bidi.takes_messages() && stream.batch.len() < BATCH_SIZE
+                };
                 free.contains(&number) && stream.is_some_and(ready)
             };
             match self.renewals.next(now(), ready) {
@@ -287,27 +295,22 @@ impl LeaseDriver {
     }
 
     fn open(&mut self, number: StreamNumber) {
-        let Some(core) = self.core.upgrade() else {
+        if self.core.strong_count() == 0 {
             self.renewals.close();
             return;
-        };
-        let mut scope = Scope::of(core);
-        scope.parting = true;
-        let pick = PickInfo {
-            avoided: self.avoided,
-            ..pick_info()
-        };
-        let place: PermitFuture = Box::pin(async move {
-            let token = scope.token().await?;
-            Ok((scope.core.transport.acquire(pick).await?, token))
+        }
+        self.streams.push(RenewalStream {
+            number,
+            bidi: self.opener.open(),
+            batch: Vec::new(),
         });
-        self.streams.push(RenewalStream::opening(number, place));
         self.note_opening();
     }
 
     /// Records whether keepers should take the cause from the connections, as no stream is open.
     fn note_opening(&self) {
-        let opening = !self.streams.iter().any(RenewalStream::takes);
+        let takes = |stream: &RenewalStream| stream.bidi.takes_messages();
+        let opening = !self.streams.iter().any(takes);
         self.registry
             .change_health(|health| health.opening = opening);
     }
@@ -319,7 +322,10 @@ impl LeaseDriver {
     }
 
     fn silent(&mut self, number: StreamNumber) {
-        let Some(incoming) = self.stream(number).and_then(|stream| stream.incoming()) else {
+        let Some(incoming) = self
+            .stream(number)
+            .and_then(|stream| stream.bidi.incoming())
+        else {
             return;
         };
         incoming.report_no_answer();
@@ -330,7 +336,7 @@ impl LeaseDriver {
     }
 
     /// Waits for an event of a stream. Dropping the future loses nothing.
-    async fn event(&mut self) -> (StreamNumber, StreamEvent) {
+    async fn event(&mut self) -> (StreamNumber, BidiEvent) {
         let mut streams = self.streams.iter_mut();
         let (first, second) = (streams.next(), streams.next());
         tokio::select! {
@@ -339,40 +345,23 @@ impl LeaseDriver {
         }
     }
 
-    fn take(&mut self, number: StreamNumber, event: StreamEvent) {
+    fn take(&mut self, number: StreamNumber, event: BidiEvent) {
         // ORDER: the clocks are compared before the answer is used, as it may have waited while the
         // machine slept.
         self.look_at_clocks();
         match event {
-            StreamEvent::Occupied(Ok((permit, token))) => {
-                let link = Arc::clone(permit.link());
-                self.avoided = Some(Avoided::new(&link));
-                let core = self.core.upgrade();
-                let limit = core.map_or(0, |core| core.options.max_receive_size);
-                let started = self
+            BidiEvent::Opened => {
+                let incoming = self
                     .stream(number)
-                    .map(|stream| stream.start(permit, token, limit));
-                match started {
-                    Some(Ok(())) => {
-                        self.renewals.opened(number, link.state.round_trip(), now());
-                        self.note_opening();
-                    }
-                    Some(Err(failure)) => self.broke(number, &failure),
-                    None => {}
+                    .and_then(|stream| stream.bidi.incoming());
+                if let Some(round_trip) = incoming.map(|side| side.link().state.round_trip()) {
+                    self.renewals.opened(number, round_trip, now());
+                    self.note_opening();
                 }
             }
-            StreamEvent::Occupied(Err(error)) => self.fail(number, &error),
-            StreamEvent::Answer(Ok(Some(message))) => self.answer(number, message),
-            StreamEvent::Answer(Ok(None)) => {
-                let error = Error::new(ErrorKind::Unavailable, "the server has ended the stream");
-                self.fail(number, &error);
-            }
-            StreamEvent::Answer(Err(failure)) => self.broke(number, &failure),
-            StreamEvent::Sent(outcome) => {
-                if let Some(stream) = self.stream(number) {
-                    stream.sent(&outcome);
-                }
-            }
+            BidiEvent::Message(message) => self.answer(number, message),
+            BidiEvent::Sent => {}
+            BidiEvent::Ended(error) => self.fail(number, error),
         }
     }
 
@@ -386,50 +375,26 @@ impl LeaseDriver {
                     self.registry.change_health(|health| health.cause = None);
                 }
             }
-            Err(error) => self.fail(number, &error),
+            Err(error) => self.fail(number, error),
         }
     }
 
-    /// Ends a stream after a failure. If the failure is about the token, the next stream has
-    /// another one.
-    fn broke(&mut self, number: StreamNumber, failure: &Failure) {
-        let mut is_token_refused = false;
-        if let (Some(core), Some(stream)) = (self.core.upgrade(), self.stream(number)) {
-            is_token_refused = Scope::of(core).note_token_refusal(failure, stream.token());
-        }
-        self.fail(number, &failure.error);
-        if is_token_refused {
-            // The endpoint serves: only the token has to be another one.
-            self.avoided = None;
-        }
-    }
-
-    fn fail(&mut self, number: StreamNumber, error: &Error) {
+    fn fail(&mut self, number: StreamNumber, error: Error) {
+        let error = match self.stream(number) {
+            Some(stream) => stream.bidi.locate(error),
+            None => error,
+        };
         tracing::debug!(target: "etcdex", %error, "a stream that renews leases has ended");
-        let endpoint: Option<Endpoint> = self
-            .stream(number)
-            .and_then(|stream| stream.incoming())
-            .map(|incoming| incoming.link().endpoint.clone());
         self.streams.retain(|stream| stream.number != number);
         self.renewals.failed(number, now());
-        self.trouble(LeaseCause::of(error, endpoint));
+        self.trouble(LeaseCause::of(&error));
         self.note_opening();
     }
 }
 
-async fn event(stream: Option<&mut RenewalStream>) -> (StreamNumber, StreamEvent) {
+async fn event(stream: Option<&mut RenewalStream>) -> (StreamNumber, BidiEvent) {
     match stream {
         Some(stream) => (stream.number, stream.event().await),
         None => pending().await,
-    }
-}
-
-/// Where streams are opened. Leases are renewed until the calls in progress are answered.
-pub(super) fn pick_info() -> PickInfo {
-    PickInfo {
-        lane: Method::LeaseKeepAlive.lane(),
-        member: None,
-        avoided: None,
-        parting: true,
     }
 }

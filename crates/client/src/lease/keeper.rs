@@ -10,7 +10,7 @@ use tokio::sync::watch::error::RecvError;
 
 use super::cause::LeaseCause;
 use super::clocks::Reading;
-use super::driver::pick_info;
+use super::driver::CALL;
 use super::registry::{KeepHandle, LeaseRegistry, RenewalHealth, read_clocks};
 use super::renewal::{LeaseEnd, LeaseStatus};
 use super::{Revoke, RevokeResponse};
@@ -221,7 +221,7 @@ impl LeaseKeeper {
     fn cause(&self, health: RenewalHealth) -> Option<LeaseCause> {
         let transport = &self.scope.core.transport;
         let unreachable = match health.opening {
-            true => transport.last_error(pick_info()),
+            true => transport.last_error(CALL.pick(None)),
             false => None,
         };
         match unreachable {

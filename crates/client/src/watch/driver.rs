@@ -1,7 +1,7 @@
 //! The task that holds the stream of the watches of a route. It has no rules.
 
 mod delivery;
-mod rpc_stream;
+mod side_calls;
 #[cfg(test)]
 mod tests;
 
@@ -15,17 +15,18 @@ use bytes::{Bytes, BytesMut};
 use etcdex_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::rpc_stream::{RpcStream, StreamStart};
+use self::side_calls::{SideCalls, SideEvent};
 use super::backlog::Backlog;
 use super::entry::{OwnerId, Spec};
 use super::inbox::Inbox;
 use super::progress::is_exact;
 use super::registry::{Route, WatchRegistry, Work};
 use super::resume::{Step, Watches};
-use crate::call::{Call, Core, Scope};
+use crate::call::{BidiCall, BidiEvent, BidiOpener, BidiStream, Core, Scope};
 use crate::error::{Error, ErrorKind};
-use crate::kv::{Get, ResponseHeader, broken, decode};
-use crate::transport::{Avoided, Failure, TokenHeader, frame, now};
+use crate::kv::decode;
+use crate::method::Method;
+use crate::transport::{frame, now};
 
 /// Approximate number of bytes of requests that are sent at once. Any flow-control window has room for
 /// them.
@@ -112,28 +113,19 @@ struct Driver {
     watches: Watches,
     inboxes: HashMap<OwnerId, Arc<Inbox>>,
     starts: HashMap<u64, oneshot::Sender<Result<i64, Error>>>,
-    stream: RpcStream,
+    opener: BidiOpener,
+    stream: Option<BidiStream>,
     /// Frames of requests that wait for the flow-control window of the server.
     unsent: BytesMut,
-    /// The read of the store's revision that is under way, and the key that it counts.
-    pin: Option<(Bytes, Future<Result<ResponseHeader, Error>>)>,
-    /// The request for the version of the stream's server, while it is under way.
-    version: Option<Future<Option<String>>>,
-    /// The link of the last stream. The next stream uses another one if there is one.
-    avoided: Option<Avoided>,
-    /// The token that the stream was opened with.
-    token: Option<Arc<TokenHeader>>,
+    side_calls: SideCalls,
     /// Whether the registry has an error of the stream.
     has_error: bool,
 }
 
 /// An event that the task waits for.
 enum DriverEvent {
-    Pinned(Result<ResponseHeader, Error>),
-    Version(Option<String>),
-    Occupied(Result<StreamStart, Error>),
-    Message(Result<Option<Bytes>, Failure>),
-    Sent(Result<(), Failure>),
+    Stream(BidiEvent),
+    Side(SideEvent),
 }
 
 impl Driver {
@@ -141,8 +133,15 @@ impl Driver {
         let has_credentials = core
             .upgrade()
             .is_some_and(|core| core.authentication.get().is_some());
+        let call = BidiCall {
+            method: Method::Watch,
+            member: route.member,
+            require_leader: route.require_leader,
+            parting: false,
+        };
         Self {
             registry: Arc::clone(registry),
+            opener: BidiOpener::new(Weak::clone(&core), call),
             core,
             route,
             watches: Watches::new(
@@ -152,12 +151,9 @@ impl Driver {
             ),
             inboxes: HashMap::new(),
             starts: HashMap::new(),
-            stream: RpcStream::None,
+            stream: None,
             unsent: BytesMut::new(),
-            pin: None,
-            version: None,
-            avoided: None,
-            token: None,
+            side_calls: SideCalls::default(),
             has_error: false,
         }
     }
@@ -202,40 +198,19 @@ impl Driver {
     fn act(&mut self) -> Option<Instant> {
         loop {
             let ready = self.unsent.len() < SEND_CHUNK;
-            let ready = ready && matches!(&self.stream, RpcStream::Open(open) if !open.ended);
+            let ready = ready && self.stream.as_ref().is_some_and(BidiStream::takes_messages);
             match self.watches.next(now(), ready) {
                 Step::Tell(tell) => self.tell(tell),
-                Step::Pin(key) => self.pin(key),
+                Step::Pin(key) => {
+                    let scope = self.scope();
+                    self.side_calls.pin(scope, key);
+                }
                 Step::Open { fresh } => self.open(fresh),
                 Step::Close { silent } => self.drop_stream(silent),
                 Step::Send(request) => self.send(&request),
                 Step::Rest(until) => return until,
             }
         }
-    }
-
-    /// Starts a read of the store's revision. The read is linearizable, so the revision is not older
-    /// than this call.
-    fn pin(&mut self, key: Bytes) {
-        let scope = self.scope();
-        let asked = key.clone();
-        let pin = async move {
-            let Some(scope) = scope else {
-                return Err(Error::new(ErrorKind::Closed, "the client is gone"));
-            };
-            let timeout = scope.timeout.of_a_call();
-            let mut count = Call::new(&scope, Get::new(asked)).count_only();
-            if let Some(timeout) = timeout {
-                // Less than the time-out of the watch, so that its future can name the cause.
-                count = count.timeout(timeout / 5 * 4);
-            }
-            let header = count.await?.header;
-            if header.revision < 1 {
-                return Err(broken("a reply does not tell the store's revision"));
-            }
-            Ok(header)
-        };
-        self.pin = Some((key, Box::pin(pin)));
     }
 
     /// Returns the scope of the calls of this task.
@@ -260,36 +235,27 @@ impl Driver {
         let Self {
             stream,
             unsent,
-            pin,
-            version,
+            side_calls,
             ..
         } = self;
-        let pinned = async {
-            match pin {
-                Some((_, pin)) => pin.await,
-                None => pending().await,
-            }
-        };
-        let version = async {
-            match version {
-                Some(version) => version.await,
+        let stream_event = async {
+            match stream {
+                Some(stream) => {
+                    let frames = || (!unsent.is_empty()).then(|| Bytes::copy_from_slice(unsent));
+                    stream.event(frames).await
+                }
                 None => pending().await,
             }
         };
         tokio::select! {
-            event = stream.event(unsent) => event,
-            revision = pinned => DriverEvent::Pinned(revision),
-            version = version => DriverEvent::Version(version),
+            event = stream_event => DriverEvent::Stream(event),
+            event = side_calls.event() => DriverEvent::Side(event),
         }
     }
 
     fn take(&mut self, event: DriverEvent) {
         match event {
-            DriverEvent::Pinned(outcome) => {
-                // INVARIANT: there is a pin, because the event comes from it.
-                let Some((key, _)) = self.pin.take() else {
-                    return;
-                };
+            DriverEvent::Side(SideEvent::Pinned(key, outcome)) => {
                 let outcome = outcome.map_err(Arc::new);
                 let error = outcome.as_ref().err().map(Arc::clone);
                 self.registry.record(self.route, Work::Pin, error);
@@ -298,28 +264,17 @@ impl Driver {
                     Err(error) => self.watches.unpinned(&key, &error, now()),
                 }
             }
-            DriverEvent::Version(version) => {
-                self.version = None;
+            DriverEvent::Side(SideEvent::Version(version)) => {
                 let exact = version.is_some_and(|version| is_exact(&version));
                 self.watches.progress_is_exact(exact);
             }
-            DriverEvent::Occupied(Ok((occupancy, token))) => match self.start(occupancy, token) {
-                Ok(()) => self.watches.opened(now()),
-                Err(failure) => self.stream_failed(failure),
-            },
-            DriverEvent::Occupied(Err(error)) => self.fail(error),
-            DriverEvent::Message(Ok(Some(message))) => self.receive(message),
-            DriverEvent::Message(Ok(None)) => {
-                let error = Error::new(ErrorKind::Unavailable, "the server has ended the stream");
-                self.fail(error);
+            DriverEvent::Stream(BidiEvent::Opened) => {
+                self.ask_version();
+                self.watches.opened(now());
             }
-            DriverEvent::Message(Err(failure)) => self.stream_failed(failure),
-            DriverEvent::Sent(outcome) => {
-                self.unsent.clear();
-                if let (Err(_), RpcStream::Open(open)) = (outcome, &mut self.stream) {
-                    open.ended = true;
-                }
-            }
+            DriverEvent::Stream(BidiEvent::Message(message)) => self.receive(message),
+            DriverEvent::Stream(BidiEvent::Sent) => self.unsent.clear(),
+            DriverEvent::Stream(BidiEvent::Ended(error)) => self.fail(error),
         }
     }
 
@@ -344,30 +299,58 @@ impl Driver {
     /// with.
     fn credentials_replaced(&mut self) {
         self.watches.has_credentials();
-        if !matches!(self.stream, RpcStream::None) {
+        if self.stream.is_some() {
             let message = "the credentials were replaced";
             self.fail(Error::new(ErrorKind::Unavailable, message));
             // The connection is good: the next stream may use it again.
-            self.avoided = None;
+            self.opener.avoid_nothing();
         }
     }
 
-    /// Handles a failure of the stream. After a refusal of the token, the next stream has another one.
-    fn stream_failed(&mut self, failure: Failure) {
-        let is_token_refused = self.core.upgrade().is_some_and(|core| {
-            Scope::of(core).note_token_refusal(&failure, self.token.as_deref())
+    /// Tells the machine if more bytes of a long message have come.
+    // ORDER: this comes before the machine may give the stream up for its silence.
+    fn note_incomplete(&mut self) {
+        if self.stream.as_mut().is_some_and(BidiStream::grows) {
+            self.watches.delayed(now());
+        }
+    }
+
+    fn open(&mut self, fresh: bool) {
+        self.stream = Some(if fresh {
+            self.opener.open_with_fresh_token()
+        } else {
+            self.opener.open()
         });
-        self.fail(failure.error);
-        if is_token_refused {
-            // The endpoint serves: only the token has to be another one.
-            self.avoided = None;
+    }
+
+    /// Drops the stream. `silent` says that no answer came within the wait.
+    fn drop_stream(&mut self, silent: bool) {
+        // ORDER: the old stream is dropped before a new one is opened, so that each later message is
+        // one of the new stream.
+        let stream = self.stream.take();
+        if let Some(incoming) = stream
+            .as_ref()
+            .filter(|_| silent)
+            .and_then(BidiStream::incoming)
+        {
+            incoming.report_no_answer();
+        }
+        self.unsent.clear();
+        self.side_calls.forget_version();
+    }
+
+    /// Asks for the version of the stream's server.
+    fn ask_version(&mut self) {
+        let incoming = self.stream.as_ref().and_then(BidiStream::incoming);
+        if let (Some(incoming), Some(core)) = (incoming, self.core.upgrade()) {
+            self.side_calls.ask_version(Scope::of(core), incoming);
         }
     }
 
     fn fail(&mut self, error: Error) {
         let error = match &self.stream {
-            RpcStream::Open(open) => error.with_endpoint(&open.incoming.link().endpoint),
-            _ => error,
+            Some(stream) => stream.locate(error),
+            None => error,
         };
         tracing::debug!(target: "etcdex", %error, "the stream of the watches has ended");
         self.drop_stream(false);
