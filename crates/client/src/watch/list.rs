@@ -23,6 +23,7 @@ use super::event::{Batch, Event, EventKind};
 use super::registry::WatchRegistry;
 use super::request::Watch;
 use super::stream::{OpenWatch, WatchStream};
+use crate::backoff::Backoff;
 use crate::call::Scope;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::Key;
@@ -126,7 +127,7 @@ pub struct WatchList {
     ready: VecDeque<WatchListMessage>,
     /// Whether a listing has begun to come in.
     is_known: bool,
-    failures: u32,
+    backoff: Backoff,
 }
 
 /// The present work of a [`WatchList`].
@@ -164,7 +165,7 @@ impl WatchList {
             difference: Difference::default(),
             ready: VecDeque::new(),
             is_known: false,
-            failures: 0,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         }
     }
 
@@ -303,7 +304,7 @@ impl WatchList {
     }
 
     fn take_batch(&mut self, batch: Batch) {
-        self.failures = 0;
+        self.backoff.reset();
         let Batch {
             revision,
             mut events,
@@ -355,11 +356,7 @@ impl WatchList {
     }
 
     fn pause(&mut self) {
-        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(8));
-        self.failures = self.failures.saturating_add(1);
-        let pause = doubled
-            .min(LONGEST_PAUSE)
-            .mul_f64(0.5 + fastrand::f64() / 2.0);
+        let pause = self.backoff.next(fastrand::f64());
         self.stage = ListStage::Pausing(Box::pin(tokio::time::sleep(pause)));
     }
 }

@@ -13,8 +13,9 @@ use crate::watch::end::WatchEnd;
 use crate::watch::entry::OwnerId;
 use crate::watch::event::Batch;
 
-/// A step that the driver has to execute.
-#[derive(Debug)]
+/// A step that the driver has to execute. It has no `Debug` outside of tests, which have the only
+/// keys that may be printed.
+#[cfg_attr(test, derive(Debug))]
 pub(crate) enum Step {
     /// Deliver a note.
     Tell(Tell),
