@@ -227,7 +227,11 @@ impl Scenes {
             }
             Act::Restart => {
                 for member in members {
-                    member.terminate().await?;
+                    // As an orchestrator does. A server does not end by itself after its lock service has
+                    // stopped (ADR 0012).
+                    if member.terminate().await.is_err() {
+                        member.kill();
+                    }
                     member.launch()?;
                     ready(member).await?;
                 }
