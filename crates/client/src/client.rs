@@ -37,7 +37,7 @@ pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 /// A `Client` is a handle: clone it, share it between tasks and threads, and call its methods on
 /// `&self`. All clones use the same connections, which close when the last clone is dropped.
 /// [`with_timeout`](Client::with_timeout), [`namespace`](Client::namespace),
-/// [`member`](Client::member) and [`require_leader`](Client::require_leader) return handles that
+/// [`with_endpoint`](Client::with_endpoint) and [`require_leader`](Client::require_leader) return handles that
 /// differ in that one property.
 ///
 /// # Runtimes
@@ -145,11 +145,11 @@ impl Client {
     }
 
     /// Returns a handle whose calls go to this one of the client's endpoints and to no other. For a
-    /// handle of a member by its ID, see [`member_with_id`](Self::member_with_id).
+    /// handle of a member by its ID, see [`member`](Self::member).
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when the client does not have the endpoint.
-    pub fn member(&self, url: impl AsRef<str>) -> Result<Self, Error> {
+    pub fn with_endpoint(&self, url: impl AsRef<str>) -> Result<Self, Error> {
         let endpoint: Endpoint = url.as_ref().parse()?;
         let transport = &self.scope.core.transport;
         let Some(index) = transport.index_of(&endpoint) else {

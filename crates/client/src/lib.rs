@@ -34,7 +34,7 @@
 //!   a physical compaction, have no time-out unless you choose one.
 //! - Reads are sent again when a server is unavailable. Writes are sent again only when they
 //!   provably were not applied: no server has seen them, or a server has refused them. A
-//!   [`Grant`](lease::Grant) and a [`KeepAlive`](lease::KeepAlive) are the exceptions, as a second
+//!   [`Grant`](lease::Grant) and a [`KeepAliveOnce`](lease::KeepAliveOnce) are the exceptions, as a second
 //!   execution of them changes nothing.
 //! - Leases are renewed as long as a [`LeaseKeeper`] exists.
 //! - Keys and values of a reply are slices of the received bytes. Neither keys and values nor

@@ -127,7 +127,7 @@ const TABLE: &[Row] = &[
     row(
         Method::LeaseKeepAliveOnce,
         path::lease::LEASE_KEEP_ALIVE,
-        "keep_alive",
+        "keep_alive_once",
         Lane::Unary,
     ),
     row(

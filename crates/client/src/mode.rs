@@ -19,7 +19,7 @@
 /// [`Random`](Self::Random) and [`ConnectAll`](Self::ConnectAll) use an endpoint again as soon as it
 /// answers. [`PickFirst`](Self::PickFirst) stays at the new endpoint. When no endpoint serves, calls are
 /// sent all the same, and are answered as soon as an endpoint serves. A handle of one
-/// [`member`](crate::Client::member) never goes elsewhere.
+/// [`with_endpoint`](crate::Client::with_endpoint) never goes elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {

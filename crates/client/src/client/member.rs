@@ -57,14 +57,14 @@ impl Client {
     /// fail with [`ErrorKind::ClusterMismatch`]. Members can swap their URLs: the client asks on
     /// each connection for the ID of the member before it uses the connection. When a connection
     /// leads to another member, calls fail with [`ErrorKind::MemberNotFound`] and
-    /// [`Outcome::NotSent`](crate::Outcome::NotSent), and the next `member_with_id` lists the
+    /// [`Outcome::NotSent`](crate::Outcome::NotSent), and the next `member` lists the
     /// members again. From etcd 3.6 on, a learner of a cluster with users does not report its ID;
     /// the client then relies on the list of members.
     ///
     /// ```no_run
     /// # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
     /// let leader = client.maintenance().status().await?.leader;
-    /// let leader = client.member_with_id(leader).await?;
+    /// let leader = client.member(leader).await?;
     /// leader.get("jobs/1").serializable().await?;
     /// # Ok(())
     /// # }
@@ -79,7 +79,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn member_with_id(&self, id: u64) -> Result<Self, Error> {
+    pub async fn member(&self, id: u64) -> Result<Self, Error> {
         let known = self.members.urls(id).filter(|(_, urls)| !urls.is_empty());
         if let Some((cluster, urls)) = known {
             if let Some(member) = self.attach(id, cluster, &urls)? {

@@ -79,13 +79,13 @@
 //!   of a keeper's method, of [`Client::keep`] or of [`Client::close`]; see [`LeaseKeeper`].
 //!
 //! # Single requests
-//! [`Client::keep_alive`] renews once, [`Client::ttl`] asks for the time that is left and for the
+//! [`Client::keep_alive_once`] renews once, [`Client::ttl`] asks for the time that is left and for the
 //! keys, [`Client::leases`] lists all leases, and [`Client::revoke`] ends one. [`Client::lock`]
 //! takes a lock that is held as long as a lease lives.
 //!
 //! Source: <https://etcd.io/docs/v3.6/learning/api/#lease-api>.
 
-// grant.rs keep_alive.rs ttl.rs leases.rs revoke.rs   one request each
+// grant.rs keep_alive_once.rs ttl.rs leases.rs revoke.rs   one request each
 // keeper.rs        keeps a lease; the public handle
 // cause.rs         why a lease is not known to be renewed
 // state.rs         all leases: what to send and report     PURE
@@ -95,13 +95,13 @@
 // clocks.rs        whether the machine has slept           PURE
 // registry.rs      connects keepers with the task that renews
 // driver.rs        the task that renews all leases of a client
-// driver/stream.rs one stream of renewals
+// driver/stream.rs one stream of renewals (call/bidi.rs)
 
 mod cause;
 mod clocks;
 mod driver;
 mod grant;
-mod keep_alive;
+mod keep_alive_once;
 mod keeper;
 mod leases;
 pub(crate) mod registry;
@@ -116,7 +116,7 @@ use std::time::Duration;
 
 pub use self::cause::LeaseCause;
 pub use self::grant::{Grant, GrantResponse};
-pub use self::keep_alive::{KeepAlive, KeepAliveResponse};
+pub use self::keep_alive_once::{KeepAliveOnce, KeepAliveResponse};
 pub use self::keeper::{LeaseKeeper, LeaseState};
 pub use self::leases::{Leases, LeasesResponse};
 pub(crate) use self::registry::LeaseRegistry;
@@ -186,7 +186,7 @@ impl Client {
         self.run(Revoke::new(id))
     }
 
-    /// Renews a lease once; see [`KeepAlive`].
+    /// Renews a lease once; see [`KeepAliveOnce`].
     ///
     /// # Errors
     /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease.
@@ -197,8 +197,8 @@ impl Client {
     /// # Retries
     /// The renewal is sent again, at another endpoint if there is one, when a server is
     /// unavailable.
-    pub fn keep_alive(&self, id: LeaseId) -> Call<KeepAlive> {
-        self.run(KeepAlive::new(id))
+    pub fn keep_alive_once(&self, id: LeaseId) -> Call<KeepAliveOnce> {
+        self.run(KeepAliveOnce::new(id))
     }
 
     /// Returns the remaining time-to-live of a lease; see [`Ttl`].
@@ -224,7 +224,7 @@ impl Client {
     /// Keeps a lease alive, from now until the keeper is dropped; see [`LeaseKeeper`].
     ///
     /// The first renewal is sent at once. All kept leases of a client share one stream, regardless
-    /// of the handle. The client chooses the endpoint of the stream: [`member`](Self::member) and
+    /// of the handle. The client chooses the endpoint of the stream: [`with_endpoint`](Self::with_endpoint) and
     /// time-outs of the handle do not apply to it. On a client that is closed, the keeper ends at
     /// once with [`LeaseEnd::ClientClosed`].
     ///

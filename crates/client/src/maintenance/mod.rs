@@ -8,7 +8,7 @@
 //! ```no_run
 //! # async fn example(client: etcdex::Client) -> Result<(), etcdex::Error> {
 //! for endpoint in client.endpoints() {
-//!     let member = client.member(endpoint.url())?;
+//!     let member = client.with_endpoint(endpoint.url())?;
 //!     let status = member.maintenance().status().await?;
 //!     println!("{endpoint}: etcd {}, {} bytes", status.version, status.db_size);
 //! }

@@ -6,7 +6,7 @@ use crate::kv::{ResponseHeader, count, header, plain_request};
 
 /// Asks a member for its version, the sizes of its database and its state in raft.
 ///
-/// A member answers even when it sees no leader. [`Client::member`](crate::Client::member) chooses
+/// A member answers even when it sees no leader. [`Client::with_endpoint`](crate::Client::with_endpoint) chooses
 /// the member.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]

@@ -36,7 +36,7 @@
 //! [`set_endpoints`](crate::Client::set_endpoints) replaces all endpoints.
 //!
 //! # One member
-//! [`member`](crate::Client::member) and [`member_with_id`](crate::Client::member_with_id) return
+//! [`with_endpoint`](crate::Client::with_endpoint) and [`member`](crate::Client::member) return
 //! handles whose calls go to one member only: for status, snapshots, defragmenting.
 //!
 //! # Users and tokens

@@ -303,13 +303,13 @@ async fn a_login_does_not_follow_a_call_to_a_member_that_hangs() {
     });
     let builder = peers.builder().credentials("root", PASSWORD);
     let client = builder.connect_lazy().expect("the options are valid");
-    let hung = client.member("http://hung:1").expect("an endpoint");
+    let hung = client.with_endpoint("http://hung:1").expect("an endpoint");
     let mut stuck = Box::pin(hung.get("k").no_timeout());
     assert!(super::peer::poll_once(&mut stuck).is_pending());
     let stuck = tokio::spawn(stuck);
     sleep(Duration::from_secs(1)).await;
     client
-        .member("http://one:1")
+        .with_endpoint("http://one:1")
         .expect("an endpoint")
         .put("k", "v")
         .await

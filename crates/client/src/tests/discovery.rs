@@ -241,8 +241,8 @@ async fn a_member_is_found_by_its_id() {
     let builder = Client::builder().endpoint("http://a:1");
     let client = builder.connector(peers.clone()).connect().await;
     let client = client.expect("the client connects");
-    let b = client.member_with_id(2).await.expect("a member");
-    let a = client.member_with_id(1).await.expect("a member");
+    let b = client.member(2).await.expect("a member");
+    let a = client.member(1).await.expect("a member");
     assert_eq!(
         script.lists.load(Ordering::Relaxed),
         1,
@@ -267,7 +267,7 @@ async fn a_member_is_found_by_its_id() {
     b.get("k").await.expect("an answer");
     assert_eq!(peers.connections("http://b:1"), 2);
 
-    let kind = async |id| client.member_with_id(id).await.expect_err("none").kind();
+    let kind = async |id| client.member(id).await.expect_err("none").kind();
     assert_eq!(kind(77).await, ErrorKind::MemberNotFound);
     assert_eq!(kind(3).await, ErrorKind::Unavailable);
     assert_eq!(
@@ -277,7 +277,7 @@ async fn a_member_is_found_by_its_id() {
     );
     // The client asks for the list again for an unknown ID.
     script.advertise(&["http://a:1", "http://b:1", "http://b:1"]);
-    let third = client.member_with_id(3).await.expect("a member");
+    let third = client.member(3).await.expect("a member");
     third.get("k").await.expect("an answer");
 
     // An endpoint that is added stays the member's, and a removed one is neither.
@@ -289,7 +289,7 @@ async fn a_member_is_found_by_its_id() {
         b.get("k").await.expect_err("gone").kind(),
         ErrorKind::Config
     );
-    let again = client.member_with_id(2).await.expect("a member");
+    let again = client.member(2).await.expect("a member");
     again.get("k").await.expect("an answer");
 }
 
@@ -310,7 +310,7 @@ async fn each_connection_to_a_learned_address_asks_for_its_cluster() {
     script.advertise(&urls);
     let client = with_credentials(&peers).await;
     assert_eq!(endpoints(&client), urls);
-    let b = client.member("http://b:1").expect("an endpoint");
+    let b = client.with_endpoint("http://b:1").expect("an endpoint");
     b.get("k").await.expect("an answer");
 
     // Another machine has the address now.
@@ -346,7 +346,7 @@ async fn an_address_without_a_cluster_id_is_used_only_if_the_user_adds_it() {
     let client = with_credentials(&peers).await;
     sleep(INTERVAL * 3).await;
     assert_eq!(endpoints(&client), urls[..1]);
-    let b = client.member_with_id(2).await.expect("a member");
+    let b = client.member(2).await.expect("a member");
     let error = b
         .get("k")
         .await
@@ -357,7 +357,7 @@ async fn an_address_without_a_cluster_id_is_used_only_if_the_user_adds_it() {
     assert!(!asked.contains(&"http://b:1"), "{asked:?}");
 
     client.add_endpoint("http://b:1").expect("a URL");
-    let b = client.member("http://b:1").expect("an endpoint");
+    let b = client.with_endpoint("http://b:1").expect("an endpoint");
     b.get("k").await.expect("an answer");
 }
 
@@ -375,8 +375,8 @@ async fn a_handle_of_a_member_by_its_id_never_reaches_another_member() {
     let builder = Client::builder().endpoints(urls).connector(peers.clone());
     let client = builder.connect().await.expect("the client connects");
     let handles = [
-        client.member_with_id(1).await.expect("a member"),
-        client.member_with_id(2).await.expect("a member"),
+        client.member(1).await.expect("a member"),
+        client.member(2).await.expect("a member"),
     ];
     for handle in &handles {
         handle.put("k", "v").await.expect("an answer");
@@ -399,7 +399,7 @@ async fn a_handle_of_a_member_by_its_id_never_reaches_another_member() {
     client.put("k", "v").await.expect("an answer");
     script.asked();
     for (id, url) in [(1, urls[1]), (2, urls[0])] {
-        let member = client.member_with_id(id).await.expect("a member");
+        let member = client.member(id).await.expect("a member");
         member.put("k", "v").await.expect("an answer");
         assert_eq!(script.asked(), [url], "member {id}");
     }
@@ -415,10 +415,10 @@ async fn a_connection_from_before_the_handle_is_asked_for_its_member_too() {
     script.advertise(&urls);
     let builder = Client::builder().endpoints(urls).connector(peers.clone());
     let client = builder.connect().await.expect("the client connects");
-    let second = client.member(urls[1]).expect("an endpoint");
+    let second = client.with_endpoint(urls[1]).expect("an endpoint");
     second.put("k", "v").await.expect("an answer");
     assert_eq!(script.asked(), [urls[1]]);
-    let handle = client.member_with_id(2).await.expect("a member");
+    let handle = client.member(2).await.expect("a member");
     let error = handle.put("k", "v").await.expect_err("another member");
     assert_eq!(error.kind(), ErrorKind::MemberNotFound, "{error}");
     assert_eq!(script.asked(), [""; 0]);

@@ -95,7 +95,9 @@ async fn connect_all_avoids_a_busy_endpoint() {
     let builder = peers.builder().mode(Mode::ConnectAll);
     let client = builder.connect().await.expect("the client connects");
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let first = client.member(URLS[0]).expect("the endpoint is known");
+    let first = client
+        .with_endpoint(URLS[0])
+        .expect("the endpoint is known");
     let stuck = tokio::spawn(first.put("k", "v").no_timeout());
     tokio::task::yield_now().await;
     for _ in 0..100 {
@@ -166,7 +168,7 @@ async fn endpoints_can_be_added_and_removed() {
     client.get("k").await.expect("an answer");
     assert_eq!(asked(&counts), [2, 5, 0]);
     assert!(client.add_endpoint("ftp://x").is_err());
-    assert!(client.member(URLS[1]).is_err());
+    assert!(client.with_endpoint(URLS[1]).is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +242,7 @@ async fn a_members_handle_outlives_a_graceful_goaway() {
     let slow = tokio::spawn(client.get("k"));
     tokio::time::sleep(Duration::from_millis(200)).await;
     let member = client
-        .member("http://one:1")
+        .with_endpoint("http://one:1")
         .expect("the endpoint is known");
     member
         .put("k", "v")
@@ -332,7 +334,9 @@ async fn choosing_and_adding_at_once_do_not_deadlock() {
 async fn a_handle_of_a_removed_endpoint_returns_an_error() {
     let (peers, _) = three();
     let client = peers.client().await;
-    let member = client.member(URLS[1]).expect("the endpoint is known");
+    let member = client
+        .with_endpoint(URLS[1])
+        .expect("the endpoint is known");
     client.remove_endpoint(URLS[1]).expect("a URL");
     let error = member.get("k").await.expect_err("the endpoint was removed");
     assert_eq!(error.kind(), crate::ErrorKind::Config, "{error}");
@@ -346,7 +350,9 @@ async fn all_endpoints_can_be_replaced_and_connections_stay() {
     let client = builder.connect().await.expect("the client connects");
     client.add_endpoint(URLS[0]).expect("a URL");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let handle = client.member(URLS[0]).expect("the endpoint is known");
+    let handle = client
+        .with_endpoint(URLS[0])
+        .expect("the endpoint is known");
     client
         .set_endpoints(&URLS[1..])
         .expect("the URLs are valid");

@@ -137,7 +137,7 @@ async fn only_the_errors_of_writes_say_that_they_may_have_been_applied() {
     let writes: [&dyn Fn(&Client) -> futures::Boxed; 4] = [
         &|client| futures::boxed(client.put("k", "v")),
         &|client| futures::boxed(client.txn().then(crate::Put::new("k", "v"))),
-        &|client| futures::boxed(client.keep_alive(lease)),
+        &|client| futures::boxed(client.keep_alive_once(lease)),
         &|client| futures::boxed(client.grant(Duration::from_secs(9))),
     ];
     let calls = reads.map(|call| (call, false)).into_iter();

@@ -218,7 +218,7 @@ async fn a_call_waits_for_all_of_its_time_while_no_endpoint_serves() {
         let peers = peers(&[(HUNG, &one), (WELL, &two)]);
         let client = client(&peers, mode).await;
         let put = tokio::spawn(client.put("k", "v").no_timeout());
-        let handle = client.member(HUNG).expect("the endpoint is known");
+        let handle = client.with_endpoint(HUNG).expect("the endpoint is known");
         let pinned = tokio::spawn(handle.put("k", "v").no_timeout());
         sleep(Duration::from_secs(60)).await;
         assert!(!put.is_finished() && !pinned.is_finished(), "{mode:?}");

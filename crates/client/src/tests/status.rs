@@ -51,7 +51,7 @@ async fn an_endpoint_that_is_down_has_a_cause() {
     let client = peers.builder().endpoint("http://absent:1");
     let client = client.connect().await.expect("one endpoint is enough");
     let down = client
-        .member("http://absent:1")
+        .with_endpoint("http://absent:1")
         .expect("the endpoint is known");
     let call = down.get("k").timeout(Duration::from_secs(1));
     call.await.expect_err("no server listens");

@@ -52,10 +52,10 @@ async fn a_black_hole_before_one_member() {
             .unwrap();
         client.put("hush-k", "hush-v").await.unwrap();
         // Both members are in use.
-        let member = client.member(proxy.endpoint()).unwrap();
+        let member = client.with_endpoint(proxy.endpoint()).unwrap();
         member.get("hush-k").await.unwrap();
         client
-            .member(second.endpoint())
+            .with_endpoint(second.endpoint())
             .unwrap()
             .get("hush-k")
             .await

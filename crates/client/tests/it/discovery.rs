@@ -71,11 +71,11 @@ async fn a_client_follows_the_members_of_its_cluster() {
         let other = Client::connect(cluster.endpoints()[0].clone())
             .await
             .unwrap();
-        let fourth = other.member_with_id(id).await.unwrap();
+        let fourth = other.member(id).await.unwrap();
         let status = fourth.maintenance().status().await.unwrap();
         assert_eq!(status.header.member_id, id);
         assert_eq!(other.endpoints().len(), 1);
-        let unknown = other.member_with_id(77).await.unwrap_err();
+        let unknown = other.member(77).await.unwrap_err();
         assert_eq!(unknown.kind(), ErrorKind::MemberNotFound, "{unknown}");
 
         client.remove_member(id).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_seed_stays_if_no_advertised_url_can_be_reached() {
         }
         // No server listens; the error shows that the client has tried the URL.
         let id = list.members[0].id;
-        let member = client.member_with_id(id).await.unwrap();
+        let member = client.member(id).await.unwrap();
         let error = member.get("k").timeout(Duration::from_millis(500)).await;
         let error = error.unwrap_err();
         assert!(error.to_string().contains(unused), "{error}");
@@ -169,7 +169,7 @@ async fn a_handle_of_a_member_by_its_id_reaches_no_other_member() {
         let ids = [id_of(&endpoints[0]), id_of(&endpoints[1])];
         let mut handles = Vec::new();
         for id in ids {
-            let handle = client.member_with_id(id).await.unwrap();
+            let handle = client.member(id).await.unwrap();
             let header = handle.put("k", "before").await.unwrap().header;
             assert_eq!(header.member_id, id);
             handles.push(handle);
@@ -193,7 +193,7 @@ async fn a_handle_of_a_member_by_its_id_reaches_no_other_member() {
         swap(false);
         for id in ids {
             eventually("the member is found again", || async {
-                let Ok(handle) = client.member_with_id(id).await else {
+                let Ok(handle) = client.member(id).await else {
                     return false;
                 };
                 let reply = handle.put("k", "found").await;

@@ -104,7 +104,7 @@ async fn handles() {
         let slow = inside.with_timeout(Duration::from_secs(60));
         let patient = slow.no_timeout();
         let leader = patient.require_leader(true);
-        let member = leader.member(stage.etcd.endpoint()).unwrap();
+        let member = leader.with_endpoint(stage.etcd.endpoint()).unwrap();
         for (number, client) in [&slow, &patient, &leader, &member].into_iter().enumerate() {
             client.put(number.to_string(), "1").await.unwrap();
         }
@@ -115,7 +115,7 @@ async fn handles() {
             .map(|e| e.url().to_owned())
             .collect();
         assert_eq!(endpoints, [stage.etcd.endpoint()]);
-        assert!(inside.member("http://127.0.0.1:1").is_err());
+        assert!(inside.with_endpoint("http://127.0.0.1:1").is_err());
 
         assert!(member.close(Duration::from_secs(5)).await.is_clean());
         let error = inside.get("0").await.unwrap_err();

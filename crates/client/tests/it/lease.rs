@@ -71,7 +71,7 @@ async fn unknown_leases() {
         );
         for error in [
             client.revoke(id).await.unwrap_err(),
-            client.keep_alive(id).await.unwrap_err(),
+            client.keep_alive_once(id).await.unwrap_err(),
             client.put("k", "v").lease(id).await.unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::LeaseNotFound, "{error}");
@@ -96,7 +96,7 @@ async fn an_id_of_ones_own() {
             client.grant(seconds(30)).id(negative).await.unwrap().id,
             negative
         );
-        assert_eq!(client.keep_alive(negative).await.unwrap().id, negative);
+        assert_eq!(client.keep_alive_once(negative).await.unwrap().id, negative);
         client.revoke(negative).await.unwrap();
 
         let request = Grant::new(seconds(30));
@@ -135,13 +135,13 @@ async fn a_lease_is_renewed_once_and_expires() {
         let lease = client.grant(seconds(3)).await.unwrap();
         client.put("k", "v").lease(lease.id).await.unwrap();
         tokio::time::sleep(seconds(2)).await;
-        let reply = client.keep_alive(lease.id).await.unwrap();
+        let reply = client.keep_alive_once(lease.id).await.unwrap();
         assert_eq!((reply.id, reply.ttl), (lease.id, lease.ttl));
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         assert!(client.get("k").string().await.unwrap().is_some());
         tokio::time::sleep(seconds(4)).await;
         assert!(client.get("k").string().await.unwrap().is_none());
-        let error = client.keep_alive(lease.id).await.unwrap_err();
+        let error = client.keep_alive_once(lease.id).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LeaseNotFound, "{error}");
     })
     .await;
@@ -170,11 +170,11 @@ async fn a_lease_is_renewed_once_through_the_grpc_proxy() {
         let client = client.timeout(DEADLINE).connect().await.unwrap();
         let lease = client.grant(seconds(30)).await.unwrap();
         for _ in 0..10 {
-            let reply = client.keep_alive(lease.id).await.unwrap();
+            let reply = client.keep_alive_once(lease.id).await.unwrap();
             assert_eq!((reply.id, reply.ttl), (lease.id, seconds(30)));
         }
         client.revoke(lease.id).await.unwrap();
-        let error = client.keep_alive(lease.id).await.unwrap_err();
+        let error = client.keep_alive_once(lease.id).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LeaseNotFound, "{error}");
     })
     .await;

@@ -190,7 +190,7 @@ async fn a_lease_of_the_server_holds_a_lock_and_is_not_renewed() {
         assert!(alive.ttl.is_some() && alive.keys.is_empty(), "{alive:?}");
 
         // The ID of the lease is enough to renew it, and to release the lock.
-        client.keep_alive(second).await.unwrap();
+        client.keep_alive_once(second).await.unwrap();
         client.revoke(second).await.unwrap();
         assert_eq!(queue(&client, "hush-lock").await, 0);
         client.revoke(lease).await.unwrap();

@@ -272,7 +272,10 @@ async fn each_member_can_be_queried_and_can_become_the_leader() {
         let mut ids = Vec::new();
         let mut hashes = Vec::new();
         for member in cluster.members() {
-            let maintenance = client.member(member.endpoint()).unwrap().maintenance();
+            let maintenance = client
+                .with_endpoint(member.endpoint())
+                .unwrap()
+                .maintenance();
             wait!("the member has caught up", {
                 maintenance.status().await.unwrap().header.revision >= revision
             });
@@ -302,7 +305,7 @@ async fn lead(cluster: &Cluster, client: &Client, ids: &[u64]) {
     let (next, other) = ((place + 1) % 3, (place + 2) % 3);
     let of = |place: usize| {
         let endpoint = cluster.members()[place].endpoint();
-        client.member(endpoint).unwrap().maintenance()
+        client.with_endpoint(endpoint).unwrap().maintenance()
     };
     let error = of(other).move_leader(ids[next]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotLeader, "{error}");

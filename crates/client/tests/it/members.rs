@@ -171,7 +171,7 @@ async fn without_quorum(cluster: &Cluster, client: &Client) {
     };
     let before = client.list_members().await.unwrap().members;
     others.iter().for_each(Etcd::kill);
-    let client = client.member(alone.endpoint()).unwrap();
+    let client = client.with_endpoint(alone.endpoint()).unwrap();
     let known = client.list_members().serializable().await.unwrap();
     assert_eq!(known.members, before);
 

@@ -138,7 +138,7 @@ async fn check_that_no_secret_is_sent(binary: Binary, guarded: bool) {
 
     // A handle of the member that advertises the address sends nothing there either.
     let list = client.list_members().await.unwrap();
-    let member = client.member_with_id(list.members[0].id).await.unwrap();
+    let member = client.member(list.members[0].id).await.unwrap();
     let error = member
         .put("hush-k", "hush-v")
         .timeout(Duration::from_secs(1));
@@ -182,7 +182,7 @@ async fn a_member_that_requires_a_token_is_learned() {
         .await;
         client.put("hush-k", "hush-v").await.unwrap();
         let list = client.list_members().await.unwrap();
-        let member = client.member_with_id(list.members[0].id).await.unwrap();
+        let member = client.member(list.members[0].id).await.unwrap();
         member.get("hush-k").await.unwrap();
     })
     .await;

@@ -220,7 +220,7 @@ impl Pool {
 fn misled(endpoint: &Endpoint, id: u64, other: u64) -> Error {
     let message = format!(
         "member {id:x} is not at its URL any more: {endpoint} leads to member {other:x}; ask for \
-         member_with_id again"
+         member again"
     );
     Error::new(ErrorKind::MemberNotFound, message).with_outcome(Outcome::NotSent)
 }

@@ -92,7 +92,7 @@ pub(super) async fn move_leader(client: &Client, members: &[Etcd], first: usize)
     let mut others = Vec::new();
     for step in 0..members.len() {
         let url = members[(first + step) % members.len()].endpoint();
-        let Ok(handle) = client.member(&url) else {
+        let Ok(handle) = client.with_endpoint(&url) else {
             continue;
         };
         let Ok(status) = handle.maintenance().status().await else {

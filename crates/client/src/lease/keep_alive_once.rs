@@ -21,18 +21,18 @@ use crate::transport::{Failure, frame};
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#keep-alives>.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct KeepAlive {
+pub struct KeepAliveOnce {
     id: LeaseId,
 }
 
-impl KeepAlive {
+impl KeepAliveOnce {
     /// Returns a request that renews this lease.
     pub fn new(id: LeaseId) -> Self {
         Self { id }
     }
 }
 
-/// The reply to a [`KeepAlive`].
+/// The reply to a [`KeepAliveOnce`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct KeepAliveResponse {
@@ -57,7 +57,7 @@ impl KeepAliveResponse {
     }
 }
 
-impl Request for KeepAlive {
+impl Request for KeepAliveOnce {
     type Reply = KeepAliveResponse;
 
     fn method(&self) -> Method {
