@@ -1,11 +1,11 @@
 //! A call with messages of both sides that its owner opens again after each end.
 //!
 //! ```text
-//!              a permit and a token                 an error, the end by the server
-//!  Opening ───────────────────────────► Open ──────────────────────────────────────┐
-//!     │                                                                            ▼
-//!     └──────────────────────────────────────────────────────────────────────► dropped
-//!        an error
+//!            a permit and a token             an error, or the server ends it
+//!  Opening ────────────────────────► Open ───────────────────────────────────► dropped
+//!     │                                                                          ▲
+//!     └──────────────────────────────────────────────────────────────────────────┘
+//!                                    an error
 //! ```
 //!
 //! A stream ends with [`BidiEvent::Ended`], and its owner drops it. The owner decides when the next
@@ -101,8 +101,7 @@ struct OpenBidi {
     incomplete: usize,
 }
 
-/// An event of a stream.
-#[derive(Debug)]
+/// An event of a stream. It has no `Debug`, which would print keys and values.
 pub(crate) enum BidiEvent {
     /// The stream is open. The server has not answered yet.
     Opened,
