@@ -21,7 +21,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use super::scope::{Core, Scope};
+use super::scope::{Core, Scope, gone};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::method::Method;
@@ -54,7 +54,8 @@ impl BidiCall {
     }
 }
 
-/// Opens the streams of one owner.
+/// Opens the streams of one owner. Clones share the facts about the latest stream.
+#[derive(Clone)]
 pub(crate) struct BidiOpener {
     core: Weak<Core>,
     call: BidiCall,
@@ -72,9 +73,7 @@ struct Latest {
 
 /// One stream.
 pub(crate) struct BidiStream {
-    core: Weak<Core>,
-    call: BidiCall,
-    latest: Arc<Mutex<Latest>>,
+    opener: BidiOpener,
     state: BidiState,
     token: Option<Arc<TokenHeader>>,
 }
@@ -166,9 +165,7 @@ impl BidiOpener {
             })
         };
         BidiStream {
-            core: Weak::clone(&self.core),
-            call,
-            latest: Arc::clone(&self.latest),
+            opener: self.clone(),
             state: BidiState::Opening(Box::pin(opening)),
             token: None,
         }
@@ -224,17 +221,17 @@ impl BidiStream {
         } = opening;
         let link = Arc::clone(permit.link());
         {
-            let mut latest = self.latest.lock();
+            let mut latest = self.opener.latest.lock();
             latest.avoided = Some(Avoided::new(&link));
             latest.token.clone_from(&token);
         }
         self.token = token;
         let head = Head {
             timeout: None,
-            require_leader: self.call.require_leader,
+            require_leader: self.opener.call.require_leader,
             token: self.token.as_deref(),
         };
-        match open(permit, self.call.method, head, limit) {
+        match open(permit, self.opener.call.method, head, limit) {
             Ok((outgoing, incoming)) => {
                 self.state = BidiState::Open(Box::new(OpenBidi {
                     outgoing,
@@ -254,11 +251,11 @@ impl BidiStream {
     /// Returns the end of the stream after a failure. If the failure is about the token, the next
     /// stream has another one.
     fn end(&self, failure: Failure) -> BidiEvent {
-        let is_token_refused = self.core.upgrade().is_some_and(|core| {
+        let is_token_refused = self.opener.core.upgrade().is_some_and(|core| {
             Scope::of(core).note_token_refusal(&failure, self.token.as_deref())
         });
         if is_token_refused {
-            self.latest.lock().avoided = None;
+            self.opener.avoid_nothing();
         }
         BidiEvent::Ended(failure.error)
     }
@@ -299,8 +296,4 @@ impl BidiStream {
             }
         }
     }
-}
-
-fn gone() -> Error {
-    Error::new(ErrorKind::Closed, "the client is gone")
 }

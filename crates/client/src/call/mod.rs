@@ -27,7 +27,7 @@ use self::flight::Flight;
 pub(crate) use self::messages::Messages;
 pub use self::request::Request;
 pub(crate) use self::request::Stall;
-pub(crate) use self::scope::{Core, LeaseObserver, Scope, Timeout};
+pub(crate) use self::scope::{Core, LeaseObserver, Scope, Timeout, gone};
 pub(crate) use self::shutdown::ShutdownStage;
 pub use self::token::TokenState;
 use crate::error::Error;

@@ -11,7 +11,7 @@ use super::shutdown::Shutdown;
 use crate::config::{Config, Options};
 use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
 use crate::method::Method;
 use crate::transport::{EndpointTarget, Failure, TokenHeader, Transport};
@@ -199,4 +199,9 @@ impl Scope {
             None => error,
         }
     }
+}
+
+/// The error of a task of the client that has outlived all handles.
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorKind::Closed, "the client is gone")
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Future;
-use crate::call::{Call, Scope};
-use crate::error::{Error, ErrorKind};
+use crate::call::{Call, Scope, gone};
+use crate::error::Error;
 use crate::kv::{Get, ResponseHeader, broken};
 use crate::maintenance::Status;
 use crate::transport::EndpointTarget;
@@ -38,9 +38,7 @@ impl SideCalls {
     pub(super) fn pin(&mut self, scope: Option<Scope>, key: Bytes) {
         let asked = key.clone();
         let pin = async move {
-            let Some(scope) = scope else {
-                return Err(Error::new(ErrorKind::Closed, "the client is gone"));
-            };
+            let scope = scope.ok_or_else(gone)?;
             let timeout = scope.timeout.of_a_call();
             let mut count = Call::new(&scope, Get::new(asked)).count_only();
             if let Some(timeout) = timeout {
