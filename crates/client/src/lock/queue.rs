@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::call::{Call, Scope, Stall, Timeout};
+use crate::call::{Call, Scope, Stall};
 use crate::error::Error;
 use crate::kv::{Get, GetResponse, SortTarget};
 use crate::lease_id::LeaseId;
@@ -84,10 +84,7 @@ pub(super) fn stall(name: &Bytes, lease: LeaseId, scope: &Scope) -> Stall {
     prefix.push(b'/');
     let prefix = Bytes::from(prefix);
     let key = key(&prefix, lease);
-    let scope = Scope {
-        timeout: Timeout::Chosen(Some(TIMEOUT)),
-        ..scope.clone()
-    };
+    let scope = scope.clone();
     Box::pin(async move {
         if crate::runtime::present().is_err() {
             // There is no timer.
@@ -125,7 +122,8 @@ async fn read(scope: &Scope, prefix: &Bytes, key: &Bytes) -> Result<QueuePositio
         .first(SortTarget::Create)
         .keys_only();
     let own = Get::new(key.clone()).count_only();
-    let reply = Call::new(scope, Txn::new().then(first).then(own)).await?;
+    let reading = Call::new(scope, Txn::new().then(first).then(own));
+    let reply = reading.timeout(TIMEOUT).await?;
     let mut replies = reply.responses.into_iter();
     let mut next =
         || -> Option<GetResponse> { replies.next().and_then(OperationResponse::into_get) };

@@ -7,8 +7,9 @@ use std::time::Duration;
 use etcdex_proto::{etcdserverpb as pb, mvccpb, v3lockpb};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::locks::lease;
 use super::peer::{Asked, Peers, framed, header, serve};
-use crate::{Client, LeaseId, Outcome};
+use crate::{Client, Outcome};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -108,10 +109,6 @@ impl Members {
     fn attempts(&self) -> Vec<usize> {
         self.attempts.lock().expect("no panic").clone()
     }
-}
-
-fn lease() -> LeaseId {
-    LeaseId::new(7).expect("not 0")
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use crate::{Client, ErrorKind, LeaseId, Lock, Outcome};
 const STREAM: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 const NO_LEADER: &str = "etcdserver: no leader";
 
-fn lease() -> LeaseId {
+pub(super) fn lease() -> LeaseId {
     LeaseId::new(7).expect("not 0")
 }
 
