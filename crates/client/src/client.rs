@@ -37,8 +37,8 @@ pub use self::status::{ClientStatus, EndpointState, EndpointStatus, TokenState};
 /// A `Client` is a handle: clone it, share it between tasks and threads, and call its methods on
 /// `&self`. All clones use the same connections, which close when the last clone is dropped.
 /// [`with_timeout`](Client::with_timeout), [`namespace`](Client::namespace),
-/// [`with_endpoint`](Client::with_endpoint) and [`require_leader`](Client::require_leader) return handles that
-/// differ in that one property.
+/// [`with_endpoint`](Client::with_endpoint) and [`require_leader`](Client::require_leader) return
+/// handles that differ in that one property.
 ///
 /// # Runtimes
 /// A client works in the tokio runtime of its callers, with I/O and time enabled. A client may be

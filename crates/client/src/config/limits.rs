@@ -9,8 +9,8 @@
 /// Keys and values, the structures that hold them, and the beginnings of revisions that come in
 /// several messages. A batch is not counted any more once its consumer has it. Also not counted are
 /// the message that is being received on each stream (there is one stream, and one more for each
-/// [`with_endpoint`](crate::Client::with_endpoint) or [`require_leader`](crate::Client::require_leader) that
-/// watches), and the encoding around keys and values in messages, some 30 bytes an event.
+/// [`with_endpoint`](crate::Client::with_endpoint) or
+/// [`require_leader`](crate::Client::require_leader) that watches), and the encoding around keys and values in messages, some 30 bytes an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchLimits {

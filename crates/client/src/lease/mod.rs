@@ -224,8 +224,8 @@ impl Client {
     /// Keeps a lease alive, from now until the keeper is dropped; see [`LeaseKeeper`].
     ///
     /// The first renewal is sent at once. All kept leases of a client share one stream, regardless
-    /// of the handle. The client chooses the endpoint of the stream: [`with_endpoint`](Self::with_endpoint) and
-    /// time-outs of the handle do not apply to it. On a client that is closed, the keeper ends at
+    /// of the handle. The client chooses the endpoint of the stream:
+    /// [`with_endpoint`](Self::with_endpoint) and time-outs of the handle do not apply to it. On a client that is closed, the keeper ends at
     /// once with [`LeaseEnd::ClientClosed`].
     ///
     /// # Panics

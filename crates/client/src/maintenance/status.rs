@@ -6,8 +6,8 @@ use crate::kv::{ResponseHeader, count, header, plain_request};
 
 /// Asks a member for its version, the sizes of its database and its state in raft.
 ///
-/// A member answers even when it sees no leader. [`Client::with_endpoint`](crate::Client::with_endpoint) chooses
-/// the member.
+/// A member answers even when it sees no leader.
+/// [`Client::with_endpoint`](crate::Client::with_endpoint) chooses the member.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Status {
