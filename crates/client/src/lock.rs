@@ -91,11 +91,15 @@ impl Client {
     /// etcd's lock service can pass a waiting lock over for ever, after a token has been revoked or
     /// has expired while other locks waited at the same member (seen on all versions from 3.4 to
     /// 3.7). So a client with credentials reads the queue of the lock while it waits, after 1 s, and
-    /// then whenever a quarter of the time has passed that the lock has waited, at most 10 s. When
+    /// then whenever a quarter of the time has passed that the lock has waited, at most 12 s. When
     /// two reads in a row find the key first in the queue, the client sends the lock again with the
     /// same lease, to another endpoint if there is one. It does the same when the key was in the
     /// queue and is gone: the call then ends with [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound)
     /// if the lease has ended.
+    ///
+    /// Do not use a lock with credentials at a server whose authentication is disabled, unless each
+    /// write compares the create revision of the key: the server can delete the key of a lock that
+    /// was sent again.
     ///
     /// etcd 3.4.22 to 3.4.24 and 3.5.6 can lose all locks that wait at a member, and use all the CPU
     /// time that they get, when a token expires meanwhile. With these versions, use a time-out of a

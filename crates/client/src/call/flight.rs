@@ -376,7 +376,7 @@ impl Flight {
             doubt: Some(moment + DOUBT_AFTER),
             is_slow: false,
             leader_loss: link.map(|link| leader_loss(&link, this.token.as_ref())),
-            // Without a token, the server undoes an attempt that is given up.
+            // A server that does not enforce users undoes an attempt that is given up (ADR 0012).
             stall: this.token.as_ref().and_then(|_| request.stall(this.scope)),
             has_stalled: false,
         };

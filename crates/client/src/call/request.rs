@@ -67,8 +67,9 @@ pub trait Request: Send + Unpin + 'static {
     }
 
     /// Returns a future that resolves when the server has stopped to carry out the steps of the
-    /// request, without an answer. The request is then sent again. Only for a [resumable
-    /// ](Self::is_resumable) request whose first attempt the server cannot undo: one with a token.
+    /// request, without an answer. The request is then sent again. Only for a
+    /// [resumable](Self::is_resumable) request with a token: a server that enforces users does not
+    /// undo the first attempt.
     #[doc(hidden)]
     fn stall(&self, _: &Scope) -> Option<Stall> {
         None
