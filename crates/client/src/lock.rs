@@ -93,13 +93,12 @@ impl Client {
     /// 3.7). So a client with credentials reads the queue of the lock while it waits, after 1 s, and
     /// then whenever a quarter of the time has passed that the lock has waited, at most 12 s. When
     /// two reads in a row find the key first in the queue, the client sends the lock again with the
-    /// same lease, to another endpoint if there is one. It does the same when the key was in the
-    /// queue and is gone: the call then ends with [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound)
-    /// if the lease has ended.
-    ///
-    /// Do not use a lock with credentials at a server whose authentication is disabled, unless each
-    /// write compares the create revision of the key: the server can delete the key of a lock that
-    /// was sent again.
+    /// same lease, to another endpoint if there is one. It does the same when the key is gone from
+    /// the queue, or is missing after 10 s: the call then ends with
+    /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) if the lease has ended. Before the lock is
+    /// sent again, the client makes a read without its token, and the cluster has to refuse it. A
+    /// server that does not enforce users, or takes the user from the certificate of the client,
+    /// gets the lock once: use a [time-out](Call::timeout) there.
     ///
     /// etcd 3.4.22 to 3.4.24 and 3.5.6 can lose all locks that wait at a member, and use all the CPU
     /// time that they get, when a token expires meanwhile. With these versions, use a time-out of a
@@ -274,9 +273,9 @@ impl Request for Lock {
         self.lease.is_some()
     }
 
-    fn stall(&self, scope: &Scope) -> Option<Stall> {
+    fn stall(&self, scope: &Scope, stalls: u32) -> Option<Stall> {
         self.lease
-            .map(|lease| queue::stall(&self.name, lease, scope))
+            .map(|lease| queue::stall(&self.name, lease, scope, stalls))
     }
 
     fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {

@@ -53,6 +53,8 @@ pin_project! {
         // The token of the attempt, and how many tokens were refused.
         token: Option<Arc<TokenHeader>>,
         refused_tokens: u32,
+        // Number of attempts that were given up because the server had stopped to carry them out.
+        stalls: u32,
         // Whether the budget was charged for the next move to another server.
         paid: bool,
         // Counts the call among those of the client until it ends.
@@ -104,6 +106,7 @@ impl Flight {
             pauses: 0,
             token: None,
             refused_tokens: 0,
+            stalls: 0,
             paid: false,
             guard: None,
             uncertain: false,
@@ -376,8 +379,12 @@ impl Flight {
             doubt: Some(moment + DOUBT_AFTER),
             is_slow: false,
             leader_loss: link.map(|link| leader_loss(&link, this.token.as_ref())),
-            // A server that does not enforce users undoes an attempt that is given up (ADR 0012).
-            stall: this.token.as_ref().and_then(|_| request.stall(this.scope)),
+            // Without a token, no user is enforced, and the server undoes an attempt that is given
+            // up (ADR 0012).
+            stall: this
+                .token
+                .as_ref()
+                .and_then(|_| request.stall(this.scope, *this.stalls)),
             has_stalled: false,
         };
         this.clock.wake_at_or_deadline(sent.wake());

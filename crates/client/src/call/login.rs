@@ -135,7 +135,7 @@ async fn attempt(
             let first = if only { ONLY_LIMIT } else { FIRST_LIMIT };
             let limit = answer_timeout.lock().limit(first, LAST_LIMIT);
             let started = now();
-            let call = Call::new(&Scope::of(Arc::clone(core)).anonymous(), request);
+            let call = Call::new(&Scope::of(Arc::clone(core)).of_login(), request);
             let outcome = call.timeout(limit).await;
             match &outcome {
                 Err(error) if error.kind() == ErrorKind::Timeout => answer_timeout.lock().silent(),

@@ -67,11 +67,11 @@ pub trait Request: Send + Unpin + 'static {
     }
 
     /// Returns a future that resolves when the server has stopped to carry out the steps of the
-    /// request, without an answer. The request is then sent again. Only for a
-    /// [resumable](Self::is_resumable) request with a token: a server that enforces users does not
-    /// undo the first attempt.
+    /// request, without an answer, and would not undo them for an attempt that is given up. The
+    /// request is then sent again. Only for a [resumable](Self::is_resumable) request with a token.
+    /// The number is that of the attempts of the call that were given up before.
     #[doc(hidden)]
-    fn stall(&self, _: &Scope) -> Option<Stall> {
+    fn stall(&self, _: &Scope, _: u32) -> Option<Stall> {
         None
     }
 

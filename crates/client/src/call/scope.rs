@@ -81,7 +81,7 @@ pub struct Scope {
     pub(crate) namespace: Option<Namespace>,
     pub(crate) member: Option<EndpointTarget>,
     pub(crate) require_leader: Option<bool>,
-    /// Whether calls send no token: set for the login itself.
+    /// Whether calls send no token.
     pub(crate) anonymous: bool,
     /// Whether calls belong to the shutdown of the client, and are sent although it is closing.
     pub(crate) parting: bool,
@@ -120,14 +120,21 @@ impl Scope {
         }
     }
 
-    /// Returns the scope of a login: without a token, and until the client is closed for good.
-    pub(crate) fn anonymous(self) -> Self {
+    /// Returns the scope for calls that send no token.
+    pub(crate) fn without_token(self) -> Self {
         Self {
             anonymous: true,
+            ..self
+        }
+    }
+
+    /// Returns the scope of a login: without a token, and until the client is closed for good.
+    pub(crate) fn of_login(self) -> Self {
+        Self {
             parting: true,
             require_leader: None,
             namespace: None,
-            ..self
+            ..self.without_token()
         }
     }
 

@@ -8,6 +8,9 @@
 //! of the queue is answered at once, because it needs no watch. So the client reads the queue now
 //! and then, and sends a request again that was passed over.
 //!
+//! The attempt before is given up. The server then deletes its key, without a token. Only a server
+//! that enforces users refuses that, so the client sends the request again only to such a server.
+//!
 //! Source: etcd, `client/v3/watch.go` (`run`, `addSubstream`, `serveSubstream`) and
 //! `client/v3/concurrency/mutex.go`.
 
@@ -16,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::call::{Call, Scope, Stall};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::kv::{Get, GetResponse, SortTarget};
 use crate::lease_id::LeaseId;
 use crate::transport::now;
@@ -28,8 +31,13 @@ use crate::txn::{OperationResponse, Txn};
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Time between a read that has found a request passed over and the read that confirms it. A
-/// service that works answers within milliseconds after the key has become the first.
+/// service that works answers within milliseconds after the key has become the first. The time
+/// doubles with each attempt of the call that was given up, up to the longer of [`INTERVALS`]: a
+/// member that is slow gets to answer.
 const CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// If a request has waited for this long and its key was never in the queue, its lease has ended.
+const ABSENCE: Duration = Duration::from_secs(10);
 
 /// Time-out of one read.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,6 +49,8 @@ struct Readings {
     was_queued: bool,
     /// Whether the last read has found the request passed over.
     is_due: bool,
+    /// Number of attempts of the call that were given up before.
+    stalls: u32,
 }
 
 /// The position of the request, by one read of the queue.
@@ -56,12 +66,12 @@ enum QueuePosition {
 
 impl Readings {
     /// Notes one reading. Returns whether the server has passed the request over: it had to be
-    /// answered at two readings in a row.
-    fn note(&mut self, reading: QueuePosition) -> bool {
+    /// answered at two readings in a row. `waited`: how long the request has waited so far.
+    fn note(&mut self, reading: QueuePosition, waited: Duration) -> bool {
         let is_due = match reading {
             QueuePosition::First => true,
             QueuePosition::Queued => false,
-            QueuePosition::Absent => self.was_queued,
+            QueuePosition::Absent => self.was_queued || waited >= ABSENCE,
         };
         self.was_queued |= reading != QueuePosition::Absent;
         std::mem::replace(&mut self.is_due, is_due) && is_due
@@ -70,16 +80,17 @@ impl Readings {
     /// Returns the time until the next reading. `waited`: how long the request has waited so far.
     /// `random`: from 0 to 1.
     fn pause(&self, waited: Duration, random: f64) -> Duration {
-        if self.is_due {
-            return CONFIRMATION;
-        }
         let (least, most) = INTERVALS;
+        if self.is_due {
+            return (CONFIRMATION * (1 << self.stalls.min(8))).min(most);
+        }
         (waited / 4).clamp(least, most).mul_f64(0.8 + 0.4 * random)
     }
 }
 
-/// Returns a future that resolves when the server has passed the request over.
-pub(super) fn stall(name: &Bytes, lease: LeaseId, scope: &Scope) -> Stall {
+/// Returns a future that resolves when the server has passed the request over, and does not undo an
+/// attempt that is given up. `stalls`: number of attempts of the call that were given up before.
+pub(super) fn stall(name: &Bytes, lease: LeaseId, scope: &Scope, stalls: u32) -> Stall {
     let mut prefix = name.to_vec();
     prefix.push(b'/');
     let prefix = Bytes::from(prefix);
@@ -90,19 +101,38 @@ pub(super) fn stall(name: &Bytes, lease: LeaseId, scope: &Scope) -> Stall {
             // There is no timer.
             return std::future::pending().await;
         }
-        let mut readings = Readings::default();
+        let mut readings = Readings {
+            stalls,
+            ..Readings::default()
+        };
         let began = now();
+        let waited = || now().saturating_duration_since(began);
         loop {
-            let waited = now().saturating_duration_since(began);
-            tokio::time::sleep(readings.pause(waited, fastrand::f64())).await;
+            tokio::time::sleep(readings.pause(waited(), fastrand::f64())).await;
             // A read that fails says nothing: the request goes on waiting.
-            if let Ok(reading) = read(&scope, &prefix, &key).await {
-                if readings.note(reading) {
+            let Ok(reading) = read(&scope, &prefix, &key).await else {
+                continue;
+            };
+            if readings.note(reading, waited()) {
+                // ORDER: the last step. Users that are no longer enforced after this read, before
+                // the server has undone the attempt, would not be noticed.
+                if enforces_users(&scope, &key).await {
                     return;
                 }
+                readings.is_due = false;
             }
         }
     })
+}
+
+/// Returns whether the cluster has refused a read for the want of a user. It then refuses to delete
+/// the key without a user, too. That the client has a token says nothing: a server whose
+/// authentication is disabled accepts any.
+async fn enforces_users(scope: &Scope, key: &Bytes) -> bool {
+    let scope = scope.clone().without_token();
+    let read = Call::new(&scope, Get::new(key.clone()).count_only()).timeout(TIMEOUT);
+    let refusal = read.await.err();
+    refusal.is_some_and(|error| error.kind() == ErrorKind::TokenMissing)
 }
 
 /// Returns the key that the server puts into the queue for a lease.
@@ -141,10 +171,21 @@ async fn read(scope: &Scope, prefix: &Bytes, key: &Bytes) -> Result<QueuePositio
 mod tests {
     use super::*;
 
+    /// Returns the result of each reading, of which there is one a second.
     fn passed_over(readings: &[QueuePosition]) -> Vec<bool> {
         let mut state = Readings::default();
-        let note = |reading: &QueuePosition| state.note(*reading);
+        let mut waited = Duration::ZERO;
+        let note = |reading: &QueuePosition| {
+            waited += Duration::from_secs(1);
+            state.note(*reading, waited)
+        };
         readings.iter().map(note).collect()
+    }
+
+    #[test]
+    fn a_key_that_never_was_in_the_queue_counts_after_ten_readings() {
+        let results = passed_over(&[QueuePosition::Absent; 12]);
+        assert_eq!(results.iter().position(|over| *over), Some(10));
     }
 
     #[test]
@@ -190,7 +231,7 @@ mod tests {
             assert!((middle - expected).abs() < 1e-6, "{waited}: {middle}");
             assert!(pause(&readings, waited, 0.0) < middle);
         }
-        readings.note(QueuePosition::First);
+        readings.note(QueuePosition::First, Duration::ZERO);
         assert!((pause(&readings, 3_600, 0.5) - 1.0).abs() < 1e-6);
     }
 }

@@ -20,6 +20,10 @@ struct Members {
     is_first: Arc<AtomicBool>,
     /// Whether the lease has ended, and the key with it.
     is_gone: Arc<AtomicBool>,
+    /// Whether authentication is disabled: any token is accepted, and none is needed.
+    is_open: Arc<AtomicBool>,
+    /// Whether the lock service answers no request, also those that need not wait.
+    is_silent: Arc<AtomicBool>,
     /// Number of reads of the queue.
     reads: Arc<AtomicUsize>,
     /// Number of the member that got each request for the lock.
@@ -38,12 +42,17 @@ impl Members {
                 self.reads.fetch_add(1, Relaxed);
                 asked.answer(framed(&self.queue()));
             }
+            "/etcdserverpb.KV/Range"
+                if !self.is_open.load(Relaxed) && !asked.headers.contains_key("token") =>
+            {
+                asked.fail("3", "etcdserver: user name is empty");
+            }
             "/v3lockpb.Lock/Lock" => {
                 self.attempts.lock().expect("no panic").push(member);
                 if self.is_gone.load(Relaxed) {
                     return asked.fail("5", "etcdserver: requested lease not found");
                 }
-                if self.is_first.load(Relaxed) {
+                if self.is_first.load(Relaxed) && !self.is_silent.load(Relaxed) {
                     return asked.answer(framed(&v3lockpb::LockResponse {
                         header: header(2),
                         key: "lock/7".into(),
@@ -180,6 +189,54 @@ async fn a_lock_whose_lease_has_ended_ends() {
     let error = error.expect("soon").expect("no panic").unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::LeaseNotFound, "{error}");
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+}
+
+/// The lease ends before the client has read the queue for the first time.
+#[tokio::test(start_paused = true)]
+async fn a_lock_whose_lease_ends_at_once_ends() {
+    let members = Members::default();
+    let client = members.client(1).await;
+    let lock = tokio::spawn(client.lock("lock", lease()));
+    sleep(Duration::from_millis(100)).await;
+    members.is_gone.store(true, Relaxed);
+    let error = timeout(Duration::from_secs(20), lock).await;
+    let error = error.expect("soon").expect("no panic").unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::LeaseNotFound, "{error}");
+}
+
+/// A server that accepts any token enforces no users, and deletes the key of an attempt that is
+/// given up. Once it enforces them again, the lock is sent again.
+#[tokio::test(start_paused = true)]
+async fn a_lock_keeps_its_attempt_while_authentication_is_disabled() {
+    let members = Members::default();
+    let client = members.client(2).await;
+    let lock = tokio::spawn(client.lock("lock", lease()));
+    sleep(Duration::from_secs(5)).await;
+    members.is_open.store(true, Relaxed);
+    members.is_first.store(true, Relaxed);
+    sleep(HOUR).await;
+    assert!(!lock.is_finished());
+    assert_eq!(members.attempts().len(), 1);
+    members.is_open.store(false, Relaxed);
+    let granted = timeout(Duration::from_secs(14), lock).await;
+    granted.expect("soon").expect("no panic").expect("the lock");
+    assert_eq!(members.attempts().len(), 2);
+}
+
+/// A member that is slow is given more time before each further attempt.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_never_answered_is_sent_less_and_less_often() {
+    let members = Members::default();
+    members.is_silent.store(true, Relaxed);
+    let client = members.client(1).await;
+    members.is_first.store(true, Relaxed);
+    let lock = tokio::spawn(client.lock("lock", lease()));
+    sleep(HOUR).await;
+    // In the end, the first read comes after some 1 s, the second one 10 s later, and then a pause
+    // of up to 1 s.
+    let attempts = members.attempts().len();
+    assert!((270..=340).contains(&attempts), "{attempts}");
+    lock.abort();
 }
 
 /// Without a token, the server deletes the key of an attempt that is given up.

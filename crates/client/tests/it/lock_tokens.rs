@@ -6,7 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use etcdex::{Client, LeaseId};
+use etcdex::kv::SortTarget;
+use etcdex::{Client, ErrorKind, LeaseId};
 use etcdex_testkit::Etcd;
 use tokio::task::JoinHandle;
 
@@ -104,6 +105,47 @@ async fn a_lock_that_waits_behind_one_with_an_expired_token_is_granted() {
         next.unlock(key(second)).await.unwrap();
         let given = tokio::time::timeout(DEADLINE, waits_too).await;
         assert_eq!(given.unwrap().unwrap(), key(third));
+    })
+    .await;
+}
+
+/// After authentication was disabled, a server accepts the token of the client, and deletes the key
+/// of an attempt that is given up. A read without a token tells the client. The service answers
+/// the locks that wait meanwhile for their tokens, and their keys are put again.
+#[tokio::test]
+async fn locks_that_wait_when_authentication_is_disabled_are_granted_one_after_the_other() {
+    each_alone(ARGUMENTS, |etcd| async move {
+        enable(&etcd).await;
+        let (holder, next) = (root(&etcd).await, root(&etcd).await);
+        let stranger = builder(&etcd).connect().await.unwrap();
+        let held = holder.lock("lock", lease(&holder).await).await.unwrap();
+        let refusal = stranger.get("lock/").await.unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::TokenMissing, "{refusal}");
+        let (second, third) = (lease(&next).await, lease(&holder).await);
+        let mut waits = wait(&next, second).await;
+        tokio::time::sleep(ENDED).await;
+        let mut waits_too = wait(&holder, third).await;
+
+        let user = format!("root:{PASSWORD}");
+        let disable = etcd.etcdctl(["--user", &user, "auth", "disable"]);
+        disable.await.unwrap();
+        stranger.get("lock/").await.unwrap();
+        holder.unlock(held.key).await.unwrap();
+        let given = async {
+            tokio::select! {
+                given = &mut waits => (given.unwrap(), waits_too),
+                given = &mut waits_too => (given.unwrap(), waits),
+            }
+        };
+        let (given, waits) = tokio::time::timeout(DEADLINE, given).await.unwrap();
+        let first = stranger.get("lock/").prefix().first(SortTarget::Create);
+        assert_eq!(first.await.unwrap().kvs[0].key, given);
+        assert!(!waits.is_finished());
+        stranger.unlock(given).await.unwrap();
+        tokio::time::timeout(DEADLINE, waits)
+            .await
+            .unwrap()
+            .unwrap();
     })
     .await;
 }

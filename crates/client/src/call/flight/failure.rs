@@ -27,10 +27,12 @@ impl Flight {
         if let FlightState::Sent(sent) = this.state {
             has_stalled = std::mem::take(&mut sent.has_stalled);
             if has_stalled && sent.exchange.is_waiting() {
-                // The server does not have this attempt yet.
-                sent.stall = request.stall(this.scope);
+                // The server does not have this attempt yet. All connections are full, or another
+                // one would have been chosen.
+                sent.stall = request.stall(this.scope, *this.stalls);
                 return Ok(());
             }
+            *this.stalls += u32::from(has_stalled);
         }
         let pick = match this.state {
             FlightState::Sent(sent) => sent.pick_after(this.scope.member),
