@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use super::amount::{Amount, Count};
 use super::budget::MemoryBudget;
 use super::demand::Demand;
+use super::entry::WatchRef;
 
 /// The amount of events that a watch holds, and its pause. The consumer and the task that delivers
 /// share it.
@@ -22,7 +23,7 @@ pub(crate) struct Backlog {
     /// Whether the watch may take a part of the reserve once, because its consumer has waited.
     granted: AtomicBool,
     /// The number of the watch.
-    number: u64,
+    watch: WatchRef,
     demand: Arc<Demand>,
     budget: Arc<MemoryBudget>,
 }
@@ -31,12 +32,12 @@ impl Backlog {
     /// Makes a backlog whose consumer always waits.
     #[cfg(test)]
     pub(crate) fn new(limit: Amount, budget: Arc<MemoryBudget>) -> Self {
-        Self::of(0, limit, budget, Arc::new(Demand::constant()))
+        Self::of(WatchRef(0), limit, budget, Arc::new(Demand::constant()))
     }
 
     /// Makes the backlog of the watch with this number.
     pub(super) fn of(
-        number: u64,
+        watch: WatchRef,
         limit: Amount,
         budget: Arc<MemoryBudget>,
         demand: Arc<Demand>,
@@ -53,7 +54,7 @@ impl Backlog {
             low: Count::default(),
             taken: AtomicI64::new(0),
             granted: AtomicBool::new(false),
-            number,
+            watch,
             demand,
             budget,
         }
@@ -110,7 +111,7 @@ impl Backlog {
     pub(super) fn pause(&self) -> bool {
         self.low.set(self.held.amount().half());
         self.paused.store(true, SeqCst);
-        self.demand.pause(self.number);
+        self.demand.pause(self.watch);
         !self.try_resume()
     }
 
@@ -255,8 +256,8 @@ mod tests {
             bytes: 1_000,
             events: 100,
         };
-        [1, 2].map(|number| {
-            let backlog = Backlog::of(number, limit, Arc::clone(&budget), Arc::default());
+        [1, 2].map(|watch| {
+            let backlog = Backlog::of(WatchRef(watch), limit, Arc::clone(&budget), Arc::default());
             Arc::new(backlog)
         })
     }
@@ -322,7 +323,7 @@ mod tests {
         let _kept = one.hold(some(30));
         assert!(two.pause());
         two.demand.begin();
-        assert!(two.demand.take_paused().contains(&2));
+        assert!(two.demand.take_paused().contains(&WatchRef(2)));
         assert!(two.grant());
         assert!(!two.grant() && !two.lag().paused);
         // The consumer looks for paused watches and waits; then the watch is paused.

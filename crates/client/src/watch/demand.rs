@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use super::entry::WatchRef;
 use crate::mutex::Mutex;
 
 /// Whether the consumer of an inbox waits for a message, and which of its watches are paused. The inbox
@@ -11,7 +12,7 @@ use crate::mutex::Mutex;
 #[derive(Debug, Default)]
 pub(super) struct Demand {
     waits: AtomicBool,
-    paused: Mutex<BTreeSet<u64>>,
+    paused: Mutex<BTreeSet<WatchRef>>,
 }
 
 impl Demand {
@@ -41,16 +42,16 @@ impl Demand {
     /// [`Backlog::grant`] for each.
     // ORDER: the consumer calls `begin` before this, and a watch calls `pause` before `waits`. So at
     // least one of the two sees the other.
-    pub(super) fn take_paused(&self) -> BTreeSet<u64> {
+    pub(super) fn take_paused(&self) -> BTreeSet<WatchRef> {
         std::mem::take(&mut *self.paused())
     }
 
     /// Records that a watch is paused.
-    pub(super) fn pause(&self, number: u64) {
-        self.paused().insert(number);
+    pub(super) fn pause(&self, watch: WatchRef) {
+        self.paused().insert(watch);
     }
 
-    fn paused(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+    fn paused(&self) -> MutexGuard<'_, BTreeSet<WatchRef>> {
         self.paused.lock()
     }
 }

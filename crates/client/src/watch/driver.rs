@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::side_calls::{SideCalls, SideEvent};
 use super::backlog::Backlog;
-use super::entry::{OwnerId, Spec};
+use super::entry::{OwnerId, Spec, WatchRef};
 use super::inbox::Inbox;
 use super::progress::is_exact;
 use super::registry::{Route, WatchRegistry, Work};
@@ -37,7 +37,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
 /// A watch that is to be added.
 pub(super) struct Addition {
-    pub(super) number: u64,
+    pub(super) watch: WatchRef,
     pub(super) owner: OwnerId,
     pub(super) inbox: Arc<Inbox>,
     pub(super) spec: Spec,
@@ -50,11 +50,11 @@ pub(super) struct Addition {
 /// A command to the task; the numbers are those of watches.
 pub(super) enum WatchCommand {
     Add(Box<Addition>),
-    Cancel(u64),
+    Cancel(WatchRef),
     /// The owner was dropped.
     RemoveOwner(OwnerId),
     /// The consumer of this paused watch has taken enough.
-    Unpause(u64),
+    Unpause(WatchRef),
     RequestProgress(OwnerId),
     /// The client is closed. Carries the inboxes of watchers, also of watchers without watches.
     Close(Vec<Arc<Inbox>>),
@@ -112,7 +112,7 @@ struct Driver {
     route: Route,
     watches: Watches,
     inboxes: HashMap<OwnerId, Arc<Inbox>>,
-    starts: HashMap<u64, oneshot::Sender<Result<i64, Error>>>,
+    starts: HashMap<WatchRef, oneshot::Sender<Result<i64, Error>>>,
     opener: BidiOpener,
     stream: Option<BidiStream>,
     /// Frames of requests that wait for the flow-control window of the server.
@@ -162,7 +162,7 @@ impl Driver {
         match command {
             WatchCommand::Add(addition) => {
                 let Addition {
-                    number,
+                    watch,
                     owner,
                     inbox,
                     spec,
@@ -175,20 +175,20 @@ impl Driver {
                     return;
                 }
                 self.inboxes.entry(owner).or_insert(inbox);
-                self.starts.insert(number, start);
-                self.watches.add(number, owner, spec, backlog);
+                self.starts.insert(watch, start);
+                self.watches.add(watch, owner, spec, backlog);
             }
-            WatchCommand::Cancel(number) => {
-                self.starts.remove(&number);
-                self.watches.cancel(number);
+            WatchCommand::Cancel(watch) => {
+                self.starts.remove(&watch);
+                self.watches.cancel(watch);
             }
             WatchCommand::RemoveOwner(owner) => {
                 self.inboxes.remove(&owner);
-                for number in self.watches.forget(owner) {
-                    self.starts.remove(&number);
+                for watch in self.watches.forget(owner) {
+                    self.starts.remove(&watch);
                 }
             }
-            WatchCommand::Unpause(number) => self.watches.unpause(number),
+            WatchCommand::Unpause(watch) => self.watches.unpause(watch),
             WatchCommand::RequestProgress(owner) => self.watches.request_progress(owner),
             WatchCommand::Close(idle) => self.close(idle),
         }

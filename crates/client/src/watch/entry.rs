@@ -1,5 +1,6 @@
 //! PURE: one watch of the machine: its phase, and the revision from which it resumes.
 
+use std::fmt;
 use std::sync::Arc;
 
 use etcdex_proto::etcdserverpb::WatchCreateRequest;
@@ -8,6 +9,16 @@ use etcdex_proto::etcdserverpb::watch_create_request::FilterType;
 use super::assembler::Assembler;
 use super::backlog::Backlog;
 use crate::key::{KeyRange, Namespace};
+
+/// The name of one watch of a client. The client uses no name twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatchRef(pub(super) u64);
+
+impl fmt::Display for WatchRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "watch {}", self.0)
+    }
+}
 
 /// The number of an owner of watches, which the registry assigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,7 +14,7 @@ use prost::Message as _;
 use super::amount::Amount;
 use super::backlog::Backlog;
 use super::budget::MemoryBudget;
-use super::entry::{OwnerId, Spec};
+use super::entry::{OwnerId, Spec, WatchRef};
 use super::resume::{Note, Step, Watches};
 use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
@@ -135,7 +135,7 @@ impl Replay {
                 events: 100,
             };
             let backlog = Arc::new(Backlog::new(limit, Arc::clone(&budget)));
-            watches.add(number, OwnerId(number % 2), spec(number), backlog);
+            watches.add(WatchRef(number), OwnerId(number % 2), spec(number), backlog);
         }
         Self {
             watches,
@@ -166,7 +166,7 @@ impl Replay {
             5 => self.now += Duration::from_millis(u64::from(byte(input)) * 200),
             6 => {
                 let number = u64::from(byte(input)) % (WATCHES + 1);
-                watches.cancel(number);
+                watches.cancel(WatchRef(number));
                 self.told.entry(number).or_default().is_over = true;
             }
             7 => {
@@ -231,7 +231,7 @@ impl Replay {
                 watch, revision, ..
             } => (*watch, revision - 1, false),
             Note::Batch { watch, batch, .. } => {
-                let told = self.told.entry(*watch).or_default();
+                let told = self.told.entry(watch.0).or_default();
                 let first = batch.events.iter().map(|event| event.kv.mod_revision).min();
                 assert!(first.is_some_and(|first| first > told.revision), "{note:?}");
                 assert!(batch.revision > told.revision, "{note:?}");
@@ -247,7 +247,7 @@ impl Replay {
             | Note::Disconnected { .. }
             | Note::Resumed { .. } => return,
         };
-        let told = self.told.entry(watch).or_default();
+        let told = self.told.entry(watch.0).or_default();
         assert!(!told.is_over, "{note:?} after the end of its watch");
         told.revision = told.revision.max(revision);
         told.is_over = ends;

@@ -1,23 +1,13 @@
 //! The messages of a watcher.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::end::WatchEnd;
+use super::entry::WatchRef;
 use super::event::Batch;
 use crate::error::Error;
 use crate::kv::ResponseHeader;
-
-/// The name of one watch of a client. The client uses no name twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatchRef(pub(super) u64);
-
-impl fmt::Display for WatchRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "watch {}", self.0)
-    }
-}
 
 /// A message of a [`Watcher`](crate::Watcher). Messages come in the order in which things happened.
 #[derive(Debug)]

@@ -72,9 +72,10 @@ mod watcher;
 
 pub use self::backlog::Lag;
 pub use self::end::WatchEnd;
+pub use self::entry::WatchRef;
 pub use self::event::{Batch, Event, EventKind};
 pub use self::list::{WatchList, WatchListMessage};
-pub use self::message::{WatchMessage, WatchRef};
+pub use self::message::WatchMessage;
 pub(crate) use self::registry::WatchRegistry;
 pub use self::request::Watch;
 pub use self::stream::{OpenWatch, WatchStream};

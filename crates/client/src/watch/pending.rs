@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 use super::backlog::Backlog;
 use super::driver::{Addition, WatchCommand};
 use super::entry::Spec;
-use super::message::WatchRef;
+use super::entry::WatchRef;
 use super::request::Watch;
 use super::subscriber::SubscriberHandle;
 use crate::error::{Error, ErrorKind};
@@ -35,7 +35,7 @@ pub(super) struct PendingWatch {
 
 /// The state of a [`PendingWatch`] whose watch has a number.
 struct PendingAddition {
-    number: u64,
+    watch: WatchRef,
     backlog: Arc<Backlog>,
     /// Receives the first revision of the watch. `None` until the task was asked to add it.
     start: Option<oneshot::Receiver<Result<i64, Error>>>,
@@ -66,10 +66,10 @@ impl PendingWatch {
             } = subscriber;
             let budget = registry.budget();
             let limit = watch.limit(budget.limits());
-            let (number, demand) = (registry.number(), Arc::clone(inbox.demand()));
+            let (watch, demand) = (registry.next_watch(), Arc::clone(inbox.demand()));
             PendingAddition {
-                number,
-                backlog: Arc::new(Backlog::of(number, limit, Arc::clone(budget), demand)),
+                watch,
+                backlog: Arc::new(Backlog::of(watch, limit, Arc::clone(budget), demand)),
                 start: None,
                 deadline: None,
                 is_created: false,
@@ -80,7 +80,7 @@ impl PendingWatch {
 
     /// Returns the name of the watch, which gets its number by the first call.
     pub(super) fn name(&mut self) -> WatchRef {
-        WatchRef(self.addition().number)
+        self.addition().watch
     }
 
     /// Whether the future has returned its result.
@@ -93,9 +93,7 @@ impl PendingWatch {
     /// Removes the messages of the watch from the inbox.
     pub(super) fn purge(&self) {
         if let Some(addition) = &self.addition {
-            self.subscriber
-                .inbox
-                .purge(|watch| watch.0 == addition.number);
+            self.subscriber.inbox.purge(|watch| watch == addition.watch);
         }
     }
 
@@ -152,7 +150,7 @@ impl PendingWatch {
                 .map(|limit| Box::pin(tokio::time::sleep(limit)));
             let (start, started) = oneshot::channel();
             let command = WatchCommand::Add(Box::new(Addition {
-                number: addition.number,
+                watch: addition.watch,
                 owner: subscriber.owner,
                 inbox: Arc::clone(&subscriber.inbox),
                 spec,
@@ -175,7 +173,7 @@ impl PendingWatch {
         match &mut addition.deadline {
             Some(deadline) => {
                 std::task::ready!(deadline.as_mut().poll(cx));
-                Poll::Ready(Err(self.late(addition.number)))
+                Poll::Ready(Err(self.late(addition.watch)))
             }
             None => Poll::Pending,
         }
@@ -195,7 +193,7 @@ impl PendingWatch {
     }
 
     /// Makes the error of a watch that was not created in time, with the cause if that is known.
-    fn late(&self, number: u64) -> Error {
+    fn late(&self, watch: WatchRef) -> Error {
         let subscriber = &self.subscriber;
         let pick = PickInfo {
             lane: Method::Watch.lane(),
@@ -204,7 +202,7 @@ impl PendingWatch {
             parting: false,
         };
         let message = "the watch was not in force in time";
-        if let Some(cause) = subscriber.registry.last_error(subscriber.route, number) {
+        if let Some(cause) = subscriber.registry.last_error(subscriber.route, watch) {
             let message = format!("{message}: {}", cause.message());
             // The caller has to know this reason, because it can give up `require_leader`.
             let kind = match cause.kind() {
@@ -231,7 +229,7 @@ impl Drop for PendingWatch {
     fn drop(&mut self) {
         let addition = self.addition.as_ref();
         if let Some(addition) = addition.filter(|addition| !addition.is_created) {
-            self.subscriber.send(WatchCommand::Cancel(addition.number));
+            self.subscriber.send(WatchCommand::Cancel(addition.watch));
         }
     }
 }

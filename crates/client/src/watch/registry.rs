@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::budget::MemoryBudget;
 use super::driver::{WatchCommand, run};
-use super::entry::OwnerId;
+use super::entry::{OwnerId, WatchRef};
 use super::inbox::Inbox;
 use crate::call::{Core, Scope};
 use crate::config::WatchLimits;
@@ -83,8 +83,17 @@ impl WatchRegistry {
         &self.budget
     }
 
-    /// Returns a number that no other watch or subscriber of the client has.
-    pub(super) fn number(&self) -> u64 {
+    /// Returns a name that no other watch of the client has.
+    pub(super) fn next_watch(&self) -> WatchRef {
+        WatchRef(self.next_number())
+    }
+
+    /// Returns a number that no other subscriber of the client has.
+    pub(super) fn next_owner(&self) -> OwnerId {
+        OwnerId(self.next_number())
+    }
+
+    fn next_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -170,10 +179,10 @@ impl WatchRegistry {
     }
 
     /// Returns the error that keeps a watch from being created, if one is known. An error from before
-    /// the watch got its number does not count.
-    pub(super) fn last_error(&self, route: Route, number: u64) -> Option<Arc<Error>> {
+    /// the watch got its name does not count.
+    pub(super) fn last_error(&self, route: Route, watch: WatchRef) -> Option<Arc<Error>> {
         let last = self.state().errors.get(&route)?.clone();
-        let since = |error: &(u64, Arc<Error>)| error.0 > number;
+        let since = |error: &(u64, Arc<Error>)| error.0 > watch.0;
         let (_, error) = last.pin.filter(since).or(last.stream.filter(since))?;
         Some(error)
     }
@@ -220,7 +229,7 @@ mod tests {
         let registry = WatchRegistry::new(WatchLimits::default());
         let (task, mut commands) = mpsc::unbounded_channel();
         registry.state().tasks.insert(ROUTE, task);
-        registry.send(ROUTE, WatchCommand::Cancel(1));
+        registry.send(ROUTE, WatchCommand::Cancel(WatchRef(1)));
         assert!(!registry.remove_task(ROUTE, &commands));
         assert_eq!(registry.tasks(), 1);
         assert!(commands.try_recv().is_ok());
@@ -239,9 +248,9 @@ mod tests {
                 .last_error(ROUTE, number)
                 .map(|error| error.message().to_owned())
         };
-        let old = registry.number();
+        let old = registry.next_watch();
         registry.record(ROUTE, Work::Stream, error("stream"));
-        let new = registry.number();
+        let new = registry.next_watch();
         assert_eq!((told(old).as_deref(), told(new)), (Some("stream"), None));
         registry.record(ROUTE, Work::Pin, error("pin"));
         assert_eq!(told(new).as_deref(), Some("pin"));

@@ -32,13 +32,13 @@ pub(crate) use self::step::{Note, Step, Tell};
 use super::backlog::Backlog;
 use super::budget::MemoryBudget;
 use super::end::WatchEnd;
-use super::entry::{Entry, OwnerId, Spec, WatchPhase};
+use super::entry::{Entry, OwnerId, Spec, WatchPhase, WatchRef};
 use crate::error::Error;
 
 /// The watches that share a stream.
 #[derive(Debug)]
 pub(crate) struct Watches {
-    entries: HashMap<u64, Box<Entry>>,
+    entries: HashMap<WatchRef, Box<Entry>>,
     owners: Owners,
     creations: Creations,
     pins: Pins,
@@ -74,27 +74,33 @@ impl Watches {
     }
 
     /// Adds a watch. INVARIANT: numbers grow, and none is used twice; the registry assigns them.
-    pub(crate) fn add(&mut self, number: u64, owner: OwnerId, spec: Spec, backlog: Arc<Backlog>) {
+    pub(crate) fn add(
+        &mut self,
+        watch: WatchRef,
+        owner: OwnerId,
+        spec: Spec,
+        backlog: Arc<Backlog>,
+    ) {
         let entry = Entry::new(owner, spec, backlog);
         match entry.phase {
-            WatchPhase::Unpinned => self.pins.push(number),
-            _ => self.creations.push(number),
+            WatchPhase::Unpinned => self.pins.push(watch),
+            _ => self.creations.push(watch),
         }
         self.owners.add_watch(owner);
-        self.entries.insert(number, Box::new(entry));
+        self.entries.insert(watch, Box::new(entry));
         if self.stream.is_over() {
-            self.end(number, WatchEnd::ClientClosed);
+            self.end(watch, WatchEnd::ClientClosed);
         }
     }
 
     /// Cancels a watch. No note of it follows.
-    pub(crate) fn cancel(&mut self, number: u64) {
-        self.stop(number);
-        self.remove(number);
+    pub(crate) fn cancel(&mut self, watch: WatchRef) {
+        self.stop(watch);
+        self.remove(watch);
     }
 
     /// Cancels all watches of an owner, and returns them.
-    pub(crate) fn forget(&mut self, owner: OwnerId) -> Vec<u64> {
+    pub(crate) fn forget(&mut self, owner: OwnerId) -> Vec<WatchRef> {
         if !self.owners.contains(owner) {
             // A stream that is dropped has cancelled its watch before. Without this check, dropping ten
             // thousand streams would search all watches for each.
@@ -102,16 +108,16 @@ impl Watches {
         }
         self.owners.silence(owner);
         let all = self.of(|entry| entry.owner == owner);
-        all.iter().for_each(|number| self.cancel(*number));
+        all.iter().for_each(|watch| self.cancel(*watch));
         all
     }
 
     /// Resumes a paused watch, because its consumer has taken enough.
-    pub(crate) fn unpause(&mut self, number: u64) {
-        if let Some(entry) = self.entries.get_mut(&number) {
+    pub(crate) fn unpause(&mut self, watch: WatchRef) {
+        if let Some(entry) = self.entries.get_mut(&watch) {
             if entry.phase == WatchPhase::Paused {
                 entry.phase = WatchPhase::Waiting;
-                self.creations.push(number);
+                self.creations.push(watch);
             }
         }
     }
@@ -138,7 +144,7 @@ impl Watches {
             return Step::Pin(key);
         }
         self.creations
-            .prune(|number| self.entries.contains_key(&number));
+            .prune(|watch| self.entries.contains_key(&watch));
         match self.stream.state() {
             WatchStreamState::Closed(until)
                 if self.creations.has_waiting() && until.is_none_or(|until| until <= now) =>
@@ -172,14 +178,14 @@ impl Watches {
             let cancel = WatchCancelRequest { watch_id };
             return Some(request(RequestUnion::CancelRequest(cancel)));
         }
-        while let Some(number) = self.creations.pop() {
-            let Some(entry) = self.entries.get_mut(&number) else {
+        while let Some(watch) = self.creations.pop() {
+            let Some(entry) = self.entries.get_mut(&watch) else {
                 continue;
             };
             entry.phase = WatchPhase::Asked;
             let watch_id = self.creations.next_id();
             let creation = Creation {
-                number,
+                watch,
                 watch_id,
                 from: entry.first(),
                 sent: now,
@@ -211,46 +217,45 @@ impl Watches {
         [silence, pin, progress].into_iter().flatten().min()
     }
 
-    fn end(&mut self, number: u64, end: WatchEnd) {
-        let watch = number;
-        self.leave(number, Note::End { watch, end });
+    fn end(&mut self, watch: WatchRef, end: WatchEnd) {
+        self.leave(watch, Note::End { watch, end });
     }
 
     /// Ends all watches.
     fn end_all(&mut self, end: &WatchEnd) {
-        for number in self.of(|_| true) {
-            self.end(number, end.clone());
+        for watch in self.of(|_| true) {
+            self.end(watch, end.clone());
         }
     }
 
     /// Ends the watches that were never created, because they would wait in vain.
     fn refuse_new(&mut self, error: &Arc<Error>) {
-        for number in self.of(|entry| !entry.was_created) {
-            self.refuse(number, error);
+        for watch in self.of(|entry| !entry.was_created) {
+            self.refuse(watch, error);
         }
     }
 
-    fn refuse(&mut self, number: u64, error: &Arc<Error>) {
-        let (watch, error) = (number, Arc::clone(error));
-        self.leave(number, Note::Refused { watch, error });
+    fn refuse(&mut self, watch: WatchRef, error: &Arc<Error>) {
+        let error = Arc::clone(error);
+        self.leave(watch, Note::Refused { watch, error });
     }
 
     /// Removes a watch, and tells its owner the reason.
     // ORDER: an owner is told of the end of a watch before the resumption of the others.
-    fn leave(&mut self, number: u64, note: Note) {
-        if let Some(entry) = self.entries.get(&number) {
+    fn leave(&mut self, watch: WatchRef, note: Note) {
+        if let Some(entry) = self.entries.get(&watch) {
             self.tell(entry.owner, note);
-            self.remove(number);
+            self.remove(watch);
         }
     }
 
     /// Removes a watch.
-    fn remove(&mut self, number: u64) {
-        let Some(entry) = self.entries.remove(&number) else {
+    fn remove(&mut self, watch: WatchRef) {
+        let Some(entry) = self.entries.remove(&watch) else {
             return;
         };
         let owner = entry.owner;
-        self.moved(number, owner, None);
+        self.moved(watch, owner, None);
         let Some(is_last) = self.owners.remove_watch(owner, entry.missing) else {
             return;
         };
@@ -267,11 +272,11 @@ impl Watches {
     }
 
     /// Returns the numbers of the chosen watches, in ascending order.
-    fn of(&self, which: impl Fn(&Entry) -> bool) -> Vec<u64> {
+    fn of(&self, which: impl Fn(&Entry) -> bool) -> Vec<WatchRef> {
         let chosen = self.entries.iter().filter(|(_, entry)| which(entry));
-        let mut numbers: Vec<u64> = chosen.map(|(number, _)| *number).collect();
-        numbers.sort_unstable();
-        numbers
+        let mut watches: Vec<WatchRef> = chosen.map(|(watch, _)| *watch).collect();
+        watches.sort_unstable();
+        watches
     }
 
     fn tell(&mut self, owner: OwnerId, note: Note) {

@@ -11,6 +11,7 @@ use futures_core::Stream;
 use super::backlog::{Backlog, Lag};
 use super::driver::WatchCommand;
 use super::end::WatchEnd;
+use super::entry::WatchRef;
 use super::event::Batch;
 use super::inbox::Item;
 use super::message::WatchMessage;
@@ -44,7 +45,7 @@ use crate::error::Error;
 #[must_use = "a watch that is dropped watches nothing"]
 pub struct WatchStream {
     subscriber: Subscriber,
-    number: u64,
+    watch: WatchRef,
     backlog: Arc<Backlog>,
     start_revision: i64,
     over: bool,
@@ -90,7 +91,7 @@ impl WatchStream {
     /// Cancels the watch, on the server too. No batch follows.
     pub fn cancel(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
-            self.subscriber.send(WatchCommand::Cancel(self.number));
+            self.subscriber.send(WatchCommand::Cancel(self.watch));
             self.subscriber.inbox.purge(|_| true);
         }
     }
@@ -98,8 +99,8 @@ impl WatchStream {
     /// Resumes a paused watch because its consumer waits, also when the client is at its limits.
     fn grant_paused(&self) {
         let paused = self.subscriber.inbox.demand().take_paused();
-        if paused.contains(&self.number) && self.backlog.grant() {
-            self.subscriber.send(WatchCommand::Unpause(self.number));
+        if paused.contains(&self.watch) && self.backlog.grant() {
+            self.subscriber.send(WatchCommand::Unpause(self.watch));
         }
     }
 
@@ -116,7 +117,7 @@ impl WatchStream {
             match message {
                 WatchMessage::Notify { batch, .. } => {
                     if held.is_some_and(|held| held.take(batch.revision)) {
-                        self.subscriber.send(WatchCommand::Unpause(self.number));
+                        self.subscriber.send(WatchCommand::Unpause(self.watch));
                     }
                     return Poll::Ready(Some(Ok(batch)));
                 }
@@ -204,7 +205,7 @@ impl Future for OpenWatch {
         };
         Poll::Ready(Ok(WatchStream {
             subscriber,
-            number: this.pending.name().0,
+            watch: this.pending.name(),
             backlog: this.pending.backlog(),
             start_revision,
             over: false,

@@ -51,7 +51,7 @@ impl Subscriber {
         Self(SubscriberHandle {
             route: Route::of(scope),
             scope: scope.clone(),
-            owner: OwnerId(registry.number()),
+            owner: registry.next_owner(),
             registry: Arc::clone(registry),
             inbox: Arc::new(inbox),
         })

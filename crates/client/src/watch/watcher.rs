@@ -14,8 +14,9 @@ use futures_core::Stream;
 pub use self::handle::WatcherHandle;
 use super::backlog::{Backlog, Lag};
 use super::driver::WatchCommand;
+use super::entry::WatchRef;
 use super::inbox::Item;
-use super::message::{WatchMessage, WatchRef};
+use super::message::WatchMessage;
 use super::pending::{PendingWatch, pending_options, polled_again};
 use super::registry::WatchRegistry;
 use super::request::Watch;
@@ -158,13 +159,13 @@ impl Watcher {
 
     /// Resumes paused watches because their consumer waits, also when the client is at its limits.
     fn grant_paused(&self) {
-        for number in self.subscriber.inbox.demand().take_paused() {
+        for watch in self.subscriber.inbox.demand().take_paused() {
             let present = self.present();
-            let backlog = present.get(&WatchRef(number)).map(|(_, backlog)| backlog);
+            let backlog = present.get(&watch).map(|(_, backlog)| backlog);
             let goes_on = backlog.is_some_and(|backlog| backlog.grant());
             drop(present);
             if goes_on {
-                self.subscriber.send(WatchCommand::Unpause(number));
+                self.subscriber.send(WatchCommand::Unpause(watch));
             }
         }
     }
@@ -195,7 +196,7 @@ impl Watcher {
             WatchMessage::Notify { batch, watch }
                 if held.is_some_and(|held| held.take(batch.revision)) =>
             {
-                self.subscriber.send(WatchCommand::Unpause(watch.0));
+                self.subscriber.send(WatchCommand::Unpause(*watch));
             }
             WatchMessage::Progress {
                 watch: Some(watch),

@@ -3,7 +3,7 @@
 use super::Driver;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::watch::end::WatchEnd;
-use crate::watch::message::{WatchMessage, WatchRef};
+use crate::watch::message::WatchMessage;
 use crate::watch::resume::{Note, Tell};
 
 impl Driver {
@@ -22,7 +22,6 @@ impl Driver {
                     // If the pending future was dropped, it has cancelled the watch already.
                     let _ = start.send(Ok(revision));
                 }
-                let watch = WatchRef(watch);
                 let created = WatchMessage::Created {
                     watch,
                     revision,
@@ -31,24 +30,22 @@ impl Driver {
                 (created, None)
             }
             Note::Batch { watch, batch, held } => {
-                let watch = WatchRef(watch);
                 (WatchMessage::Notify { watch, batch }, Some(held))
             }
             Note::Progress { watch, header } => {
                 let progress = WatchMessage::Progress {
-                    watch: watch.map(WatchRef),
+                    watch,
                     revision: header.revision,
                     header,
                 };
                 (progress, None)
             }
             Note::End { watch, end } => {
-                tracing::debug!(target: "etcdex", watch, %end, "a watch has ended");
+                tracing::debug!(target: "etcdex", watch = watch.0, %end, "a watch has ended");
                 if let Some(start) = self.starts.remove(&watch) {
                     let _ = start.send(Err(never_created(&end)));
                     return;
                 }
-                let watch = WatchRef(watch);
                 (WatchMessage::Cancelled { watch, end }, None)
             }
             Note::Refused { watch, error } => {

@@ -24,7 +24,7 @@ fn add(driver: &Driver, inbox: &Arc<Inbox>) -> (WatchCommand, Start) {
     };
     let (start, asked) = oneshot::channel();
     let addition = Addition {
-        number: 1,
+        watch: WatchRef(1),
         owner: OwnerId(2),
         inbox: Arc::clone(inbox),
         spec: Spec {
@@ -60,7 +60,7 @@ fn a_watch_of_a_dropped_owner_is_not_added() {
 #[test]
 fn no_state_is_kept_of_a_watch_that_is_cancelled_before_its_creation() {
     for command in [
-        WatchCommand::Cancel(1),
+        WatchCommand::Cancel(WatchRef(1)),
         WatchCommand::RemoveOwner(OwnerId(2)),
     ] {
         let mut driver = driver();

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::adaptive_timeout::AdaptiveTimeout;
+use crate::watch::entry::WatchRef;
 
 /// Maximum number of creations without an answer.
 pub(super) const WINDOW: usize = 1_024;
@@ -23,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// A creation without an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Creation {
-    pub(super) number: u64,
+    pub(super) watch: WatchRef,
     /// The ID of the request; 0 lets the server choose.
     pub(super) watch_id: i64,
     /// The first revision that was requested.
@@ -52,11 +53,11 @@ impl AnswerDue {
 /// on the present stream.
 #[derive(Debug, Default)]
 pub(super) struct Creations {
-    waiting: VecDeque<u64>,
+    waiting: VecDeque<WatchRef>,
     /// Creations without an answer, in the order in which they were sent.
     unanswered: VecDeque<Creation>,
     /// Watches in force, by their IDs on the present stream.
-    live: HashMap<i64, u64>,
+    live: HashMap<i64, WatchRef>,
     /// IDs of watches that the server is to cancel.
     cancels: Vec<i64>,
     /// The time of the last answer to a creation, or of the opening of the stream.
@@ -71,12 +72,12 @@ pub(super) struct Creations {
 
 impl Creations {
     /// Puts a watch at the end of the queue.
-    pub(super) fn push(&mut self, number: u64) {
-        self.waiting.push_back(number);
+    pub(super) fn push(&mut self, watch: WatchRef) {
+        self.waiting.push_back(watch);
     }
 
     /// Takes the next watch that is to be created, if one more creation may be sent.
-    pub(super) fn pop(&mut self) -> Option<u64> {
+    pub(super) fn pop(&mut self) -> Option<WatchRef> {
         let window = if self.server_assigns_ids { 1 } else { WINDOW };
         if self.unanswered.len() < window {
             self.waiting.pop_front()
@@ -86,7 +87,7 @@ impl Creations {
     }
 
     /// Removes watches that are gone from the front of the queue, so that no stream is opened for them.
-    pub(super) fn prune(&mut self, is_present: impl Fn(u64) -> bool) {
+    pub(super) fn prune(&mut self, is_present: impl Fn(WatchRef) -> bool) {
         while self
             .waiting
             .front()
@@ -148,13 +149,13 @@ impl Creations {
     pub(super) fn answer_due(
         &self,
         heard: Instant,
-        unanswered: impl Fn(u64) -> u32,
+        unanswered: impl Fn(WatchRef) -> u32,
     ) -> Option<AnswerDue> {
         let oldest = self.unanswered.front()?;
         let first = self
             .last_answer
             .map_or(oldest.sent, |at| at.max(oldest.sent));
-        let doubled = 1 << unanswered(oldest.number).min(8);
+        let doubled = 1 << unanswered(oldest.watch).min(8);
         // etcd sends nothing while it makes a fragment of many events.
         let silence = if self.has_fragments { LONGEST } else { SILENCE };
         let limit = |base| self.answer_timeout.limit(base, LONGEST) * doubled;
@@ -166,23 +167,23 @@ impl Creations {
 
     /// Records that the stream is given up because the oldest creation has no answer. Returns the
     /// watch of this creation.
-    pub(super) fn timed_out(&mut self) -> Option<u64> {
+    pub(super) fn timed_out(&mut self) -> Option<WatchRef> {
         self.answer_timeout.silent();
-        self.unanswered.front().map(|oldest| oldest.number)
+        self.unanswered.front().map(|oldest| oldest.watch)
     }
 
     /// Records that a watch is in force. Returns false if another watch has this ID.
-    pub(super) fn created(&mut self, watch_id: i64, number: u64) -> bool {
-        self.live.insert(watch_id, number).is_none()
+    pub(super) fn created(&mut self, watch_id: i64, watch: WatchRef) -> bool {
+        self.live.insert(watch_id, watch).is_none()
     }
 
     /// Returns the watch in force with this ID.
-    pub(super) fn live(&self, watch_id: i64) -> Option<u64> {
+    pub(super) fn live(&self, watch_id: i64) -> Option<WatchRef> {
         self.live.get(&watch_id).copied()
     }
 
     /// Returns all watches in force.
-    pub(super) fn all_live(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn all_live(&self) -> impl Iterator<Item = WatchRef> {
         self.live.values().copied()
     }
 
@@ -191,7 +192,7 @@ impl Creations {
     }
 
     /// Removes the watch with this ID, which the server has cancelled.
-    pub(super) fn canceled(&mut self, watch_id: i64) -> Option<u64> {
+    pub(super) fn canceled(&mut self, watch_id: i64) -> Option<WatchRef> {
         self.live.remove(&watch_id)
     }
 
@@ -225,7 +226,7 @@ impl Creations {
     }
 
     /// Forgets the stream. The watches of `order` are to be created on the next one, in this order.
-    pub(super) fn restart(&mut self, order: impl Iterator<Item = u64>) {
+    pub(super) fn restart(&mut self, order: impl Iterator<Item = WatchRef>) {
         self.waiting = order.collect();
         self.unanswered.clear();
         self.live.clear();

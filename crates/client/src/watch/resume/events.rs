@@ -9,6 +9,7 @@ use crate::kv::ResponseHeader;
 use crate::watch::amount::Amount;
 use crate::watch::assembler::{Assembled, Fault, fitting};
 use crate::watch::end::WatchEnd;
+use crate::watch::entry::WatchRef;
 use crate::watch::event::{Batch, Event, events};
 
 impl Watches {
@@ -19,14 +20,14 @@ impl Watches {
         header: ResponseHeader,
         now: Instant,
     ) {
-        let Some(number) = self.creations.live(message.watch_id) else {
+        let Some(watch) = self.creations.live(message.watch_id) else {
             return;
         };
-        let Some(entry) = self.entries.get_mut(&number) else {
+        let Some(entry) = self.entries.get_mut(&watch) else {
             return;
         };
         let Some(room) = entry.backlog.room() else {
-            return self.pause_watch(number);
+            return self.pause_watch(watch);
         };
         let Ok(events) = events(message.events, entry.spec.namespace.as_ref()) else {
             return self.violated("it sends events that do not belong to the watch", now);
@@ -42,13 +43,13 @@ impl Watches {
                 self.progress.caught_up();
             }
         }
-        self.deliver(number, assembled, room, header, now);
+        self.deliver(watch, assembled, room, header, now);
     }
 
     /// Delivers the events that there is room for, and pauses the watch if events are left.
     fn deliver(
         &mut self,
-        number: u64,
+        watch: WatchRef,
         assembled: Assembled,
         room: Amount,
         header: ResponseHeader,
@@ -64,7 +65,7 @@ impl Watches {
             events.iter_mut().for_each(Event::detach);
         }
         let amount = Amount::of(&mut events);
-        if let (Some(last), Some(entry)) = (events.last(), self.entries.get_mut(&number)) {
+        if let (Some(last), Some(entry)) = (events.last(), self.entries.get_mut(&watch)) {
             let revision = last.kv.mod_revision;
             // INVARIANT: the watch resumes after the last delivered event, and never after the revision
             // of a header.
@@ -79,41 +80,40 @@ impl Watches {
                 events,
             };
             let owner = entry.owner;
-            let watch = number;
             let next = entry.assembler.next;
             let note = Note::Batch { watch, batch, held };
             self.tell(owner, note);
-            self.moved(number, owner, Some(next));
+            self.moved(watch, owner, Some(next));
         }
         match fault {
-            _ if full => self.pause_watch(number),
+            _ if full => self.pause_watch(watch),
             None => {}
             Some(Fault::Disorder) => self.violated("its revisions go back", now),
             Some(Fault::TooLarge(revision)) => {
-                self.stop(number);
-                self.end(number, WatchEnd::TooLarge { revision });
+                self.stop(watch);
+                self.end(watch, WatchEnd::TooLarge { revision });
             }
         }
     }
 
     /// Pauses a watch until its consumer has taken enough.
-    fn pause_watch(&mut self, number: u64) {
-        self.stop(number);
-        if let Some(entry) = self.entries.get_mut(&number) {
+    fn pause_watch(&mut self, watch: WatchRef) {
+        self.stop(watch);
+        if let Some(entry) = self.entries.get_mut(&watch) {
             entry.phase = WatchPhase::Paused;
             entry.is_synced = false;
             // The watch resumes where it was. At the lowered revision, the server would send all events
             // since then again after each pause.
             entry.lowered = 0;
             if !entry.backlog.pause() {
-                self.unpause(number);
+                self.unpause(watch);
             }
         }
     }
 
     /// Removes a watch from the stream, and cancels it at the server.
-    pub(super) fn stop(&mut self, number: u64) {
-        let Some(entry) = self.entries.get_mut(&number) else {
+    pub(super) fn stop(&mut self, watch: WatchRef) {
+        let Some(entry) = self.entries.get_mut(&watch) else {
             return;
         };
         if let WatchPhase::Live(live) = entry.phase {

@@ -215,7 +215,7 @@ impl Watches {
     /// Returns when the stream is given up because the oldest creation has no answer.
     pub(super) fn answer_due(&self, heard: Instant) -> Option<AnswerDue> {
         let entries = &self.entries;
-        let unanswered = |number| entries.get(&number).map_or(0, |entry| entry.unanswered);
+        let unanswered = |watch| entries.get(&watch).map_or(0, |entry| entry.unanswered);
         self.creations.answer_due(heard, unanswered)
     }
 
@@ -232,7 +232,7 @@ impl Watches {
         let due = self.answer_due(heard);
         let is_silent = due.is_some_and(|due| due.silent <= now);
         let oldest = self.creations.timed_out();
-        if let Some(entry) = oldest.and_then(|number| self.entries.get_mut(&number)) {
+        if let Some(entry) = oldest.and_then(|watch| self.entries.get_mut(&watch)) {
             entry.unanswered = entry.unanswered.saturating_add(1);
         }
         // INVARIANT: the next stream does not carry the same requests for fragments, which may have
@@ -268,7 +268,7 @@ impl Watches {
     pub(super) fn drop_stream(&mut self) {
         self.drop_progress();
         let mut order = Vec::new();
-        for (number, entry) in &mut self.entries {
+        for (watch, entry) in &mut self.entries {
             entry.assembler.restart();
             entry.lowered = 0;
             entry.is_synced = false;
@@ -278,13 +278,13 @@ impl Watches {
                 // creation without an answer comes last, because it may be the one that keeps the
                 // server from answering the others.
                 let is_live = entry.phase.is_live();
-                order.push((entry.unanswered, is_live, *number));
+                order.push((entry.unanswered, is_live, *watch));
                 entry.phase = WatchPhase::Waiting;
             }
         }
         order.sort_unstable();
         self.creations
-            .restart(order.into_iter().map(|(.., number)| number));
+            .restart(order.into_iter().map(|(.., watch)| watch));
     }
 
     /// Tells the owners that their watches wait to be created again.
@@ -319,8 +319,8 @@ impl Watches {
         if suspects.is_empty() {
             suspects = self.of(carried);
         }
-        for number in suspects {
-            let Some(entry) = self.entries.get_mut(&number) else {
+        for watch in suspects {
+            let Some(entry) = self.entries.get_mut(&watch) else {
                 continue;
             };
             entry.needs_fragments = true;
@@ -328,7 +328,7 @@ impl Watches {
             entry.oversized += 1;
             if entry.oversized >= OVERSIZED {
                 let reason = error.message().to_owned();
-                self.end(number, WatchEnd::Cancelled { reason });
+                self.end(watch, WatchEnd::Cancelled { reason });
             }
         }
     }

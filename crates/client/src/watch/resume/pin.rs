@@ -11,7 +11,7 @@ use super::{WatchPhase, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::kv::ResponseHeader;
 use crate::watch::end::WatchEnd;
-use crate::watch::entry::OwnerId;
+use crate::watch::entry::{OwnerId, WatchRef};
 
 /// Watches and owners that wait for the store's revision.
 ///
@@ -21,13 +21,13 @@ use crate::watch::entry::OwnerId;
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     /// Watches that begin at the revision that stands for now.
-    waiting: Vec<u64>,
+    waiting: Vec<WatchRef>,
     /// Watches that wait for the read that is under way.
-    asked: Vec<u64>,
+    asked: Vec<WatchRef>,
     /// Watches in force that may be ahead of the store, and the last revision that each has seen.
-    doubted: Vec<(u64, i64)>,
+    doubted: Vec<(WatchRef, i64)>,
     /// The same for the read that is under way, which decides whether the store has gone back.
-    judged: Vec<(u64, i64)>,
+    judged: Vec<(WatchRef, i64)>,
     /// Owners that request progress.
     owners: HashSet<OwnerId>,
     /// Owners that wait for the read that is under way.
@@ -40,13 +40,13 @@ pub(super) struct Pins {
 
 impl Pins {
     /// Adds a watch that begins at the revision that stands for now.
-    pub(super) fn push(&mut self, number: u64) {
-        self.waiting.push(number);
+    pub(super) fn push(&mut self, watch: WatchRef) {
+        self.waiting.push(watch);
     }
 
     /// Adds a watch that has seen a revision of which its server says that it does not exist yet.
-    pub(super) fn doubt(&mut self, number: u64, seen: i64) {
-        self.doubted.push((number, seen));
+    pub(super) fn doubt(&mut self, watch: WatchRef, seen: i64) {
+        self.doubted.push((watch, seen));
     }
 
     /// Adds an owner that requests progress.
@@ -89,22 +89,22 @@ impl Watches {
             return;
         }
         self.learned(owners, header);
-        for number in pinning {
-            if let Some(entry) = self.entries.get_mut(&number) {
+        for watch in pinning {
+            if let Some(entry) = self.entries.get_mut(&watch) {
                 if entry.phase == WatchPhase::Unpinned {
                     entry.pin(header.revision);
                     entry.phase = WatchPhase::Waiting;
-                    self.creations.push(number);
+                    self.creations.push(watch);
                 }
             }
         }
-        for (number, watched) in judged {
+        for (watch, watched) in judged {
             let store = header.revision;
             if watched > store {
-                self.stop(number);
-                self.end(number, WatchEnd::RolledBack { watched, store });
+                self.stop(watch);
+                self.end(watch, WatchEnd::RolledBack { watched, store });
             } else {
-                self.tell_start(number, header);
+                self.tell_start(watch, header);
             }
         }
     }
@@ -136,18 +136,18 @@ impl Watches {
                 // A user that may not read the key may not watch it. The other watches use another key
                 // for the next read.
                 let entries = &self.entries;
-                let by_key = |number: &u64| {
-                    let entry = entries.get(number);
+                let by_key = |watch: &WatchRef| {
+                    let entry = entries.get(watch);
                     entry.is_some_and(|entry| entry.spec.range.start == *key)
                 };
-                self.pins.judged.retain(|(number, _)| !by_key(number));
-                let denied: Vec<u64> = waited.iter().copied().filter(by_key).collect();
-                for number in denied {
+                self.pins.judged.retain(|(watch, _)| !by_key(watch));
+                let denied: Vec<WatchRef> = waited.iter().copied().filter(by_key).collect();
+                for watch in denied {
                     match kind {
                         ErrorKind::PermissionDenied => {
-                            self.end(number, WatchEnd::PermissionDenied);
+                            self.end(watch, WatchEnd::PermissionDenied);
                         }
-                        _ => self.refuse(number, error),
+                        _ => self.refuse(watch, error),
                     }
                 }
             }
@@ -166,7 +166,7 @@ impl Watches {
         self.pins.owners.extend(waiting);
         self.pins.doubted.append(&mut self.pins.judged);
         waited.append(&mut self.pins.waiting);
-        waited.retain(|number| self.entries.contains_key(number));
+        waited.retain(|watch| self.entries.contains_key(watch));
         self.pins.waiting = waited;
     }
 
@@ -190,22 +190,22 @@ impl Watches {
         self.pins.asked.append(&mut self.pins.waiting);
         self.pins
             .asked
-            .retain(|number| self.entries.contains_key(number));
+            .retain(|watch| self.entries.contains_key(watch));
         self.pins.judged.append(&mut self.pins.doubted);
         self.pins
             .judged
-            .retain(|(number, _)| self.entries.contains_key(number));
+            .retain(|(watch, _)| self.entries.contains_key(watch));
         if self.stream.is_open() {
             self.pins.owners_asked = std::mem::take(&mut self.pins.owners);
         }
-        let doubted = self.pins.judged.first().map(|(number, _)| number);
+        let doubted = self.pins.judged.first().map(|(watch, _)| watch);
         let entry = match self.pins.asked.first().or(doubted) {
-            Some(number) => self.entries.get(number)?,
+            Some(watch) => self.entries.get(watch)?,
             None => {
                 let owners = &self.pins.owners_asked;
                 let all = self.entries.iter();
                 let theirs = all.filter(|(_, entry)| owners.contains(&entry.owner));
-                theirs.min_by_key(|(number, _)| **number)?.1
+                theirs.min_by_key(|(watch, _)| **watch)?.1
             }
         };
         let key = entry.spec.range.start.clone();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::progress_requests::ProgressRequests;
 use super::{Note, WatchPhase, Watches};
 use crate::kv::ResponseHeader;
+use crate::watch::entry::WatchRef;
 
 /// The first wait for an answer before a request is repeated, which doubles each time: servers drop
 /// requests while a watch of the stream is behind.
@@ -166,12 +167,12 @@ impl Watches {
     fn lower(&mut self) -> bool {
         let known = self.progress.known;
         let (mut ahead, mut needy) = (Vec::new(), false);
-        for number in self.creations.all_live() {
-            let Some(entry) = self.entries.get(&number) else {
+        for watch in self.creations.all_live() {
+            let Some(entry) = self.entries.get(&watch) else {
                 continue;
             };
             match entry.phase.live() {
-                Some(live) if live.created_from > known => ahead.push(number),
+                Some(live) if live.created_from > known => ahead.push(watch),
                 _ => needy |= entry.assembler.next <= known,
             }
         }
@@ -179,12 +180,12 @@ impl Watches {
             return false;
         }
         ahead.sort_unstable();
-        for number in &ahead {
-            self.stop(*number);
-            if let Some(entry) = self.entries.get_mut(number) {
+        for watch in &ahead {
+            self.stop(*watch);
+            if let Some(entry) = self.entries.get_mut(watch) {
                 entry.lowered = known;
                 entry.phase = WatchPhase::Waiting;
-                self.creations.push(*number);
+                self.creations.push(*watch);
             }
         }
         !ahead.is_empty()
@@ -195,10 +196,10 @@ impl Watches {
         if watch_id == -1 {
             return self.all_progressed(header, now);
         }
-        let Some(number) = self.creations.live(watch_id) else {
+        let Some(watch) = self.creations.live(watch_id) else {
             return;
         };
-        let Some(entry) = self.entries.get_mut(&number) else {
+        let Some(entry) = self.entries.get_mut(&watch) else {
             return;
         };
         // A watch that starts in the future, or has an incomplete revision, has not come that far.
@@ -209,21 +210,21 @@ impl Watches {
         entry.passed(header.revision);
         let (owner, next) = (entry.owner, entry.assembler.next);
         if entry.spec.progress {
-            let watch = Some(number);
+            let watch = Some(watch);
             self.tell(owner, Note::Progress { watch, header });
         }
-        self.moved(number, owner, Some(next));
+        self.moved(watch, owner, Some(next));
     }
 
     /// Tells the owner of a watch from now on which revision stands for now, if it requests progress
     /// messages. etcd sends none before the store has reached the start of the watch.
-    pub(super) fn tell_start(&mut self, number: u64, header: ResponseHeader) {
-        let Some(entry) = self.entries.get(&number) else {
+    pub(super) fn tell_start(&mut self, watch: WatchRef, header: ResponseHeader) {
+        let Some(entry) = self.entries.get(&watch) else {
             return;
         };
         let (owner, wants) = (entry.owner, entry.spec.progress && entry.spec.start == 0);
         if wants && entry.was_created && entry.assembler.next == entry.start {
-            let (revision, watch) = (entry.start - 1, Some(number));
+            let (revision, watch) = (entry.start - 1, Some(watch));
             let header = ResponseHeader { revision, ..header };
             self.tell(owner, Note::Progress { watch, header });
         }
@@ -247,9 +248,9 @@ impl Watches {
             return self.progressed_maybe(header, now);
         }
         let mut unsure = false;
-        let numbers: Vec<u64> = self.creations.all_live().collect();
-        for number in numbers {
-            let Some(entry) = self.entries.get_mut(&number) else {
+        let watches: Vec<WatchRef> = self.creations.all_live().collect();
+        for watch in watches {
+            let Some(entry) = self.entries.get_mut(&watch) else {
                 continue;
             };
             let Some(live) = entry.phase.live() else {
@@ -263,7 +264,7 @@ impl Watches {
             if younger {
                 entry.passed(header.revision);
                 let (owner, next) = (entry.owner, entry.assembler.next);
-                self.moved(number, owner, Some(next));
+                self.moved(watch, owner, Some(next));
             } else {
                 unsure = true;
             }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::progress::EVERY;
 use super::{Note, Watches};
 use crate::kv::ResponseHeader;
-use crate::watch::entry::OwnerId;
+use crate::watch::entry::{OwnerId, WatchRef};
 
 /// The request of an owner that has no answer yet.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ struct ProgressRequest {
     /// So an owner that makes requests all the time is answered, too.
     later: Option<i64>,
     /// Watches of the owner that have not reached the target.
-    behind: HashSet<u64>,
+    behind: HashSet<WatchRef>,
     /// The last revision that was told to the owner, if the server is not exact.
     told: i64,
     /// The end of the further requests to such a server.
@@ -106,7 +106,7 @@ impl Watches {
     }
 
     /// Records that a watch will deliver `next` next, or that it is gone (`None`).
-    pub(super) fn moved(&mut self, number: u64, owner: OwnerId, next: Option<i64>) {
+    pub(super) fn moved(&mut self, watch: WatchRef, owner: OwnerId, next: Option<i64>) {
         let Some(request) = self.progress.requests.pending.get_mut(&owner) else {
             return;
         };
@@ -114,7 +114,7 @@ impl Watches {
             return;
         };
         if next.is_none_or(|next| next > target) {
-            request.behind.remove(&number);
+            request.behind.remove(&watch);
         }
         if request.behind.is_empty() {
             self.progress.requests.ripe.insert(owner);
@@ -172,9 +172,9 @@ impl Watches {
 
     /// Returns how far the created watches of each owner have come, and which of them have not reached
     /// the target of their owner.
-    fn reached(&self, owners: &HashSet<OwnerId>) -> HashMap<OwnerId, (i64, HashSet<u64>)> {
-        let mut reached: HashMap<OwnerId, (i64, HashSet<u64>)> = HashMap::new();
-        for (number, entry) in self.entries.iter().filter(|(_, entry)| entry.was_created) {
+    fn reached(&self, owners: &HashSet<OwnerId>) -> HashMap<OwnerId, (i64, HashSet<WatchRef>)> {
+        let mut reached: HashMap<OwnerId, (i64, HashSet<WatchRef>)> = HashMap::new();
+        for (watch, entry) in self.entries.iter().filter(|(_, entry)| entry.was_created) {
             if !owners.contains(&entry.owner) {
                 continue;
             }
@@ -185,7 +185,7 @@ impl Watches {
                 .or_insert_with(|| (i64::MAX, HashSet::new()));
             *revision = (*revision).min(entry.assembler.next.saturating_sub(1));
             if entry.assembler.next <= target {
-                behind.insert(*number);
+                behind.insert(*watch);
             }
         }
         reached

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::kv::{ResponseHeader, header};
 use crate::watch::cancellation::Refusal;
 use crate::watch::end::WatchEnd;
-use crate::watch::entry::{Live, OwnerId};
+use crate::watch::entry::{Live, OwnerId, WatchRef};
 
 impl Watches {
     /// Takes a message of the present stream.
@@ -51,11 +51,11 @@ impl Watches {
             return self.violated("it has created a watch that was not requested", now);
         };
         let Creation {
-            watch_id, number, ..
+            watch_id, watch, ..
         } = creation;
         let refused = message.canceled || message.watch_id == -1;
         if refused {
-            return self.refused(number, message, now);
+            return self.refused(watch, message, now);
         }
         if message.watch_id != watch_id && !self.creations.server_assigns_ids() {
             // The server does not use our IDs. On the next stream, creations are sent one at a time and
@@ -63,16 +63,16 @@ impl Watches {
             self.creations.let_server_assign_ids();
             return self.violated("it gives watches other IDs than requested", now);
         }
-        let Some(entry) = self.entries.get_mut(&number) else {
+        let Some(entry) = self.entries.get_mut(&watch) else {
             // The watch was cancelled meanwhile.
             self.creations.cancel(message.watch_id);
             return;
         };
         if entry.is_foreign(header.cluster_id) {
             self.creations.cancel(message.watch_id);
-            return self.end(number, WatchEnd::ClusterChanged);
+            return self.end(watch, WatchEnd::ClusterChanged);
         }
-        if !self.creations.created(message.watch_id, number) {
+        if !self.creations.created(message.watch_id, watch) {
             return self.violated("it gives two watches one ID", now);
         }
         entry.phase = WatchPhase::Live(Live {
@@ -86,7 +86,7 @@ impl Watches {
         });
         if header.revision > 0 && entry.seen > header.revision {
             // The member may lag. A linearizable read shows whether the store has gone back.
-            self.pins.doubt(number, entry.seen);
+            self.pins.doubt(watch, entry.seen);
         }
         entry.unanswered = 0;
         entry.is_synced = header.revision > 0 && creation.from > header.revision;
@@ -97,16 +97,16 @@ impl Watches {
         if !std::mem::replace(&mut entry.was_created, true) {
             entry.backlog.reached(entry.start - 1);
             let note = Note::Created {
-                watch: number,
+                watch,
                 revision: entry.start,
                 watch_id: message.watch_id,
             };
             self.tell(owner, note);
             // A member that lags does not know the revision yet. `pinned` tells the start then.
             if header.revision.saturating_add(1) >= next {
-                self.tell_start(number, header);
+                self.tell_start(watch, header);
             }
-            self.moved(number, owner, Some(next));
+            self.moved(watch, owner, Some(next));
         }
         if missing {
             self.owners.regained_watch(owner);
@@ -124,7 +124,7 @@ impl Watches {
     /// Takes the end of a watch that the server has cancelled.
     fn canceled(&mut self, message: WatchResponse, now: Instant) {
         // A watch that the client has cancelled itself has no ID any more.
-        let Some(number) = self.creations.canceled(message.watch_id) else {
+        let Some(watch) = self.creations.canceled(message.watch_id) else {
             return;
         };
         if message.compact_revision != 0 {
@@ -132,16 +132,16 @@ impl Watches {
             // it, and answers no request for progress on the stream meanwhile.
             self.creations.cancel(message.watch_id);
         }
-        if let Some(entry) = self.entries.get_mut(&number) {
+        if let Some(entry) = self.entries.get_mut(&watch) {
             entry.assembler.restart();
             entry.phase = WatchPhase::Waiting;
         }
-        self.refused(number, &message, now);
+        self.refused(watch, &message, now);
     }
 
     /// Handles the server's refusal to create a watch, or to keep it. The watch is in no queue.
-    fn refused(&mut self, number: u64, message: &WatchResponse, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&number) else {
+    fn refused(&mut self, watch: WatchRef, message: &WatchResponse, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&watch) else {
             return;
         };
         // A refusal for another reason shows that the token was good. It may expire before the watch
@@ -150,20 +150,20 @@ impl Watches {
         match Refusal::of(message, entry.assembler.next) {
             Refusal::Compacted(_) if entry.is_movable() => {
                 entry.phase = WatchPhase::Unpinned;
-                self.pins.push(number);
+                self.pins.push(watch);
             }
-            Refusal::Compacted(revision) => self.end(number, WatchEnd::Compacted { revision }),
+            Refusal::Compacted(revision) => self.end(watch, WatchEnd::Compacted { revision }),
             Refusal::Behind if std::mem::take(&mut entry.lowered) > 0 => {
                 entry.phase = WatchPhase::Waiting;
-                self.creations.push(number);
+                self.creations.push(watch);
             }
             Refusal::Behind if !std::mem::replace(&mut entry.compaction_disputed, true) => {
                 entry.phase = WatchPhase::Waiting;
-                self.creations.push(number);
+                self.creations.push(watch);
             }
             Refusal::Behind => {
                 let revision = message.compact_revision;
-                self.end(number, WatchEnd::Compacted { revision });
+                self.end(watch, WatchEnd::Compacted { revision });
             }
             // A refused token proves nothing about the user, even if the token is new: it may have been
             // revoked since. "Permission denied" is final the second time, with a new token.
@@ -172,7 +172,7 @@ impl Watches {
                     && (refusal == Refusal::Token || !token_refreshed) =>
             {
                 entry.phase = WatchPhase::Waiting;
-                self.creations.push(number);
+                self.creations.push(watch);
                 self.stream.request_token();
                 let error = Error::new(
                     ErrorKind::PermissionDenied,
@@ -181,14 +181,14 @@ impl Watches {
                 self.fail(error, now);
             }
             Refusal::Token | Refusal::Permission => {
-                self.end(number, WatchEnd::PermissionDenied);
+                self.end(watch, WatchEnd::PermissionDenied);
             }
             Refusal::DuplicateId => {
                 entry.phase = WatchPhase::Waiting;
-                self.creations.push(number);
+                self.creations.push(watch);
                 self.violated("it finds a watch ID used twice", now);
             }
-            Refusal::Other(reason) => self.end(number, WatchEnd::Cancelled { reason }),
+            Refusal::Other(reason) => self.end(watch, WatchEnd::Cancelled { reason }),
         }
     }
 }

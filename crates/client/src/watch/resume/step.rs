@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::kv::ResponseHeader;
 use crate::watch::backlog::HeldGuard;
 use crate::watch::end::WatchEnd;
-use crate::watch::entry::OwnerId;
+use crate::watch::entry::{OwnerId, WatchRef};
 use crate::watch::event::Batch;
 
 /// A step that the driver has to execute. It has no `Debug` outside of tests, which have the only
@@ -45,26 +45,26 @@ pub(crate) struct Tell {
 pub(crate) enum Note {
     /// A watch is in force for the first time.
     Created {
-        watch: u64,
+        watch: WatchRef,
         revision: i64,
         watch_id: i64,
     },
     Batch {
-        watch: u64,
+        watch: WatchRef,
         batch: Batch,
         held: HeldGuard,
     },
     Progress {
-        watch: Option<u64>,
+        watch: Option<WatchRef>,
         header: ResponseHeader,
     },
     End {
-        watch: u64,
+        watch: WatchRef,
         end: WatchEnd,
     },
     /// A watch was never in force, and never will be.
     Refused {
-        watch: u64,
+        watch: WatchRef,
         error: Arc<Error>,
     },
     Disconnected {

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::watch::backlog::Lag;
 use crate::watch::driver::WatchCommand;
-use crate::watch::message::WatchRef;
+use crate::watch::entry::WatchRef;
 use crate::watch::request::Watch;
 use crate::watch::subscriber::SubscriberHandle;
 
@@ -107,7 +107,7 @@ impl WatcherHandle {
     pub fn cancel(&self, watch: WatchRef) -> bool {
         let was = self.present.lock().remove(&watch).is_some();
         if was {
-            self.subscriber.send(WatchCommand::Cancel(watch.0));
+            self.subscriber.send(WatchCommand::Cancel(watch));
             self.subscriber.inbox.purge(|other| other == watch);
         }
         was
@@ -117,7 +117,7 @@ impl WatcherHandle {
     pub fn cancel_all(&self) -> usize {
         let all = std::mem::take(&mut *self.present.lock());
         for watch in all.keys() {
-            self.subscriber.send(WatchCommand::Cancel(watch.0));
+            self.subscriber.send(WatchCommand::Cancel(*watch));
         }
         self.subscriber
             .inbox

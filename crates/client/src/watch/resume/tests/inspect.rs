@@ -3,46 +3,47 @@
 use etcdex_proto::etcdserverpb::WatchResponse;
 
 use super::super::Watches;
-use crate::watch::entry::WatchPhase;
+use crate::watch::entry::{WatchPhase, WatchRef};
 
 impl Watches {
     /// Returns each watch, the revision that it resumes from, and the last one that it knows the store
     /// to have reached.
     pub(super) fn points(&self) -> Vec<(u64, i64, i64)> {
         let all = self.entries.iter();
-        all.map(|(number, entry)| (*number, entry.assembler.next, entry.seen))
+        all.map(|(number, entry)| (number.0, entry.assembler.next, entry.seen))
             .collect()
     }
 
     pub(super) fn is_live(&self, number: u64) -> bool {
-        let entry = self.entries.get(&number);
+        let entry = self.entries.get(&WatchRef(number));
         entry.is_some_and(|entry| entry.phase.is_live())
     }
 
     pub(super) fn is_asked(&self, number: u64) -> bool {
-        let entry = self.entries.get(&number);
+        let entry = self.entries.get(&WatchRef(number));
         entry.is_some_and(|entry| entry.phase == WatchPhase::Asked)
     }
 
     pub(super) fn is_told(&self, number: u64) -> bool {
         self.entries
-            .get(&number)
+            .get(&WatchRef(number))
             .is_some_and(|entry| entry.was_created)
     }
 
     /// Returns the watch whose creation was sent last.
     pub(super) fn last_asked(&self) -> u64 {
         let last = self.creations.unanswered().back();
-        last.map_or(0, |creation| creation.number)
+        last.map_or(0, |creation| creation.watch.0)
     }
 
     /// Returns the watch of a message of the present stream.
     pub(super) fn named(&self, message: &WatchResponse) -> Option<u64> {
         if message.created {
             let oldest = self.creations.unanswered().front();
-            return oldest.map(|creation| creation.number);
+            return oldest.map(|creation| creation.watch.0);
         }
-        self.creations.live(message.watch_id)
+        let watch = self.creations.live(message.watch_id);
+        watch.map(|watch| watch.0)
     }
 
     /// Number of creations without an answer.

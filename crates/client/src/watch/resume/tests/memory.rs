@@ -1,6 +1,7 @@
 //! The machine counts the events that it keeps, for as long as it keeps them.
 
 use super::rules::{Bench, canceled, created, events, piece};
+use crate::watch::entry::WatchRef;
 
 #[test]
 fn the_beginning_of_a_revision_is_counted() {
@@ -30,7 +31,7 @@ fn the_beginning_of_a_revision_is_counted_no_longer_than_it_is_kept() {
             1 => {
                 bench.receive(canceled(1, "for a reason"));
             }
-            _ => bench.machine.cancel(1),
+            _ => bench.machine.cancel(WatchRef(1)),
         }
         assert_eq!(bench.budget.held(), 0, "{ends}");
     }

@@ -7,7 +7,7 @@ use etcdex_proto::etcdserverpb::WatchResponse;
 use super::rules::{Bench, compacted, created, events, message, spec};
 use crate::config::WatchLimits;
 use crate::error::{Error, ErrorKind};
-use crate::watch::entry::{OwnerId, Spec};
+use crate::watch::entry::{OwnerId, Spec, WatchRef};
 
 const SOON: Duration = Duration::from_millis(10);
 
@@ -399,7 +399,7 @@ fn a_watch_that_was_created_below_its_start_is_resumed_after_a_pause_where_it_wa
     let paused = ["2 got [50]", "cancel 3"];
     assert_eq!(bench.receive(events(3, 60, &[50, 60])), paused);
     assert!(bench.take());
-    bench.machine.unpause(2);
+    bench.machine.unpause(WatchRef(2));
     assert_eq!(bench.run(), ["create 4 at 51"]);
 }
 

@@ -19,7 +19,7 @@ use crate::watch::amount::Amount;
 use crate::watch::backlog::{Backlog, HeldGuard};
 use crate::watch::budget::MemoryBudget;
 use crate::watch::end::WatchEnd;
-use crate::watch::entry::{OwnerId, Spec};
+use crate::watch::entry::{OwnerId, Spec, WatchRef};
 
 /// A machine whose steps are described in words.
 pub(super) struct Bench {
@@ -59,7 +59,8 @@ impl Bench {
             events: limits.watch_events,
         };
         let backlog = Arc::new(Backlog::new(limit, Arc::clone(&self.budget)));
-        self.machine.add(number, OwnerId(owner), spec, backlog);
+        self.machine
+            .add(WatchRef(number), OwnerId(owner), spec, backlog);
     }
 
     /// Returns all steps until the machine rests.
@@ -86,20 +87,20 @@ impl Bench {
         match note {
             Note::Created {
                 watch, revision, ..
-            } => format!("{watch} created from {revision}"),
+            } => format!("{} created from {revision}", watch.0),
             Note::Batch { watch, batch, held } => {
                 self.held.push_back((held, batch.revision));
                 let events = batch.events.iter();
                 let revisions: Vec<i64> = events.map(|event| event.kv.mod_revision).collect();
-                format!("{watch} got {revisions:?}")
+                format!("{} got {revisions:?}", watch.0)
             }
             Note::Progress {
                 watch: Some(watch),
                 header,
-            } => format!("{watch} progress {}", header.revision),
+            } => format!("{} progress {}", watch.0, header.revision),
             Note::Progress { header, .. } => format!("progress {}", header.revision),
-            Note::End { watch, end } => format!("{watch} ended: {end:?}"),
-            Note::Refused { watch, error } => format!("{watch} refused: {:?}", error.kind()),
+            Note::End { watch, end } => format!("{} ended: {end:?}", watch.0),
+            Note::Refused { watch, error } => format!("{} refused: {:?}", watch.0, error.kind()),
             Note::Disconnected { .. } => "disconnected".to_owned(),
             Note::Resumed { .. } => "resumed".to_owned(),
         }
@@ -436,8 +437,8 @@ fn a_watch_may_be_cancelled_twice() {
     let end = "1 ended: Cancelled { reason: \"gone\" }";
     assert_eq!(bench.receive(canceled(1, "gone")), [end]);
     assert!(bench.receive(canceled(1, "gone")).is_empty());
-    bench.machine.cancel(2);
-    bench.machine.cancel(2);
+    bench.machine.cancel(WatchRef(2));
+    bench.machine.cancel(WatchRef(2));
     assert_eq!(bench.run(), ["close"]);
 }
 
@@ -448,8 +449,8 @@ fn events_of_a_cancelled_watch_are_dropped() {
     bench.add(2, 5);
     bench.add(3, 5);
     assert_eq!(bench.run(), ["create 2 at 5", "create 3 at 5"]);
-    bench.machine.cancel(1);
-    bench.machine.cancel(2);
+    bench.machine.cancel(WatchRef(1));
+    bench.machine.cancel(WatchRef(2));
     assert_eq!(bench.run(), ["cancel 1"]);
     assert!(bench.receive(events(1, 9, &[5])).is_empty());
     // The watch is cancelled when the server has created it, and its answer is not taken for the next.
@@ -607,7 +608,7 @@ fn a_watch_that_is_resumed_later_gets_a_new_token_of_its_own() {
     );
     bench.wait(Duration::from_secs(3_600));
     assert!(bench.take());
-    bench.machine.unpause(1);
+    bench.machine.unpause(WatchRef(1));
     assert_eq!(bench.run(), ["create 2 at 6"]);
     let appeal = ["disconnected", "close", "open with a fresh token"];
     assert_eq!(bench.receive(refused(DENIED)), appeal);
@@ -769,7 +770,7 @@ fn without_a_stream_no_watch_is_resumed() {
     bench.add(2, 5);
     bench.run();
     assert_eq!(bench.cut(), ["disconnected", "open"]);
-    bench.machine.cancel(1);
+    bench.machine.cancel(WatchRef(1));
     assert!(bench.run().is_empty());
     bench.open();
     assert_eq!(
@@ -782,7 +783,7 @@ fn without_a_stream_no_watch_is_resumed() {
 fn no_stream_is_opened_for_a_removed_watch() {
     let mut bench = Bench::new();
     bench.add(1, 5);
-    bench.machine.cancel(1);
+    bench.machine.cancel(WatchRef(1));
     assert!(bench.run().is_empty());
     bench.machine.assert_empty();
 }
@@ -808,7 +809,7 @@ fn a_slow_consumer_pauses_its_own_watch_only() {
     assert!(bench.receive(events(1, 9, &[8])).is_empty());
     assert_eq!(bench.receive(events(2, 9, &[5])), ["2 got [5]"]);
     assert!(bench.take());
-    bench.machine.unpause(1);
+    bench.machine.unpause(WatchRef(1));
     assert_eq!(bench.run(), ["create 3 at 7"]);
     bench.receive(created(3, 9));
     assert_eq!(bench.receive(events(3, 9, &[7])), ["1 got [7]"]);
@@ -940,7 +941,7 @@ fn an_interruption_ends_with_the_last_watch_of_its_owner() {
     bench.run();
     bench.receive(created(2, 9));
     assert_eq!(bench.cut(), ["disconnected", "disconnected", "open"]);
-    bench.machine.cancel(1);
+    bench.machine.cancel(WatchRef(1));
     assert_eq!(bench.run(), ["resumed"]);
     assert_eq!(bench.open(), ["create 1 at 5"]);
     let end = "2 ended: Cancelled { reason: \"gone\" }";

@@ -20,7 +20,7 @@ use crate::watch::amount::Amount;
 use crate::watch::backlog::{Backlog, HeldGuard};
 use crate::watch::budget::MemoryBudget;
 use crate::watch::end::WatchEnd;
-use crate::watch::entry::{OwnerId, Spec};
+use crate::watch::entry::{OwnerId, Spec, WatchRef};
 use crate::watch::event::{Batch, Event};
 
 /// The state of a watch as its user sees it, and the expected deliveries.
@@ -687,7 +687,8 @@ impl World {
         };
         self.watches.insert(number, watch);
         self.deeds.push_back(self.now);
-        self.machine.add(number, OwnerId(owner), spec, backlog);
+        self.machine
+            .add(WatchRef(number), OwnerId(owner), spec, backlog);
     }
 
     fn drop_watch(&mut self) {
@@ -739,7 +740,7 @@ impl World {
                 log!(self, "go on {number}");
                 self.deeds.push_back(self.now);
                 *self.restarts.entry(number).or_default() += 1;
-                self.machine.unpause(number);
+                self.machine.unpause(WatchRef(number));
             }
             Some(Command::Progress(owner)) => {
                 log!(self, "{owner} asks for progress");
@@ -775,7 +776,7 @@ impl World {
         watch.cancelled = true;
         watch.dropped = true;
         let owner = watch.owner;
-        self.machine.cancel(number);
+        self.machine.cancel(WatchRef(number));
         self.leave(owner);
     }
 

@@ -13,12 +13,12 @@ impl World {
         match note {
             Note::Created {
                 watch, revision, ..
-            } => self.is_created(owner, watch, revision),
-            Note::Batch { watch, batch, held } => self.is_delivered(owner, watch, &batch, held),
+            } => self.is_created(owner, watch.0, revision),
+            Note::Batch { watch, batch, held } => self.is_delivered(owner, watch.0, &batch, held),
             Note::Progress { watch, header } => {
                 assert!(header.revision <= self.store.revision(), "from the future");
                 for (number, known) in &mut self.watches {
-                    let meant = watch.is_none_or(|watch| watch == *number);
+                    let meant = watch.is_none_or(|watch| watch.0 == *number);
                     if known.owner == owner && meant && known.created && known.is_present() {
                         let view = &known.view;
                         let left = self.store.history(view, known.cursor, header.revision);
@@ -38,15 +38,15 @@ impl World {
                     }
                     self.questions.retain(|_, questions| !questions.is_empty());
                 }
-                if let Some(number) = watch {
-                    assert!(self.watches[&number].spec.progress, "not asked for");
+                if let Some(watch) = watch {
+                    assert!(self.watches[&watch.0].spec.progress, "not asked for");
                 }
             }
-            Note::End { watch, end } => self.has_ended(owner, watch, &end),
+            Note::End { watch, end } => self.has_ended(owner, watch.0, &end),
             Note::Refused { watch, .. } => {
-                assert!(!self.watches[&watch].created, "it was in force");
+                assert!(!self.watches[&watch.0].created, "it was in force");
                 *self.ends.entry("Refused").or_default() += 1;
-                self.is_over(owner, watch);
+                self.is_over(owner, watch.0);
             }
             Note::Disconnected { .. } => {
                 assert!(self.interrupted.insert(owner), "told twice");
