@@ -151,8 +151,8 @@ impl Client {
     /// [`ErrorKind::Config`] when the client does not have the endpoint.
     pub fn with_endpoint(&self, url: impl AsRef<str>) -> Result<Self, Error> {
         let endpoint: Endpoint = url.as_ref().parse()?;
-        let transport = &self.scope.core.transport;
-        let Some(index) = transport.index_of(&endpoint) else {
+        let pool = &self.scope.core.pool;
+        let Some(index) = pool.index_of(&endpoint) else {
             return Err(Error::new(
                 ErrorKind::Config,
                 format!("the client does not use {endpoint}; add it with add_endpoint"),
@@ -364,7 +364,7 @@ impl ClientBuilder {
         #[cfg(not(feature = "srv"))]
         let client = self.make()?;
         crate::runtime::present()?;
-        client.scope.core.transport.ready().await?;
+        client.scope.core.pool.ready().await?;
         client.scope.first_token().await?;
         Ok(client)
     }

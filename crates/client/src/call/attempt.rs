@@ -65,7 +65,7 @@ impl SentAttempt {
         PickInfo {
             lane: self.pick.lane,
             member,
-            parting: self.pick.parting,
+            during_shutdown: self.pick.during_shutdown,
             avoided: Some(Avoided::new(link)),
         }
     }

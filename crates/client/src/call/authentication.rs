@@ -140,7 +140,7 @@ impl Authentication {
     pub(crate) async fn fetch(scope: Scope) -> Result<Option<Arc<TokenHeader>>, Error> {
         let mut closing = scope.core.shutdown.stages();
         // A call that belongs to the end of a client may continue until the end is over.
-        let last = if scope.parting {
+        let last = if scope.during_shutdown {
             ShutdownStage::Over
         } else {
             ShutdownStage::Draining

@@ -40,7 +40,7 @@ pub(crate) struct BidiCall {
     pub(crate) require_leader: bool,
     /// Whether the call is made until the client is closed for good, and not only until it takes no
     /// new calls.
-    pub(crate) parting: bool,
+    pub(crate) during_shutdown: bool,
 }
 
 impl BidiCall {
@@ -49,7 +49,7 @@ impl BidiCall {
             lane: self.method.lane(),
             member: self.member,
             avoided,
-            parting: self.parting,
+            during_shutdown: self.during_shutdown,
         }
     }
 }
@@ -149,14 +149,14 @@ impl BidiOpener {
             let core = core.ok_or_else(gone)?;
             let scope = Scope {
                 member: call.member,
-                parting: call.parting,
+                during_shutdown: call.during_shutdown,
                 ..Scope::of(core)
             };
             if let Some(authentication) = scope.authentication().filter(|_| fresh) {
                 authentication.invalid(stale.as_deref());
             }
             let token = scope.token().await?;
-            let permit = scope.core.transport.acquire(call.pick(avoided)).await?;
+            let permit = scope.core.pool.acquire(call.pick(avoided)).await?;
             let limit = scope.core.options.max_receive_size;
             Ok(Opening {
                 permit,

@@ -260,14 +260,14 @@ impl Flight {
             },
             moment,
         );
-        if !this.scope.parting {
+        if !this.scope.during_shutdown {
             *this.guard = Some(this.scope.core.shutdown.begin_call().ok_or_else(closed)?);
         }
         Ok(PickInfo {
             lane: method.lane(),
             member: this.scope.member,
             avoided: None,
-            parting: this.scope.parting,
+            during_shutdown: this.scope.during_shutdown,
         })
     }
 
@@ -304,8 +304,8 @@ impl Flight {
         request: &W,
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
-        let transport = &this.scope.core.transport;
-        match transport.try_acquire(pick) {
+        let pool = &this.scope.core.pool;
+        match pool.try_acquire(pick) {
             Some(permit) => self.send(permit, pick, moment, request),
             None => {
                 // An invalid request fails now, and not only when a connection is up.
@@ -315,7 +315,7 @@ impl Flight {
                         this.scope.core.options.max_send_size,
                     )
                     .map_err(|failure| failure.error)?;
-                *this.state = FlightState::Acquiring(Box::pin(transport.acquire(pick)), pick);
+                *this.state = FlightState::Acquiring(Box::pin(pool.acquire(pick)), pick);
                 this.clock.wake_at_deadline();
                 Ok(())
             }
@@ -369,7 +369,7 @@ impl Flight {
         // A call that must not be sent again does not leave a slow server.
         let hurry = request.is_repeatable()
             && *this.retries < options.retries
-            && this.scope.core.transport.others(pick) > 0;
+            && this.scope.core.pool.alternatives(pick) > 0;
         let sent = SentAttempt {
             exchange,
             pick,

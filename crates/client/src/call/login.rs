@@ -131,7 +131,7 @@ async fn attempt(
     match credentials {
         Credentials::Password { user, password } => {
             let request = Authenticate { user, password };
-            let only = core.transport.endpoints().len() == 1;
+            let only = core.pool.endpoints().len() == 1;
             let first = if only { ONLY_LIMIT } else { FIRST_LIMIT };
             let limit = answer_timeout.lock().limit(first, LAST_LIMIT);
             let started = now();

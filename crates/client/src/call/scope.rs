@@ -14,13 +14,13 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::key::Namespace;
 use crate::method::Method;
-use crate::transport::{EndpointTarget, Failure, TokenHeader, Transport};
+use crate::transport::{EndpointTarget, Failure, Pool, TokenHeader};
 
 /// The state that all handles of a client share.
 // Public for the hidden methods of `Request`.
 #[allow(unnameable_types, missing_debug_implementations)]
 pub struct Core {
-    pub(crate) transport: Transport,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) options: Options,
     pub(crate) budget: RetryBudget,
     /// Empty while the client has no credentials.
@@ -46,7 +46,7 @@ impl Core {
     pub(crate) fn new(config: &Config, leases: Arc<dyn LeaseObserver>) -> Result<Self, Error> {
         Ok(Self {
             leases,
-            transport: Transport::new(config)?,
+            pool: Pool::new(config)?,
             options: config.options.clone(),
             budget: RetryBudget::new(),
             authentication: match config.options.credentials.clone() {
@@ -84,7 +84,7 @@ pub struct Scope {
     /// Whether calls send no token.
     pub(crate) anonymous: bool,
     /// Whether calls belong to the shutdown of the client, and are sent although it is closing.
-    pub(crate) parting: bool,
+    pub(crate) during_shutdown: bool,
 }
 
 /// How long a call may take.
@@ -115,7 +115,7 @@ impl Scope {
             member: None,
             require_leader: options.require_leader,
             anonymous: false,
-            parting: false,
+            during_shutdown: false,
             core,
         }
     }
@@ -131,7 +131,7 @@ impl Scope {
     /// Returns the scope of a login: without a token, and until the client is closed for good.
     pub(crate) fn of_login(self) -> Self {
         Self {
-            parting: true,
+            during_shutdown: true,
             require_leader: None,
             namespace: None,
             ..self.without_token()

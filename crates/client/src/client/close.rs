@@ -73,7 +73,7 @@ impl Client {
     pub async fn close(&self, grace: Duration) -> CloseReport {
         let core = &self.scope.core;
         core.shutdown.advance(ShutdownStage::Draining);
-        core.transport.close();
+        core.pool.close();
         self.watches.close();
         let start = Instant::now();
         // A grace that ends later than the clock can represent has no end.
@@ -94,7 +94,7 @@ impl Client {
         };
         let calls = core.shutdown.calls();
         core.shutdown.advance(ShutdownStage::Over);
-        core.transport.shut(calls > 0);
+        core.pool.disconnect(calls > 0);
         CloseReport { calls, leases }
     }
 
@@ -106,7 +106,7 @@ impl Client {
         }
         let mut left: HashSet<LeaseId> = waiting.iter().copied().collect();
         let mut scope = self.scope.clone();
-        scope.parting = true;
+        scope.during_shutdown = true;
         scope.member = None;
         let mut revoking = JoinSet::new();
         let all = async {

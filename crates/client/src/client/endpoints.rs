@@ -9,7 +9,7 @@ impl Client {
     /// Returns the endpoints that are in use, in the order in which they were given.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.scope.core.transport.endpoints()
+        self.scope.core.pool.endpoints()
     }
 
     /// Uses one more endpoint from now on. Returns whether the endpoint is new.
@@ -20,7 +20,7 @@ impl Client {
     pub fn add_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
         let endpoint: Endpoint = url.as_ref().parse()?;
         crate::config::check(&endpoint)?;
-        let new = self.scope.core.transport.add(&endpoint, Origin::User)?;
+        let new = self.scope.core.pool.add(&endpoint, Origin::User)?;
         self.warn_of_plain_text(std::slice::from_ref(&endpoint));
         Ok(new)
     }
@@ -31,7 +31,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the URL is not valid.
     pub fn remove_endpoint(&self, url: impl AsRef<str>) -> Result<bool, Error> {
-        Ok(self.scope.core.transport.remove(&url.as_ref().parse()?))
+        Ok(self.scope.core.pool.remove(&url.as_ref().parse()?))
     }
 
     /// Uses these endpoints from now on and no others.

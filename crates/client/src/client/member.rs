@@ -112,8 +112,8 @@ impl Client {
         let Some(endpoint) = known.or(usable.first()) else {
             return Err(unusable(id, urls));
         };
-        let transport = &self.scope.core.transport;
-        transport.attach_member(endpoint, Origin::Cluster(cluster), id)
+        let pool = &self.scope.core.pool;
+        pool.attach_member(endpoint, Origin::Cluster(cluster), id)
     }
 }
 

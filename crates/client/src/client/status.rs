@@ -101,12 +101,7 @@ impl Client {
         let core = &self.scope.core;
         let authentication = core.authentication.get();
         ClientStatus {
-            endpoints: core
-                .transport
-                .endpoint_info()
-                .into_iter()
-                .map(told)
-                .collect(),
+            endpoints: core.pool.endpoint_info().into_iter().map(told).collect(),
             token: authentication.map_or(
                 TokenState::NoCredentials,
                 crate::call::Authentication::state,

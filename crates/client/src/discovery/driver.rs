@@ -79,7 +79,7 @@ impl Discovery {
             let task = SyncTask {
                 core: Arc::downgrade(core),
                 discovery: Arc::clone(self),
-                changes: core.transport.changes(),
+                changes: core.pool.changes(),
                 closing: core.shutdown.stages(),
                 interval: core.options.auto_sync_interval,
                 #[cfg(feature = "srv")]
@@ -87,7 +87,7 @@ impl Discovery {
                 #[cfg(not(feature = "srv"))]
                 source: (),
             };
-            park(core, RunningSync(Some(task)));
+            defer(core, RunningSync(Some(task)));
         }
     }
 
@@ -106,7 +106,7 @@ impl Discovery {
         runtime.map_err(|error| scope.describe(error, Method::MemberList, None, 0))?;
         self.learn(&scope.core);
         self.sync(&scope.core, members).await?;
-        Ok(scope.core.transport.endpoints())
+        Ok(scope.core.pool.endpoints())
     }
 
     async fn sync(&self, core: &Arc<Core>, members: Call<ListMembers>) -> Result<(), Error> {
@@ -131,7 +131,7 @@ impl Discovery {
         // If the user has chosen other endpoints meanwhile, perhaps of another cluster, the result
         // is void.
         if rule.version() == version {
-            let changes = rule.settle(&advertised, &proven, &core.transport.endpoints());
+            let changes = rule.settle(&advertised, &proven, &core.pool.endpoints());
             apply(core, changes, origin);
         }
         Ok(())
@@ -144,16 +144,15 @@ impl Discovery {
     /// then nothing has changed.
     pub(crate) fn replace(&self, core: &Core, endpoints: Vec<Endpoint>) -> Result<(), Error> {
         let mut rule = self.rule();
-        core.transport.replace(&endpoints)?;
+        core.pool.replace(&endpoints)?;
         rule.replace(endpoints);
         Ok(())
     }
 }
 
 /// Stores the task until the next runtime in which a connection lives.
-fn park(core: &Core, running: RunningSync) {
-    core.transport
-        .park(Box::new(move || Box::pin(running.run())));
+fn defer(core: &Core, running: RunningSync) {
+    core.pool.defer(Box::new(move || Box::pin(running.run())));
 }
 
 /// The running task. When it is dropped because its runtime ends, it parks itself for the next
@@ -183,7 +182,7 @@ impl Drop for RunningSync {
         let task = self.0.take().filter(|_| !std::thread::panicking());
         let core = task.as_ref().and_then(|task| task.core.upgrade());
         if let Some(core) = core {
-            park(&core, Self(task));
+            defer(&core, Self(task));
         }
     }
 }
@@ -257,7 +256,7 @@ impl SyncTask {
         let () = self.source;
         let core = self.core.upgrade()?;
         let rule = self.discovery.rule();
-        let back = rule.fall_back(&core.transport.endpoints());
+        let back = rule.fall_back(&core.pool.endpoints());
         let helps = !back.add.is_empty();
         // The endpoints count as the user's, also those of DNS, as the user has named the domain.
         apply(&core, back, Origin::User);
@@ -279,7 +278,7 @@ async fn wait(
     loop {
         changes.borrow_and_update();
         let present = core.upgrade()?;
-        let seen = present.transport.endpoint_info();
+        let seen = present.pool.endpoint_info();
         let health: Vec<Health> = seen.iter().map(|one| one.health).collect();
         if wanted(&health) {
             return Some(present);
@@ -295,15 +294,15 @@ async fn connects(core: Arc<Core>, endpoint: Endpoint, origin: Origin) -> Option
     let pick = PickInfo {
         lane: Lane::Unary,
         member: Some(EndpointTarget::at(
-            core.transport.attach(&endpoint, origin).ok()?,
+            core.pool.attach(&endpoint, origin).ok()?,
         )),
         avoided: None,
-        parting: false,
+        during_shutdown: false,
     };
     // A connection is made in two steps, each of which may take `connect_timeout`.
     let limit = core.options.connect_timeout.saturating_mul(2);
-    let place = tokio::time::timeout(limit, core.transport.acquire(pick)).await;
-    if let (Err(_), Some((_, cause))) = (&place, core.transport.last_error(pick)) {
+    let place = tokio::time::timeout(limit, core.pool.acquire(pick)).await;
+    if let (Err(_), Some((_, cause))) = (&place, core.pool.last_error(pick)) {
         tracing::debug!(target: "etcdex", %endpoint, %cause, "what a member advertises is not used");
     }
     place.ok()?.ok().map(|_| endpoint)
@@ -313,12 +312,12 @@ fn apply(core: &Core, changes: Changes, origin: Origin) {
     // ORDER: the last endpoint cannot be removed, so the new ones come first.
     for endpoint in changes.add {
         tracing::debug!(target: "etcdex", %endpoint, "an endpoint was learned from the cluster");
-        if let Err(error) = core.transport.add(&endpoint, origin) {
+        if let Err(error) = core.pool.add(&endpoint, origin) {
             tracing::debug!(target: "etcdex", %error, "and cannot be used");
         }
     }
     for endpoint in changes.remove {
         tracing::debug!(target: "etcdex", %endpoint, "an endpoint is advertised by no member");
-        core.transport.remove(&endpoint);
+        core.pool.remove(&endpoint);
     }
 }

@@ -35,11 +35,11 @@ pub(super) const CALL: BidiCall = BidiCall {
     member: None,
     // A member without a leader would keep the stream open and never answer.
     require_leader: true,
-    parting: true,
+    during_shutdown: true,
 };
 
 /// The state that outlives the runtime of the task: the next task goes on with it.
-pub(super) struct Parked {
+pub(super) struct SuspendedDriver {
     core: Weak<Core>,
     renewals: Renewals,
     keepers: HashMap<LeaseId, Vec<(u64, watch::Sender<LeaseStatus>)>>,
@@ -47,7 +47,7 @@ pub(super) struct Parked {
     closing: watch::Receiver<ShutdownStage>,
 }
 
-impl Parked {
+impl SuspendedDriver {
     pub(super) fn new(core: &Arc<Core>, commands: mpsc::UnboundedReceiver<LeaseCommand>) -> Self {
         Self {
             core: Arc::downgrade(core),
@@ -59,7 +59,7 @@ impl Parked {
     }
 }
 
-/// The state of the running task. It is parked when the task is dropped, because the task's runtime
+/// The state of the running task. It is suspended when the task is dropped, because the task's runtime
 /// has ended.
 struct RunningDriver(Option<Parts>);
 
@@ -84,7 +84,7 @@ impl Drop for RunningDriver {
             keepers,
             ..
         } = driver;
-        registry.park(Parked {
+        registry.suspend(SuspendedDriver {
             core,
             renewals,
             keepers,
@@ -98,14 +98,14 @@ impl Drop for RunningDriver {
 /// of its streams: keepers hold the client.
 pub(super) fn task(
     registry: Arc<LeaseRegistry>,
-    parked: Parked,
+    suspended: SuspendedDriver,
 ) -> impl Future<Output = ()> + Send {
     let driver = LeaseDriver {
         registry,
-        opener: BidiOpener::new(Weak::clone(&parked.core), CALL),
-        core: parked.core,
-        renewals: parked.renewals,
-        keepers: parked.keepers,
+        opener: BidiOpener::new(Weak::clone(&suspended.core), CALL),
+        core: suspended.core,
+        renewals: suspended.renewals,
+        keepers: suspended.keepers,
         streams: Vec::new(),
         troubled: false,
     };
@@ -113,8 +113,8 @@ pub(super) fn task(
     // the task parks it, too.
     run(RunningDriver(Some((
         driver,
-        parked.commands,
-        parked.closing,
+        suspended.commands,
+        suspended.closing,
     ))))
 }
 

@@ -219,9 +219,9 @@ impl LeaseKeeper {
 
     /// Returns why renewals are not answered: without a stream, the error of the connections.
     fn cause(&self, health: RenewalHealth) -> Option<LeaseCause> {
-        let transport = &self.scope.core.transport;
+        let pool = &self.scope.core.pool;
         let unreachable = match health.opening {
-            true => transport.last_error(CALL.pick(None)),
+            true => pool.last_error(CALL.pick(None)),
             false => None,
         };
         match unreachable {

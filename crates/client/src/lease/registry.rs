@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::cause::LeaseCause;
 use super::clocks::Reading;
-use super::driver::{self, Parked};
+use super::driver::{self, SuspendedDriver};
 use super::renewal::LeaseStatus;
 use crate::call::{Core, LeaseObserver};
 use crate::kv::LeaseId;
@@ -29,8 +29,8 @@ pub(crate) struct LeaseRegistry {
     granted: Mutex<Granted>,
     health: Mutex<RenewalHealth>,
     /// The state of a task whose runtime has ended.
-    parked: Mutex<Option<Parked>>,
-    /// Notified when a task was parked.
+    suspended: Mutex<Option<SuspendedDriver>>,
+    /// Notified when a task was suspended.
     pub(super) interrupted: Notify,
 }
 
@@ -125,7 +125,7 @@ impl LeaseRegistry {
         let _ = commands.send(command);
         *slot = Some(commands.clone());
         drop(slot);
-        *self.parked() = Some(Parked::new(core, receiver));
+        *self.suspended() = Some(SuspendedDriver::new(core, receiver));
         self.revive();
         KeepHandle {
             id,
@@ -141,19 +141,19 @@ impl LeaseRegistry {
         };
         // ORDER: the lock is released before the task is spawned: a runtime that is ending drops
         // the task at once, and the drop parks the state again.
-        let parked = self.parked().take();
-        if let Some(parked) = parked {
-            runtime.spawn(driver::task(Arc::clone(self), parked));
+        let suspended = self.suspended().take();
+        if let Some(suspended) = suspended {
+            runtime.spawn(driver::task(Arc::clone(self), suspended));
         }
     }
 
-    pub(super) fn park(&self, parked: Parked) {
-        *self.parked() = Some(parked);
+    pub(super) fn suspend(&self, suspended: SuspendedDriver) {
+        *self.suspended() = Some(suspended);
         self.interrupted.notify_waiters();
     }
 
-    fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
-        self.parked.lock()
+    fn suspended(&self) -> MutexGuard<'_, Option<SuspendedDriver>> {
+        self.suspended.lock()
     }
 
     /// Returns the leases that have keepers.

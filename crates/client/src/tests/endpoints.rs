@@ -313,10 +313,10 @@ async fn choosing_and_adding_at_once_do_not_deadlock() {
                 lane: Lane::Unary,
                 member: None,
                 avoided: None,
-                parting: false,
+                during_shutdown: false,
             };
             for _ in 0..50_000 {
-                drop(caller.core().transport.try_acquire(pick));
+                drop(caller.core().pool.try_acquire(pick));
             }
         });
         let adding = async {

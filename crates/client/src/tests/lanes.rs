@@ -71,10 +71,10 @@ async fn keep_alive_stream(client: &Client) -> (stream::Outgoing, stream::Incomi
         lane: Lane::Stream,
         member: None,
         avoided: None,
-        parting: false,
+        during_shutdown: false,
     };
-    let transport = &client.core().transport;
-    let permit = transport.acquire(pick).await.expect("a place");
+    let pool = &client.core().pool;
+    let permit = pool.acquire(pick).await.expect("a place");
     stream::open(permit, Method::LeaseKeepAlive, Head::default(), 1 << 20)
         .expect("the stream opens")
 }

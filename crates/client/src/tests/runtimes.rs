@@ -205,7 +205,7 @@ fn endpoint_sync_moves_to_a_runtime_with_a_connection() {
         let (sender, started) = tokio::sync::oneshot::channel::<()>();
         // The end of the sync task's runtime parks it like this, in a thread without a runtime.
         let parks = || {
-            client.core().transport.park(Box::new(move || {
+            client.core().pool.defer(Box::new(move || {
                 Box::pin(async move {
                     let _told = sender.send(());
                 })
@@ -257,9 +257,9 @@ fn a_lost_leader_is_reported_after_the_runtime_of_the_monitor_has_ended() {
             lane: Lane::Unary,
             member: None,
             avoided: None,
-            parting: false,
+            during_shutdown: false,
         };
-        let place = client.core().transport.try_acquire(pick);
+        let place = client.core().pool.try_acquire(pick);
         let link = Arc::clone(place.expect("the link is up").link());
         first.spawn(leader_loss(&link, None));
         while opened.load(Ordering::Relaxed) == 0 {

@@ -361,7 +361,7 @@ fn monitor(
         shared: Arc::clone(shared),
         retire_at: shared.retire_at(),
         ending: Some(sender),
-        cut: pool.as_ref().map(|pool| pool.cuts()),
+        cut: pool.as_ref().map(|pool| pool.aborted()),
         closing: pool.as_ref().map(|pool| pool.closing()),
         signal: shared.serving.signal(),
         quiet_since: None,

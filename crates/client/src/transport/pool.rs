@@ -17,11 +17,12 @@ use self::endpoint_pools::EndpointPools;
 pub(crate) use self::status::EndpointInfo;
 use super::PickInfo;
 use super::balance::{Balance, EndpointIndex, Health, OtherEndpoints};
+use super::dial::Dialer;
 use super::handshake::ConnectContext;
 use super::identity::Origin;
 use super::link_state::now;
 use super::serving::Serving;
-use crate::endpoint::Endpoint;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::method::Lane;
 use crate::mode::Mode;
@@ -29,7 +30,8 @@ use crate::mutex::Mutex;
 use crate::runtime;
 use crate::telemetry;
 
-/// The endpoints of a client and the choice among them.
+/// The endpoints of a client, their connections, and the choice among them. Dropping it closes the
+/// connections.
 ///
 /// ORDER: a holder of both locks takes `balance` before `pools`.
 pub(crate) struct Pool {
@@ -41,12 +43,14 @@ pub(crate) struct Pool {
     this: Weak<Pool>,
     /// Grows whenever a connection or the list of endpoints changes.
     changes: watch::Sender<u64>,
+    /// Every driver ends when this sender is dropped: by [`Self::disconnect`], or with the pool.
+    running: Mutex<Option<watch::Sender<()>>>,
     closing: watch::Receiver<()>,
     closed: AtomicBool,
-    /// True when connections are to end, with the calls on them.
-    cut: watch::Sender<bool>,
+    /// Whether connections are to end, with the calls on them.
+    aborted: watch::Sender<bool>,
     /// A task of the client that waits for a runtime.
-    parked: Mutex<Option<Background>>,
+    deferred: Mutex<Option<Background>>,
 }
 
 /// Makes the future of a background task of the client. The future must make its timers itself, after
@@ -54,16 +58,17 @@ pub(crate) struct Pool {
 pub(crate) type Background = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Pool {
-    pub(crate) fn new(
-        endpoints: &[Endpoint],
-        context: ConnectContext,
-        closing: watch::Receiver<()>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(config: &Config) -> Result<Arc<Self>, Error> {
+        let (running, closing) = watch::channel(());
+        let context = ConnectContext {
+            options: Arc::new(config.options.clone()),
+            dialer: Arc::new(Dialer::new(config)?),
+        };
         let mode = context.options.mode;
-        let balance = Balance::new(mode, endpoints.len(), fastrand::usize(..));
-        Arc::new_cyclic(|pool: &Weak<Pool>| {
+        let balance = Balance::new(mode, config.endpoints.len(), fastrand::usize(..));
+        Ok(Arc::new_cyclic(|pool: &Weak<Pool>| {
             let mut pools = EndpointPools::new();
-            for endpoint in endpoints {
+            for endpoint in &config.endpoints {
                 pools.add(|index| EndpointPool::new(index, endpoint, Origin::User, &context, pool));
             }
             Self {
@@ -73,12 +78,13 @@ impl Pool {
                 context,
                 this: pool.clone(),
                 changes: watch::Sender::new(0),
+                running: Mutex::new(Some(running)),
                 closing,
                 closed: AtomicBool::new(false),
-                cut: watch::Sender::new(false),
-                parked: Mutex::default(),
+                aborted: watch::Sender::new(false),
+                deferred: Mutex::default(),
             }
-        })
+        }))
     }
 
     fn balance(&self) -> MutexGuard<'_, Balance> {
@@ -118,30 +124,30 @@ impl Pool {
 
     /// Keeps a task until a driver or a monitor of a connection runs, and spawns the task on that
     /// runtime.
-    pub(crate) fn park(&self, task: Background) {
-        *self.parked.lock() = Some(task);
+    pub(crate) fn defer(&self, task: Background) {
+        *self.deferred.lock() = Some(task);
         // The monitor of a connection in another runtime might have nothing to do for a long time.
         self.pools()
             .iter()
             .for_each(|(_, pool)| pool.serving.wake());
     }
 
-    /// Spawns the parked task on the runtime of the caller, if there is a task and a runtime.
-    fn revive(&self) {
+    /// Spawns the deferred task on the runtime of the caller, if there is a task and a runtime.
+    fn spawn_deferred(&self) {
         let Ok(runtime) = runtime::present() else {
             return;
         };
         // ORDER: the lock is released before the spawn: a runtime that is ending drops the task at
-        // once, which parks it again.
-        let parked = self.parked.lock().take();
-        if let Some(task) = parked {
+        // once, which defers it again.
+        let deferred = self.deferred.lock().take();
+        if let Some(task) = deferred {
             runtime.spawn(task());
         }
     }
 
     /// Notes the state of a connection, as its driver or monitor tells it.
     pub(crate) fn note(&self, index: EndpointIndex, lane: Lane, health: Health) {
-        self.revive();
+        self.spawn_deferred();
         if lane == Lane::Unary {
             let to_wake = {
                 let mut balance = self.balance();
@@ -207,7 +213,7 @@ impl Pool {
 
     /// Connects to an endpoint that should have a connection and was never tried.
     pub(super) fn connect_idle(&self) {
-        self.revive();
+        self.spawn_deferred();
         let idle = self.balance().to_wake(|_| false);
         if let Some(idle) = idle {
             self.pool(idle).unary.connect_if_idle(self.closing.clone());
@@ -232,27 +238,36 @@ impl Pool {
         waiting.load(Ordering::Relaxed) > 0
     }
 
+    /// Returns a counter that grows whenever a connection or the list of endpoints changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
+    /// Refuses new calls from now on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.changes.send_modify(|count| *count += 1);
     }
 
     fn is_closed_to(&self, pick: PickInfo) -> bool {
-        self.closed.load(Ordering::Relaxed) && !pick.parting
+        self.closed.load(Ordering::Relaxed) && !pick.during_shutdown
     }
 
-    /// Ends all connections, with the calls on them.
-    pub(crate) fn cut(&self) {
-        self.cut.send_replace(true);
+    /// Closes the connections. With `abort`, calls that are under way end at once; without it, each
+    /// connection is closed when its calls are answered.
+    pub(crate) fn disconnect(&self, abort: bool) {
+        self.close();
+        // The sender is dropped without the lock.
+        let running = self.running.lock().take();
+        drop(running);
+        if abort {
+            self.aborted.send_replace(true);
+        }
     }
 
     /// Returns a receiver that becomes true when connections are to end, with the calls on them.
-    pub(crate) fn cuts(&self) -> watch::Receiver<bool> {
-        self.cut.subscribe()
+    pub(crate) fn aborted(&self) -> watch::Receiver<bool> {
+        self.aborted.subscribe()
     }
 }
 

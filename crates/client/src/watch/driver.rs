@@ -137,7 +137,7 @@ impl Driver {
             method: Method::Watch,
             member: route.member,
             require_leader: route.require_leader,
-            parting: false,
+            during_shutdown: false,
         };
         Self {
             registry: Arc::clone(registry),
@@ -362,7 +362,7 @@ impl Driver {
     }
 
     fn close(&mut self, idle: Vec<Arc<Inbox>>) {
-        self.watches.shut();
+        self.watches.close();
         // ORDER: an owner is told the end of each watch before its inbox is closed.
         self.act();
         let inboxes = std::mem::take(&mut self.inboxes).into_values();

@@ -199,7 +199,7 @@ impl PendingWatch {
             lane: Method::Watch.lane(),
             member: subscriber.route.member,
             avoided: None,
-            parting: false,
+            during_shutdown: false,
         };
         let message = "the watch was not in force in time";
         if let Some(cause) = subscriber.registry.last_error(subscriber.route, watch) {
@@ -215,7 +215,7 @@ impl PendingWatch {
                 None => error,
             };
         }
-        match subscriber.scope.core.transport.last_error(pick) {
+        match subscriber.scope.core.pool.last_error(pick) {
             Some((endpoint, trouble)) => {
                 let error = Error::new(ErrorKind::Timeout, format!("{message}: {trouble}"));
                 error.with_endpoint(&endpoint)

@@ -123,7 +123,7 @@ impl Watches {
     }
 
     /// Ends all watches, also those that are added later, because the client is closed.
-    pub(crate) fn shut(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.close_stream();
         self.end_all(&WatchEnd::ClientClosed);
         self.stream.end();

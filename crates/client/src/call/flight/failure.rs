@@ -43,7 +43,7 @@ impl Flight {
                 lane: request.method().lane(),
                 member: this.scope.member,
                 avoided: None,
-                parting: this.scope.parting,
+                during_shutdown: this.scope.during_shutdown,
             },
         };
         let left = this.clock.left(moment);
@@ -86,7 +86,7 @@ impl Flight {
             return self.wait_again(failure, pick, moment);
         }
         let core = &this.scope.core;
-        let others = core.transport.others(pick);
+        let others = core.pool.alternatives(pick);
         let leaderless =
             failure.error.kind() == ErrorKind::NoLeader && wants_leader(this.scope, request);
         if leaderless && this.scope.require_leader == Some(true) && *this.retries as usize >= others
@@ -155,7 +155,7 @@ impl Flight {
         }
         *this.pauses += 1;
         *this.last = Some(failure.error);
-        let others = this.scope.core.transport.others(pick);
+        let others = this.scope.core.pool.alternatives(pick);
         let pick = PickInfo {
             avoided: pick.avoided.filter(|_| others > 0),
             ..pick

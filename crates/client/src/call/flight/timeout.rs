@@ -47,8 +47,8 @@ impl Flight {
                     && *this.retries < this.scope.core.options.retries;
                 // The attempt has not failed yet: if the budget does not allow another one, the
                 // call waits.
-                let transport = &this.scope.core.transport;
-                let leaves = || link.state.is_suspect() || transport.is_better_elsewhere(link);
+                let pool = &this.scope.core.pool;
+                let leaves = || link.state.is_suspect() || pool.is_better_elsewhere(link);
                 let moves = waits && (over || leaves()) && {
                     let free = *this.retries == 0;
                     *this.paid = *this.paid || free || this.scope.core.budget.take();
@@ -93,7 +93,7 @@ impl Flight {
         let last = this.last.take();
         match this.state {
             FlightState::Acquiring(_, pick) => {
-                let trouble = this.scope.core.transport.last_error(*pick);
+                let trouble = this.scope.core.pool.last_error(*pick);
                 let text = match &trouble {
                     Some((endpoint, cause)) => {
                         format!("no connection within {timeout:?}: {endpoint}: {cause}")

@@ -6,20 +6,25 @@ use super::endpoint_pool::EndpointPool;
 use super::endpoint_pools::EndpointPools;
 use super::{Balance, EndpointIndex, Health, Pool};
 use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind};
+use crate::transport::EndpointTarget;
 use crate::transport::identity::Origin;
 
 impl Pool {
-    pub(crate) fn count(&self) -> usize {
+    /// Returns the number of endpoints in use.
+    pub(super) fn count(&self) -> usize {
         let pools = self.pools();
         pools.iter().filter(|(_, pool)| !pool.is_retired()).count()
     }
 
+    /// Returns the endpoints that are in use, in the order in which they were added.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         let pools = self.pools();
         let in_use = pools.iter().filter(|(_, pool)| !pool.is_retired());
         in_use.map(|(_, pool)| pool.endpoint.clone()).collect()
     }
 
+    /// Returns the index of an endpoint that is in use.
     pub(crate) fn index_of(&self, endpoint: &Endpoint) -> Option<EndpointIndex> {
         let pools = self.pools();
         let mut in_use = pools.iter().filter(|(_, pool)| !pool.is_retired());
@@ -27,12 +32,17 @@ impl Pool {
         found.map(|(index, _)| index)
     }
 
-    /// Returns why this endpoint can never be reached, if that is so.
-    pub(crate) fn unsupported(&self, endpoint: &Endpoint) -> Option<&'static str> {
-        self.context.dialer.unsupported(endpoint)
+    /// Refuses an endpoint that can never be reached.
+    fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        match self.context.dialer.unsupported(endpoint) {
+            Some(why) => Err(Error::new(ErrorKind::Config, format!("{endpoint}: {why}"))),
+            None => Ok(()),
+        }
     }
 
-    pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> bool {
+    /// Adds an endpoint; returns whether it was not in use before.
+    pub(crate) fn add(&self, endpoint: &Endpoint, origin: Origin) -> Result<bool, Error> {
+        self.check(endpoint)?;
         let mut balance = self.balance();
         let mut pools = self.pools_mut();
         let new = self.enlist(&mut balance, &mut pools, endpoint, origin);
@@ -40,11 +50,13 @@ impl Pool {
         // The monitor of a connection that is up connects to the new endpoint if the mode asks for
         // that: the caller need not be within a runtime.
         pools.iter().for_each(|(_, pool)| pool.serving.wake());
-        new
+        Ok(new)
     }
 
-    /// Replaces the endpoints in use by these, of which there is at least one.
-    pub(crate) fn replace(&self, endpoints: &[Endpoint]) {
+    /// Replaces the endpoints in use by these, of which there is at least one. Calls that are under way
+    /// at another endpoint continue.
+    pub(crate) fn replace(&self, endpoints: &[Endpoint]) -> Result<(), Error> {
+        endpoints.iter().try_for_each(|one| self.check(one))?;
         // ORDER: under the lock, so that two calls at once do not mix their endpoints.
         let mut balance = self.balance();
         let mut pools = self.pools_mut();
@@ -60,6 +72,7 @@ impl Pool {
         }
         self.publish(balance.chosen());
         pools.iter().for_each(|(_, pool)| pool.serving.wake());
+        Ok(())
     }
 
     /// Puts an endpoint into use; returns whether it was not in use before.
@@ -89,8 +102,15 @@ impl Pool {
         pools[index].retired.swap(false, Ordering::Relaxed)
     }
 
-    /// Gives an endpoint an index without using it for calls that may go to any endpoint.
-    pub(crate) fn attach(&self, endpoint: &Endpoint, origin: Origin) -> EndpointIndex {
+    /// Returns the index of an endpoint for calls that go only there. The endpoint need not be one of
+    /// the client's. An endpoint in use that the user has named keeps that origin, whatever `origin`
+    /// is.
+    pub(crate) fn attach(
+        &self,
+        endpoint: &Endpoint,
+        origin: Origin,
+    ) -> Result<EndpointIndex, Error> {
+        self.check(endpoint)?;
         let mut balance = self.balance();
         let mut pools = self.pools_mut();
         let index = pools.position(endpoint).unwrap_or_else(|| {
@@ -106,25 +126,34 @@ impl Pool {
             index
         });
         let pool = &pools[index];
-        // An endpoint in use that the user has named keeps that origin.
         if pool.is_retired() || pool.origin() != Origin::User {
             pool.set_origin(origin);
         }
         pool.attached.store(true, Ordering::Relaxed);
-        index
+        Ok(index)
     }
 
-    /// Requires each connection to the endpoint to tell its member.
-    pub(crate) fn ask_member(&self, index: EndpointIndex) {
-        self.pool(index).ask_member();
+    /// Returns the target of calls that go only to the member with this ID. Each connection to the
+    /// endpoint has to confirm the ID. `None` if a call for a member by its ID has found another
+    /// member there since the last time.
+    pub(crate) fn attach_member(
+        &self,
+        endpoint: &Endpoint,
+        origin: Origin,
+        id: u64,
+    ) -> Result<Option<EndpointTarget>, Error> {
+        let index = self.attach(endpoint, origin)?;
+        let pool = self.pool(index);
+        pool.ask_member();
+        let target = EndpointTarget {
+            endpoint: index,
+            member_id: Some(id),
+        };
+        Ok((!pool.take_misled()).then_some(target))
     }
 
-    /// Whether a call for a member by its ID has found another member at the endpoint since the last
-    /// time.
-    pub(crate) fn take_misled(&self, index: EndpointIndex) -> bool {
-        self.pool(index).take_misled()
-    }
-
+    /// Removes an endpoint that is in use, unless it is the last; returns whether it was removed.
+    /// Calls that are under way there continue.
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> bool {
         // ORDER: under the lock, so that two calls at once cannot remove the last two endpoints.
         let mut balance = self.balance();

@@ -44,6 +44,38 @@ impl Pool {
         }
     }
 
+    /// Starts to connect, and waits until a connection is up or every endpoint has failed.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let pick = PickInfo {
+            lane: Lane::Unary,
+            member: None,
+            avoided: None,
+            during_shutdown: false,
+        };
+        let mut changes = self.changes();
+        loop {
+            changes.borrow_and_update();
+            if self.try_acquire(pick).is_some() {
+                return Ok(());
+            }
+            if let Some(error) = self.all_down() {
+                return Err(error);
+            }
+            self.wake(pick);
+            // INVARIANT: `self` holds the sender.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Returns how many other endpoints the call could be sent to.
+    pub(crate) fn alternatives(&self, pick: PickInfo) -> usize {
+        match pick.member {
+            Some(_) => 0,
+            None => self.count().saturating_sub(1),
+        }
+    }
+
+    /// Returns a permit on a connection that is up and has room, if there is one.
     pub(crate) fn try_acquire(&self, pick: PickInfo) -> Option<StreamPermit> {
         match self.pick_link(pick) {
             Some(link) => self.acquire_at(pick, link),
@@ -138,7 +170,7 @@ impl Pool {
     }
 
     /// Makes an idle connection to the endpoint for the call connect.
-    pub(crate) fn wake(&self, pick: PickInfo) {
+    fn wake(&self, pick: PickInfo) {
         let next = match pick.member {
             Some(member) => Some(member.endpoint),
             None => {
@@ -156,7 +188,17 @@ impl Pool {
         }
     }
 
-    pub(crate) async fn acquire(&self, pick: PickInfo) -> Result<StreamPermit, Error> {
+    /// Returns a permit on a connection as soon as there is one. The future has no time-out: the
+    /// caller has the clock.
+    pub(crate) fn acquire(
+        self: &Arc<Self>,
+        pick: PickInfo,
+    ) -> impl Future<Output = Result<StreamPermit, Error>> + Send + 'static {
+        let pool = Arc::clone(self);
+        async move { pool.wait_for_permit(pick).await }
+    }
+
+    async fn wait_for_permit(&self, pick: PickInfo) -> Result<StreamPermit, Error> {
         let mut changes = self.changes.subscribe();
         let member = pick.member.map(|member| self.pool(member.endpoint));
         let id = pick.member.and_then(|member| member.member_id);

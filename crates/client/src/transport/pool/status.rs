@@ -20,6 +20,7 @@ pub(crate) struct EndpointInfo {
 }
 
 impl Pool {
+    /// Returns why no connection is up, for the error of a call that has waited in vain.
     pub(crate) fn last_error(&self, pick: PickInfo) -> Option<(Endpoint, ConnectError)> {
         let order: Vec<EndpointIndex> = match pick.member {
             Some(member) => vec![member.endpoint],

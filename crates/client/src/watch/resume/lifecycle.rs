@@ -202,7 +202,7 @@ impl Watches {
         self.drop_stream();
         self.stream.lost();
         if error.kind() == ErrorKind::Closed {
-            return self.shut();
+            return self.close();
         }
         let error = Arc::new(error);
         if is_hopeless(error.kind()) {

@@ -151,7 +151,7 @@ impl Watches {
                     }
                 }
             }
-            ErrorKind::Closed => return self.shut(),
+            ErrorKind::Closed => return self.close(),
             kind => {
                 // The call has tried other tokens itself already.
                 if is_hopeless(kind) || wants_token(kind) {

@@ -988,7 +988,7 @@ fn streams_that_do_not_last_are_opened_less_and_less_often() {
 #[test]
 fn closing_ends_all_watches_also_later_ones() {
     let mut bench = Bench::live(5);
-    bench.machine.shut();
+    bench.machine.close();
     bench.add(2, 0);
     let closed = WatchEnd::ClientClosed;
     let told = [

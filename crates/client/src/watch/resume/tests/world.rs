@@ -99,7 +99,7 @@ pub(super) struct World {
     own_token: u64,
     has_credentials: bool,
     rolled_back: Vec<(i64, i64)>,
-    shut: bool,
+    closed: bool,
     faults: bool,
     /// Whether only the network has faults.
     tame: bool,
@@ -190,7 +190,7 @@ impl World {
             own_token: 1,
             has_credentials,
             rolled_back: Vec::new(),
-            shut: false,
+            closed: false,
             faults: true,
             tame,
             reasons: Vec::new(),
@@ -277,10 +277,10 @@ impl World {
             self.act();
         }
         let numbers: Vec<u64> = self.watches.keys().copied().collect();
-        if self.rng.bool() && !self.shut {
-            log!(self, "shut");
-            self.shut = true;
-            self.machine.shut();
+        if self.rng.bool() && !self.closed {
+            log!(self, "close");
+            self.closed = true;
+            self.machine.close();
         }
         for number in numbers {
             self.cancel(number);

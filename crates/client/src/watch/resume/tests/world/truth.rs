@@ -169,7 +169,7 @@ impl World {
                 "RolledBack"
             }
             WatchEnd::ClientClosed => {
-                assert!(self.shut, "it is open");
+                assert!(self.closed, "it is open");
                 "ClientClosed"
             }
         };
