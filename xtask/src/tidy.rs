@@ -1,10 +1,11 @@
 //! `cargo xtask tidy`: the rules of the source tree that the compiler does not check.
 //!
 //! Each rule is a file with its table at the top: [`crates`], [`layers`], [`wire`], [`purity`],
-//! [`words`]. This file reads the tree and prints what the rules find.
+//! [`words`], [`pages`]. This file reads the tree and prints what the rules find.
 
 mod crates;
 mod layers;
+mod pages;
 mod paths;
 mod purity;
 #[cfg(test)]
@@ -36,6 +37,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut violations = violations(&sources);
     let (words, counts) = words::violations(&sources);
     violations.extend(words);
+    violations.extend(pages::violations(
+        &read_pages(&crate::workspace())?,
+        &sources,
+    ));
     // A closed standard output is an error, not a panic: the output is long enough for `head`.
     let mut out = io::stdout().lock();
     for line in counts {
@@ -86,6 +91,17 @@ fn sources(root: &Path) -> anyhow::Result<Sources> {
     }
     read_rust(&root.join("xtask/src"), "xtask/src", &mut sources)?;
     Ok(sources)
+}
+
+fn read_pages(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let read = |page: &&str| {
+        let text = fs::read_to_string(root.join(page));
+        Ok((
+            (*page).to_owned(),
+            text.with_context(|| format!("cannot read {page}"))?,
+        ))
+    };
+    pages::PAGES.iter().map(read).collect()
 }
 
 fn entries(directory: &Path) -> anyhow::Result<Vec<(String, std::path::PathBuf)>> {
