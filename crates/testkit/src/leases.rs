@@ -57,8 +57,8 @@ pub struct Word {
 pub enum State {
     /// The lease lives at least until then: `Alive` and `AtRisk`.
     Lives(u64),
-    /// `Doubtful`.
-    Doubtful,
+    /// `Unknown`.
+    Unknown,
     /// The server said that the lease is gone.
     Lost,
 }

@@ -235,7 +235,7 @@ impl LeaseDriver {
             jumped = before.is_some_and(|before| before.jumped(reading));
         });
         if jumped {
-            tracing::info!(target: "etcdex", "the machine slept, or its clock was set: kept leases are in doubt");
+            tracing::info!(target: "etcdex", "the machine slept, or its clock was set: the state of kept leases is unknown");
             self.renewals.clocks_jumped(now());
             self.trouble(LeaseCause::clocks_jumped());
         }

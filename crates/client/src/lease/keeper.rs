@@ -23,7 +23,7 @@ use crate::transport::now;
 ///
 /// ```text
 ///            an answer                   less than a third of the time-to-live is left
-///  Doubtful ───────────► Alive ────────────────────────────────────────────────────► AtRisk
+///  Unknown ────────────► Alive ────────────────────────────────────────────────────► AtRisk
 ///     ▲                    ▲                             an answer                     │  │
 ///     │                    └───────────────────────────────────────────────────────────┘  │
 ///     └───────────────────────────────────────────────────────────────────────────────────┘
@@ -55,7 +55,7 @@ pub enum LeaseState {
     /// renew the lease. A new leader gives every lease its whole time-to-live again, so that the
     /// state often becomes [`Alive`](Self::Alive) again.
     #[non_exhaustive]
-    Doubtful {
+    Unknown {
         /// The reason why renewals are not answered; `None` before the first answer, as long as
         /// there was no error.
         cause: Option<LeaseCause>,
@@ -121,7 +121,7 @@ pub struct LeaseKeeper {
 
 impl LeaseKeeper {
     pub(crate) fn new(scope: &Scope, registry: &Arc<LeaseRegistry>, id: LeaseId) -> Self {
-        let (sender, state) = watch::channel(LeaseStatus::Doubtful);
+        let (sender, state) = watch::channel(LeaseStatus::Unknown);
         Self {
             scope: scope.clone(),
             registry: Arc::clone(registry),
@@ -199,7 +199,7 @@ impl LeaseKeeper {
         let slept = |before: Reading| before.jumped(read_clocks());
         match status {
             LeaseStatus::Lost(end) => LeaseState::Lost(end),
-            _ if health.clocks.is_some_and(slept) => LeaseState::Doubtful {
+            _ if health.clocks.is_some_and(slept) => LeaseState::Unknown {
                 cause: Some(LeaseCause::clocks_jumped()),
             },
             LeaseStatus::Alive { expires } if expires > now => LeaseState::Alive { expires },
@@ -208,10 +208,10 @@ impl LeaseKeeper {
                 cause: self.cause(health).unwrap_or_else(overdue),
             },
             // The time-to-live is over, and the task is about to report that.
-            LeaseStatus::Alive { .. } | LeaseStatus::AtRisk { .. } => LeaseState::Doubtful {
+            LeaseStatus::Alive { .. } | LeaseStatus::AtRisk { .. } => LeaseState::Unknown {
                 cause: Some(self.cause(health).unwrap_or_else(overdue)),
             },
-            LeaseStatus::Doubtful => LeaseState::Doubtful {
+            LeaseStatus::Unknown => LeaseState::Unknown {
                 cause: self.cause(health),
             },
         }

@@ -44,7 +44,7 @@
 //!             pause();
 //!         }
 //!         // The lease may live or not, and still be renewed.
-//!         LeaseState::Doubtful { cause, .. } => println!("unknown: {cause:?}"),
+//!         LeaseState::Unknown { cause, .. } => println!("unknown: {cause:?}"),
 //!         LeaseState::Lost(end) => {
 //!             println!("ended: {end:?}");
 //!             break;
@@ -58,8 +58,8 @@
 //! | state | meaning | next state |
 //! |---|---|---|
 //! | [`Alive`](LeaseState::Alive) | The lease lives until `expires`, unless a client revokes it. | Any state. |
-//! | [`AtRisk`](LeaseState::AtRisk) | Less than a third of the time-to-live is left, and the cause says why no renewal was answered. | `Alive` after an answer, else `Doubtful`. |
-//! | [`Doubtful`](LeaseState::Doubtful) | No server has said whether the lease lives: before the first answer, after `expires`, or after the machine slept. | `Alive` or `Lost`, as soon as a server answers. |
+//! | [`AtRisk`](LeaseState::AtRisk) | Less than a third of the time-to-live is left, and the cause says why no renewal was answered. | `Alive` after an answer, else `Unknown`. |
+//! | [`Unknown`](LeaseState::Unknown) | No server has said whether the lease lives: before the first answer, after `expires`, or after the machine slept. | `Alive` or `Lost`, as soon as a server answers. |
 //! | [`Lost`](LeaseState::Lost) | A server said that the lease is gone, this client revoked it, or the client was closed. | Nothing. |
 //!
 //! # Faults

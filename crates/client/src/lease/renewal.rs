@@ -24,7 +24,7 @@ const LONGEST_SECONDS: u64 = 9_000_000_000;
 ///
 /// ```text
 ///            an answer                  less than a third of the time-to-live is left
-///  Doubtful ───────────► Alive ───────────────────────────────────────────► AtRisk
+///  Unknown ────────────► Alive ───────────────────────────────────────────► AtRisk
 ///     ▲                    ▲                        an answer                 │  │
 ///     │                    └──────────────────────────────────────────────────┘  │
 ///     └──────────────────────────────────────────────────────────────────────────┘
@@ -37,7 +37,7 @@ const LONGEST_SECONDS: u64 = 9_000_000_000;
 pub(crate) enum LeaseStatus {
     Alive { expires: Instant },
     AtRisk { expires: Instant },
-    Doubtful,
+    Unknown,
     Lost(LeaseEnd),
 }
 
@@ -96,7 +96,7 @@ impl Lease {
             revoking: false,
             send: None,
             changes_at: None,
-            told: LeaseStatus::Doubtful,
+            told: LeaseStatus::Unknown,
         }
     }
 
@@ -197,7 +197,7 @@ impl Lease {
     /// Returns the status at a moment, and when it changes without an event.
     pub(super) fn status(&self, now: Instant) -> (LeaseStatus, Option<Instant>) {
         let Some(expires) = self.expires.filter(|expires| *expires > now) else {
-            return (LeaseStatus::Doubtful, None);
+            return (LeaseStatus::Unknown, None);
         };
         let risk = expires.checked_sub(self.ttl() / 3).unwrap_or(now);
         if risk <= now {

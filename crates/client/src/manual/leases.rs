@@ -12,11 +12,11 @@
 //! |---|---|
 //! | [`Alive`](crate::LeaseState::Alive) | The lease lives at least until `expires`, unless a client revokes it. |
 //! | [`AtRisk`](crate::LeaseState::AtRisk) | Less than a third of the time-to-live is left, and renewals are not answered. The cause is in the state. |
-//! | [`Doubtful`](crate::LeaseState::Doubtful) | The time-to-live is over, and no server has answered. The lease may still live: a new leader gives every lease its whole time-to-live again. |
+//! | [`Unknown`](crate::LeaseState::Unknown) | The time-to-live is over, and no server has answered. The lease may still live: a new leader gives every lease its whole time-to-live again. |
 //! | [`Lost`](crate::LeaseState::Lost) | A server has said that the lease is gone, or this client has revoked it or was closed. |
 //!
 //! A state never claims more than is known. The client counts `Alive` from the moment at which it
-//! sent the renewal. After a machine has slept, its leases are doubtful until the next answer.
+//! sent the renewal. After a machine has slept, the state of its leases is unknown until the next answer.
 //!
 //! A program that must not work without its lease stops at `AtRisk`, or at the latest when
 //! `expires` is over; it need not wait for `Lost`.

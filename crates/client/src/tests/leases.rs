@@ -201,7 +201,7 @@ async fn all_handles_share_one_stream_which_ends_with_the_last_keeper() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let mut first = client.keep(id(7));
-    assert_eq!(first.state(), LeaseState::Doubtful { cause: None });
+    assert_eq!(first.state(), LeaseState::Unknown { cause: None });
     assert!(is_alive(first.changed().await));
     let mut second = client.namespace("n/").with_timeout(TTL).keep(id(8));
     assert!(is_alive(second.changed().await));
@@ -306,7 +306,7 @@ async fn a_silent_member_and_one_without_a_leader_are_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_risk_doubtful_and_alive_again_are_reported() {
+async fn at_risk_unknown_and_alive_again_are_reported() {
     let script = Script::new(Manner::Answer);
     let client = one(&script).client().await;
     let mut keeper = client.keep(id(7));
@@ -321,11 +321,11 @@ async fn at_risk_doubtful_and_alive_again_are_reported() {
         }
         state => panic!("{state:?}"),
     }
-    let doubtful = |state| match state {
-        LeaseState::Doubtful { cause } => cause.map(|cause| cause.kind()),
+    let unknown = |state| match state {
+        LeaseState::Unknown { cause } => cause.map(|cause| cause.kind()),
         state => panic!("{state:?}"),
     };
-    assert_eq!(doubtful(keeper.changed().await), Some(ErrorKind::Timeout));
+    assert_eq!(unknown(keeper.changed().await), Some(ErrorKind::Timeout));
     sleep(TTL).await;
     script.set_manner(Manner::Answer);
     assert!(is_alive(keeper.changed().await));
@@ -433,7 +433,7 @@ async fn a_slow_server_keeps_a_lease_alive_over_one_stream() {
     for _ in 0..600 {
         sleep(TTL / 60).await;
         let state = keeper.state();
-        assert!(!matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
+        assert!(!matches!(state, LeaseState::Unknown { .. }), "{state:?}");
     }
     assert_eq!(script.opened.load(Ordering::Relaxed), 1);
 }
@@ -451,7 +451,7 @@ async fn a_stream_stays_open_for_a_slow_first_answer_beside_another_stream() {
     for _ in 0..600 {
         sleep(TTL / 60).await;
         let state = keeper.state();
-        assert!(!matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
+        assert!(!matches!(state, LeaseState::Unknown { .. }), "{state:?}");
     }
     assert_eq!(script.opened.load(Ordering::Relaxed), before);
     assert_eq!(script.open.load(Ordering::Relaxed), 1);
@@ -504,7 +504,7 @@ async fn a_state_names_the_cause_of_unanswered_renewals() {
     };
     assert_eq!(cause.kind(), ErrorKind::Unavailable, "{cause}");
     assert!(cause.to_string().contains("http://one:1"), "{cause}");
-    let LeaseState::Doubtful { cause: Some(cause) } = keeper.changed().await else {
+    let LeaseState::Unknown { cause: Some(cause) } = keeper.changed().await else {
         panic!("{:?}", keeper.state());
     };
     assert_eq!(cause.kind(), ErrorKind::Unavailable, "{cause}");
@@ -515,7 +515,7 @@ async fn a_state_names_the_cause_of_unanswered_renewals() {
     sleep(TTL).await;
     let state = late.state();
     assert!(
-        matches!(state, LeaseState::Doubtful { cause: Some(_) }),
+        matches!(state, LeaseState::Unknown { cause: Some(_) }),
         "{state:?}"
     );
 
@@ -523,7 +523,7 @@ async fn a_state_names_the_cause_of_unanswered_renewals() {
     let client = self::one(&script).client().await;
     let keeper = client.keep(id(7));
     sleep(TTL).await;
-    let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
+    let LeaseState::Unknown { cause: Some(cause) } = keeper.state() else {
         panic!("{:?}", keeper.state());
     };
     assert_eq!(cause.kind(), ErrorKind::NoLeader, "{cause}");
@@ -537,7 +537,7 @@ async fn a_state_names_the_endpoint_that_refuses_connections() {
     let client = builder.connect_lazy().expect("the options are valid");
     let keeper = client.keep(id(7));
     sleep(TTL).await;
-    let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
+    let LeaseState::Unknown { cause: Some(cause) } = keeper.state() else {
         panic!("{:?}", keeper.state());
     };
     assert_eq!(cause.kind(), ErrorKind::Unavailable, "{cause}");
@@ -594,12 +594,12 @@ async fn a_state_names_the_token_that_is_missing() {
         };
         assert_eq!(cause.kind(), kind, "{cause}");
         assert!(cause.message().contains("token"), "{cause}");
-        let LeaseState::Doubtful { cause: Some(cause) } = keeper.changed().await else {
+        let LeaseState::Unknown { cause: Some(cause) } = keeper.changed().await else {
             panic!("{:?}", keeper.state());
         };
         assert!(cause.message().contains("token"), "{cause}");
         sleep(TTL * 10).await;
-        let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
+        let LeaseState::Unknown { cause: Some(cause) } = keeper.state() else {
             panic!("{:?}", keeper.state());
         };
         assert!(cause.message().contains("no token"), "{cause}");
@@ -731,12 +731,12 @@ async fn after_a_sleep_of_the_machine_a_lease_is_in_doubt_until_the_next_answer(
     script.set_manner(Manner::Silent);
     let renewals = script.renewals();
     SLEPT.set(TTL / 2);
-    let LeaseState::Doubtful { cause: Some(cause) } = keeper.state() else {
+    let LeaseState::Unknown { cause: Some(cause) } = keeper.state() else {
         panic!("{:?}", keeper.state());
     };
     assert!(cause.to_string().contains("slept"), "{cause}");
     let state = keeper.changed().await;
-    assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
+    assert!(matches!(state, LeaseState::Unknown { .. }), "{state:?}");
     sleep(Duration::from_millis(1)).await;
     assert_eq!(script.renewals(), renewals + 1, "the driver renews at once");
     script.set_manner(Manner::Answer);

@@ -165,14 +165,14 @@ async fn kept_over_a_slow_network(etcd: &Etcd, ttl: u64) {
     let mut keeper = client.keep(lease.id);
     assert!(is_alive(keeper.changed().await));
     let (begun, mut looked, mut stood_still) = (Instant::now(), Instant::now(), Duration::ZERO);
-    let mut doubtful = 0;
+    let mut unknown = 0;
     while begun.elapsed() < Duration::from_secs(15) {
         tokio::time::sleep(Duration::from_millis(20)).await;
         stood_still = stood_still.max(looked.elapsed());
         looked = Instant::now();
-        doubtful += usize::from(matches!(
+        unknown += usize::from(matches!(
             keeper.state(),
-            LeaseState::Doubtful { .. } | LeaseState::Lost(_)
+            LeaseState::Unknown { .. } | LeaseState::Lost(_)
         ));
     }
     let mut streams = HashSet::new();
@@ -180,7 +180,7 @@ async fn kept_over_a_slow_network(etcd: &Etcd, ttl: u64) {
         streams.insert((passage.link, passage.stream));
     }
     if stood_still < Duration::from_millis(300) {
-        assert_eq!(doubtful, 0, "in doubt with a time-to-live of {ttl} s");
+        assert_eq!(unknown, 0, "in doubt with a time-to-live of {ttl} s");
         assert_eq!(streams.len(), 1, "streams with a time-to-live of {ttl} s");
     } else {
         eprintln!("skipped: the machine stalled for {stood_still:?}");
@@ -233,7 +233,7 @@ async fn a_lease_survives_a_stopped_server() {
 }
 
 #[tokio::test]
-async fn a_lease_is_at_risk_and_then_doubtful_without_a_server() {
+async fn a_lease_is_at_risk_and_then_unknown_without_a_server() {
     each_alone(&[], |etcd| async move {
         let (proxy, client) = behind_proxy(&etcd).await;
         let mut keeper = kept(&client).await;
@@ -253,12 +253,12 @@ async fn a_lease_is_at_risk_and_then_doubtful_without_a_server() {
         );
         let begun = Instant::now();
         let state = keeper.changed().await;
-        assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
+        assert!(matches!(state, LeaseState::Unknown { .. }), "{state:?}");
         assert!(begun.elapsed() + Duration::from_millis(10) >= remaining);
         // Only the server decides: the lease is lost when the server says so.
         tokio::time::sleep(TTL).await;
         let state = keeper.state();
-        assert!(matches!(state, LeaseState::Doubtful { .. }), "{state:?}");
+        assert!(matches!(state, LeaseState::Unknown { .. }), "{state:?}");
         proxy.heal();
         assert_eq!(lost(&keeper).await, LeaseEnd::Expired);
     })

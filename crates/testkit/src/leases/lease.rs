@@ -82,7 +82,7 @@ fn gone(lease: &KeptLease, looks: &[Look]) -> Option<Gone> {
 fn alive(lease: &KeptLease, gone: Gone) -> Option<(Promise, String)> {
     let until = lease.words.iter().filter_map(|word| match word.state {
         State::Lives(until) => Some((until, word.at)),
-        State::Doubtful | State::Lost => None,
+        State::Unknown | State::Lost => None,
     });
     let (until, at) = until.max()?;
     (until > gone.by).then(|| {

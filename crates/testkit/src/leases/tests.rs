@@ -85,7 +85,7 @@ fn a_lease_that_lives_and_one_that_expires_without_servers_break_no_promise() {
     let lived = lease(lives(60));
     let faults = check(&[lived], &looks(60), &[], &served(0, 60));
     assert_eq!(faults, []);
-    let words = lives(20).chain([(24, State::Doubtful), (40, State::Lost)]);
+    let words = lives(20).chain([(24, State::Unknown), (40, State::Lost)]);
     let faults = check(&[lease(words)], &looks(30), &[], &served(0, 20));
     assert_eq!(faults, []);
 }
@@ -103,7 +103,7 @@ fn a_lease_lives_for_as_long_as_its_keeper_says() {
 #[test]
 fn a_lease_that_could_be_renewed_does_not_expire() {
     let judge = |served: &[_]| {
-        let words = lives(20).chain([(25, State::Doubtful), (29, State::Lost)]);
+        let words = lives(20).chain([(25, State::Unknown), (29, State::Lost)]);
         let faults = check(&[lease(words)], &looks(28), &[], served);
         promises(&faults)
     };
@@ -122,7 +122,7 @@ fn a_lease_that_could_be_renewed_does_not_expire() {
 fn a_lease_that_is_gone_is_reported_as_lost_in_time() {
     let judge = |said: Option<u64>, served: &[_]| {
         let said = said.map(|second| (second, State::Lost));
-        let words = lives(1).chain([(25, State::Doubtful)]).chain(said);
+        let words = lives(1).chain([(25, State::Unknown)]).chain(said);
         let faults = check(&[lease(words)], &looks(20), &[], served);
         promises(&faults)
     };

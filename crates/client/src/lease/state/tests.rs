@@ -221,7 +221,7 @@ fn the_end_of_a_lease_has_its_reason() {
 
     let (mut renewals, now) = alive();
     let done = unattended(&mut renewals, now, now + seconds(20));
-    assert!(done.contains(&(seconds(9), RenewalStep::Tell(id(7), LeaseStatus::Doubtful))));
+    assert!(done.contains(&(seconds(9), RenewalStep::Tell(id(7), LeaseStatus::Unknown))));
     let late = now + seconds(20);
     renewals.answered(newest(&done), id(7), 0, late);
     assert_eq!(end(&mut renewals, late), LeaseEnd::Expired);
@@ -279,7 +279,7 @@ fn risk_and_doubt_are_told_when_they_begin_and_recovery_too() {
     assert_eq!(*told[0], (seconds(6), RenewalStep::Tell(id(7), risk)));
     assert_eq!(
         *told[1],
-        (seconds(9), RenewalStep::Tell(id(7), LeaseStatus::Doubtful))
+        (seconds(9), RenewalStep::Tell(id(7), LeaseStatus::Unknown))
     );
     // A new leader gave the lease its whole time-to-live again.
     let later = unattended(&mut renewals, now + seconds(9), now + seconds(13));
@@ -419,7 +419,7 @@ fn a_stream_on_which_an_answer_is_lost_is_replaced() {
                 }
                 RenewalStep::Send(number, lease) => renewals.answered(number, lease, 3, now),
                 RenewalStep::Open(number) => renewals.opened(number, NEAR, now),
-                RenewalStep::Tell(_, LeaseStatus::Doubtful) => panic!("the lease was not renewed"),
+                RenewalStep::Tell(_, LeaseStatus::Unknown) => panic!("the lease was not renewed"),
                 RenewalStep::Close(number) => assert_eq!(number, ONE),
                 _ => {}
             }
@@ -444,8 +444,8 @@ fn after_a_jump_of_the_clocks_nothing_is_known_before_the_next_answer() {
     let renewal = RenewalStep::Send(ONE, id(7));
     assert!(steps(&mut renewals, sent).0.contains(&renewal));
     renewals.clocks_jumped(sent);
-    let doubtful = RenewalStep::Tell(id(7), LeaseStatus::Doubtful);
-    assert_eq!(steps(&mut renewals, sent).0, [doubtful, renewal]);
+    let unknown = RenewalStep::Tell(id(7), LeaseStatus::Unknown);
+    assert_eq!(steps(&mut renewals, sent).0, [unknown, renewal]);
     // The answer to the renewal from before the jump comes first.
     renewals.answered(ONE, id(7), 9, sent);
     assert_eq!(steps(&mut renewals, sent).0, []);
@@ -798,7 +798,7 @@ impl World {
                 assert!(self.gone.contains(&lease), "the server has not said so");
                 self.keepers.remove(&lease);
             }
-            LeaseStatus::Doubtful => {}
+            LeaseStatus::Unknown => {}
         }
     }
 

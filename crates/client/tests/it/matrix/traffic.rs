@@ -122,7 +122,7 @@ impl Traffic {
         let left = match self.keeper.state() {
             LeaseState::Alive { expires, .. } => expires.saturating_duration_since(Instant::now()),
             LeaseState::AtRisk { remaining, .. } => remaining,
-            LeaseState::Doubtful { .. } => Duration::ZERO,
+            LeaseState::Unknown { .. } => Duration::ZERO,
             other => panic!("{:?}: {other:?}", self.mode),
         };
         let left = u64::try_from(left.as_millis()).unwrap();

@@ -99,7 +99,7 @@ fn a_lease_that_a_deposed_leader_has_revoked_may_go_early() {
     assert_eq!(judge(NEXT, &words, &[]), broken(false));
 
     // The keeper has to report the end all the same.
-    let words: Vec<_> = lives(30).chain([(33, State::Doubtful)]).collect();
+    let words: Vec<_> = lives(30).chain([(33, State::Unknown)]).collect();
     let mut told = broken(true);
     told.push((Promise::Told, false));
     assert_eq!(judge(OLD, &words, &[]), told);

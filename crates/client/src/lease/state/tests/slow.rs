@@ -156,13 +156,13 @@ impl Pair {
         self.told[from..].iter().map(|(_, status)| *status)
     }
 
-    fn is_ever_doubtful(&self) -> bool {
-        self.later().any(|status| status == LeaseStatus::Doubtful)
+    fn is_ever_unknown(&self) -> bool {
+        self.later().any(|status| status == LeaseStatus::Unknown)
     }
 
     fn is_ever_at_risk(&self) -> bool {
         let at_risk = |status| matches!(status, LeaseStatus::AtRisk { .. });
-        self.later().any(at_risk) || self.is_ever_doubtful()
+        self.later().any(at_risk) || self.is_ever_unknown()
     }
 }
 
@@ -191,7 +191,7 @@ proptest! {
         let ended = pair.run(ttl * 10);
         prop_assert_eq!(ended, None);
         prop_assert!(pair.first_alive().is_some());
-        prop_assert!(!pair.is_ever_doubtful(), "{:?}", pair.told);
+        prop_assert!(!pair.is_ever_unknown(), "{:?}", pair.told);
         let first_wait = match (known, slow) {
             (true, _) => seconds(10),
             (false, Slow::Network) => (round_trip * 2).clamp(seconds(1), seconds(10)),

@@ -86,7 +86,7 @@ impl Keeper {
                 State::Lives(now.saturating_add(remaining))
             }
             LeaseState::Lost(_) => State::Lost,
-            _ => State::Doubtful,
+            _ => State::Unknown,
         }
     }
 }

@@ -80,7 +80,7 @@ impl fmt::Display for Report<'_> {
         let doubts = leases.map(|one| {
             one.words
                 .iter()
-                .filter(|word| lost(State::Doubtful)(word))
+                .filter(|word| lost(State::Unknown)(word))
                 .count()
         });
         writeln!(
