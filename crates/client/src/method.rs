@@ -14,313 +14,79 @@ pub(crate) enum Lane {
     Wait,
 }
 
-/// A method of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-// Public for the hidden methods of `Request`.
-#[allow(unnameable_types)]
-pub enum Method {
-    Range,
-    RangeStream,
-    Put,
-    DeleteRange,
-    Txn,
-    Compact,
-    LeaseGrant,
-    LeaseRevoke,
-    /// The stream that renews all kept leases.
-    LeaseKeepAlive,
-    /// A stream for one renewal.
-    LeaseKeepAliveOnce,
-    LeaseTimeToLive,
-    LeaseLeases,
-    Lock,
-    Watch,
-    MemberList,
-    MemberAdd,
-    MemberRemove,
-    MemberUpdate,
-    MemberPromote,
-    AuthEnable,
-    AuthDisable,
-    AuthStatus,
-    Authenticate,
-    UserAdd,
-    UserDelete,
-    UserGet,
-    UserList,
-    UserChangePassword,
-    UserGrantRole,
-    UserRevokeRole,
-    RoleAdd,
-    RoleDelete,
-    RoleGet,
-    RoleList,
-    RoleGrantPermission,
-    RoleRevokePermission,
-    Alarm,
-    Status,
-    Defragment,
-    Hash,
-    HashKv,
-    MoveLeader,
-    Downgrade,
-    Snapshot,
-    Unlock,
-}
-
+/// A row of the table of methods.
 struct Row {
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a test checks the order of the rows by it")
-    )]
-    method: Method,
     path: &'static str,
     name: &'static str,
     lane: Lane,
 }
 
-const fn row(method: Method, path: &'static str, name: &'static str, lane: Lane) -> Row {
-    Row {
-        method,
-        path,
-        name,
-        lane,
-    }
+/// Makes [`Method`] and the table of its properties from the same lines, so that the row of a method
+/// stands at the index of its number.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $method:ident: $path:path, $name:literal, $lane:ident;)*) => {
+        /// A method of a service.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        // Public for the hidden methods of `Request`.
+        #[allow(unnameable_types)]
+        pub enum Method {
+            $($(#[$doc])* $method,)*
+        }
+
+        const TABLE: &[Row] = &[$(Row { path: $path, name: $name, lane: Lane::$lane }),*];
+    };
 }
 
-/// INVARIANT: the row of a method is at the index of its number (a test checks it).
-const TABLE: &[Row] = &[
-    row(Method::Range, path::kv::RANGE, "get", Lane::Unary),
-    row(
-        Method::RangeStream,
-        path::kv::RANGE_STREAM,
-        "get",
-        Lane::Stream,
-    ),
-    row(Method::Put, path::kv::PUT, "put", Lane::Unary),
-    row(
-        Method::DeleteRange,
-        path::kv::DELETE_RANGE,
-        "delete",
-        Lane::Unary,
-    ),
-    row(Method::Txn, path::kv::TXN, "txn", Lane::Unary),
-    row(Method::Compact, path::kv::COMPACT, "compact", Lane::Unary),
-    row(
-        Method::LeaseGrant,
-        path::lease::LEASE_GRANT,
-        "grant",
-        Lane::Unary,
-    ),
-    row(
-        Method::LeaseRevoke,
-        path::lease::LEASE_REVOKE,
-        "revoke",
-        Lane::Unary,
-    ),
-    row(
-        Method::LeaseKeepAlive,
-        path::lease::LEASE_KEEP_ALIVE,
-        "keep",
-        Lane::Stream,
-    ),
-    row(
-        Method::LeaseKeepAliveOnce,
-        path::lease::LEASE_KEEP_ALIVE,
-        "keep_alive_once",
-        Lane::Unary,
-    ),
-    row(
-        Method::LeaseTimeToLive,
-        path::lease::LEASE_TIME_TO_LIVE,
-        "ttl",
-        Lane::Unary,
-    ),
-    row(
-        Method::LeaseLeases,
-        path::lease::LEASE_LEASES,
-        "leases",
-        Lane::Unary,
-    ),
-    row(Method::Lock, path::lock::LOCK, "lock", Lane::Wait),
-    row(Method::Watch, path::watch::WATCH, "watch", Lane::Stream),
-    row(
-        Method::MemberList,
-        path::cluster::MEMBER_LIST,
-        "list_members",
-        Lane::Unary,
-    ),
-    row(
-        Method::MemberAdd,
-        path::cluster::MEMBER_ADD,
-        "add_member",
-        Lane::Unary,
-    ),
-    row(
-        Method::MemberRemove,
-        path::cluster::MEMBER_REMOVE,
-        "remove_member",
-        Lane::Unary,
-    ),
-    row(
-        Method::MemberUpdate,
-        path::cluster::MEMBER_UPDATE,
-        "update_member",
-        Lane::Unary,
-    ),
-    row(
-        Method::MemberPromote,
-        path::cluster::MEMBER_PROMOTE,
-        "promote_member",
-        Lane::Unary,
-    ),
-    row(
-        Method::AuthEnable,
-        path::auth::AUTH_ENABLE,
-        "enable_auth",
-        Lane::Unary,
-    ),
-    row(
-        Method::AuthDisable,
-        path::auth::AUTH_DISABLE,
-        "disable_auth",
-        Lane::Unary,
-    ),
-    row(
-        Method::AuthStatus,
-        path::auth::AUTH_STATUS,
-        "auth_status",
-        Lane::Unary,
-    ),
-    row(
-        Method::Authenticate,
-        path::auth::AUTHENTICATE,
-        "authenticate",
-        Lane::Unary,
-    ),
-    row(
-        Method::UserAdd,
-        path::auth::USER_ADD,
-        "add_user",
-        Lane::Unary,
-    ),
-    row(
-        Method::UserDelete,
-        path::auth::USER_DELETE,
-        "delete_user",
-        Lane::Unary,
-    ),
-    row(
-        Method::UserGet,
-        path::auth::USER_GET,
-        "get_user",
-        Lane::Unary,
-    ),
-    row(
-        Method::UserList,
-        path::auth::USER_LIST,
-        "list_users",
-        Lane::Unary,
-    ),
-    row(
-        Method::UserChangePassword,
-        path::auth::USER_CHANGE_PASSWORD,
-        "change_password",
-        Lane::Unary,
-    ),
-    row(
-        Method::UserGrantRole,
-        path::auth::USER_GRANT_ROLE,
-        "grant_role",
-        Lane::Unary,
-    ),
-    row(
-        Method::UserRevokeRole,
-        path::auth::USER_REVOKE_ROLE,
-        "revoke_role",
-        Lane::Unary,
-    ),
-    row(
-        Method::RoleAdd,
-        path::auth::ROLE_ADD,
-        "add_role",
-        Lane::Unary,
-    ),
-    row(
-        Method::RoleDelete,
-        path::auth::ROLE_DELETE,
-        "delete_role",
-        Lane::Unary,
-    ),
-    row(
-        Method::RoleGet,
-        path::auth::ROLE_GET,
-        "get_role",
-        Lane::Unary,
-    ),
-    row(
-        Method::RoleList,
-        path::auth::ROLE_LIST,
-        "list_roles",
-        Lane::Unary,
-    ),
-    row(
-        Method::RoleGrantPermission,
-        path::auth::ROLE_GRANT_PERMISSION,
-        "grant_permission",
-        Lane::Unary,
-    ),
-    row(
-        Method::RoleRevokePermission,
-        path::auth::ROLE_REVOKE_PERMISSION,
-        "revoke_permission",
-        Lane::Unary,
-    ),
-    row(
-        Method::Alarm,
-        path::maintenance::ALARM,
-        "alarm",
-        Lane::Unary,
-    ),
-    row(
-        Method::Status,
-        path::maintenance::STATUS,
-        "status",
-        Lane::Unary,
-    ),
-    row(
-        Method::Defragment,
-        path::maintenance::DEFRAGMENT,
-        "defragment",
-        Lane::Unary,
-    ),
-    row(Method::Hash, path::maintenance::HASH, "hash", Lane::Unary),
-    row(
-        Method::HashKv,
-        path::maintenance::HASH_KV,
-        "hash_kv",
-        Lane::Unary,
-    ),
-    row(
-        Method::MoveLeader,
-        path::maintenance::MOVE_LEADER,
-        "move_leader",
-        Lane::Unary,
-    ),
-    row(
-        Method::Downgrade,
-        path::maintenance::DOWNGRADE,
-        "downgrade",
-        Lane::Unary,
-    ),
-    row(
-        Method::Snapshot,
-        path::maintenance::SNAPSHOT,
-        "snapshot",
-        Lane::Stream,
-    ),
-    row(Method::Unlock, path::lock::UNLOCK, "unlock", Lane::Unary),
-];
+// The name is that of the call in errors, traces and metrics.
+methods! {
+    Range: path::kv::RANGE, "get", Unary;
+    RangeStream: path::kv::RANGE_STREAM, "get", Stream;
+    Put: path::kv::PUT, "put", Unary;
+    DeleteRange: path::kv::DELETE_RANGE, "delete", Unary;
+    Txn: path::kv::TXN, "txn", Unary;
+    Compact: path::kv::COMPACT, "compact", Unary;
+    LeaseGrant: path::lease::LEASE_GRANT, "grant", Unary;
+    LeaseRevoke: path::lease::LEASE_REVOKE, "revoke", Unary;
+    /// The stream that renews all kept leases.
+    LeaseKeepAlive: path::lease::LEASE_KEEP_ALIVE, "keep", Stream;
+    /// A stream for one renewal.
+    LeaseKeepAliveOnce: path::lease::LEASE_KEEP_ALIVE, "keep_alive_once", Unary;
+    LeaseTimeToLive: path::lease::LEASE_TIME_TO_LIVE, "ttl", Unary;
+    LeaseLeases: path::lease::LEASE_LEASES, "leases", Unary;
+    Lock: path::lock::LOCK, "lock", Wait;
+    Watch: path::watch::WATCH, "watch", Stream;
+    MemberList: path::cluster::MEMBER_LIST, "list_members", Unary;
+    MemberAdd: path::cluster::MEMBER_ADD, "add_member", Unary;
+    MemberRemove: path::cluster::MEMBER_REMOVE, "remove_member", Unary;
+    MemberUpdate: path::cluster::MEMBER_UPDATE, "update_member", Unary;
+    MemberPromote: path::cluster::MEMBER_PROMOTE, "promote_member", Unary;
+    AuthEnable: path::auth::AUTH_ENABLE, "enable_auth", Unary;
+    AuthDisable: path::auth::AUTH_DISABLE, "disable_auth", Unary;
+    AuthStatus: path::auth::AUTH_STATUS, "auth_status", Unary;
+    Authenticate: path::auth::AUTHENTICATE, "authenticate", Unary;
+    UserAdd: path::auth::USER_ADD, "add_user", Unary;
+    UserDelete: path::auth::USER_DELETE, "delete_user", Unary;
+    UserGet: path::auth::USER_GET, "get_user", Unary;
+    UserList: path::auth::USER_LIST, "list_users", Unary;
+    UserChangePassword: path::auth::USER_CHANGE_PASSWORD, "change_password", Unary;
+    UserGrantRole: path::auth::USER_GRANT_ROLE, "grant_role", Unary;
+    UserRevokeRole: path::auth::USER_REVOKE_ROLE, "revoke_role", Unary;
+    RoleAdd: path::auth::ROLE_ADD, "add_role", Unary;
+    RoleDelete: path::auth::ROLE_DELETE, "delete_role", Unary;
+    RoleGet: path::auth::ROLE_GET, "get_role", Unary;
+    RoleList: path::auth::ROLE_LIST, "list_roles", Unary;
+    RoleGrantPermission: path::auth::ROLE_GRANT_PERMISSION, "grant_permission", Unary;
+    RoleRevokePermission: path::auth::ROLE_REVOKE_PERMISSION, "revoke_permission", Unary;
+    Alarm: path::maintenance::ALARM, "alarm", Unary;
+    Status: path::maintenance::STATUS, "status", Unary;
+    Defragment: path::maintenance::DEFRAGMENT, "defragment", Unary;
+    Hash: path::maintenance::HASH, "hash", Unary;
+    HashKv: path::maintenance::HASH_KV, "hash_kv", Unary;
+    MoveLeader: path::maintenance::MOVE_LEADER, "move_leader", Unary;
+    Downgrade: path::maintenance::DOWNGRADE, "downgrade", Unary;
+    Snapshot: path::maintenance::SNAPSHOT, "snapshot", Stream;
+    Unlock: path::lock::UNLOCK, "unlock", Unary;
+}
 
 impl Method {
     /// Returns the paths of all methods, each at the index of its method's number.
@@ -379,17 +145,5 @@ impl Method {
             self,
             Self::LeaseKeepAlive | Self::LeaseKeepAliveOnce | Self::Watch
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_row_is_at_the_index_of_its_method() {
-        for (place, row) in TABLE.iter().enumerate() {
-            assert_eq!(row.method as usize, place, "{}", row.name);
-        }
     }
 }
