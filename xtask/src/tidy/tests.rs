@@ -250,7 +250,7 @@ fn only_the_transport_names_the_wire() {
     caught(options, "use h2::client;\n", 1, "h2");
     clean("crates/client/src/call/tests.rs", "use http::Uri;\n");
     clean("crates/client/src/call/tests/fake.rs", "use http::Uri;\n");
-    clean("crates/cli/src/main.rs", "use http::Uri;\n");
+    clean("crates/cli/src/lib.rs", "use http::Uri;\n");
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// Makes a backlog whose consumer always waits.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn new(limit: Amount, budget: Arc<MemoryBudget>) -> Self {
         Self::of(WatchRef(0), limit, budget, Arc::new(Demand::constant()))
     }

@@ -17,7 +17,7 @@ pub(super) struct Demand {
 
 impl Demand {
     /// The demand of a consumer that always waits.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn constant() -> Self {
         let demand = Self::default();
         demand.begin();
