@@ -36,7 +36,9 @@ const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// member that is slow gets to answer.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
-/// If a request has waited for this long and its key was never in the queue, its lease has ended.
+/// If a request has waited for this long and its key was never in the queue, its lease has ended. The
+/// time doubles with each attempt of the call that was given up: a proxy with a namespace shows the
+/// client another queue than that of the lock service.
 const ABSENCE: Duration = Duration::from_secs(10);
 
 /// Time-out of one read.
@@ -71,10 +73,15 @@ impl Readings {
         let is_due = match reading {
             QueuePosition::First => true,
             QueuePosition::Queued => false,
-            QueuePosition::Absent => self.was_queued || waited >= ABSENCE,
+            QueuePosition::Absent => self.was_queued || waited >= ABSENCE * self.patience(),
         };
         self.was_queued |= reading != QueuePosition::Absent;
         std::mem::replace(&mut self.is_due, is_due) && is_due
+    }
+
+    /// Returns the factor of the waits of this attempt.
+    fn patience(&self) -> u32 {
+        1 << self.stalls.min(8)
     }
 
     /// Returns the time until the next reading. `waited`: how long the request has waited so far.
@@ -82,7 +89,7 @@ impl Readings {
     fn pause(&self, waited: Duration, random: f64) -> Duration {
         let (least, most) = INTERVALS;
         if self.is_due {
-            return (CONFIRMATION * (1 << self.stalls.min(8))).min(most);
+            return (CONFIRMATION * self.patience()).min(most);
         }
         (waited / 4).clamp(least, most).mul_f64(0.8 + 0.4 * random)
     }
@@ -171,9 +178,16 @@ async fn read(scope: &Scope, prefix: &Bytes, key: &Bytes) -> Result<QueuePositio
 mod tests {
     use super::*;
 
-    /// Returns the result of each reading, of which there is one a second.
     fn passed_over(readings: &[QueuePosition]) -> Vec<bool> {
-        let mut state = Readings::default();
+        passed_over_after(0, readings)
+    }
+
+    /// Returns the result of each reading, of which there is one a second.
+    fn passed_over_after(stalls: u32, readings: &[QueuePosition]) -> Vec<bool> {
+        let mut state = Readings {
+            stalls,
+            ..Readings::default()
+        };
         let mut waited = Duration::ZERO;
         let note = |reading: &QueuePosition| {
             waited += Duration::from_secs(1);
@@ -183,9 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_never_was_in_the_queue_counts_after_ten_readings() {
-        let results = passed_over(&[QueuePosition::Absent; 12]);
-        assert_eq!(results.iter().position(|over| *over), Some(10));
+    fn a_key_that_never_was_in_the_queue_counts_later_with_each_attempt() {
+        for (stalls, expected) in [(0, 10), (1, 20), (3, 80)] {
+            let results = passed_over_after(stalls, &[QueuePosition::Absent; 100]);
+            assert_eq!(results.iter().position(|over| *over), Some(expected));
+        }
     }
 
     #[test]
