@@ -1,6 +1,7 @@
 //! A call in progress: from the wait for a connection to the bytes of the reply.
 
 mod clock;
+mod failed_attempts;
 mod failure;
 mod record;
 mod timeout;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use self::clock::Clock;
+use self::failed_attempts::FailedAttempts;
 use self::record::CallRecord;
 use super::attempt::{DOUBT_AFTER, SentAttempt, settle};
 use super::authentication::{Authentication, CallCredential};
@@ -48,20 +50,11 @@ pin_project! {
         scope: Scope,
         state: FlightState,
         record: CallRecord,
-        retries: u32,
-        pauses: u32,
-        // The token of the attempt, and how many tokens were refused.
+        failed: FailedAttempts,
+        // The token of the attempt.
         token: Option<Arc<TokenHeader>>,
-        refused_tokens: u32,
-        // Number of attempts that were given up because the server had stopped to carry them out.
-        stalls: u32,
-        // Whether the budget was charged for the next move to another server.
-        paid: bool,
         // Counts the call among those of the client until it ends.
         guard: Option<CallGuard>,
-        // Whether an earlier attempt may have been applied.
-        uncertain: bool,
-        last: Option<Error>,
         #[pin]
         clock: Clock,
     }
@@ -102,15 +95,9 @@ impl Flight {
             scope,
             state: FlightState::New,
             record: CallRecord::default(),
-            retries: 0,
-            pauses: 0,
+            failed: FailedAttempts::default(),
             token: None,
-            refused_tokens: 0,
-            stalls: 0,
-            paid: false,
             guard: None,
-            uncertain: false,
-            last: None,
             clock: Clock::default(),
         }
     }
@@ -125,7 +112,7 @@ impl Flight {
 
     /// Returns whether an earlier attempt may have been applied.
     pub(crate) fn is_uncertain(&self) -> bool {
-        self.uncertain
+        self.failed.is_uncertain()
     }
 
     /// Adds the facts about the call to an error.
@@ -192,7 +179,7 @@ impl Flight {
         let this = self.as_mut().project();
         *this.state = FlightState::Done;
         *this.guard = None;
-        let outcome = outcome.map_err(|error| self.describe(settle(error, self.uncertain)));
+        let outcome = outcome.map_err(|error| self.describe(settle(error, self.is_uncertain())));
         let end = outcome
             .as_ref()
             .map_or_else(CallEnd::Failed, |_| CallEnd::Ok);
@@ -368,7 +355,7 @@ impl Flight {
         };
         // A call that must not be sent again does not leave a slow server.
         let hurry = request.is_repeatable()
-            && *this.retries < options.retries
+            && this.failed.retries() < options.retries
             && this.scope.core.pool.alternatives(pick) > 0;
         let sent = SentAttempt {
             exchange,
@@ -384,7 +371,7 @@ impl Flight {
             stall: this
                 .token
                 .as_ref()
-                .and_then(|_| request.stall(this.scope, *this.stalls)),
+                .and_then(|_| request.stall(this.scope, this.failed.stalls())),
             has_stalled: false,
         };
         this.clock.wake_at_or_deadline(sent.wake());

@@ -8,6 +8,7 @@ use etcdex_proto::etcdserverpb::watch_create_request::FilterType;
 
 use super::assembler::Assembler;
 use super::backlog::Backlog;
+use super::fragmentation::Fragmentation;
 use crate::key::{KeyRange, Namespace};
 
 /// The name of one watch of a client. The client uses no name twice.
@@ -135,14 +136,7 @@ pub(super) struct Entry {
     pub(super) unanswered: u32,
     /// Whether the server has called the watch compacted, although it needs no compacted revision.
     pub(super) compaction_disputed: bool,
-    /// Whether the watch requests fragments because a message of its stream was too large.
-    pub(super) needs_fragments: bool,
-    /// Whether the watch requests whole messages although the user requests fragments, because a stream
-    /// with its fragments was silent for too long.
-    pub(super) refuses_fragments: bool,
-    /// Number of consecutive streams that have ended with a message over the limit while the watch was
-    /// behind.
-    pub(super) oversized: u32,
+    pub(super) fragmentation: Fragmentation,
     /// Whether all events up to the store's revision were delivered, as of the last message. etcd calls
     /// such a watcher synced.
     pub(super) is_synced: bool,
@@ -172,9 +166,7 @@ impl Entry {
             lowered: 0,
             unanswered: 0,
             compaction_disputed: false,
-            needs_fragments: false,
-            refuses_fragments: false,
-            oversized: 0,
+            fragmentation: Fragmentation::default(),
             is_synced: false,
             token_refreshed: false,
         }
@@ -211,16 +203,15 @@ impl Entry {
         self.caught_up();
     }
 
-    /// Records that the watch has caught up with the store. It requests whole messages again.
+    /// Records that the watch has caught up with the store.
     pub(super) fn caught_up(&mut self) {
-        self.needs_fragments = false;
-        self.oversized = 0;
+        self.fragmentation.note_caught_up();
         self.is_synced = true;
     }
 
     /// Returns the request to create the watch.
     pub(super) fn request(&self, watch_id: i64) -> WatchCreateRequest {
-        let fragment = self.needs_fragments || (self.spec.fragment && !self.refuses_fragments);
+        let fragment = self.fragmentation.is_requested(self.spec.fragment);
         self.spec.request(watch_id, self.first(), fragment)
     }
 

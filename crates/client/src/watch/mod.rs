@@ -56,6 +56,7 @@ mod driver;
 mod end;
 mod entry;
 mod event;
+mod fragmentation;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod inbox;

@@ -191,7 +191,8 @@ impl Watches {
                 sent: now,
                 progress_requests: self.progress.sent(),
             };
-            self.creations.sent(creation, entry.needs_fragments);
+            self.creations
+                .sent(creation, entry.fragmentation.is_needed());
             return Some(request(RequestUnion::CreateRequest(
                 entry.request(watch_id),
             )));

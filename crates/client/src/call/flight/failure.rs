@@ -10,10 +10,6 @@ use crate::call::retry::{RetryContext, Verdict, pause, verdict};
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, PickInfo, now};
 
-/// Number of refused tokens after which a call gives up: one may have expired, and one may have
-/// become stale by a change of users before it was used.
-const MAX_REFUSED_TOKENS: u32 = 2;
-
 impl Flight {
     /// Ends the call after a failed attempt, or prepares another one.
     pub(super) fn fail<W: Request>(
@@ -29,10 +25,12 @@ impl Flight {
             if has_stalled && sent.exchange.is_waiting() {
                 // The server does not have this attempt yet. All connections are full, or another
                 // one would have been chosen.
-                sent.stall = request.stall(this.scope, *this.stalls);
+                sent.stall = request.stall(this.scope, this.failed.stalls());
                 return Ok(());
             }
-            *this.stalls += u32::from(has_stalled);
+            if has_stalled {
+                this.failed.note_stall();
+            }
         }
         let pick = match this.state {
             FlightState::Sent(sent) => sent.pick_after(this.scope.member),
@@ -65,16 +63,15 @@ impl Flight {
             .scope
             .note_token_refusal(&failure, this.token.as_deref())
         {
-            if matches!(this.state, FlightState::Sent(sent) if sent.is_slow) {
-                // The token was valid when the attempt began.
-                *this.refused_tokens = 0;
+            let was_valid = matches!(this.state, FlightState::Sent(sent) if sent.is_slow);
+            let may_try_another = this.failed.note_refused_token(was_valid);
+            if step == FailedStep::Token {
+                this.failed.note_uncertain();
             }
-            *this.refused_tokens += 1;
-            *this.uncertain |= step == FailedStep::Token;
             // The server has not acted, or has ended all that it did: with another token, also a
             // write is safe.
             let over = outcome == Outcome::Rejected || step == FailedStep::Token;
-            if over && *this.refused_tokens <= MAX_REFUSED_TOKENS {
+            if over && may_try_another {
                 let pick = PickInfo {
                     avoided: None,
                     ..pick
@@ -89,7 +86,9 @@ impl Flight {
         let others = core.pool.alternatives(pick);
         let leaderless =
             failure.error.kind() == ErrorKind::NoLeader && wants_leader(this.scope, request);
-        if leaderless && this.scope.require_leader == Some(true) && *this.retries as usize >= others
+        if leaderless
+            && this.scope.require_leader == Some(true)
+            && this.failed.retries() as usize >= others
         {
             // The caller wants the error at once, and every endpoint was asked.
             return Err(failure.error);
@@ -98,9 +97,9 @@ impl Flight {
             repeatable: request.is_repeatable(),
             outcome,
             retry: failure.retry,
-            retries_left: core.options.retries.saturating_sub(*this.retries),
-            retries: *this.retries,
-            pauses: *this.pauses,
+            retries_left: core.options.retries.saturating_sub(this.failed.retries()),
+            retries: this.failed.retries(),
+            pauses: this.failed.pauses(),
             others,
             left,
             random: fastrand::f64(),
@@ -116,20 +115,20 @@ impl Flight {
         // The first move away from a lost connection is free: a thousand calls that lose one
         // connection together are no overload, and must not use up the budget of a whole client.
         // The same holds for a member that cannot serve the call, as every call meets it anew.
-        let free =
-            *this.retries == 0 && matches!(failure.retry, Retry::Reconnect | Retry::OtherMember);
-        let paid = std::mem::take(this.paid);
+        let free = this.failed.retries() == 0
+            && matches!(failure.retry, Retry::Reconnect | Retry::OtherMember);
+        let paid = this.failed.take_payment();
         if counted && !free && !paid && !core.budget.take() {
             return Err(failure.error);
         }
-        *this.retries += u32::from(counted);
-        *this.uncertain |= outcome == Outcome::Unknown;
-        *this.last = Some(failure.error);
+        if outcome == Outcome::Unknown {
+            this.failed.note_uncertain();
+        }
+        this.failed.push(failure.error, counted, !pause.is_zero());
         let pick = PickInfo {
             avoided: pick.avoided.filter(|_| elsewhere),
             ..pick
         };
-        *this.pauses += u32::from(!pause.is_zero());
         if pause.is_zero() {
             return self.authenticate(pick, moment, request);
         }
@@ -147,14 +146,13 @@ impl Flight {
         moment: Instant,
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
-        *this.uncertain = true;
-        let pause = pause(*this.pauses, fastrand::f64());
+        this.failed.note_uncertain();
+        let pause = pause(this.failed.pauses(), fastrand::f64());
         let left = this.clock.left(moment);
         if left.is_some_and(|left| left <= pause) {
             return Err(failure.error);
         }
-        *this.pauses += 1;
-        *this.last = Some(failure.error);
+        this.failed.push(failure.error, false, true);
         let others = this.scope.core.pool.alternatives(pick);
         let pick = PickInfo {
             avoided: pick.avoided.filter(|_| others > 0),

@@ -44,16 +44,12 @@ impl Flight {
                 // A request that waits for a stream can move, too: no server has seen its message.
                 let waits = (request.is_repeatable() || sent.exchange.is_waiting())
                     && !sent.exchange.is_answering()
-                    && *this.retries < this.scope.core.options.retries;
+                    && this.failed.retries() < this.scope.core.options.retries;
                 // The attempt has not failed yet: if the budget does not allow another one, the
                 // call waits.
                 let pool = &this.scope.core.pool;
                 let leaves = || link.state.is_suspect() || pool.is_better_elsewhere(link);
-                let moves = waits && (over || leaves()) && {
-                    let free = *this.retries == 0;
-                    *this.paid = *this.paid || free || this.scope.core.budget.take();
-                    *this.paid
-                };
+                let moves = waits && (over || leaves()) && this.failed.pay(&this.scope.core.budget);
                 // A request that must not be sent twice ends early when its endpoint no longer
                 // serves.
                 let ends =
@@ -90,7 +86,7 @@ impl Flight {
     pub(super) fn too_late(self: Pin<&mut Self>) -> Error {
         let this = self.project();
         let timeout = this.clock.timeout().unwrap_or_default();
-        let last = this.last.take();
+        let last = this.failed.take_last();
         match this.state {
             FlightState::Acquiring(_, pick) => {
                 let trouble = this.scope.core.pool.last_error(*pick);

@@ -71,7 +71,7 @@ impl Watches {
             // of a header.
             entry.assembler.next = revision.saturating_add(1);
             entry.compaction_disputed = false;
-            entry.oversized = 0;
+            entry.fragmentation.note_delivery();
             entry.seen = entry.seen.max(revision);
             let held = entry.backlog.hold(amount);
             let batch = Batch {

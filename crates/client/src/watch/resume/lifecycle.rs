@@ -17,9 +17,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// After a stream that has lasted this long, the next one is opened without a pause.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// Number of consecutive streams that may end because of messages that are too large for a watch.
-const OVERSIZED: u32 = 3;
-
 /// The state of the stream.
 ///
 /// ```text
@@ -238,7 +235,9 @@ impl Watches {
         // INVARIANT: the next stream does not carry the same requests for fragments, which may have
         // made this one silent.
         for entry in self.entries.values_mut() {
-            entry.refuses_fragments |= entry.phase.is_live() && !entry.is_synced;
+            if entry.phase.is_live() && !entry.is_synced {
+                entry.fragmentation.note_silence();
+            }
         }
         let error = Error::new(ErrorKind::Timeout, "the watch stream is not answered");
         self.failed(error, now);
@@ -320,13 +319,8 @@ impl Watches {
             suspects = self.of(carried);
         }
         for watch in suspects {
-            let Some(entry) = self.entries.get_mut(&watch) else {
-                continue;
-            };
-            entry.needs_fragments = true;
-            entry.refuses_fragments = false;
-            entry.oversized += 1;
-            if entry.oversized >= OVERSIZED {
+            let entry = self.entries.get_mut(&watch);
+            if entry.is_some_and(|entry| entry.fragmentation.note_oversized()) {
                 let reason = error.message().to_owned();
                 self.end(watch, WatchEnd::Cancelled { reason });
             }
