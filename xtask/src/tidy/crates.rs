@@ -8,6 +8,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("client", &["etcdex-proto"]),
     ("testkit", &["etcdex", "etcdex-proto"]),
     ("cli", &["etcdex"]),
+    ("server", &["etcdex-proto"]),
     ("bench", &["etcdex", "etcdex-proto", "etcdex-testkit"]),
 ];
 

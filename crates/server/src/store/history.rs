@@ -1,0 +1,40 @@
+//! PURE: all versions in the order of revisions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::key_value::KeyValue;
+
+/// The changes of the store, from the compacted revision on.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    changes: VecDeque<Arc<KeyValue>>,
+}
+
+impl History {
+    /// Adds the newest change.
+    pub(super) fn push(&mut self, change: Arc<KeyValue>) {
+        self.changes.push_back(change);
+    }
+
+    /// Returns the changes of a revision of the store and of later ones.
+    pub(super) fn since(&self, revision: i64) -> impl Iterator<Item = &KeyValue> {
+        let first = self
+            .changes
+            .partition_point(|change| change.revision.main < revision);
+        self.changes.range(first..).map(|change| &**change)
+    }
+
+    /// Returns the change at this place.
+    pub(super) fn at(&self, place: usize) -> Option<&Arc<KeyValue>> {
+        self.changes.get(place)
+    }
+
+    /// Removes the oldest change.
+    pub(super) fn pop(&mut self) {
+        self.changes.pop_front();
+        if self.changes.len() * 4 < self.changes.capacity() {
+            self.changes.shrink_to(self.changes.len() * 2);
+        }
+    }
+}

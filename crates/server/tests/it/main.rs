@@ -1,0 +1,4 @@
+//! Tests that compare the store with real etcd.
+
+mod differential;
+mod history;
