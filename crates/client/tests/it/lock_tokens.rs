@@ -111,10 +111,11 @@ async fn a_lock_that_waits_behind_one_with_an_expired_token_is_granted() {
 
 /// After authentication was disabled, a server accepts the token of the client, and deletes the key
 /// of an attempt that is given up. A read without a token tells the client. The service answers
-/// the locks that wait meanwhile for their tokens, and their keys are put again.
+/// the locks that wait meanwhile for their tokens, and their keys are put again. No token expires
+/// here: 3.4.23 and 3.5.1 can pass over a lock then, and do not answer it without users.
 #[tokio::test]
 async fn locks_that_wait_when_authentication_is_disabled_are_granted_one_after_the_other() {
-    each_alone(ARGUMENTS, |etcd| async move {
+    each_alone(&["--bcrypt-cost=4"], |etcd| async move {
         enable(&etcd).await;
         let (holder, next) = (root(&etcd).await, root(&etcd).await);
         let stranger = builder(&etcd).connect().await.unwrap();
@@ -123,7 +124,6 @@ async fn locks_that_wait_when_authentication_is_disabled_are_granted_one_after_t
         assert_eq!(refusal.kind(), ErrorKind::TokenMissing, "{refusal}");
         let (second, third) = (lease(&next).await, lease(&holder).await);
         let mut waits = wait(&next, second).await;
-        tokio::time::sleep(ENDED).await;
         let mut waits_too = wait(&holder, third).await;
 
         let user = format!("root:{PASSWORD}");
