@@ -1,4 +1,4 @@
-//! PURE: what the server stores: keys with all their revisions, and leases.
+//! PURE: what the server stores: keys with all their revisions, leases and watchers.
 //!
 //! The store is synchronous, and has neither tasks nor a clock: time is an argument. Its parts are
 //! files with private state:
@@ -8,6 +8,7 @@
 //! history.rs      all versions in the order of revisions
 //! compaction.rs   what may be forgotten, and the work of forgetting it
 //! leases.rs       leases, their keys, their expiry
+//! watchers.rs     watchers, and the changes that they have not taken
 //! ```
 //!
 //! `range.rs`, `write.rs` and `txn.rs` are the operations on them; `error.rs` has etcd's texts.
@@ -29,6 +30,7 @@ mod range;
 #[cfg(test)]
 mod tests;
 mod txn;
+mod watchers;
 mod write;
 
 use std::time::Duration;
@@ -41,12 +43,14 @@ pub use self::range::{RangeQuery, RangeReply, RangeScan, SortOrder, SortTarget};
 pub use self::txn::{
     Compare, CompareResult, CompareTarget, Operation, OperationReply, Txn, TxnReply,
 };
+pub use self::watchers::{WatchEvent, WatchOutput, WatchQuery, WatcherId};
 pub use self::write::{Delete, DeleteReply, Put, PutReply};
 
 use self::compaction::Compaction;
 use self::history::History;
 use self::index::Index;
 use self::leases::Leases;
+use self::watchers::Watchers;
 
 /// The limits of a store. The defaults are etcd's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +81,7 @@ pub struct Store {
     history: History,
     compaction: Compaction,
     leases: Leases,
+    watchers: Watchers,
 }
 
 impl Store {
@@ -92,6 +97,7 @@ impl Store {
             leases: Leases::new(LeaseLimits {
                 shortest: limits.min_lease_ttl,
             }),
+            watchers: Watchers::default(),
         }
     }
 
@@ -137,7 +143,7 @@ impl Store {
         if revision < self.compaction.revision() {
             return Err(StoreError::Compacted);
         }
-        Ok(self.history.since(revision))
+        Ok(self.history.since(revision).map(|change| &**change))
     }
 
     /// Forgets what is not needed to read at this revision or a later one. Reads below the revision are

@@ -18,11 +18,17 @@ impl History {
     }
 
     /// Returns the changes of a revision of the store and of later ones.
-    pub(super) fn since(&self, revision: i64) -> impl Iterator<Item = &KeyValue> {
+    pub(super) fn since(&self, revision: i64) -> impl Iterator<Item = &Arc<KeyValue>> {
         let first = self
             .changes
             .partition_point(|change| change.revision.main < revision);
-        self.changes.range(first..).map(|change| &**change)
+        self.changes.range(first..)
+    }
+
+    /// Returns the last changes, of which there are at least so many.
+    pub(super) fn last(&self, count: usize) -> impl Iterator<Item = &Arc<KeyValue>> {
+        self.changes
+            .range(self.changes.len().saturating_sub(count)..)
     }
 
     /// Returns the change at this place.

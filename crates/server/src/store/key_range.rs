@@ -52,6 +52,15 @@ impl KeyRange {
         (self.end == End::Single).then_some(&self.start)
     }
 
+    /// Whether a key is in the range.
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        match &self.end {
+            End::Single => self.start == key,
+            End::Below(end) => self.start <= key && key < &end[..],
+            End::Open => self.start <= key,
+        }
+    }
+
     /// Whether no key can be in the range.
     pub(super) fn is_empty(&self) -> bool {
         matches!(&self.end, End::Below(end) if *end <= self.start)

@@ -10,6 +10,8 @@ use fastrand::Rng;
 
 use super::*;
 
+mod watches;
+
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 /// All changes of a store, of which none is forgotten.

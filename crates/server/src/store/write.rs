@@ -178,6 +178,10 @@ impl<'a> Write<'a> {
 impl Drop for Write<'_> {
     fn drop(&mut self) {
         self.store.revision = self.revision();
+        let Store {
+            history, watchers, ..
+        } = &mut *self.store;
+        watchers.notify(history.last(self.changes as usize));
     }
 }
 

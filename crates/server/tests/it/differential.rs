@@ -1,4 +1,5 @@
-//! One serial history of random calls on real etcd and on the store: each reply is the same.
+//! One serial history of random calls on real etcd and on the store: each reply is the same,
+//! and each watch is told the same.
 
 use etcdex::Client;
 use etcdex_server::store::{Limits, Store};
@@ -6,6 +7,7 @@ use etcdex_testkit::{Binaries, Etcd};
 use fastrand::Rng;
 
 use crate::history::Call;
+use crate::watches;
 
 /// Number of calls; `ETCDEX_STEPS` makes it another one.
 const CALLS: usize = 4_000;
@@ -37,6 +39,9 @@ async fn the_store_answers_as_real_etcd_does() {
         assert_eq!(found, expected, "step {step}, ETCDEX_SEED={seed}: {call:?}");
         if random.u8(..4) == 0 {
             store.sweep(random.usize(1..20));
+        }
+        if random.u16(..400) == 0 {
+            watches::compare(&mut random, &mut store, &client).await;
         }
     }
 }

@@ -65,7 +65,7 @@ fn key(random: &mut Rng) -> Bytes {
     Bytes::from_static(KEYS[random.usize(..KEYS.len())].as_bytes())
 }
 
-fn span(random: &mut Rng) -> Span {
+pub(crate) fn span(random: &mut Rng) -> Span {
     match random.u8(..6) {
         0..3 => Span::Single(key(random)),
         3..5 => Span::Below(key(random), key(random)),
@@ -74,7 +74,7 @@ fn span(random: &mut Rng) -> Span {
 }
 
 impl Span {
-    fn to_range(&self) -> KeyRange {
+    pub(crate) fn to_range(&self) -> KeyRange {
         match self {
             Self::Single(key) => KeyRange::single(key.clone()),
             Self::Below(key, end) => KeyRange::new(key.clone(), end.clone()),
@@ -82,7 +82,7 @@ impl Span {
         }
     }
 
-    fn first(&self) -> Bytes {
+    pub(crate) fn first(&self) -> Bytes {
         let (Self::Single(key) | Self::Below(key, _) | Self::From(key)) = self;
         key.clone()
     }
@@ -429,7 +429,7 @@ fn to_delete(span: &Span, prev_kv: bool) -> etcdex::Delete {
     if prev_kv { delete.prev_kv() } else { delete }
 }
 
-fn pair(pair: etcdex::KeyValue) -> Arc<KeyValue> {
+pub(crate) fn pair(pair: etcdex::KeyValue) -> Arc<KeyValue> {
     Arc::new(KeyValue {
         key: pair.key,
         value: pair.value,
