@@ -1,4 +1,4 @@
-//! PURE: what the server stores: keys with all their revisions, leases and watchers.
+//! PURE: the store of the server: keys with all their revisions, leases and watchers.
 //!
 //! The store is synchronous, and has neither tasks nor a clock: time is an argument. Its parts are
 //! files with private state:
@@ -6,7 +6,7 @@
 //! ```text
 //! index.rs        the versions of each key, in the order of keys
 //! history.rs      all versions in the order of revisions
-//! compaction.rs   what may be forgotten, and the work of forgetting it
+//! compaction.rs   the compacted revision, and the removal of superfluous versions
 //! leases.rs       leases, their keys, their expiry
 //! watchers.rs     watchers, and the changes that they have not taken
 //! ```
@@ -146,7 +146,7 @@ impl Store {
         Ok(self.history.since(revision).map(|change| &**change))
     }
 
-    /// Forgets what is not needed to read at this revision or a later one. Reads below the revision are
+    /// Forgets all versions that no read at this revision or a later one needs. Reads below the revision are
     /// refused from now on; [`sweep`](Self::sweep) does the work.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! PURE: what may be forgotten, and the work of forgetting it.
+//! PURE: the compacted revision, and the removal of versions that it makes superfluous.
 //!
 //! A compaction at a revision keeps what is needed to read at this revision and later ones: of each
 //! key the newest version up to it, and all later ones. A deletion at the revision itself is kept, an

@@ -28,7 +28,7 @@ use super::key_value::KeyValue;
 /// The most changes that wait for a watcher in step.
 const MOST_PENDING: usize = 1_024;
 
-/// What a watcher is told of.
+/// The changes that a watcher is told of.
 #[derive(Clone, Debug)]
 pub struct WatchQuery {
     /// The keys.
@@ -56,7 +56,7 @@ pub struct WatchEvent {
     pub prev_kv: Option<Arc<KeyValue>>,
 }
 
-/// What a watcher gets when it asks for its changes.
+/// The result when a watcher asks for its changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchOutput {
     /// The changes, of whole revisions.
