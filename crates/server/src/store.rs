@@ -1,4 +1,4 @@
-//! PURE: the store of the server: keys with all their revisions, leases and watchers.
+//! PURE: the store of the server: keys with all their revisions, leases, watchers and alarms.
 //!
 //! The store is synchronous, and has neither tasks nor a clock: time is an argument. Its parts are
 //! files with private state:
@@ -9,6 +9,7 @@
 //! compaction.rs   the compacted revision, and the removal of superfluous versions
 //! leases.rs       leases, their keys, their expiry
 //! watchers.rs     watchers, and the changes that they have not taken
+//! alarms.rs       alarms, and the quota
 //! ```
 //!
 //! `range.rs`, `write.rs` and `txn.rs` are the operations on them; `error.rs` has etcd's texts.
@@ -19,6 +20,7 @@
 //! [swept](Store::sweep) in steps. In between, others read and write.
 //! See [ADR 0025](https://github.com/etcdex/etcdex/blob/main/docs/adr/0025-the-store-of-the-embedded-server.md).
 
+mod alarms;
 mod compaction;
 mod error;
 mod history;
@@ -35,6 +37,7 @@ mod write;
 
 use std::time::Duration;
 
+pub use self::alarms::{Alarm, AlarmKind};
 pub use self::error::{Code, StoreError};
 pub use self::key_range::KeyRange;
 pub use self::key_value::{KeyValue, Revision};
@@ -46,6 +49,7 @@ pub use self::txn::{
 pub use self::watchers::{WatchEvent, WatchOutput, WatchQuery, WatcherId};
 pub use self::write::{Delete, DeleteReply, Put, PutReply};
 
+use self::alarms::Alarms;
 use self::compaction::Compaction;
 use self::history::History;
 use self::index::Index;
@@ -60,6 +64,10 @@ pub struct Limits {
     pub txn_operations: usize,
     /// The shortest time-to-live of a lease: a shorter one is raised to this.
     pub min_lease_ttl: Duration,
+    /// The [size](Store::size) from which on the store refuses to grow, in bytes.
+    pub quota_bytes: usize,
+    /// The ID of the member, for its alarms.
+    pub member_id: u64,
 }
 
 impl Default for Limits {
@@ -67,6 +75,8 @@ impl Default for Limits {
         Self {
             txn_operations: 128,
             min_lease_ttl: Duration::from_secs(2),
+            quota_bytes: 2 << 30,
+            member_id: 1,
         }
     }
 }
@@ -82,6 +92,7 @@ pub struct Store {
     compaction: Compaction,
     leases: Leases,
     watchers: Watchers,
+    alarms: Alarms,
 }
 
 impl Store {
@@ -98,6 +109,7 @@ impl Store {
                 shortest: limits.min_lease_ttl,
             }),
             watchers: Watchers::default(),
+            alarms: Alarms::default(),
         }
     }
 
@@ -151,8 +163,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Compacted`] if the history was compacted at this revision or a later one,
-    /// [`StoreError::FutureRevision`] if the store has not reached the revision.
+    /// [`StoreError::FutureRevision`] if the store has not reached the revision,
+    /// [`StoreError::Corrupt`].
     pub fn compact(&mut self, revision: i64) -> Result<(), StoreError> {
+        self.check_alarms(0)?;
         self.compaction.begin(revision, self.revision)
     }
 

@@ -12,8 +12,12 @@ pub enum Code {
     NotFound,
     /// 9
     FailedPrecondition,
+    /// 8
+    ResourceExhausted,
     /// 11
     OutOfRange,
+    /// 15
+    DataLoss,
 }
 
 /// The reason why the store has refused a request. Nothing was changed.
@@ -42,6 +46,10 @@ pub enum StoreError {
     TooManyOperations,
     /// A transaction puts a key twice, or puts and deletes it.
     DuplicateKey,
+    /// The store is at its quota, or was and the alarm was not lifted.
+    NoSpace,
+    /// The alarm says that the members differ.
+    Corrupt,
 }
 
 impl StoreError {
@@ -53,6 +61,8 @@ impl StoreError {
         match self {
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::LeaseNotFound => Code::NotFound,
+            Self::NoSpace => Code::ResourceExhausted,
+            Self::Corrupt => Code::DataLoss,
             Self::LeaseExists => Code::FailedPrecondition,
             Self::KeyNotFound
             | Self::EmptyKey
@@ -78,6 +88,8 @@ impl fmt::Display for StoreError {
             Self::LeaseProvided => "etcdserver: lease is provided",
             Self::TooManyOperations => "etcdserver: too many operations in txn request",
             Self::DuplicateKey => "etcdserver: duplicate key given in txn request",
+            Self::NoSpace => "etcdserver: mvcc: database space exceeded",
+            Self::Corrupt => "etcdserver: corrupt cluster",
         })
     }
 }

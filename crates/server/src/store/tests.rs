@@ -298,6 +298,82 @@ fn a_put_that_keeps_what_its_transaction_has_deleted_is_refused() {
 }
 
 #[test]
+fn a_store_at_its_quota_grows_no_more_until_its_alarm_is_lifted() {
+    let limits = Limits {
+        quota_bytes: 1_024,
+        member_id: 7,
+        ..Limits::default()
+    };
+    let mut store = Store::new(limits);
+    store.grant(1, 60, Duration::ZERO).expect("a lease");
+    let put = Put::new("key".into(), vec![b'v'; 200].into());
+    store.put(&put).expect("there is room for one");
+    store.put(&put).expect("there is room for two");
+    assert_eq!(store.alarms().count(), 0);
+    // 2 versions of 256 + 203 bytes, and another one.
+    assert_eq!(store.put(&put), Err(StoreError::NoSpace));
+    let alarm = Alarm {
+        member: 7,
+        kind: AlarmKind::NoSpace,
+    };
+    assert_eq!(store.alarms().collect::<Vec<_>>(), [alarm]);
+    let txn = |operation| Txn {
+        success: vec![operation],
+        ..Txn::default()
+    };
+    // There is room for these, but the alarm forbids them.
+    let small = Put::new("k".into(), Bytes::new());
+    store.compact(store.revision()).expect("it is allowed");
+    while store.sweep(10) {}
+    assert_eq!(store.put(&small), Err(StoreError::NoSpace));
+    let writes = store.txn(&txn(Operation::Put(small.clone())));
+    assert_eq!(writes, Err(StoreError::NoSpace));
+    assert_eq!(store.grant(2, 60, Duration::ZERO), Err(StoreError::NoSpace));
+    // These need no room.
+    assert!(store.range(all()).is_ok());
+    assert!(store.txn(&txn(Operation::Range(all()))).is_ok());
+    let delete = Delete {
+        range: KeyRange::single("key".into()),
+        prev_kv: false,
+    };
+    assert_eq!(store.delete(&delete).expect("it is allowed").deleted, 1);
+    store.revoke(1).expect("it is allowed");
+    assert!(store.lift_alarm(alarm) && !store.lift_alarm(alarm));
+    store.put(&small).expect("there is room again");
+}
+
+#[test]
+fn a_store_that_may_be_corrupt_changes_nothing() {
+    let mut store = Store::new(Limits::default());
+    store.grant(1, 5, Duration::ZERO).expect("a lease");
+    let put = Put::new("key".into(), Bytes::new());
+    store.put(&put).expect("a put");
+    store.raise_alarm(Alarm {
+        member: 1,
+        kind: AlarmKind::Corrupt,
+    });
+    let delete = Delete {
+        range: KeyRange::single("key".into()),
+        prev_kv: false,
+    };
+    assert_eq!(store.put(&put), Err(StoreError::Corrupt));
+    assert_eq!(store.delete(&delete), Err(StoreError::Corrupt));
+    assert_eq!(
+        store.txn(&Txn {
+            success: vec![Operation::Delete(delete)],
+            ..Txn::default()
+        }),
+        Err(StoreError::Corrupt)
+    );
+    assert_eq!(store.compact(2), Err(StoreError::Corrupt));
+    assert_eq!(store.revoke(1), Err(StoreError::Corrupt));
+    assert_eq!(store.grant(2, 5, Duration::ZERO), Err(StoreError::Corrupt));
+    assert_eq!(store.expire(Duration::from_secs(60)), Vec::<i64>::new());
+    assert_eq!(store.range(all()).expect("it can be read").count, 1);
+    assert_eq!((store.revision(), store.leases().count()), (2, 1));
+}
+
+#[test]
 fn leases_expire_in_order_with_their_keys() {
     let second = Duration::from_secs(1);
     let mut store = Store::new(Limits::default());

@@ -8,6 +8,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::Store;
+use super::alarms;
 use super::error::StoreError;
 use super::key_range::KeyRange;
 use super::key_value::KeyValue;
@@ -167,6 +168,12 @@ impl Txn {
         }
     }
 
+    /// Whether both branches have only reads. etcd takes a transaction inside for a write.
+    fn is_read_only(&self) -> bool {
+        let mut operations = self.success.iter().chain(&self.failure);
+        operations.all(|operation| matches!(operation, Operation::Range(_)))
+    }
+
     /// Refuses what no store would accept. `most`: number of operations that are left.
     ///
     /// Source: etcd, `server/etcdserver/api/v3rpc/key.go` (`checkTxnRequest`).
@@ -279,13 +286,19 @@ impl Store {
     /// Carries out a transaction, as a whole or not at all.
     ///
     /// # Errors
-    /// [`StoreError::TooManyOperations`], [`StoreError::DuplicateKey`], and those of its operations. In
+    /// [`StoreError::TooManyOperations`], [`StoreError::DuplicateKey`], and those of its operations, the
+    /// ones of alarms and the quota included. In
     /// the branches that are not taken, only errors that do not depend on the state count. Nothing was
     /// changed then.
     pub fn txn(&mut self, txn: &Txn) -> Result<TxnReply, StoreError> {
+        let cost = alarms::cost_of_txn(txn);
+        self.check_quota(cost)?;
         txn.validate(self.limits.txn_operations)?;
         overlap::check(&txn.success)?;
         overlap::check(&txn.failure)?;
+        if !txn.is_read_only() {
+            self.check_alarms(cost)?;
+        }
         let path = txn.path(self);
         txn.check(&path, self, &mut None)?;
         let mut write = Write::new(self);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Store;
+use super::alarms;
 use super::error::StoreError;
 use super::key_range::KeyRange;
 use super::key_value::{KeyValue, Revision};
@@ -196,9 +197,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::EmptyKey`], [`StoreError::ValueProvided`], [`StoreError::LeaseProvided`],
     /// [`StoreError::LeaseNotFound`], and [`StoreError::KeyNotFound`] if the key does not exist and the
-    /// put keeps its value or its lease. Nothing was changed then.
+    /// put keeps its value or its lease; [`StoreError::NoSpace`], [`StoreError::Corrupt`]. Nothing was
+    /// changed then.
     pub fn put(&mut self, put: &Put) -> Result<PutReply, StoreError> {
+        let cost = alarms::cost_of_put(put);
+        self.check_quota(cost)?;
         put.validate()?;
+        self.check_alarms(cost)?;
         self.check_put(put)?;
         Ok(Write::new(self).put(put))
     }
@@ -217,11 +222,12 @@ impl Store {
     /// Deletes a key or a range of keys. Deleting nothing is no error, and makes no revision.
     ///
     /// # Errors
-    /// [`StoreError::EmptyKey`].
+    /// [`StoreError::EmptyKey`], [`StoreError::Corrupt`].
     pub fn delete(&mut self, delete: &Delete) -> Result<DeleteReply, StoreError> {
         if delete.range.start().is_empty() {
             return Err(StoreError::EmptyKey);
         }
+        self.check_alarms(0)?;
         Ok(Write::new(self).delete(delete))
     }
 
@@ -229,8 +235,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LeaseNotFound`] for the ID 0, [`StoreError::LeaseExists`],
-    /// [`StoreError::LeaseTtlTooLarge`].
+    /// [`StoreError::LeaseTtlTooLarge`], [`StoreError::NoSpace`], [`StoreError::Corrupt`].
     pub fn grant(&mut self, id: i64, ttl: i64, now: Duration) -> Result<i64, StoreError> {
+        let cost = alarms::cost_of_lease();
+        self.check_quota(cost)?;
+        self.check_alarms(cost)?;
         self.leases.grant(id, ttl, now)
     }
 
@@ -245,8 +254,9 @@ impl Store {
     /// Revokes a lease, and deletes its keys at one revision, in their order.
     ///
     /// # Errors
-    /// [`StoreError::LeaseNotFound`].
+    /// [`StoreError::LeaseNotFound`], [`StoreError::Corrupt`].
     pub fn revoke(&mut self, id: i64) -> Result<(), StoreError> {
+        self.check_alarms(0)?;
         let keys = self.leases.remove(id).ok_or(StoreError::LeaseNotFound)?;
         let mut write = Write::new(self);
         for key in keys {
@@ -261,11 +271,9 @@ impl Store {
     /// Revokes the leases that have expired at the time `now`, each at a revision of its own. Returns
     /// their IDs, in the order of their expiry.
     pub fn expire(&mut self, now: Duration) -> Vec<i64> {
-        let expired = self.leases.expired(now);
-        for id in &expired {
-            // INVARIANT: the lease is there, as it was just listed.
-            let _ = self.revoke(*id);
-        }
+        let mut expired = self.leases.expired(now);
+        // An alarm may forbid it.
+        expired.retain(|id| self.revoke(*id).is_ok());
         expired
     }
 
