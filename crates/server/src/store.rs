@@ -155,7 +155,7 @@ impl Store {
         if revision < self.compaction.revision() {
             return Err(StoreError::Compacted);
         }
-        Ok(self.history.since(revision).map(|change| &**change))
+        Ok(self.history.since(revision))
     }
 
     /// Forgets all versions that no read at this revision or a later one needs. Reads below the revision are

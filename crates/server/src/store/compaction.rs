@@ -83,16 +83,16 @@ impl Compaction {
             let Some(change) = history.at(self.handled) else {
                 return false;
             };
-            let revision = change.revision;
+            let revision = change.revision();
             if revision.main > self.horizon {
                 return false;
             }
-            let change = Arc::clone(change);
+            let change = change.clone();
             if revision.main == self.horizon {
-                index.forget(&change.key, revision, false);
+                index.forget(change.key(), revision, false);
                 self.handled += 1;
             } else {
-                index.forget(&change.key, revision, change.is_tombstone());
+                index.forget(change.key(), revision, change.is_tombstone());
                 history.pop();
             }
         }

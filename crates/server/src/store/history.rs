@@ -1,38 +1,37 @@
 //! PURE: all versions in the order of revisions.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::key_value::KeyValue;
 
 /// The changes of the store, from the compacted revision on.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    changes: VecDeque<Arc<KeyValue>>,
+    changes: VecDeque<KeyValue>,
 }
 
 impl History {
     /// Adds the newest change.
-    pub(super) fn push(&mut self, change: Arc<KeyValue>) {
+    pub(super) fn push(&mut self, change: KeyValue) {
         self.changes.push_back(change);
     }
 
     /// Returns the changes of a revision of the store and of later ones.
-    pub(super) fn since(&self, revision: i64) -> impl Iterator<Item = &Arc<KeyValue>> {
+    pub(super) fn since(&self, revision: i64) -> impl Iterator<Item = &KeyValue> {
         let first = self
             .changes
-            .partition_point(|change| change.revision.main < revision);
+            .partition_point(|change| change.revision().main < revision);
         self.changes.range(first..)
     }
 
     /// Returns the last changes, of which there are at least so many.
-    pub(super) fn last(&self, count: usize) -> impl Iterator<Item = &Arc<KeyValue>> {
+    pub(super) fn last(&self, count: usize) -> impl Iterator<Item = &KeyValue> {
         self.changes
             .range(self.changes.len().saturating_sub(count)..)
     }
 
     /// Returns the change at this place.
-    pub(super) fn at(&self, place: usize) -> Option<&Arc<KeyValue>> {
+    pub(super) fn at(&self, place: usize) -> Option<&KeyValue> {
         self.changes.get(place)
     }
 

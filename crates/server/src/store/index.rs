@@ -1,10 +1,9 @@
 //! PURE: the versions of each key, in the order of keys.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::key_range::KeyRange;
 use super::key_value::{KeyValue, Revision};
@@ -12,65 +11,58 @@ use super::key_value::{KeyValue, Revision};
 /// The versions of each key.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    keys: BTreeMap<Bytes, Versions>,
+    /// The newest version of each key, in the order of keys, with the older ones.
+    keys: BTreeMap<Newest, Older>,
     /// Number of keys that have a value now.
     live: usize,
     versions: usize,
     bytes: usize,
 }
 
-/// The versions of one key that are kept, in the order of their revisions.
-///
-/// Most keys have one version: it needs no list.
+/// The newest version of a key. Its order is that of its key.
 #[derive(Debug)]
-enum Versions {
-    One(Arc<KeyValue>),
-    Many(Vec<Arc<KeyValue>>),
+struct Newest(KeyValue);
+
+/// The versions of a key before the newest one, in order. Most keys have none, and a pointer is a third
+/// of the size of a list.
+type Older = Option<Box<Vec<KeyValue>>>;
+
+impl Borrow<[u8]> for Newest {
+    fn borrow(&self) -> &[u8] {
+        self.0.key()
+    }
 }
 
-impl Versions {
-    fn as_slice(&self) -> &[Arc<KeyValue>] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(all) => all,
-        }
+impl PartialEq for Newest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
     }
+}
 
-    fn push(&mut self, version: Arc<KeyValue>) {
-        match self {
-            Self::One(one) => *self = Self::Many(vec![Arc::clone(one), version]),
-            Self::Many(all) => all.push(version),
-        }
-    }
+impl Eq for Newest {}
 
-    /// Returns the newest version up to this revision of the store, if it is no tombstone.
-    fn at(&self, revision: i64) -> Option<&Arc<KeyValue>> {
-        let all = self.as_slice();
-        let after = match all {
-            [.., last] if last.revision.main <= revision => all.len(),
-            _ => all.partition_point(|one| one.revision.main <= revision),
-        };
-        let newest = all[..after].last()?;
-        (!newest.is_tombstone()).then_some(newest)
+impl PartialOrd for Newest {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
+}
 
-    /// Removes the first versions. Returns what is left, if anything.
-    fn without_first(self, count: usize) -> Option<Self> {
-        match self {
-            Self::One(one) => (count == 0).then_some(Self::One(one)),
-            Self::Many(mut all) => {
-                all.drain(..count);
-                match all.len() {
-                    0 => None,
-                    1 => all.pop().map(Self::One),
-                    _ => {
-                        all.shrink_to(all.len() * 2);
-                        Some(Self::Many(all))
-                    }
-                }
-            }
-        }
+impl Ord for Newest {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key().cmp(other.0.key())
     }
+}
+
+/// Returns the version of a key at a revision, if the key has a value there.
+fn at<'a>(newest: &'a Newest, older: &'a Older, revision: i64) -> Option<&'a KeyValue> {
+    let version = if newest.0.revision().main <= revision {
+        &newest.0
+    } else {
+        let older = older.as_ref()?;
+        let after = older.partition_point(|one| one.revision().main <= revision);
+        older[..after].last()?
+    };
+    (!version.is_tombstone()).then_some(version)
 }
 
 impl Index {
@@ -87,19 +79,14 @@ impl Index {
     }
 
     /// Returns the value that a key has now.
-    pub(super) fn latest(&self, key: &[u8]) -> Option<&Arc<KeyValue>> {
+    pub(super) fn latest(&self, key: &[u8]) -> Option<&KeyValue> {
         self.at(key, i64::MAX)
     }
 
     /// Returns the value that a key has at a revision.
-    pub(super) fn at(&self, key: &[u8], revision: i64) -> Option<&Arc<KeyValue>> {
-        self.keys.get(key)?.at(revision)
-    }
-
-    /// Returns the key as it is stored, which shares its bytes with the versions.
-    pub(super) fn stored_key(&self, key: &[u8]) -> Option<&Bytes> {
-        let (stored, _) = self.keys.get_key_value(key)?;
-        Some(stored)
+    pub(super) fn at(&self, key: &[u8], revision: i64) -> Option<&KeyValue> {
+        let (newest, older) = self.keys.get_key_value(key)?;
+        at(newest, older, revision)
     }
 
     /// Returns the stored keys of a range from `from` on, each with the value that it has at this
@@ -109,7 +96,7 @@ impl Index {
         range: &'a KeyRange,
         from: Bound<&'a [u8]>,
         revision: i64,
-    ) -> impl Iterator<Item = (&'a Bytes, Option<&'a Arc<KeyValue>>)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a [u8], Option<&'a KeyValue>)> + use<'a> {
         let is_empty = range.is_empty() || is_after(from, range.upper());
         let bounds = if is_empty {
             // A range of the map must not end before it begins.
@@ -118,48 +105,57 @@ impl Index {
             (from, range.upper())
         };
         let keys = self.keys.range::<[u8], _>(bounds);
-        keys.map(move |(key, versions)| (key, versions.at(revision)))
+        keys.map(move |(newest, older)| (newest.0.key(), at(newest, older, revision)))
     }
 
     /// Adds the newest version of a key.
     ///
     /// INVARIANT: the revisions of a key grow, as those of the store do.
-    pub(super) fn push(&mut self, version: Arc<KeyValue>) {
+    pub(super) fn push(&mut self, version: KeyValue) {
         self.versions += 1;
         self.bytes += version.bytes();
-        let is_live = !version.is_tombstone();
-        let was_live = match self.keys.get_mut(&version.key) {
-            Some(versions) => {
-                let was_live = versions.at(i64::MAX).is_some();
-                versions.push(version);
-                was_live
-            }
-            None => {
-                self.keys
-                    .insert(version.key.clone(), Versions::One(version));
-                false
-            }
-        };
-        self.live += usize::from(is_live);
-        self.live -= usize::from(was_live);
+        self.live += usize::from(!version.is_tombstone());
+        let mut older = None;
+        if let Some((Newest(before), mut all)) = self.keys.remove_entry(version.key()) {
+            self.live -= usize::from(!before.is_tombstone());
+            all.get_or_insert_default().push(before);
+            older = all;
+        }
+        self.keys.insert(Newest(version), older);
     }
 
-    /// Removes the versions of a key from before `newest`, and `newest` itself if `with_newest` is set.
-    pub(super) fn forget(&mut self, key: &[u8], newest: Revision, with_newest: bool) {
-        let Some((stored, versions)) = self.keys.remove_entry(key) else {
+    /// Removes the versions of a key from before `revision`, and the one of `revision` itself if
+    /// `with_itself` is set.
+    pub(super) fn forget(&mut self, key: &[u8], revision: Revision, with_itself: bool) {
+        let is_superfluous = |version: &KeyValue| {
+            let place = version.revision();
+            place < revision || (with_itself && place == revision)
+        };
+        let Some((newest, older)) = self.keys.get_key_value(key) else {
             return;
         };
-        let all = versions.as_slice();
-        let count = if with_newest {
-            all.partition_point(|one| one.revision <= newest)
-        } else {
-            all.partition_point(|one| one.revision < newest)
-        };
-        self.versions -= count;
-        self.bytes -= all[..count].iter().map(|one| one.bytes()).sum::<usize>();
-        if let Some(left) = versions.without_first(count) {
-            self.keys.insert(stored, left);
+        let first = older.as_ref().and_then(|older| older.first());
+        if !is_superfluous(first.unwrap_or(&newest.0)) {
+            return;
         }
+        // INVARIANT: the entry is there, as it was just found.
+        let Some((newest, older)) = self.keys.remove_entry(key) else {
+            return;
+        };
+        let mut older = older.unwrap_or_default();
+        let count = older.partition_point(is_superfluous);
+        for version in older.drain(..count) {
+            self.versions -= 1;
+            self.bytes -= version.bytes();
+        }
+        if is_superfluous(&newest.0) {
+            self.versions -= 1;
+            self.bytes -= newest.0.bytes();
+            return;
+        }
+        older.shrink_to(older.len() * 2);
+        self.keys
+            .insert(newest, (!older.is_empty()).then_some(older));
     }
 }
 

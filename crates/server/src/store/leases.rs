@@ -106,7 +106,7 @@ impl Leases {
     }
 
     /// Moves a key from one lease to another; 0 is none.
-    pub(super) fn attach(&mut self, key: &Bytes, from: i64, to: i64) {
+    pub(super) fn attach(&mut self, key: &[u8], from: i64, to: i64) {
         if from == to {
             return;
         }
@@ -114,7 +114,7 @@ impl Leases {
             lease.keys.remove(key);
         }
         if let Some(lease) = self.by_id.get_mut(&to) {
-            lease.keys.insert(key.clone());
+            lease.keys.insert(Bytes::copy_from_slice(key));
         }
     }
 

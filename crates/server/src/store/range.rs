@@ -77,7 +77,7 @@ pub struct RangeReply {
     /// The revision of the store.
     pub revision: i64,
     /// The pairs.
-    pub kvs: Vec<Arc<KeyValue>>,
+    pub kvs: Vec<KeyValue>,
     /// Whether there are more pairs than the limit.
     pub more: bool,
     /// Number of keys in the range, whatever the limit and the filters.
@@ -152,11 +152,11 @@ impl RangeQuery {
             (min == 0 || revision >= min) && (max == 0 || revision <= max)
         };
         within(
-            pair.revision.main,
+            pair.revision().main,
             self.min_mod_revision,
             self.max_mod_revision,
         ) && within(
-            pair.create_revision,
+            pair.create_revision(),
             self.min_create_revision,
             self.max_create_revision,
         )
@@ -164,11 +164,11 @@ impl RangeQuery {
 
     fn compare(&self, one: &KeyValue, other: &KeyValue) -> Ordering {
         let ascending = match self.sort_target {
-            SortTarget::Key => one.key.cmp(&other.key),
-            SortTarget::Version => one.version.cmp(&other.version),
-            SortTarget::Create => one.create_revision.cmp(&other.create_revision),
-            SortTarget::Mod => one.revision.main.cmp(&other.revision.main),
-            SortTarget::Value => one.value.cmp(&other.value),
+            SortTarget::Key => one.key().cmp(other.key()),
+            SortTarget::Version => one.version().cmp(&other.version()),
+            SortTarget::Create => one.create_revision().cmp(&other.create_revision()),
+            SortTarget::Mod => one.revision().main.cmp(&other.revision().main),
+            SortTarget::Value => one.value().cmp(other.value()),
         };
         match self.sort_order {
             SortOrder::None | SortOrder::Ascend => ascending,
@@ -231,15 +231,15 @@ impl RangeScan {
             if let Some(pair) = pair {
                 self.visit(pair);
             }
-            self.last = Some(key.clone());
+            self.last = Some(Bytes::copy_from_slice(key));
         }
         false
     }
 
-    fn visit(&mut self, pair: &Arc<KeyValue>) {
+    fn visit(&mut self, pair: &KeyValue) {
         self.reply.count += 1;
         if self.reply.kvs.len() < self.query.kept() && self.query.is_wanted(pair) {
-            self.reply.kvs.push(Arc::clone(pair));
+            self.reply.kvs.push(pair.clone());
         }
     }
 
@@ -260,11 +260,7 @@ impl RangeScan {
             // etcd reads such pairs from its index, which has no leases, unless it sorts by values.
             let has_lease = query.sort_target == SortTarget::Value;
             for pair in &mut reply.kvs {
-                *pair = Arc::new(KeyValue {
-                    value: Bytes::new(),
-                    lease: if has_lease { pair.lease } else { 0 },
-                    ..KeyValue::clone(pair)
-                });
+                *pair = pair.without_value(has_lease);
             }
         }
         reply

@@ -26,32 +26,30 @@ impl Changes {
     fn at(&self, revision: i64) -> Pairs {
         let mut pairs = BTreeMap::new();
         for change in &self.0 {
-            if change.revision.main > revision {
+            if change.revision().main > revision {
                 break;
             }
             if change.is_tombstone() {
-                pairs.remove(&change.key);
+                pairs.remove(change.key());
             } else {
-                pairs.insert(&change.key, change);
+                pairs.insert(change.key(), change);
             }
         }
         let pairs = pairs.into_values();
-        pairs
-            .map(|pair| (pair.key.clone(), pair.value.clone(), pair.revision.main))
-            .collect()
+        pairs.map(triple).collect()
     }
 
     /// Returns the number of versions that a store has to keep after a compaction.
     fn kept(&self, compacted: i64) -> usize {
         let needed = |change: &KeyValue| {
-            let revision = change.revision;
+            let revision = change.revision();
             if revision.main > compacted {
                 return true;
             }
             let later = self.0.iter().any(|other| {
-                let other_revision = other.revision;
+                let other_revision = other.revision();
                 let between = other_revision > revision && other_revision.main <= compacted;
-                other.key == change.key && between
+                other.key() == change.key() && between
             });
             !later && (!change.is_tombstone() || revision.main == compacted)
         };
@@ -134,15 +132,18 @@ impl Bench {
     }
 }
 
+fn triple(pair: &KeyValue) -> (Bytes, Bytes, i64) {
+    let copy = Bytes::copy_from_slice;
+    (copy(pair.key()), copy(pair.value()), pair.revision().main)
+}
+
 fn all() -> RangeQuery {
     RangeQuery::new(KeyRange::new(b"\0"[..].into(), b"\0"[..].into()))
 }
 
 fn pairs(reply: &RangeReply) -> Pairs {
     let pairs = reply.kvs.iter();
-    pairs
-        .map(|pair| (pair.key.clone(), pair.value.clone(), pair.revision.main))
-        .collect()
+    pairs.map(triple).collect()
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn a_compaction_changes_no_read_that_is_allowed() {
             );
             let changes: Vec<_> = bench.store.changes_since(revision).expect("it").collect();
             let expected = bench.changes.0.iter();
-            let expected = expected.filter(|change| change.revision.main >= revision);
+            let expected = expected.filter(|change| change.revision().main >= revision);
             assert_eq!(changes, expected.collect::<Vec<_>>(), "{seed}, {revision}");
         }
     }
@@ -424,7 +425,7 @@ fn leases_expire_in_order_with_their_keys() {
     let changes = store
         .changes_since(before + 1)
         .expect("it")
-        .map(|change| change.key.clone());
-    assert_eq!(changes.collect::<Vec<_>>(), ["a", "b", "c"]);
+        .map(|change| change.key().to_vec());
+    assert_eq!(changes.collect::<Vec<_>>(), [b"a", b"b", b"c"]);
     assert_eq!(store.keys(), 1);
 }

@@ -114,7 +114,7 @@ struct Path {
 impl Compare {
     fn holds(&self, store: &Store) -> bool {
         if let Some(key) = self.range.as_single() {
-            return self.holds_for(store.index.latest(key).map(|pair| &**pair));
+            return self.holds_for(store.index.latest(key));
         }
         let from = Bound::Included(&self.range.start()[..]);
         let keys = store.index.scan(&self.range, from, i64::MAX);
@@ -129,12 +129,12 @@ impl Compare {
         let number =
             |property: fn(&KeyValue) -> i64, given: i64| pair.map_or(0, property).cmp(&given);
         let ordering = match &self.target {
-            CompareTarget::Version(given) => number(|pair| pair.version, *given),
-            CompareTarget::Create(given) => number(|pair| pair.create_revision, *given),
-            CompareTarget::Mod(given) => number(|pair| pair.revision.main, *given),
-            CompareTarget::Lease(given) => number(|pair| pair.lease, *given),
+            CompareTarget::Version(given) => number(KeyValue::version, *given),
+            CompareTarget::Create(given) => number(KeyValue::create_revision, *given),
+            CompareTarget::Mod(given) => number(|pair| pair.revision().main, *given),
+            CompareTarget::Lease(given) => number(KeyValue::lease, *given),
             CompareTarget::Value(given) => match pair {
-                Some(pair) => pair.value.cmp(given),
+                Some(pair) => pair.value().cmp(given),
                 None => return false,
             },
         };

@@ -17,7 +17,6 @@
 mod matching;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use self::matching::Matching;
 use super::Store;
@@ -51,9 +50,9 @@ pub struct WatcherId(u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchEvent {
     /// The change: a put, or a deletion as a [tombstone](KeyValue::is_tombstone).
-    pub change: Arc<KeyValue>,
+    pub change: KeyValue,
     /// The pair from before, if it was requested, and the revision before can still be read.
-    pub prev_kv: Option<Arc<KeyValue>>,
+    pub prev_kv: Option<KeyValue>,
 }
 
 /// The result when a watcher asks for its changes.
@@ -89,7 +88,7 @@ struct Watcher {
 enum Position {
     Behind,
     /// INVARIANT: it has all matching changes from the watcher's next revision on.
-    InStep(VecDeque<Arc<KeyValue>>),
+    InStep(VecDeque<KeyValue>),
 }
 
 /// The watchers of a store.
@@ -109,11 +108,11 @@ impl Watcher {
         } else {
             self.query.no_put
         };
-        !is_filtered && change.revision.main >= self.next
+        !is_filtered && change.revision().main >= self.next
     }
 
     /// Takes the changes that wait. Returns whether the history may have more.
-    fn take(&mut self, most: usize, history: &History, current: i64) -> (Vec<Arc<KeyValue>>, bool) {
+    fn take(&mut self, most: usize, history: &History, current: i64) -> (Vec<KeyValue>, bool) {
         if let Position::InStep(pending) = &mut self.position {
             let changes = std::mem::take(pending).into();
             self.next = self.next.max(current + 1);
@@ -122,14 +121,14 @@ impl Watcher {
         let mut changes = Vec::new();
         let mut last = self.next;
         for (visited, change) in history.since(self.next).enumerate() {
-            let main = change.revision.main;
+            let main = change.revision().main;
             if visited >= most && main != last {
                 self.next = main;
                 return (changes, true);
             }
             last = main;
-            if self.query.range.contains(&change.key) && self.wants(change) {
-                changes.push(Arc::clone(change));
+            if self.query.range.contains(change.key()) && self.wants(change) {
+                changes.push(change.clone());
             }
         }
         self.next = self.next.max(current + 1);
@@ -170,9 +169,9 @@ impl Watchers {
     }
 
     /// Gives changes of one revision to the watchers that are in step.
-    pub(super) fn notify<'a>(&mut self, changes: impl Iterator<Item = &'a Arc<KeyValue>>) {
+    pub(super) fn notify<'a>(&mut self, changes: impl Iterator<Item = &'a KeyValue>) {
         for change in changes {
-            self.matching.visit(&change.key, |id| {
+            self.matching.visit(change.key(), |id| {
                 let Some(watcher) = self.watchers.get_mut(&id) else {
                     return;
                 };
@@ -182,10 +181,10 @@ impl Watchers {
                 let Position::InStep(pending) = &mut watcher.position else {
                     return;
                 };
-                pending.push_back(Arc::clone(change));
+                pending.push_back(change.clone());
                 if pending.len() > MOST_PENDING {
                     // The history has them, too.
-                    watcher.next = pending[0].revision.main;
+                    watcher.next = pending[0].revision().main;
                     watcher.position = Position::Behind;
                 }
                 if !watcher.is_ready {
@@ -266,13 +265,13 @@ impl Store {
     }
 
     /// Returns the pair that a change has replaced, if the revision before can be read.
-    fn pair_before(&self, change: &KeyValue) -> Option<Arc<KeyValue>> {
-        let main = change.revision.main;
-        let is_created = !change.is_tombstone() && change.create_revision == main;
+    fn pair_before(&self, change: &KeyValue) -> Option<KeyValue> {
+        let main = change.revision().main;
+        let is_created = !change.is_tombstone() && change.create_revision() == main;
         let before = main - 1;
         if is_created || before < self.compacted() {
             return None;
         }
-        self.index.at(&change.key, before).cloned()
+        self.index.at(change.key(), before).cloned()
     }
 }

@@ -1,7 +1,6 @@
 //! PURE: changes of the store at one revision.
 
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use super::Store;
 use super::alarms;
 use super::error::StoreError;
 use super::key_range::KeyRange;
-use super::key_value::{KeyValue, Revision};
+use super::key_value::{KeyValue, Numbers, Revision};
 
 /// A put.
 #[derive(Clone, Debug)]
@@ -69,7 +68,7 @@ pub struct PutReply {
     /// The revision of the put.
     pub revision: i64,
     /// The pair from before, if it was requested and there was one.
-    pub prev_kv: Option<Arc<KeyValue>>,
+    pub prev_kv: Option<KeyValue>,
 }
 
 /// A deletion of a key or a range of keys.
@@ -89,7 +88,7 @@ pub struct DeleteReply {
     /// Number of keys that were deleted.
     pub deleted: i64,
     /// The pairs from before, if they were requested.
-    pub prev_kvs: Vec<Arc<KeyValue>>,
+    pub prev_kvs: Vec<KeyValue>,
 }
 
 /// Changes that become one revision when the value is dropped, if there are any.
@@ -113,29 +112,25 @@ impl<'a> Write<'a> {
     /// Puts a key. The caller has checked that the lease exists.
     pub(super) fn put(&mut self, put: &Put) -> PutReply {
         let present = self.store.index.latest(&put.key).cloned();
-        let value = match &present {
-            Some(present) if put.ignore_value => present.value.clone(),
-            _ => compact(&put.value),
+        let before = present.as_ref();
+        let value = match before {
+            Some(before) if put.ignore_value => before.value(),
+            _ => &put.value,
         };
-        let lease = match &present {
-            Some(present) if put.ignore_lease => present.lease,
+        let lease = match before {
+            Some(before) if put.ignore_lease => before.lease(),
             _ => put.lease,
         };
         let revision = self.next();
-        let stored = self.store.index.stored_key(&put.key).cloned();
-        let key = stored.unwrap_or_else(|| compact(&put.key));
-        let before = present.as_ref().map_or(0, |present| present.lease);
-        self.store.leases.attach(&key, before, lease);
-        self.push(KeyValue {
-            create_revision: present
-                .as_ref()
-                .map_or(revision.main, |present| present.create_revision),
-            version: present.as_ref().map_or(0, |present| present.version) + 1,
-            key,
-            value,
+        let numbers = Numbers {
+            create_revision: before.map_or(revision.main, KeyValue::create_revision),
             revision,
+            version: before.map_or(0, KeyValue::version) + 1,
             lease,
-        });
+        };
+        let from = before.map_or(0, KeyValue::lease);
+        self.store.leases.attach(&put.key, from, lease);
+        self.push(KeyValue::new(&put.key, value, numbers));
         PutReply {
             revision: revision.main,
             prev_kv: present.filter(|_| put.prev_kv),
@@ -147,11 +142,11 @@ impl<'a> Write<'a> {
         let range = &delete.range;
         let from = Bound::Included(&range.start()[..]);
         let keys = self.store.index.scan(range, from, i64::MAX);
-        let present: Vec<Arc<KeyValue>> = keys.filter_map(|(_, pair)| pair.cloned()).collect();
+        let present: Vec<KeyValue> = keys.filter_map(|(_, pair)| pair.cloned()).collect();
         for pair in &present {
             let revision = self.next();
-            self.store.leases.attach(&pair.key, pair.lease, 0);
-            self.push(KeyValue::tombstone(pair.key.clone(), revision));
+            self.store.leases.attach(pair.key(), pair.lease(), 0);
+            self.push(KeyValue::tombstone(pair.key(), revision));
         }
         DeleteReply {
             revision: self.revision(),
@@ -170,8 +165,7 @@ impl<'a> Write<'a> {
     }
 
     fn push(&mut self, change: KeyValue) {
-        let change = Arc::new(change);
-        self.store.history.push(Arc::clone(&change));
+        self.store.history.push(change.clone());
         self.store.index.push(change);
     }
 }
@@ -184,11 +178,6 @@ impl Drop for Write<'_> {
         } = &mut *self.store;
         watchers.notify(history.last(self.changes as usize));
     }
-}
-
-/// Returns the bytes in a buffer of their own: a slice would keep the whole message in memory.
-fn compact(bytes: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(bytes)
 }
 
 impl Store {

@@ -1,14 +1,12 @@
 //! A random history: calls, and the same call to real etcd.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use etcdex::kv::{GetResponse, PutResponse, SortOrder as EtcdOrder, SortTarget as EtcdTarget};
 use etcdex::txn::{OperationResponse, TxnResponse};
 use etcdex::{Client, Error, LeaseId};
 use etcdex_server::store::{
     Compare, CompareResult, CompareTarget, Delete, DeleteReply, KeyRange, KeyValue, Operation,
-    OperationReply, Put, PutReply, RangeQuery, RangeReply, Revision, SortOrder, SortTarget, Store,
+    OperationReply, Put, PutReply, RangeQuery, RangeReply, SortOrder, SortTarget, Store,
     StoreError, Txn, TxnReply,
 };
 use fastrand::Rng;
@@ -52,10 +50,10 @@ pub(crate) struct Branches {
     failure: Vec<Call>,
 }
 
-/// The reply to a call, or the text of the error.
+/// The reply to a call, written out, or the text of the error.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Operation(OperationReply),
+    Operation(String),
     Revision(i64),
     Done,
     Refused(String),
@@ -203,29 +201,35 @@ impl Call {
 
     /// Makes the call to the store.
     pub(crate) fn to_store(&self, store: &mut Store) -> Reply {
-        let refused = |error: StoreError| Reply::Refused(error.to_string());
-        let reply = match self {
-            Self::Range(range) => store
-                .range(range.query.clone())
-                .map(|reply| Reply::Operation(OperationReply::Range(reply))),
-            Self::Put(put) => store
-                .put(put)
-                .map(|reply| Reply::Operation(OperationReply::Put(reply))),
-            Self::Delete(span, prev_kv) => store
-                .delete(&delete(span, *prev_kv))
-                .map(|reply| Reply::Operation(OperationReply::Delete(reply))),
-            Self::Txn(txn) => store
-                .txn(&txn.to_txn())
-                .map(|reply| Reply::Operation(OperationReply::Txn(reply))),
-            Self::Compact(revision) => store.compact(*revision).map(|()| Reply::Done),
-            Self::Grant(id) => store
-                .grant(*id, 600, std::time::Duration::ZERO)
-                .map(|_| Reply::Revision(store.revision())),
-            Self::Revoke(id) => store
-                .revoke(*id)
-                .map(|()| Reply::Revision(store.revision())),
-        };
-        without_subs(reply.unwrap_or_else(refused))
+        self.try_store(store)
+            .unwrap_or_else(|error| Reply::Refused(error.to_string()))
+    }
+
+    fn try_store(&self, store: &mut Store) -> Result<Reply, StoreError> {
+        let operation = |reply: OperationReply| Reply::Operation(written(&reply));
+        Ok(match self {
+            Self::Range(range) => {
+                operation(OperationReply::Range(store.range(range.query.clone())?))
+            }
+            Self::Put(put) => operation(OperationReply::Put(store.put(put)?)),
+            Self::Delete(span, prev_kv) => {
+                let reply = store.delete(&delete(span, *prev_kv))?;
+                operation(OperationReply::Delete(reply))
+            }
+            Self::Txn(txn) => operation(OperationReply::Txn(store.txn(&txn.to_txn())?)),
+            Self::Compact(revision) => {
+                store.compact(*revision)?;
+                Reply::Done
+            }
+            Self::Grant(id) => {
+                store.grant(*id, 600, std::time::Duration::ZERO)?;
+                Reply::Revision(store.revision())
+            }
+            Self::Revoke(id) => {
+                store.revoke(*id)?;
+                Reply::Revision(store.revision())
+            }
+        })
     }
 
     /// Makes the call to real etcd.
@@ -238,15 +242,12 @@ impl Call {
     async fn try_etcd(&self, client: &Client) -> Result<Reply, Error> {
         let id = |id: i64| LeaseId::new(id).expect("not 0");
         Ok(match self {
-            Self::Range(range) => Reply::Operation(got(client.run(range.to_get()).await?)),
-            Self::Put(put) => Reply::Operation(was_put(client.run(to_put(put)).await?)),
+            Self::Range(range) => Reply::Operation(got(&client.run(range.to_get()).await?)),
+            Self::Put(put) => Reply::Operation(was_put(&client.run(to_put(put)).await?)),
             Self::Delete(span, prev_kv) => {
-                Reply::Operation(deleted(client.run(to_delete(span, *prev_kv)).await?))
+                Reply::Operation(deleted(&client.run(to_delete(span, *prev_kv)).await?))
             }
-            Self::Txn(txn) => {
-                let reply = done(client.run(txn.to_etcd()).await?);
-                Reply::Operation(OperationReply::Txn(reply))
-            }
+            Self::Txn(txn) => Reply::Operation(done(&client.run(txn.to_etcd()).await?)),
             Self::Compact(revision) => {
                 client.compact(*revision).await?;
                 Reply::Done
@@ -429,77 +430,81 @@ fn to_delete(span: &Span, prev_kv: bool) -> etcdex::Delete {
     if prev_kv { delete.prev_kv() } else { delete }
 }
 
-pub(crate) fn pair(pair: etcdex::KeyValue) -> Arc<KeyValue> {
-    Arc::new(KeyValue {
-        key: pair.key,
-        value: pair.value,
-        create_revision: pair.create_revision,
-        revision: Revision {
-            main: pair.mod_revision,
-            sub: 0,
-        },
-        version: pair.version,
-        lease: pair.lease.map_or(0, LeaseId::as_i64),
-    })
+/// Writes a pair of real etcd.
+pub(crate) fn etcd_pair(pair: &etcdex::KeyValue) -> String {
+    let lease = pair.lease.map_or(0, LeaseId::as_i64);
+    let (create, modified) = (pair.create_revision, pair.mod_revision);
+    let numbers = [create, modified, pair.version, lease];
+    format!("{:?}={:?} {numbers:?}", pair.key, pair.value)
 }
 
-fn got(reply: GetResponse) -> OperationReply {
-    OperationReply::Range(RangeReply {
-        revision: reply.header.revision,
-        kvs: reply.kvs.into_iter().map(pair).collect(),
-        more: reply.more,
-        count: i64::try_from(reply.count).expect("a count"),
-    })
+/// Writes a pair of the store, without the number of its change, which etcd does not tell.
+pub(crate) fn store_pair(pair: &KeyValue) -> String {
+    let (create, modified) = (pair.create_revision(), pair.revision().main);
+    let numbers = [create, modified, pair.version(), pair.lease()];
+    let (key, value) = (pair.key().to_vec(), pair.value().to_vec());
+    format!(
+        "{:?}={:?} {numbers:?}",
+        Bytes::from(key),
+        Bytes::from(value)
+    )
 }
 
-fn was_put(reply: PutResponse) -> OperationReply {
-    OperationReply::Put(PutReply {
-        revision: reply.header.revision,
-        prev_kv: reply.prev_kv.map(pair),
-    })
+fn got(reply: &GetResponse) -> String {
+    let pairs: Vec<String> = reply.kvs.iter().map(etcd_pair).collect();
+    let (revision, count) = (reply.header.revision, reply.count);
+    format!("get at {revision}: {count} {} {pairs:?}", reply.more)
 }
 
-fn deleted(reply: etcdex::kv::DeleteResponse) -> OperationReply {
-    OperationReply::Delete(DeleteReply {
-        revision: reply.header.revision,
-        deleted: i64::try_from(reply.deleted).expect("a count"),
-        prev_kvs: reply.prev_kvs.into_iter().map(pair).collect(),
-    })
+fn was_put(reply: &PutResponse) -> String {
+    let before = reply.prev_kv.as_ref().map(etcd_pair);
+    format!("put at {}: {before:?}", reply.header.revision)
 }
 
-fn done(reply: TxnResponse) -> TxnReply {
-    let replies = reply.responses.into_iter().map(|reply| match reply {
+fn deleted(reply: &etcdex::kv::DeleteResponse) -> String {
+    let before: Vec<String> = reply.prev_kvs.iter().map(etcd_pair).collect();
+    let (revision, deleted) = (reply.header.revision, reply.deleted);
+    format!("delete at {revision}: {deleted} {before:?}")
+}
+
+fn done(reply: &TxnResponse) -> String {
+    let replies = reply.responses.iter().map(|reply| match reply {
         OperationResponse::Get(reply) => got(reply),
         OperationResponse::Put(reply) => was_put(reply),
         OperationResponse::Delete(reply) => deleted(reply),
-        OperationResponse::Txn(reply) => OperationReply::Txn(done(reply)),
+        OperationResponse::Txn(reply) => done(reply),
         other => unreachable!("{other:?}"),
     });
-    TxnReply {
-        revision: reply.header.revision,
-        succeeded: reply.succeeded,
-        replies: replies.collect(),
-    }
+    let replies: Vec<String> = replies.collect();
+    let (revision, succeeded) = (reply.header.revision, reply.succeeded);
+    format!("txn at {revision}: {succeeded} {replies:?}")
 }
 
-/// Removes the numbers of changes within a revision, which etcd does not tell.
-fn without_subs(reply: Reply) -> Reply {
-    fn pair(pair: &mut Arc<KeyValue>) {
-        Arc::make_mut(pair).revision.sub = 0;
-    }
-    fn operation(reply: &mut OperationReply) {
-        match reply {
-            OperationReply::Range(reply) => reply.kvs.iter_mut().for_each(pair),
-            OperationReply::Put(reply) => reply.prev_kv.iter_mut().for_each(pair),
-            OperationReply::Delete(reply) => reply.prev_kvs.iter_mut().for_each(pair),
-            OperationReply::Txn(reply) => reply.replies.iter_mut().for_each(operation),
-        }
-    }
+/// Writes a reply of the store, as the functions above write that of real etcd.
+fn written(reply: &OperationReply) -> String {
+    let all = |pairs: &[KeyValue]| pairs.iter().map(store_pair).collect::<Vec<_>>();
     match reply {
-        Reply::Operation(mut reply) => {
-            operation(&mut reply);
-            Reply::Operation(reply)
+        OperationReply::Range(RangeReply {
+            revision,
+            kvs,
+            more,
+            count,
+        }) => format!("get at {revision}: {count} {more} {:?}", all(kvs)),
+        OperationReply::Put(PutReply { revision, prev_kv }) => {
+            format!("put at {revision}: {:?}", prev_kv.as_ref().map(store_pair))
         }
-        other => other,
+        OperationReply::Delete(DeleteReply {
+            revision,
+            deleted,
+            prev_kvs,
+        }) => format!("delete at {revision}: {deleted} {:?}", all(prev_kvs)),
+        OperationReply::Txn(TxnReply {
+            revision,
+            succeeded,
+            replies,
+        }) => {
+            let replies: Vec<String> = replies.iter().map(written).collect();
+            format!("txn at {revision}: {succeeded} {replies:?}")
+        }
     }
 }

@@ -1,12 +1,10 @@
 //! The history as real etcd tells it to a watch, and as the store does.
 
-use std::sync::Arc;
-
 use etcdex::{Client, EventKind};
-use etcdex_server::store::{KeyValue, Store, WatchEvent, WatchOutput, WatchQuery};
+use etcdex_server::store::{Store, WatchEvent, WatchOutput, WatchQuery};
 use fastrand::Rng;
 
-use crate::history::{Span, pair, span};
+use crate::history::{Span, etcd_pair, span, store_pair};
 
 /// Watches some keys on both from a random revision on, up to the present, and compares the changes.
 pub(crate) async fn compare(random: &mut Rng, store: &mut Store, client: &Client) {
@@ -33,7 +31,7 @@ pub(crate) async fn compare(random: &mut Rng, store: &mut Store, client: &Client
         let most = random.usize(1..200);
         match store.take_events(id, most).expect("a watcher") {
             WatchOutput::Events { events, more, .. } => {
-                found.extend(events.into_iter().map(without_subs));
+                found.extend(events.iter().map(store_event));
                 if !more {
                     break;
                 }
@@ -45,12 +43,7 @@ pub(crate) async fn compare(random: &mut Rng, store: &mut Store, client: &Client
     assert_eq!(found, expected, "{span:?} {query:?}");
 }
 
-async fn told_by_etcd(
-    client: &Client,
-    span: &Span,
-    query: &WatchQuery,
-    until: i64,
-) -> Vec<WatchEvent> {
+async fn told_by_etcd(client: &Client, span: &Span, query: &WatchQuery, until: i64) -> Vec<String> {
     let watch = client.watch(span.first()).start_revision(query.start);
     let watch = match span {
         Span::Single(_) => watch,
@@ -74,34 +67,27 @@ async fn told_by_etcd(
     loop {
         let batch = stream.try_next().await.unwrap().expect("it goes on");
         let is_over = batch.is_progress() && batch.revision >= until;
-        told.extend(batch.events.into_iter().map(|event| WatchEvent {
-            change: match event.kind {
-                EventKind::Delete => tombstone(event.kv),
-                _ => pair(event.kv),
-            },
-            prev_kv: event.prev_kv.map(pair),
-        }));
+        told.extend(batch.events.iter().map(etcd_event));
         if is_over {
             return told;
         }
     }
 }
 
-fn tombstone(kv: etcdex::KeyValue) -> Arc<KeyValue> {
-    assert_eq!(
-        (kv.version, kv.create_revision),
-        (0, 0),
-        "a deletion has no more than a key"
-    );
-    pair(kv)
+fn etcd_event(event: &etcdex::Event) -> String {
+    let is_delete = event.kind == EventKind::Delete;
+    let before = event.prev_kv.as_ref().map(etcd_pair);
+    format!(
+        "delete: {is_delete}, {}, before: {before:?}",
+        etcd_pair(&event.kv)
+    )
 }
 
-fn without_subs(mut event: WatchEvent) -> WatchEvent {
-    for kv in [Some(&mut event.change), event.prev_kv.as_mut()]
-        .into_iter()
-        .flatten()
-    {
-        Arc::make_mut(kv).revision.sub = 0;
-    }
-    event
+fn store_event(event: &WatchEvent) -> String {
+    let is_delete = event.change.is_tombstone();
+    let before = event.prev_kv.as_ref().map(store_pair);
+    format!(
+        "delete: {is_delete}, {}, before: {before:?}",
+        store_pair(&event.change)
+    )
 }
