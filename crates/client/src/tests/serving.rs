@@ -97,10 +97,25 @@ fn peers(members: &[(&str, &Member)]) -> Peers {
         })
 }
 
+fn scripts(members: [(&str, Script); 2]) -> Peers {
+    let members = members.into_iter();
+    members.fold(Peers::default(), |peers, (url, script)| {
+        peers.and(url, move |_, stream| script.clone().serve(stream))
+    })
+}
+
 /// A client that has chosen the first endpoint, and to which the other was added then.
 async fn client(peers: &Peers, mode: Mode) -> Client {
     let builder = Client::builder().endpoint(HUNG).connector(peers.clone());
     with_other(builder, mode).await
+}
+
+/// Two members, and a client that has chosen the first one.
+async fn two(mode: Mode, behaviors: [Behavior; 2]) -> (Member, Member, Client) {
+    let [first, second] = behaviors.map(Member::new);
+    let peers = peers(&[(HUNG, &first), (WELL, &second)]);
+    let client = client(&peers, mode).await;
+    (first, second, client)
 }
 
 async fn with_other(builder: ClientBuilder, mode: Mode) -> Client {
@@ -151,9 +166,7 @@ fn longest_gap(ends: &[(Duration, Duration, bool)]) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn writes_leave_a_member_that_hangs() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
-        let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
-        let client = client(&peers, mode).await;
+        let (_, _, client) = two(mode, [Behavior::Hang, Behavior::Answer]).await;
         let ends = load(|| {
             let call = client.put("k", "v");
             async move { call.await.is_ok() }
@@ -170,9 +183,7 @@ async fn writes_leave_a_member_that_hangs() {
 #[tokio::test(start_paused = true)]
 async fn reads_leave_a_member_that_hangs_and_none_fails() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
-        let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
-        let client = client(&peers, mode).await;
+        let (_, _, client) = two(mode, [Behavior::Hang, Behavior::Answer]).await;
         let ends = load(|| {
             let call = client.get("k");
             async move { call.await.is_ok() }
@@ -191,9 +202,7 @@ async fn reads_leave_a_member_that_hangs_and_none_fails() {
 #[tokio::test(start_paused = true)]
 async fn a_write_at_a_member_that_hangs_ends_once_another_serves() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
-        let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
-        let client = client(&peers, mode).await;
+        let (hung, _, client) = two(mode, [Behavior::Hang, Behavior::Answer]).await;
         while hung.asked() == 0 {
             let put = client.put("k", "v").no_timeout();
             let begun = Instant::now();
@@ -214,9 +223,7 @@ async fn a_write_at_a_member_that_hangs_ends_once_another_serves() {
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_for_all_of_its_time_while_no_endpoint_serves() {
     for mode in MODES {
-        let (one, two) = (Member::new(Behavior::Hang), Member::new(Behavior::Hang));
-        let peers = peers(&[(HUNG, &one), (WELL, &two)]);
-        let client = client(&peers, mode).await;
+        let (one, two, client) = two(mode, [Behavior::Hang, Behavior::Hang]).await;
         let put = tokio::spawn(client.put("k", "v").no_timeout());
         let handle = client.with_endpoint(HUNG).expect("the endpoint is known");
         let pinned = tokio::spawn(handle.put("k", "v").no_timeout());
@@ -232,9 +239,7 @@ async fn a_call_waits_for_all_of_its_time_while_no_endpoint_serves() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_are_dropped_after_a_short_time_move_the_choice_too() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
-        let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
-        let client = client(&peers, mode).await;
+        let (_, _, client) = two(mode, [Behavior::Hang, Behavior::Answer]).await;
         let ends = load(|| {
             let call = timeout(Duration::from_millis(200), client.put("k", "v"));
             async move { call.await.is_ok() }
@@ -248,9 +253,7 @@ async fn calls_that_are_dropped_after_a_short_time_move_the_choice_too() {
 #[tokio::test(start_paused = true)]
 async fn a_member_that_serves_again_is_used_again_at_once() {
     for mode in [Mode::Random, Mode::ConnectAll] {
-        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
-        let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
-        let client = client(&peers, mode).await;
+        let (hung, _, client) = two(mode, [Behavior::Hang, Behavior::Answer]).await;
         for _ in 0..10 {
             let _ = client.put("k", "v").timeout(Duration::from_secs(3)).await;
         }
@@ -286,12 +289,8 @@ async fn refusals_of_a_member_without_service_move_the_choice() {
         ("14", "no healthy upstream"),
     ] {
         for mode in MODES {
-            let (bad, well) = (
-                Member::new(Behavior::Refuse(status, text)),
-                Member::new(Behavior::Answer),
-            );
-            let peers = peers(&[(HUNG, &bad), (WELL, &well)]);
-            let client = client(&peers, mode).await;
+            let (bad, _, client) =
+                two(mode, [Behavior::Refuse(status, text), Behavior::Answer]).await;
             sleep(Duration::from_millis(10)).await;
             for _ in 0..100 {
                 client.get("k").await.expect("another one answers");
@@ -400,9 +399,7 @@ async fn a_probe_carries_no_secret() {
 #[tokio::test(start_paused = true)]
 async fn calls_are_sent_while_no_endpoint_serves_and_succeed_once_one_does() {
     for mode in MODES {
-        let (one, two) = (Member::new(Behavior::Hang), Member::new(Behavior::Hang));
-        let peers = peers(&[(HUNG, &one), (WELL, &two)]);
-        let client = client(&peers, mode).await;
+        let (one, two, client) = two(mode, [Behavior::Hang, Behavior::Hang]).await;
         for _ in 0..10 {
             let put = client.put("k", "v").timeout(Duration::from_secs(2)).await;
             let error = put.expect_err("there is no quorum");
@@ -437,9 +434,7 @@ async fn a_client_with_one_endpoint_is_not_probed() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_lock_leaves_a_member_that_hangs() {
     for mode in MODES {
-        let (hung, well) = (Member::new(Behavior::Hang), Member::new(Behavior::Answer));
-        let peers = peers(&[(HUNG, &hung), (WELL, &well)]);
-        let client = client(&peers, mode).await;
+        let (_, _, client) = two(mode, [Behavior::Hang, Behavior::Answer]).await;
         let lease = LeaseId::new(7).expect("not 0");
         let mut failed = None;
         // In two modes the lock may go to the other member at first.
@@ -482,11 +477,7 @@ async fn a_waiting_lock_does_not_poll() {
 async fn a_lease_is_kept_elsewhere_when_its_member_hangs() {
     for mode in MODES {
         let (hung, well) = (Script::new(Manner::Silent), Script::new(Manner::Answer));
-        let peers = [(HUNG, &hung), (WELL, &well)];
-        let peers = peers.iter().fold(Peers::default(), |peers, (url, script)| {
-            let script = (*script).clone();
-            peers.and(url, move |_, stream| script.clone().serve(stream))
-        });
+        let peers = scripts([(HUNG, hung), (WELL, well)]);
         let client = client(&peers, mode).await;
         let mut keeper = client.keep(LeaseId::new(7).expect("not 0"));
         // A renewal is overdue after 1 s, and the next stream avoids the member.
@@ -506,11 +497,7 @@ async fn a_lease_is_kept_elsewhere_when_its_member_hangs() {
 async fn a_stream_uses_a_free_connection_of_any_endpoint() {
     for mode in [Mode::Random, Mode::ConnectAll] {
         let (one, two) = (Script::new(Manner::Answer), Script::new(Manner::Answer));
-        let peers = [(HUNG, &one), (WELL, &two)];
-        let peers = peers.iter().fold(Peers::default(), |peers, (url, script)| {
-            let script = (*script).clone();
-            peers.and(url, move |_, stream| script.clone().serve(stream))
-        });
+        let peers = scripts([(HUNG, one), (WELL, two)]);
         // The connections of the streams come up while both endpoints are picked in turn.
         for number in 1..=100 {
             let client = client(&peers, mode).await;
