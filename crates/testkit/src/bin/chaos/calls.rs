@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use etcdex::Mode;
 use etcdex_proto::method::kv::PUT;
 use etcdex_testkit::calls::{Call, Period};
 use etcdex_testkit::history::{Archive, History, Incident};
@@ -22,17 +21,11 @@ use crate::args::{SceneProfile, SceneRun};
 use crate::clock::Clock;
 use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
-use crate::setup::{Setup, Way};
+use crate::setup::{CLIENTS, Setup, Way};
 use crate::store;
 use callers::Caller;
 use report::Report;
 
-/// The clients, with their modes.
-const CLIENTS: [(&str, Mode); 3] = [
-    ("pick-first", Mode::PickFirst),
-    ("random", Mode::Random),
-    ("connect-all", Mode::ConnectAll),
-];
 /// Number of callers of each client.
 const CALLERS: usize = 4;
 /// How long the callers run before the first fault and after the last one.
@@ -57,11 +50,7 @@ async fn play(arguments: &SceneRun, seed: u64) -> io::Result<bool> {
     let has_users = arguments.profile == SceneProfile::All;
     let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
     let client = setup.direct().map_err(io::Error::other)?;
-    let mut ways = Vec::new();
-    for (name, _) in CLIENTS {
-        ways.push(setup.way(name, false).await?);
-    }
-    let ways = Arc::new(ways);
+    let ways = Arc::new(setup.ways().await?);
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = start(&setup, &ways, clock, seed, &stop)?;
     println!(

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use etcdex::Mode;
 use etcdex_proto::method::lease::LEASE_KEEP_ALIVE;
 use etcdex_proto::method::lock::LOCK;
 use etcdex_testkit::calls::Period;
@@ -35,7 +34,7 @@ use crate::args::{SceneProfile, SceneRun};
 use crate::clock::Clock;
 use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
-use crate::setup::Setup;
+use crate::setup::{CLIENTS, Setup, Way};
 use crate::store;
 use keepers::Keeper;
 use observer::{Observer, Present};
@@ -43,12 +42,6 @@ use replies::Replies;
 use report::Report;
 use takers::{Progress, Taker};
 
-/// The clients, with their modes.
-const CLIENTS: [(&str, Mode); 3] = [
-    ("pick-first", Mode::PickFirst),
-    ("random", Mode::Random),
-    ("connect-all", Mode::ConnectAll),
-];
 /// The times-to-live of the leases that each client keeps, in seconds.
 const TTLS: [u64; 4] = [3, 5, 10, 20];
 /// The locks that all clients take.
@@ -96,11 +89,7 @@ async fn play(arguments: &SceneRun, seed: u64) -> io::Result<bool> {
     let has_users = arguments.profile == SceneProfile::All;
     let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
     let client = setup.direct().map_err(io::Error::other)?;
-    let mut ways = Vec::new();
-    for (name, _) in CLIENTS {
-        ways.push(setup.way(name, false).await?);
-    }
-    let ways = Arc::new(ways);
+    let ways = Arc::new(setup.ways().await?);
     let tasks = start(&setup, &ways, clock, seed)?;
     println!(
         "etcd {}, {} node(s), profile {}: {} leases, {} takers of locks; faults begin",
@@ -208,7 +197,7 @@ fn may_lose_locks(setup: &Setup) -> bool {
     setup.has_users() && setup.version().repeats_refused_watches()
 }
 
-fn start(setup: &Setup, ways: &[crate::setup::Way], clock: Clock, seed: u64) -> io::Result<Tasks> {
+fn start(setup: &Setup, ways: &[Way], clock: Clock, seed: u64) -> io::Result<Tasks> {
     let mut seeds = fastrand::Rng::with_seed(seed ^ 0x1ea5e);
     let stop = Arc::new(AtomicBool::new(false));
     let present = Present::default();

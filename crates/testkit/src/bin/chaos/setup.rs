@@ -13,6 +13,13 @@ use crate::args::Run;
 pub(crate) const WATCHER: &str = "watcher";
 const ROOT: &str = "root";
 
+/// The clients of the workloads with scenes, with their modes.
+pub(crate) const CLIENTS: [(&str, Mode); 3] = [
+    ("pick-first", Mode::PickFirst),
+    ("random", Mode::Random),
+    ("connect-all", Mode::ConnectAll),
+];
+
 /// Time-out of the requests of `chaos` itself.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -105,6 +112,15 @@ impl Setup {
             lasting,
             proxies,
         })
+    }
+
+    /// Makes a way for each of `CLIENTS`, in their order.
+    pub(crate) async fn ways(&self) -> io::Result<Vec<Way>> {
+        let mut ways = Vec::new();
+        for (name, _) in CLIENTS {
+            ways.push(self.way(name, false).await?);
+        }
+        Ok(ways)
     }
 
     /// Makes a client under test.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use etcdex_testkit::calls::{Answer, Breach, Call, Period, Rule, check, longest_gap};
 
-use super::{CLIENTS, Played};
+use super::Played;
+use crate::setup::CLIENTS;
 
 /// How long the callers of a client may go without a successful answer while the client can reach a
 /// quorum and no fault begins or ends. The client guarantees 5 s after a member dies, stops or is

@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 use super::consumers::FinalHistory;
 use super::keys::Keys;
 use super::plan::successor;
-use super::recorder::pair;
 use crate::clock::Clock;
+use crate::store::pair;
 
 /// The prefixes of the lists.
 const PREFIXES: [&str; 4] = ["busy/", "crowd/", "lease/", "idle-five/"];

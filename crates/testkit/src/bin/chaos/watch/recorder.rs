@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use etcdex::{Batch, Error, ErrorKind, EventKind, KeyValue, WatchEnd, WatchMessage};
-use etcdex_testkit::history::{self, Body, End, Event, Message, Pair, Query, Recording, hash};
+use etcdex::{Batch, Error, ErrorKind, EventKind, WatchEnd, WatchMessage};
+use etcdex_testkit::history::{self, Body, End, Event, Message, Query, Recording};
 use tokio::time::Instant;
 
 use crate::watch::consumers::{Consumers, Counters, FinalHistory};
 
 use crate::clock::Clock;
+use crate::store::pair;
 use crate::watch::keys::Keys;
 use crate::watch::plan::{Pace, Plan};
 
@@ -349,14 +350,5 @@ impl Recorder {
             pair: pair(&event.kv),
             prev: event.prev_kv.as_ref().map(|kv| Box::new(pair(kv))),
         }
-    }
-}
-
-pub(crate) fn pair(kv: &KeyValue) -> Pair {
-    Pair {
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        value: hash(&kv.value),
     }
 }
