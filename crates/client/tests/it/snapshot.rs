@@ -11,19 +11,7 @@ use etcdex_testkit::{Etcd, Proxy};
 use serde_json::Value;
 
 use crate::ctl::wait;
-use crate::stage::{DEADLINE, connect, each_alone};
-
-/// Runs etcd's offline tool: `etcdutl`, or `etcdctl` before 3.5.
-async fn tool(etcd: &Etcd, arguments: &[&str]) -> String {
-    let binary = etcd.binary();
-    let path = binary.etcdutl().or_else(|| binary.etcdctl()).unwrap();
-    let mut command = tokio::process::Command::new(path);
-    command.args(arguments).env("ETCDCTL_API", "3");
-    let output = command.output().await.unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {told}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::stage::{DEADLINE, connect, each_alone, tool};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

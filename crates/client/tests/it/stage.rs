@@ -233,8 +233,8 @@ pub(crate) async fn restore(etcd: &Etcd, snapshot: &str) {
     etcd.restart().await.unwrap();
 }
 
-/// Runs etcd's offline tool: `etcdutl`, or `etcdctl` before 3.5.
-async fn tool(etcd: &Etcd, arguments: &[&str]) {
+/// Runs etcd's offline tool, `etcdutl`, or `etcdctl` before 3.5, and returns its output.
+pub(crate) async fn tool(etcd: &Etcd, arguments: &[&str]) -> String {
     let binary = etcd.binary();
     let path = binary.etcdutl().or_else(|| binary.etcdctl()).unwrap();
     let mut command = tokio::process::Command::new(path);
@@ -242,4 +242,5 @@ async fn tool(etcd: &Etcd, arguments: &[&str]) {
     let output = command.output().await.unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {told}");
+    String::from_utf8(output.stdout).unwrap()
 }
