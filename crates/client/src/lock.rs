@@ -90,15 +90,19 @@ impl Client {
     ///
     /// etcd's lock service can pass a waiting lock over for ever, after a token has been revoked or
     /// has expired while other locks waited at the same member (seen on all versions from 3.4 to
-    /// 3.7). So a client with credentials reads the queue of the lock while it waits, after 1 s, and
-    /// then whenever a quarter of the time has passed that the lock has waited, at most 12 s. When
-    /// two reads in a row find the key first in the queue, the client sends the lock again with the
-    /// same lease, to another endpoint if there is one. It does the same when the key is gone from
-    /// the queue, or is missing after 10 s: the call then ends with
-    /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) if the lease has ended. Before the lock is
-    /// sent again, the client makes a read without its token, and the cluster has to refuse it. A
-    /// server that does not enforce users, or takes the user from the certificate of the client,
-    /// gets the lock once: use a [time-out](Call::timeout) there.
+    /// 3.7), or after hundreds of waiting locks were dropped. So the client reads the queue of the
+    /// lock while it waits, after 1 s, and then whenever a quarter of the time has passed that the
+    /// lock has waited, at most 12 s. When two reads in a row find the key first in the queue, the
+    /// client sends the lock again with the same lease, to another endpoint if there is one. It does
+    /// the same when the key is gone from the queue, or is missing after 10 s: the call then ends
+    /// with [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) if the lease has ended.
+    ///
+    /// That holds for a server that enforces users: the client finds out by a read without its
+    /// token. Any other server deletes the key of an attempt that is given up, at any time after
+    /// that, so another attempt would not be safe. There, the call ends with
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the outcome
+    /// [`Unknown`](crate::Outcome::Unknown) when the lock was found passed over three times: revoke
+    /// the lease, and use another one.
     ///
     /// etcd 3.4.22 to 3.4.24 and 3.5.6 can lose all locks that wait at a member, and use all the CPU
     /// time that they get, when a token expires meanwhile. With these versions, use a time-out of a

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::authentication::is_about_token;
-use super::request::Stall;
+use super::request::{GivenUp, Stall};
 use crate::error::{Code, Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Avoided, EndpointTarget, Exchange, Failure, LeaderLoss, PickInfo};
 
@@ -30,8 +30,8 @@ pub(super) struct SentAttempt {
     pub(super) leader_loss: Option<LeaderLoss>,
     /// Set for a request that another attempt would continue; `None` once the server has stalled.
     pub(super) stall: Option<Stall>,
-    /// Whether the server has stopped to carry out the request.
-    pub(super) has_stalled: bool,
+    /// Set when the server has stopped to carry out the request, and the attempt is given up.
+    pub(super) given_up: Option<GivenUp>,
 }
 
 impl SentAttempt {
@@ -46,9 +46,8 @@ impl SentAttempt {
             }
         }
         if let Some(stall) = &mut self.stall {
-            ready!(stall.as_mut().poll(cx));
+            self.given_up = Some(ready!(stall.as_mut().poll(cx)));
             self.stall = None;
-            self.has_stalled = true;
             return Poll::Ready(Err(stalled()));
         }
         Poll::Pending

@@ -366,13 +366,8 @@ impl Flight {
             doubt: Some(moment + DOUBT_AFTER),
             is_slow: false,
             leader_loss: link.map(|link| leader_loss(&link, this.token.as_ref())),
-            // Without a token, no user is enforced, and the server undoes an attempt that is given
-            // up (ADR 0012).
-            stall: this
-                .token
-                .as_ref()
-                .and_then(|_| request.stall(this.scope, this.failed.stalls())),
-            has_stalled: false,
+            stall: request.stall(this.scope, this.failed.stalls()),
+            given_up: None,
         };
         this.clock.wake_at_or_deadline(sent.wake());
         *this.state = FlightState::Sent(sent);

@@ -26,7 +26,7 @@ pub(crate) use self::bidi::{BidiCall, BidiEvent, BidiOpener, BidiStream};
 use self::flight::Flight;
 pub(crate) use self::messages::Messages;
 pub use self::request::Request;
-pub(crate) use self::request::Stall;
+pub(crate) use self::request::{GivenUp, Stall};
 pub(crate) use self::scope::{Core, LeaseObserver, Scope, Timeout, gone};
 pub(crate) use self::shutdown::ShutdownStage;
 pub use self::token::TokenState;

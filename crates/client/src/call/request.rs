@@ -12,7 +12,18 @@ use crate::method::Method;
 use crate::transport::Failure;
 
 /// Resolves when the server has stopped to carry out a request that another attempt would continue.
-pub(crate) type Stall = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Stall = Pin<Box<dyn Future<Output = GivenUp> + Send>>;
+
+/// The fate of the steps of an attempt that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// Public for the hidden methods of `Request`.
+#[allow(unnameable_types)]
+pub enum GivenUp {
+    /// The server keeps what they have done, and the next attempt goes on with it.
+    Kept,
+    /// The server undoes it, some time. Another attempt could be undone with it.
+    Undone,
+}
 
 /// A request that a [`Call`](crate::Call) can carry.
 ///
@@ -67,9 +78,9 @@ pub trait Request: Send + Unpin + 'static {
     }
 
     /// Returns a future that resolves when the server has stopped to carry out the steps of the
-    /// request, without an answer, and would not undo them for an attempt that is given up. The
-    /// request is then sent again. Only for a [resumable](Self::is_resumable) request with a token.
-    /// The number is that of the attempts of the call that were given up before.
+    /// request, without an answer. The attempt is then given up. The request is sent again if the
+    /// server keeps what the attempt has done, and fails otherwise. Only for a [resumable](Self::is_resumable) request. The number is that of the attempts of the call
+    /// that were given up before.
     #[doc(hidden)]
     fn stall(&self, _: &Scope, _: u32) -> Option<Stall> {
         None

@@ -8,8 +8,9 @@
 //! of the queue is answered at once, because it needs no watch. So the client reads the queue now
 //! and then, and sends a request again that was passed over.
 //!
-//! The attempt before is given up. The server then deletes its key, without a token. Only a server
-//! that enforces users refuses that, so the client sends the request again only to such a server.
+//! The attempt before is given up. The server then deletes its key, without a token, at any time after
+//! that. A server that enforces users refuses that, and the request can be sent again. Without users, the
+//! call ends with an unknown outcome.
 //!
 //! Source: etcd, `client/v3/watch.go` (`run`, `addSubstream`, `serveSubstream`) and
 //! `client/v3/concurrency/mutex.go`.
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::call::{Call, Scope, Stall};
+use crate::call::{Call, GivenUp, Scope, Stall};
 use crate::error::{Error, ErrorKind};
 use crate::kv::{Get, GetResponse, SortTarget};
 use crate::lease_id::LeaseId;
@@ -40,6 +41,10 @@ const CONFIRMATION: Duration = Duration::from_secs(1);
 /// time doubles with each attempt of the call that was given up: a proxy with a namespace shows the
 /// client another queue than that of the lock service.
 const ABSENCE: Duration = Duration::from_secs(10);
+
+/// Number of times that a request has to be found passed over before its call ends, if the server does
+/// not enforce users.
+const FINDINGS: u32 = 3;
 
 /// Time-out of one read.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -95,12 +100,10 @@ impl Readings {
     }
 }
 
-/// Returns a future that resolves when the server has passed the request over, and does not undo an
-/// attempt that is given up. `stalls`: number of attempts of the call that were given up before.
+/// Returns a future that resolves when the server has passed the request over, with the fate of the key.
+/// `stalls`: number of attempts of the call that were given up before.
 pub(super) fn stall(name: &Bytes, lease: LeaseId, scope: &Scope, stalls: u32) -> Stall {
-    let mut prefix = name.to_vec();
-    prefix.push(b'/');
-    let prefix = Bytes::from(prefix);
+    let prefix = prefix(name);
     let key = key(&prefix, lease);
     let scope = scope.clone();
     Box::pin(async move {
@@ -112,6 +115,7 @@ pub(super) fn stall(name: &Bytes, lease: LeaseId, scope: &Scope, stalls: u32) ->
             stalls,
             ..Readings::default()
         };
+        let mut findings = 0;
         let began = now();
         let waited = || now().saturating_duration_since(began);
         loop {
@@ -124,12 +128,22 @@ pub(super) fn stall(name: &Bytes, lease: LeaseId, scope: &Scope, stalls: u32) ->
                 // ORDER: the last step. Users that are no longer enforced after this read, before
                 // the server has undone the attempt, would not be noticed.
                 if enforces_users(&scope, &key).await {
-                    return;
+                    return GivenUp::Kept;
+                }
+                findings += 1;
+                if findings == FINDINGS {
+                    return GivenUp::Undone;
                 }
                 readings.is_due = false;
             }
         }
     })
+}
+
+fn prefix(name: &Bytes) -> Bytes {
+    let mut prefix = name.to_vec();
+    prefix.push(b'/');
+    Bytes::from(prefix)
 }
 
 /// Returns whether the cluster has refused a read for the want of a user. It then refuses to delete
@@ -161,10 +175,12 @@ async fn read(scope: &Scope, prefix: &Bytes, key: &Bytes) -> Result<QueuePositio
     let own = Get::new(key.clone()).count_only();
     let reading = Call::new(scope, Txn::new().then(first).then(own));
     let reply = reading.timeout(TIMEOUT).await?;
-    let mut replies = reply.responses.into_iter();
-    let mut next =
-        || -> Option<GetResponse> { replies.next().and_then(OperationResponse::into_get) };
-    let (first, own) = (next().unwrap_or_default(), next().unwrap_or_default());
+    let replies = reply.responses.into_iter();
+    let replies: Vec<GetResponse> = replies.filter_map(OperationResponse::into_get).collect();
+    let [first, own] = &replies[..] else {
+        let message = "the reply to the reads of a queue has not two answers";
+        return Err(Error::new(ErrorKind::Protocol, message));
+    };
     Ok(if first.kvs.first().is_some_and(|kv| kv.key == key) {
         QueuePosition::First
     } else if own.count > 0 {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Flight, FlightState, wants_leader};
 use crate::call::attempt::{FailedStep, is_servers_deadline};
-use crate::call::request::Request;
+use crate::call::request::{GivenUp, Request};
 use crate::call::retry::{RetryContext, Verdict, pause, verdict};
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 use crate::transport::{Failure, PickInfo, now};
@@ -19,16 +19,16 @@ impl Flight {
     ) -> Result<(), Error> {
         let this = self.as_mut().project();
         let moment = now();
-        let mut has_stalled = false;
+        let mut given_up = None;
         if let FlightState::Sent(sent) = this.state {
-            has_stalled = std::mem::take(&mut sent.has_stalled);
-            if has_stalled && sent.exchange.is_waiting() {
+            given_up = sent.given_up.take();
+            if given_up.is_some() && sent.exchange.is_waiting() {
                 // The server does not have this attempt yet. All connections are full, or another
                 // one would have been chosen.
                 sent.stall = request.stall(this.scope, this.failed.stalls());
                 return Ok(());
             }
-            if has_stalled {
+            if given_up.is_some() {
                 this.failed.note_stall();
             }
         }
@@ -48,7 +48,7 @@ impl Flight {
         if is_servers_deadline(&failure, left, this.clock.timeout()) {
             return Err(self.too_late());
         }
-        let step = if has_stalled {
+        let step = if given_up.is_some() {
             FailedStep::Wait
         } else if request.is_compound() {
             FailedStep::of(&failure, request.is_resumable())
@@ -78,6 +78,9 @@ impl Flight {
                 };
                 return self.authenticate(pick, moment, request);
             }
+        }
+        if given_up == Some(GivenUp::Undone) {
+            return Err(failure.error);
         }
         if step == FailedStep::Wait {
             return self.wait_again(failure, pick, moment);
