@@ -57,7 +57,6 @@ impl Client {
     ///   with it the place in the queue; but a member that finds its leader again within a few
     ///   seconds may still delete the key. So do not repeat the lock with the same lease: revoke
     ///   the lease, and use another one.
-    ///   another one.
     ///
     /// With [`require_leader(false)`](crate::Client::require_leader), the call waits until the
     /// member has a leader again.
