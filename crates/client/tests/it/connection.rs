@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use etcdex::{Client, ClientBuilder, ErrorKind, Outcome};
+use etcdex::{Client, ClientBuilder, ErrorKind, Lock, Outcome};
 use etcdex_testkit::{Direction, Proxy, until};
 
 use crate::stage::{DEADLINE, Stage, each, eventually};
@@ -131,9 +131,9 @@ async fn pings_are_rare_enough_for_the_server() {
         let (proxy, client) = behind_proxy(&stage, often).await;
         let lease = async || client.grant(Duration::from_secs(60)).await.unwrap().id;
         let held = client.lock("hush", lease().await).await.unwrap();
-        // No leader monitor: only pings are counted.
+        // No leader monitor, and no reads of the queue: only pings are counted.
         let patient = client.require_leader(false);
-        let waiting = tokio::spawn(patient.lock("hush", lease().await));
+        let waiting = tokio::spawn(patient.run(Lock::with_server_lease("hush")));
         eventually("the lock waits", || async {
             client.get("hush/").prefix().await.unwrap().count == 2
         })
