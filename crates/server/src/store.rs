@@ -1,4 +1,5 @@
-//! PURE: the store of the server: keys with all their revisions, leases, watchers and alarms.
+//! PURE: the store of the server: keys with all their revisions, leases, watchers, alarms and
+//! users.
 //!
 //! The store is synchronous, and has neither tasks nor a clock: time is an argument. Its parts are
 //! files with private state:
@@ -10,6 +11,7 @@
 //! leases.rs       leases, their keys, their expiry
 //! watchers.rs     watchers, and the changes that they have not taken
 //! alarms.rs       alarms, and the quota
+//! users.rs        users, their roles, and the permissions of roles
 //! ```
 //!
 //! `range.rs`, `write.rs` and `txn.rs` are the operations on them; `error.rs` has etcd's texts.
@@ -26,12 +28,14 @@ mod error;
 mod history;
 mod index;
 mod key_range;
+mod key_set;
 mod key_value;
 mod leases;
 mod range;
 #[cfg(test)]
 mod tests;
 mod txn;
+mod users;
 mod watchers;
 mod write;
 
@@ -46,6 +50,7 @@ pub use self::range::{RangeQuery, RangeReply, RangeScan, SortOrder, SortTarget};
 pub use self::txn::{
     Compare, CompareResult, CompareTarget, Operation, OperationReply, Txn, TxnReply,
 };
+pub use self::users::{Caller, PasswordHash, Permission, PermissionKind};
 pub use self::watchers::{WatchEvent, WatchOutput, WatchQuery, WatcherId};
 pub use self::write::{Delete, DeleteReply, Put, PutReply};
 
@@ -54,6 +59,7 @@ use self::compaction::Compaction;
 use self::history::History;
 use self::index::Index;
 use self::leases::Leases;
+use self::users::Users;
 use self::watchers::Watchers;
 
 /// The limits of a store. The defaults are etcd's.
@@ -93,6 +99,7 @@ pub struct Store {
     leases: Leases,
     watchers: Watchers,
     alarms: Alarms,
+    users: Users,
 }
 
 impl Store {
@@ -110,6 +117,7 @@ impl Store {
             }),
             watchers: Watchers::default(),
             alarms: Alarms::default(),
+            users: Users::default(),
         }
     }
 

@@ -12,6 +12,8 @@ pub enum Code {
     NotFound,
     /// 9
     FailedPrecondition,
+    /// 7
+    PermissionDenied,
     /// 8
     ResourceExhausted,
     /// 11
@@ -50,6 +52,36 @@ pub enum StoreError {
     NoSpace,
     /// The alarm says that the members differ.
     Corrupt,
+    /// Users are to be asked for, and there is no user `root`.
+    RootUserNotFound,
+    /// Users are to be asked for, and the user `root` does not have the role `root`.
+    RootRoleNotGranted,
+    /// There is a user with this name.
+    UserExists,
+    /// A request has no user, or a user to be added has no name.
+    UserEmpty,
+    /// There is no user with this name.
+    UserNotFound,
+    /// There is a role with this name.
+    RoleExists,
+    /// There is no role with this name.
+    RoleNotFound,
+    /// A role to be added has no name.
+    RoleEmpty,
+    /// A login by a wrong name or password.
+    AuthFailed,
+    /// The user may not do this.
+    PermissionDenied,
+    /// The user does not have the role.
+    RoleNotGranted,
+    /// The role does not have the permission.
+    PermissionNotGranted,
+    /// The store asks for no users.
+    AuthNotEnabled,
+    /// A change that would lock everybody out, or a permission for no keys.
+    InvalidAuthManagement,
+    /// Users have changed since the token was given.
+    AuthOldRevision,
 }
 
 impl StoreError {
@@ -63,13 +95,28 @@ impl StoreError {
             Self::LeaseNotFound => Code::NotFound,
             Self::NoSpace => Code::ResourceExhausted,
             Self::Corrupt => Code::DataLoss,
-            Self::LeaseExists => Code::FailedPrecondition,
+            Self::PermissionDenied => Code::PermissionDenied,
+            Self::LeaseExists
+            | Self::RootUserNotFound
+            | Self::RootRoleNotGranted
+            | Self::UserExists
+            | Self::UserNotFound
+            | Self::RoleExists
+            | Self::RoleNotFound
+            | Self::RoleNotGranted
+            | Self::PermissionNotGranted
+            | Self::AuthNotEnabled => Code::FailedPrecondition,
             Self::KeyNotFound
             | Self::EmptyKey
             | Self::ValueProvided
             | Self::LeaseProvided
             | Self::TooManyOperations
-            | Self::DuplicateKey => Code::InvalidArgument,
+            | Self::DuplicateKey
+            | Self::UserEmpty
+            | Self::RoleEmpty
+            | Self::AuthFailed
+            | Self::InvalidAuthManagement
+            | Self::AuthOldRevision => Code::InvalidArgument,
         }
     }
 }
@@ -90,6 +137,21 @@ impl fmt::Display for StoreError {
             Self::DuplicateKey => "etcdserver: duplicate key given in txn request",
             Self::NoSpace => "etcdserver: mvcc: database space exceeded",
             Self::Corrupt => "etcdserver: corrupt cluster",
+            Self::RootUserNotFound => "etcdserver: root user does not exist",
+            Self::RootRoleNotGranted => "etcdserver: root user does not have root role",
+            Self::UserExists => "etcdserver: user name already exists",
+            Self::UserEmpty => "etcdserver: user name is empty",
+            Self::UserNotFound => "etcdserver: user name not found",
+            Self::RoleExists => "etcdserver: role name already exists",
+            Self::RoleNotFound => "etcdserver: role name not found",
+            Self::RoleEmpty => "etcdserver: role name is empty",
+            Self::AuthFailed => "etcdserver: authentication failed, invalid user ID or password",
+            Self::PermissionDenied => "etcdserver: permission denied",
+            Self::RoleNotGranted => "etcdserver: role is not granted to the user",
+            Self::PermissionNotGranted => "etcdserver: permission is not granted to the role",
+            Self::AuthNotEnabled => "etcdserver: authentication is not enabled",
+            Self::InvalidAuthManagement => "etcdserver: invalid auth management",
+            Self::AuthOldRevision => "etcdserver: revision of auth store is old",
         })
     }
 }

@@ -7,14 +7,10 @@ use etcdex_testkit::{Binaries, Etcd};
 use fastrand::Rng;
 
 use crate::history::Call;
-use crate::watches;
+use crate::{number, watches};
 
 /// Number of calls; `ETCDEX_STEPS` makes it another one.
 const CALLS: usize = 4_000;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// `ETCDEX_SEED` plays the same history again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,4 +2,10 @@
 
 mod differential;
 mod history;
+mod users;
 mod watches;
+
+/// Returns the number in a variable.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
