@@ -251,7 +251,7 @@ fn a_scan_reads_at_one_revision_whatever_happens_meanwhile() {
     }
 }
 
-/// etcd 3.7.3 takes the end of a deletion from a key on for a key, and does not see that the put is of
+/// etcd takes the end of a deletion from a key on for a key, and does not see that the put is of
 /// a deleted key. Then it reads the pair from before, which is gone, and ends with a panic.
 #[test]
 fn a_put_that_keeps_what_its_transaction_has_deleted_is_refused() {

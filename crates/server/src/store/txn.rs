@@ -231,7 +231,7 @@ impl Txn {
                 Operation::Range(query) => store.check_range(query)?,
                 Operation::Put(put) => {
                     store.check_put(put)?;
-                    // Such a delete may be in a transaction with a put of its keys. etcd 3.7.3
+                    // Such a delete may be in a transaction with a put of its keys. etcd
                     // ends with a panic if that put keeps the value or the lease.
                     let is_deleted = deleted.as_ref().is_some_and(|from| *from <= put.key);
                     if is_deleted && put.keeps() {
