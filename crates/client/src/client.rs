@@ -9,7 +9,6 @@ mod endpoints;
 mod member;
 mod status;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::auth::Auth;
 use crate::call::{Call, Core, Scope, Timeout};
 use crate::cluster::{AddMember, ListMembers, PromoteMember, RemoveMember, UpdateMember};
 use crate::config::{ClientBuilder, Config};
+use crate::debug::debug_fields;
 use crate::discovery::Discovery;
 use crate::endpoint::{Endpoint, IntoEndpoints};
 use crate::error::{Error, ErrorKind};
@@ -391,13 +391,7 @@ impl ClientBuilder {
     }
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("name", &self.scope.core.options.name)
-            .field("endpoints", &self.endpoints())
-            .field("timeout", &self.scope.timeout)
-            .field("namespace", &self.scope.namespace)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { Client |client| {
+    name: client.scope.core.options.name, endpoints: client.endpoints(),
+    timeout: client.scope.timeout, namespace: client.scope.namespace, ..
+} }

@@ -1,12 +1,12 @@
 //! The builder of a client: a method for each option.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connector::Connector;
 use crate::credentials::{Credentials, Secret, TokenProvider};
+use crate::debug::debug_fields;
 use crate::endpoint::Endpoint;
 use crate::error::ErrorKind;
 use crate::mode::Mode;
@@ -327,12 +327,6 @@ impl ClientBuilder {
     }
 }
 
-impl fmt::Debug for ClientBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder")
-            .field("endpoints", &self.endpoints)
-            .field("name", &self.options.name)
-            .field("timeout", &self.options.timeout)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { ClientBuilder |builder| {
+    endpoints: builder.endpoints, name: builder.options.name, timeout: builder.options.timeout, ..
+} }

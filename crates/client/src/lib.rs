@@ -63,6 +63,7 @@ pub mod cluster;
 mod config;
 pub mod connector;
 pub mod credentials;
+mod debug;
 mod discovery;
 pub mod endpoint;
 mod error;

@@ -6,13 +6,12 @@
 
 mod queue;
 
-use std::fmt;
-
 use bytes::Bytes;
 use etcdex_proto::v3lockpb;
 
 use crate::Client;
 use crate::call::{Call, Request, Scope, Stall};
+use crate::debug::{byte_length, debug_fields};
 use crate::error::Error;
 use crate::key::{Key, Namespace};
 use crate::kv::{LeaseId, ResponseHeader, broken, decode, header, refuse};
@@ -202,14 +201,7 @@ impl Lock {
     }
 }
 
-impl fmt::Debug for Lock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock")
-            .field("name", &format_args!("{} bytes", self.name.len()))
-            .field("lease", &self.lease)
-            .finish()
-    }
-}
+debug_fields! { Lock |lock| { name: byte_length(&lock.name), lease: lock.lease } }
 
 /// The reply to a [`Lock`]: the lock is held.
 #[derive(Clone, Default)]
@@ -235,14 +227,9 @@ impl LockResponse {
     }
 }
 
-impl fmt::Debug for LockResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockResponse")
-            .field("header", &self.header)
-            .field("key", &format_args!("{} bytes", self.key.len()))
-            .finish()
-    }
-}
+debug_fields! { LockResponse |response| {
+    header: response.header, key: byte_length(&response.key),
+} }
 
 impl Request for Lock {
     type Reply = LockResponse;
@@ -326,13 +313,7 @@ impl Unlock {
     }
 }
 
-impl fmt::Debug for Unlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unlock")
-            .field("key", &format_args!("{} bytes", self.key.len()))
-            .finish()
-    }
-}
+debug_fields! { Unlock |unlock| { key: byte_length(&unlock.key) } }
 
 /// The reply to an [`Unlock`].
 #[derive(Clone, Copy, Debug, Default)]

@@ -26,8 +26,6 @@ mod permission;
 mod role;
 mod user;
 
-use std::fmt;
-
 use etcdex_proto::etcdserverpb as pb;
 
 pub use self::enable::{AuthStatus, AuthStatusResponse, DisableAuth, EnableAuth};
@@ -38,6 +36,7 @@ pub use self::user::{
     ListUsersResponse, RevokeRole,
 };
 use crate::call::{Call, Scope};
+use crate::debug::debug_fields;
 use crate::key::Key;
 use crate::kv::{ResponseHeader, header, refuse};
 use crate::transport::Failure;
@@ -160,11 +159,7 @@ impl Auth {
     }
 }
 
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").finish_non_exhaustive()
-    }
-}
+debug_fields! { Auth |_auth| { .. } }
 
 /// The reply to each change of users and roles.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,7 +1,5 @@
 //! Permissions, and the requests that grant and revoke them.
 
-use std::fmt;
-
 use bytes::Bytes;
 use etcdex_proto::authpb;
 use etcdex_proto::authpb::permission::Type;
@@ -9,6 +7,7 @@ use etcdex_proto::etcdserverpb as pb;
 
 use super::{AuthResponse, check_role};
 use crate::call::Request;
+use crate::debug::{byte_length, debug_fields};
 use crate::error::Error;
 use crate::key::{Key, KeyRange, Namespace};
 use crate::kv::{Selection, decode, range_options, refuse};
@@ -130,15 +129,10 @@ impl Permission {
     }
 }
 
-impl fmt::Debug for Permission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permission")
-            .field("permission_type", &self.permission_type)
-            .field("key", &format_args!("{} bytes", self.key.len()))
-            .field("range_end", &format_args!("{} bytes", self.range_end.len()))
-            .finish()
-    }
-}
+debug_fields! { Permission |permission| {
+    permission_type: permission.permission_type, key: byte_length(&permission.key),
+    range_end: byte_length(&permission.range_end),
+} }
 
 pub(super) fn permission(permission: authpb::Permission) -> Permission {
     Permission {

@@ -1,7 +1,5 @@
 //! The request that deletes a key or a range.
 
-use std::fmt;
-
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
 
@@ -9,6 +7,7 @@ use super::{
     KeyValue, ResponseHeader, Selection, count, decode, header, key_values, range_options,
 };
 use crate::call::{Request, options};
+use crate::debug::debug_fields;
 use crate::error::Error;
 use crate::key::{Key, Namespace};
 use crate::method::Method;
@@ -64,14 +63,9 @@ options! { Delete {
     }
 } }
 
-impl fmt::Debug for Delete {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delete")
-            .field("single", &self.selection.is_single())
-            .field("prev_kv", &self.wire.prev_kv)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { Delete |delete| {
+    single: delete.selection.is_single(), prev_kv: delete.wire.prev_kv, ..
+} }
 
 /// The reply to a [`Delete`].
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,6 @@
 //! A large range as a stream of pairs, read in pages of one revision.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,6 +10,7 @@ use futures_core::Stream;
 
 use super::{Get, GetResponse, KeyValue, ResponseHeader, broken};
 use crate::call::{Call, Scope, Timeout};
+use crate::debug::debug_fields;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::Key;
 
@@ -246,11 +246,4 @@ impl Stream for List {
     }
 }
 
-impl fmt::Debug for List {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("List")
-            .field("page", &self.page)
-            .field("header", &self.header)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { List |list| { page: list.page, header: list.header, .. } }

@@ -1,10 +1,9 @@
 //! The parts that replies share: the header, and key-value pairs.
 
-use std::fmt;
-
 use bytes::Bytes;
 use etcdex_proto::{etcdserverpb, mvccpb};
 
+use crate::debug::{byte_length, debug_fields};
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::kv::{LeaseId, broken};
@@ -80,18 +79,10 @@ impl KeyValue {
     }
 }
 
-impl fmt::Debug for KeyValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyValue")
-            .field("key", &format_args!("{} bytes", self.key.len()))
-            .field("value", &format_args!("{} bytes", self.value.len()))
-            .field("create_revision", &self.create_revision)
-            .field("mod_revision", &self.mod_revision)
-            .field("version", &self.version)
-            .field("lease", &self.lease)
-            .finish()
-    }
-}
+debug_fields! { KeyValue |kv| {
+    key: byte_length(&kv.key), value: byte_length(&kv.value), create_revision: kv.create_revision,
+    mod_revision: kv.mod_revision, version: kv.version, lease: kv.lease,
+} }
 
 pub(crate) fn key_value(
     kv: mvccpb::KeyValue,

@@ -1,13 +1,12 @@
 //! A range that the server sends in chunks.
 
-use std::fmt;
-
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::RangeStreamResponse;
 
 use super::{Get, GetResponse, broken, decode};
 use crate::call::Request;
 use crate::call::{Messages, Scope};
+use crate::debug::debug_fields;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::method::Method;
@@ -90,11 +89,6 @@ impl Request for Chunks {
     }
 }
 
-impl fmt::Debug for GetStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GetStream")
-            .field("get", &self.messages.request().0)
-            .field("attempts", &self.messages.attempts())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { GetStream |stream| {
+    get: stream.messages.request().0, attempts: stream.messages.attempts(), ..
+} }

@@ -1,6 +1,5 @@
 //! The keeper of a lease, the public handle.
 
-use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use super::registry::{KeepHandle, LeaseRegistry, RenewalHealth, read_clocks};
 use super::renewal::{LeaseEnd, LeaseStatus};
 use super::{Revoke, RevokeResponse};
 use crate::call::{Call, Scope};
+use crate::debug::debug_fields;
 use crate::error::{Error, ErrorKind};
 use crate::kv::LeaseId;
 use crate::transport::now;
@@ -258,11 +258,4 @@ async fn news(
     }
 }
 
-impl fmt::Debug for LeaseKeeper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaseKeeper")
-            .field("id", &self.id())
-            .field("state", &self.state())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { LeaseKeeper |keeper| { id: keeper.id(), state: keeper.state(), .. } }

@@ -1,6 +1,5 @@
 //! The request for the remaining time-to-live of a lease.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +7,7 @@ use etcdex_proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse
 
 use super::seconds;
 use crate::call::{Request, options};
+use crate::debug::debug_fields;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::kv::{LeaseId, ResponseHeader, decode, header};
@@ -73,17 +73,10 @@ impl TtlResponse {
     }
 }
 
-impl fmt::Debug for TtlResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TtlResponse")
-            .field("header", &self.header)
-            .field("id", &self.id)
-            .field("ttl", &self.ttl)
-            .field("granted_ttl", &self.granted_ttl)
-            .field("keys", &self.keys.len())
-            .finish()
-    }
-}
+debug_fields! { TtlResponse |response| {
+    header: response.header, id: response.id, ttl: response.ttl, granted_ttl: response.granted_ttl,
+    keys: response.keys.len(),
+} }
 
 impl Request for Ttl {
     type Reply = TtlResponse;

@@ -30,8 +30,6 @@ mod save;
 mod snapshot;
 mod status;
 
-use std::fmt;
-
 use etcdex_proto::etcdserverpb as pb;
 
 pub use self::alarm::{ActivateAlarm, Alarm, AlarmResponse, AlarmType, DisarmAlarm, ListAlarms};
@@ -44,6 +42,7 @@ pub use self::save::{SavedSnapshot, SnapshotProgress, SnapshotTo};
 pub use self::snapshot::Snapshot;
 pub use self::status::{DowngradeInfo, Status, StatusResponse};
 use crate::call::{Call, Scope};
+use crate::debug::debug_fields;
 use crate::error::Error;
 use crate::kv::{ResponseHeader, header};
 
@@ -148,11 +147,7 @@ impl Maintenance {
     }
 }
 
-impl fmt::Debug for Maintenance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Maintenance").finish_non_exhaustive()
-    }
-}
+debug_fields! { Maintenance |_maintenance| { .. } }
 
 /// The reply to a [`Defragment`] and a [`MoveLeader`].
 #[derive(Clone, Copy, Debug, Default)]

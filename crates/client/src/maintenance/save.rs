@@ -1,6 +1,5 @@
 //! Writing a snapshot to a file, so that the file is complete or does not exist.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::future::{Future, IntoFuture};
 use std::io::{self, Write as _};
@@ -12,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::checksum::Checksum;
 use super::snapshot::Snapshot;
+use crate::debug::debug_fields;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::kv::refuse;
 
@@ -153,14 +153,7 @@ impl IntoFuture for SnapshotTo {
     }
 }
 
-impl fmt::Debug for SnapshotTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SnapshotTo")
-            .field("snapshot", &self.snapshot)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { SnapshotTo |to| { snapshot: to.snapshot, path: to.path, .. } }
 
 /// A message to the writer. If the channel closes without an `End`, the transfer has failed.
 enum Piece {

@@ -1,12 +1,11 @@
 //! A copy of a member's database as a stream of chunks.
 
-use std::fmt;
-
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 
 use crate::call::Request;
 use crate::call::{Messages, Scope};
+use crate::debug::debug_fields;
 use crate::error::Error;
 use crate::key::Namespace;
 use crate::kv::{broken, decode};
@@ -184,16 +183,10 @@ impl TransferCount {
     }
 }
 
-impl fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("received", &self.count.received)
-            .field("remaining", &self.count.remaining)
-            .field("version", &self.version)
-            .field("attempts", &self.messages.attempts())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { Snapshot |snapshot| {
+    received: snapshot.count.received, remaining: snapshot.count.remaining,
+    version: snapshot.version, attempts: snapshot.messages.attempts(), ..
+} }
 
 #[cfg(test)]
 mod tests {

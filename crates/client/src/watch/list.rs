@@ -4,7 +4,6 @@ mod retry;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error as _;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use super::request::Watch;
 use super::stream::{OpenWatch, WatchStream};
 use crate::backoff::Backoff;
 use crate::call::Scope;
+use crate::debug::{byte_length, debug_fields};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::key::Key;
 use crate::kv::{KeyValue, List, ResponseHeader};
@@ -393,11 +393,4 @@ impl Stream for WatchList {
     }
 }
 
-impl fmt::Debug for WatchList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchList")
-            .field("prefix", &format_args!("{} bytes", self.prefix.len()))
-            .field("page", &self.page)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { WatchList |list| { prefix: byte_length(&list.prefix), page: list.page, .. } }

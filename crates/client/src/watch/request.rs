@@ -1,12 +1,11 @@
 //! The request of a watch.
 
-use std::fmt;
-
 use bytes::Bytes;
 
 use super::amount::Amount;
 use super::entry::{Position, Spec};
 use crate::config::WatchLimits;
+use crate::debug::{byte_length, debug_fields};
 use crate::key::{Key, Namespace};
 use crate::kv::{Selection, refuse};
 use crate::transport::Failure;
@@ -98,21 +97,11 @@ impl Watch {
 }
 
 // INVARIANT: keys are never printed.
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch")
-            .field("key", &format_args!("{} bytes", self.key.len()))
-            .field("selection", &self.selection)
-            .field("start_revision", &self.start_revision)
-            .field("no_put", &self.no_put)
-            .field("no_delete", &self.no_delete)
-            .field("prev_kv", &self.prev_kv)
-            .field("progress_notify", &self.progress_notify)
-            .field("fragment", &self.fragment)
-            .field("buffer", &self.buffer)
-            .finish()
-    }
-}
+debug_fields! { Watch |watch| {
+    key: byte_length(&watch.key), selection: watch.selection, start_revision: watch.start_revision,
+    no_put: watch.no_put, no_delete: watch.no_delete, prev_kv: watch.prev_kv,
+    progress_notify: watch.progress_notify, fragment: watch.fragment, buffer: watch.buffer,
+} }
 
 /// Defines the options of a watch, for a type with a method `watch_mut`.
 macro_rules! watch_options {

@@ -1,6 +1,5 @@
 //! One watch, as a stream of its batches.
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use super::registry::WatchRegistry;
 use super::request::Watch;
 use super::subscriber::Subscriber;
 use crate::call::Scope;
+use crate::debug::debug_fields;
 use crate::error::Error;
 
 /// One watch: a stream of the changes of a key or a range.
@@ -162,14 +162,9 @@ impl Drop for WatchStream {
     }
 }
 
-impl fmt::Debug for WatchStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchStream")
-            .field("start_revision", &self.start_revision)
-            .field("lag", &self.lag())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { WatchStream |stream| {
+    start_revision: stream.start_revision, lag: stream.lag(), ..
+} }
 
 /// The future of [`Client::watch`](crate::Client::watch), with the options of the watch. Ready when the
 /// watch is in force.
@@ -213,10 +208,4 @@ impl Future for OpenWatch {
     }
 }
 
-impl fmt::Debug for OpenWatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenWatch")
-            .field("watch", &self.pending.watch)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { OpenWatch |open| { watch: open.pending.watch, .. } }

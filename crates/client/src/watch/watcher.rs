@@ -3,7 +3,6 @@
 mod handle;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
@@ -22,6 +21,7 @@ use super::registry::WatchRegistry;
 use super::request::Watch;
 use super::subscriber::Subscriber;
 use crate::call::Scope;
+use crate::debug::debug_fields;
 use crate::error::Error;
 use crate::key::Key;
 use crate::mutex::Mutex;
@@ -237,13 +237,7 @@ impl Stream for Watcher {
     }
 }
 
-impl fmt::Debug for Watcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher")
-            .field("watches", &self.present().len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { Watcher |watcher| { watches: watcher.present().len(), .. } }
 
 /// The future of [`Watcher::watch`], with the options of the watch. Ready when the watch is in force.
 #[must_use = "nothing is watched until it is awaited"]
@@ -297,10 +291,4 @@ impl Drop for AddWatch {
     }
 }
 
-impl fmt::Debug for AddWatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AddWatch")
-            .field("watch", &self.pending.watch)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { AddWatch |add| { watch: add.pending.watch, .. } }

@@ -1,9 +1,9 @@
 //! A handle with which other tasks add and cancel the watches of a watcher.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::{AddWatch, Present};
+use crate::debug::debug_fields;
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::watch::backlog::Lag;
@@ -146,10 +146,4 @@ impl WatcherHandle {
     }
 }
 
-impl fmt::Debug for WatcherHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatcherHandle")
-            .field("watches", &self.present.lock().len())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields! { WatcherHandle |handle| { watches: handle.present.lock().len(), .. } }
