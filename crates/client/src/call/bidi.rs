@@ -14,6 +14,10 @@
 //! - The next stream avoids the connection and the endpoint of the latest one, if there is another.
 //! - After a token was refused, it avoids nothing: the endpoint serves, and only the token has to be
 //!   another one.
+//!
+//! A login is a write, which can hang while the call of the stream would be served. So a stream that
+//! [needs no token](BidiCall::needs_token) waits for none until a server has refused one for the want
+//! of a valid token.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -38,6 +42,9 @@ pub(crate) struct BidiCall {
     /// The only endpoint that the call may go to, if it may not go to any.
     pub(crate) member: Option<EndpointTarget>,
     pub(crate) require_leader: bool,
+    /// Whether every release of etcd checks the token of the call. If not, a stream is opened
+    /// without one while the client has none.
+    pub(crate) needs_token: bool,
     /// Whether the call is made until the client is closed for good, and not only until it takes no
     /// new calls.
     pub(crate) during_shutdown: bool,
@@ -69,6 +76,8 @@ struct Latest {
     avoided: Option<Avoided>,
     /// The token that the stream was opened with.
     token: Option<Arc<TokenHeader>>,
+    /// Whether a server has refused a stream for its token, or for the want of one.
+    token_refused: bool,
 }
 
 /// One stream.
@@ -139,9 +148,11 @@ impl BidiOpener {
     }
 
     fn open_with(&self, fresh: bool) -> BidiStream {
-        let (avoided, stale) = {
+        let (avoided, stale, waits_for_token) = {
             let latest = self.latest.lock();
-            (latest.avoided, latest.token.clone().filter(|_| fresh))
+            let stale = latest.token.clone().filter(|_| fresh);
+            let waits = self.call.needs_token || latest.token_refused;
+            (latest.avoided, stale, waits)
         };
         let core = self.core.upgrade();
         let call = self.call;
@@ -155,7 +166,11 @@ impl BidiOpener {
             if let Some(authentication) = scope.authentication().filter(|_| fresh) {
                 authentication.invalid(stale.as_deref());
             }
-            let token = scope.token().await?;
+            let token = if waits_for_token {
+                scope.token().await?
+            } else {
+                scope.present_token()
+            };
             let permit = scope.core.pool.acquire(call.pick(avoided)).await?;
             let limit = scope.core.options.max_receive_size;
             Ok(Opening {
@@ -255,7 +270,9 @@ impl BidiStream {
             Scope::of(core).note_token_refusal(&failure, self.token.as_deref())
         });
         if is_token_refused {
-            self.opener.avoid_nothing();
+            let mut latest = self.opener.latest.lock();
+            latest.avoided = None;
+            latest.token_refused = true;
         }
         BidiEvent::Ended(failure.error)
     }

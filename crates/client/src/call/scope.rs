@@ -159,6 +159,14 @@ impl Scope {
         lost
     }
 
+    /// Returns the token that the client has, if any.
+    pub(crate) fn present_token(&self) -> Option<Arc<TokenHeader>> {
+        match self.authentication()?.credential(&self.core) {
+            Ok(CallCredential::Token(token)) => Some(token),
+            Ok(CallCredential::Anonymous | CallCredential::Fetch) | Err(_) => None,
+        }
+    }
+
     /// Returns the token for a stream, and fetches it if necessary.
     pub(crate) async fn token(&self) -> Result<Option<Arc<TokenHeader>>, Error> {
         self.token_within(authentication::STREAM_LIMIT).await

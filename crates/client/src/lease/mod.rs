@@ -71,8 +71,10 @@
 //!   time-to-live, or after twice as long as answers took before, whichever is longer.
 //! - **A lost connection, a change of leader.** Another stream is opened within 20 ms, or within 1
 //!   s when several streams in a row fail. A new leader gives each lease its whole time-to-live.
-//! - **An expired token.** The next stream uses a new token. While none is available, the cause of
-//!   the state says so.
+//! - **An expired token, a login that fails or hangs.** Old releases of etcd (3.4.23 and 3.5.1, for
+//!   example) check no token of a renewal: there, renewals go on without one. After a server has
+//!   refused that, as 3.5.35, 3.6.16 and 3.7.3 do, renewals wait for a token, and the cause of the
+//!   state says so.
 //! - **[`Client::close`]** revokes the leases that the client keeps. Keepers end with
 //!   [`LeaseEnd::Revoked`], or with [`LeaseEnd::ClientClosed`] where no server answered the revoke.
 //! - **A tokio runtime that ends** ends the renewals. They continue in the runtime of the next call

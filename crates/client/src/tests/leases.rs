@@ -45,6 +45,8 @@ pub(super) enum Manner {
     NoLeader,
     /// Refuses the token of each stream.
     TokenEnded,
+    /// Refuses each stream without a token.
+    TokenWanted,
 }
 
 /// Trailers with which the server ends a stream of renewals.
@@ -52,6 +54,7 @@ fn status(manner: Manner) -> Option<[(&'static str, &'static str); 2]> {
     let (code, text) = match manner {
         Manner::NoLeader => ("14", "etcdserver: no leader"),
         Manner::TokenEnded => ("16", "etcdserver: invalid auth token"),
+        Manner::TokenWanted => ("3", "etcdserver: user name is empty"),
         _ => return None,
     };
     Some([("grpc-status", code), ("grpc-message", text)])
@@ -147,7 +150,10 @@ impl Script {
             self.leader_wanted.fetch_add(1, Ordering::Relaxed);
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
-        if let Some(status) = status(self.manner()) {
+        let has_token = request.headers().contains_key("token");
+        let refusal = status(self.manner());
+        if let Some(status) = refusal.filter(|_| self.manner() != Manner::TokenWanted || !has_token)
+        {
             let mut head = head("application/grpc");
             head.headers_mut().extend(headers(&status));
             let _ = reply.send_response(head, true);
@@ -168,7 +174,7 @@ impl Script {
                     .id;
                 self.renewals.lock().expect("no panic").push(id);
                 let ttl = match self.manner() {
-                    Manner::Answer => 6,
+                    Manner::Answer | Manner::TokenWanted => 6,
                     Manner::Slow(delay) => {
                         sleep(delay).await;
                         6
@@ -646,6 +652,32 @@ async fn after_a_refused_token_renewals_go_on_at_the_endpoint_that_serves() {
         0,
         "streams at the hung one"
     );
+}
+
+/// Some releases of etcd check no token of a renewal. A login is a write, and takes a slow hash.
+#[tokio::test(start_paused = true)]
+async fn renewals_do_not_wait_for_a_login_that_hangs() {
+    let script = Script::new(Manner::Answer);
+    // The server holds each request with this text, and no stream.
+    let builder = one(&script).builder().credentials("hang", "password");
+    let client = builder.connect_lazy().expect("the options are valid");
+    let keeper = client.keep(id(7));
+    sleep(TTL * 10).await;
+    assert!(is_alive(keeper.state()), "{:?}", keeper.state());
+    assert!(script.renewals() >= 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewals_wait_for_a_token_where_a_server_wants_one() {
+    let script = Script::new(Manner::TokenWanted);
+    let provider = || -> TokenFuture { Box::pin(async { Ok(Token::new("token")) }) };
+    let builder = one(&script).builder().token(provider);
+    let client = builder.connect_lazy().expect("the options are valid");
+    let mut keeper = client.keep(id(7));
+    tokio::time::timeout(TTL, async { while !is_alive(keeper.changed().await) {} })
+        .await
+        .expect("the second stream has a token");
+    assert_eq!(script.opened.load(Ordering::Relaxed), 2);
 }
 
 async fn until_set(flag: &AtomicUsize) {

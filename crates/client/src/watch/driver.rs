@@ -137,6 +137,7 @@ impl Driver {
             method: Method::Watch,
             member: route.member,
             require_leader: route.require_leader,
+            needs_token: true,
             during_shutdown: false,
         };
         Self {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use etcdex::Client;
 use etcdex::credentials::Token;
 use etcdex::credentials::TokenFuture;
+use etcdex::{Client, ErrorKind, LeaseState};
 use etcdex_testkit::{Binary, Etcd};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use tempfile::TempDir;
@@ -123,6 +123,41 @@ async fn token_of(address: SocketAddr) -> Result<String, Box<dyn Error + Send + 
     let (_, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
     let answer: serde_json::Value = serde_json::from_str(body)?;
     Ok(answer["token"].as_str().ok_or("no token")?.to_owned())
+}
+
+/// Old releases check no token of a renewal. The others refuse a renewal without one.
+#[tokio::test]
+async fn without_a_token_a_lease_is_renewed_where_the_server_wants_none() {
+    each_alone(&[], |etcd| async move {
+        enable(&etcd).await;
+        let root = root(&etcd).await;
+        let lease = root.grant(Duration::from_secs(2)).await.unwrap().id;
+        root.put("hush", "hush").lease(lease).await.unwrap();
+        let provider = || -> TokenFuture { Box::pin(async { Err("no token".into()) }) };
+        let client = Client::builder().endpoint(etcd.endpoint()).token(provider);
+        let client = client.connect_lazy().unwrap();
+        let keeper = client.keep(lease);
+        // The lease ends meanwhile if it is not renewed.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let state = keeper.state();
+        let renewed = root.get("hush").await.unwrap().into_kv();
+        if matches!(etcd.version().to_string().as_str(), "3.4.23" | "3.5.1") {
+            assert!(matches!(state, LeaseState::Alive { .. }), "{state:?}");
+            assert_eq!(renewed.unwrap().lease, Some(lease));
+        } else {
+            let LeaseState::Unknown {
+                cause: Some(cause), ..
+            } = state
+            else {
+                panic!("{state:?}");
+            };
+            assert_eq!(cause.kind(), ErrorKind::AuthenticationFailed, "{cause}");
+            assert!(renewed.is_none());
+        }
+        let error = client.get("hush").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error}");
+    })
+    .await;
 }
 
 /// A stream of renewals carries a token only in its first headers.

@@ -1,5 +1,9 @@
 //! PURE: checks that each taker got its lock again after the faults.
 //!
+//! No lock can be granted without a leader. Members that get too little CPU time elect leaders again
+//! and again, without a fault: the raft terms of their answers show it. The time of a taker begins
+//! again with each election.
+//!
 //! Some old releases can lose waiting locks (ADR 0012): the key of a taker is the first of its
 //! lock, and the server does not answer the taker, because it repeats a refused watch without end.
 //! The recordings show this: an observer reads the keys of the locks all the time, and a proxy
@@ -12,9 +16,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Promise};
+use super::{Fault, Look, Promise};
 
-/// How long it may take after the last fault until each taker has got its lock once more: a lease
+/// How long it may take after the last fault, or after a later election, until each taker has got its lock once more: a lease
 /// without a keeper expires first (5 s, and as much again after an election), and then each taker
 /// has its turn.
 pub const TURN: u64 = 45_000_000;
@@ -76,13 +80,17 @@ pub struct Turns<'a> {
     pub queues: &'a [Queue],
     /// All answers of servers.
     pub replies: &'a [Reply],
+    /// All reads of the keys of leases, in order, with the raft terms of the answers.
+    pub looks: &'a [Look],
     /// When the last fault ended.
     pub calm: u64,
     /// Whether the servers can lose waiting locks.
     pub loses_waiting_locks: bool,
 }
 
-/// Returns each taker that did not have its lock again within [`TURN`].
+/// Returns each taker that did not have its lock again within [`TURN`] under one leader.
+///
+/// A taker is excused if there was no such time: the members elected leaders again and again.
 ///
 /// On servers that can lose locks, it is excused if
 ///
@@ -93,7 +101,9 @@ pub struct Turns<'a> {
 ///   was one that no server had granted, the taker's own or that of another taker), or servers were
 ///   that silent. Servers that lose locks use all the CPU time that they get.
 pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
-    let end = run.calm.saturating_add(TURN);
+    let elections = elections(run.looks, run.calm);
+    let steady = steady(run, &elections);
+    let end = steady.unwrap_or(u64::MAX);
     // All takers, also those without a turn since then.
     let mut takers: BTreeMap<&str, Vec<&Turn>> = BTreeMap::new();
     for turn in run.turns {
@@ -119,11 +129,11 @@ pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
         let undisturbed: Vec<&Turn> = turns.iter().copied().filter(counts).collect();
         let is_asked = |turn: &&Turn| is_asked(turn, run.queues, &told);
         let is_lost = |turn: &&Turn| is_lost(turn, run.queues, &told);
-        let excused = run.loses_waiting_locks
+        let has_explanation = |turn: &&Turn| is_lost(turn) || is_silent(turn, run.queues);
+        let lost_by_server = run.loses_waiting_locks
             && undisturbed.iter().all(is_asked)
-            && undisturbed
-                .iter()
-                .any(|turn| is_lost(turn) || is_silent(turn, run.queues));
+            && undisturbed.iter().any(has_explanation);
+        let excused = steady.is_none() || lost_by_server;
         let count = turns.len();
         faults.push(Fault {
             promise: Promise::Available,
@@ -132,6 +142,12 @@ pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
                 TURN / 1_000_000
             ),
             excuse: excused.then(|| {
+                if steady.is_none() {
+                    return format!(
+                        "the members elected {} more leaders, and none of them led for that time",
+                        elections.len()
+                    );
+                }
                 let lost = undisturbed.iter().filter(|turn| is_lost(turn)).count();
                 let is_silent = |turn: &&&Turn| is_silent(turn, run.queues);
                 let silent = undisturbed.iter().filter(is_silent).count();
@@ -144,6 +160,35 @@ pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
         });
     }
     faults
+}
+
+/// Returns when servers have first answered in each later term than before. Only an election makes
+/// one.
+fn elections(looks: &[Look], calm: u64) -> Vec<u64> {
+    let (before, after) = looks.split_at(looks.partition_point(|look| look.ended <= calm));
+    let mut term = before.iter().map(|look| look.term).max();
+    let mut elections = Vec::new();
+    for look in after {
+        if term.is_some_and(|term| look.term > term) {
+            elections.push(look.ended);
+        }
+        term = term.max(Some(look.term));
+    }
+    elections
+}
+
+/// Returns the end of the first [`TURN`] without an election, if the run had one.
+fn steady(run: Turns<'_>, elections: &[u64]) -> Option<u64> {
+    let ended = run.looks.last().map_or(u64::MAX, |look| look.ended);
+    let mut start = run.calm;
+    for next in elections {
+        if *next > start + TURN {
+            break;
+        }
+        start = *next;
+    }
+    let end = start.saturating_add(TURN);
+    (start == run.calm || end <= ended).then_some(end)
 }
 
 /// Returns whether a server has had the request for long without answering it.

@@ -16,11 +16,13 @@ use etcdex_testkit::calls::{Call, Period};
 use etcdex_testkit::history::{Archive, History, Incident};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tracing::level_filters::LevelFilter;
 
 use crate::args::{SceneProfile, SceneRun};
 use crate::clock::Clock;
 use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
+use crate::logs;
 use crate::setup::{CLIENTS, Setup, Way};
 use crate::store;
 use callers::Caller;
@@ -47,6 +49,7 @@ pub(crate) struct Played {
 
 async fn play(arguments: &SceneRun, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
+    logs::collect(LevelFilter::INFO, clock);
     let has_users = arguments.profile == SceneProfile::All;
     let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
     let client = setup.direct().map_err(io::Error::other)?;
@@ -86,7 +89,8 @@ async fn play(arguments: &SceneRun, seed: u64) -> io::Result<bool> {
         &arguments.profile,
         seed,
     );
-    ending::end(&headline, arguments.run.out.as_deref(), &played)
+    let out = arguments.run.out.as_deref();
+    ending::end(&headline, out, &played, setup.members())
 }
 
 impl Played {

@@ -5,12 +5,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use etcdex_testkit::Version;
 use etcdex_testkit::history::Archive;
+use etcdex_testkit::{Etcd, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Run;
-use crate::{calls, leases, watch};
+use crate::{calls, leases, logs, watch};
 
 /// The file with the options of a recorded run.
 const FILE: &str = "run.jsonl";
@@ -96,6 +96,7 @@ pub(crate) fn end(
     headline: &Headline,
     out: Option<&Path>,
     played: &impl Played,
+    members: &[Etcd],
 ) -> io::Result<bool> {
     let judgement = played.judge(headline);
     let mut is_odd = false;
@@ -112,6 +113,7 @@ pub(crate) fn end(
         let archive = Archive::at(&folder)?;
         archive.write(FILE, [headline])?;
         played.record(&archive)?;
+        logs::write(&folder, members)?;
         println!("recorded to {}", folder.display());
     }
     judgement.map(|judgement| judgement.is_kept)

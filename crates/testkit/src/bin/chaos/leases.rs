@@ -29,11 +29,13 @@ use etcdex_testkit::leases::{
 use etcdex_testkit::raft_log::{self, RaftLog};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use tracing::level_filters::LevelFilter;
 
 use crate::args::{SceneProfile, SceneRun};
 use crate::clock::Clock;
 use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
+use crate::logs;
 use crate::setup::{CLIENTS, Setup, Way};
 use crate::store;
 use keepers::Keeper;
@@ -86,6 +88,7 @@ struct Tasks {
 
 async fn play(arguments: &SceneRun, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
+    logs::collect(LevelFilter::DEBUG, clock);
     let has_users = arguments.profile == SceneProfile::All;
     let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
     let client = setup.direct().map_err(io::Error::other)?;
@@ -126,7 +129,8 @@ async fn play(arguments: &SceneRun, seed: u64) -> io::Result<bool> {
         &arguments.profile,
         seed,
     );
-    ending::end(&headline, arguments.run.out.as_deref(), &played)
+    let out = arguments.run.out.as_deref();
+    ending::end(&headline, out, &played, setup.members())
 }
 
 impl Played {
@@ -260,7 +264,8 @@ fn start(setup: &Setup, ways: &[Way], clock: Clock, seed: u64) -> io::Result<Tas
 /// Waits until each taker has got its lock once more, or the time for that is over.
 async fn wait_for_turns(takers: &[Progress]) {
     let before: Vec<usize> = takers.iter().map(Progress::count).collect();
-    let deadline = Instant::now() + Duration::from_micros(TURN);
+    // Elections after the last fault extend the time of a taker.
+    let deadline = Instant::now() + Duration::from_micros(TURN) * 3;
     loop {
         let mut waiting = takers.iter().zip(&before);
         let waits = waiting.any(|(taker, before)| taker.count() == *before);

@@ -3,6 +3,7 @@
 //! * `args.rs` is the command line, `setup.rs` starts the servers with proxies before them;
 //! * `store.rs` reads the history of the store, after the run;
 //! * `ending.rs` checks, prints and records a run, and checks a recorded run again;
+//! * `logs.rs` keeps the logs of the servers and of the clients in a recording;
 //! * `faults.rs` disturbs servers and connections, for every workload;
 //! * `watch.rs` is the workload that checks watches, `calls.rs` checks calls, `leases.rs` checks
 //!   leases and locks. Each workload has a file, a folder and a command of its own.
@@ -15,6 +16,7 @@ mod clock;
 mod ending;
 mod faults;
 mod leases;
+mod logs;
 mod setup;
 mod store;
 mod watch;

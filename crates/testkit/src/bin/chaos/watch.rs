@@ -32,6 +32,7 @@ use etcdex_testkit::history::{Archive, History, Incident, Recording};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::level_filters::LevelFilter;
 
 use self::churn::Churn;
 use self::compactions::Compactor;
@@ -47,6 +48,7 @@ use crate::args::{Profile, Watch};
 use crate::clock::Clock;
 use crate::ending::{self, Headline, Judgement, Workload};
 use crate::faults::Faults;
+use crate::logs;
 use crate::setup::{Setup, Way};
 
 /// Interval of the progress lines of a run.
@@ -118,6 +120,7 @@ struct RunningClients {
 
 async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
+    logs::collect(LevelFilter::INFO, clock);
     let has_users = arguments.profile == Profile::All;
     let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
     let client = setup.direct().map_err(io::Error::other)?;
@@ -187,7 +190,8 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
         &arguments.profile,
         seed,
     );
-    ending::end(&headline, arguments.run.out.as_deref(), &played)
+    let out = arguments.run.out.as_deref();
+    ending::end(&headline, out, &played, setup.members())
 }
 
 /// Everything that a run leaves behind.

@@ -28,14 +28,30 @@ fn queue(from: u64, to: u64, keys: &[&str]) -> Vec<Queue> {
     looks.collect()
 }
 
+/// Makes reads at these moments, with these terms.
+fn terms(terms: &[(u64, u64)]) -> Vec<Look> {
+    let looks = terms.iter().map(|(at, term)| Look {
+        began: *at,
+        ended: *at,
+        term: *term,
+        keys: BTreeSet::new(),
+    });
+    looks.collect()
+}
+
 fn judge_with(turns: &[Turn], queues: &[Queue], replies: &[Reply], loses: bool) -> Vec<bool> {
-    let faults = check_turns(Turns {
+    judge_all(Turns {
         turns,
         queues,
         replies,
+        looks: &[],
         calm: CALM,
         loses_waiting_locks: loses,
-    });
+    })
+}
+
+fn judge_all(run: Turns<'_>) -> Vec<bool> {
+    let faults = check_turns(run);
     let faults = promises(&faults).into_iter();
     let faults = faults.inspect(|(promise, _)| assert_eq!(*promise, Promise::Available));
     faults.map(|(_, excused)| excused).collect()
@@ -187,4 +203,42 @@ fn an_excuse_needs_a_correct_client_in_each_turn_and_a_lost_lock() {
         [true]
     );
     assert_eq!(judge(&[disturbed], &queues, &[]), [false]);
+}
+
+#[test]
+fn the_time_of_a_taker_begins_again_with_an_election() {
+    let judge = |looks: &[(u64, u64)], granted: Option<u64>| {
+        let end = granted.map_or(TurnEnd::Failed, |_| TurnEnd::Granted);
+        let ended = granted.unwrap_or(CALM + 2);
+        judge_all(Turns {
+            turns: &[turn("1", CALM + 1, ended, end)],
+            queues: &[],
+            replies: &[],
+            looks: &terms(looks),
+            calm: CALM,
+            loses_waiting_locks: false,
+        })
+    };
+    let second = CALM + 40 * SECOND;
+    let end = second + TURN;
+    // The fault before has caused the election of term 2.
+    let one_leader = [(CALM - 1, 1), (CALM, 2), (end, 2)];
+    assert!(judge(&one_leader, Some(CALM + TURN)).is_empty());
+    assert_eq!(judge(&one_leader, Some(CALM + TURN + 1)), [false]);
+    let other_leader = [(CALM, 2), (second, 3), (end, 3)];
+    assert!(judge(&other_leader, Some(end)).is_empty());
+    assert_eq!(judge(&other_leader, Some(end + 1)), [false]);
+    assert_eq!(judge(&other_leader, None), [false]);
+    // The run ended too early to show that.
+    assert_eq!(judge(&other_leader[..2], None), [true]);
+    let never = [
+        (CALM, 2),
+        (second, 3),
+        (second + TURN, 4),
+        (end + TURN - 1, 4),
+    ];
+    assert_eq!(judge(&never, None), [true]);
+    // An election after the time of the taker.
+    let late = [(CALM, 2), (CALM + TURN + 1, 3)];
+    assert_eq!(judge(&late, None), [false]);
 }

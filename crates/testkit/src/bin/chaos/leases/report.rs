@@ -40,6 +40,7 @@ impl<'a> Report<'a> {
             turns: &played.turns,
             queues: &played.queues,
             replies: &played.replies,
+            looks: &played.looks,
             calm: calm(&played.periods),
             // Without users no token can expire: no lock is lost then, and the queues show none.
             loses_waiting_locks: version.repeats_refused_watches(),
