@@ -51,6 +51,7 @@
 //! [`Txn`] and [`Compare`] are at the root of the crate, too.
 
 mod compare;
+mod deletion;
 mod operation;
 mod swap;
 
@@ -84,6 +85,11 @@ const DEEPEST: u32 = 49;
 /// All operations of a branch happen at one revision, or none of them happens. A transaction can
 /// put a key only once. By default, a server accepts 128 conditions, and 128 operations in each
 /// branch (`--max-txn-ops`). Transactions can be nested 49 deep.
+///
+/// The client refuses a transaction that may delete all keys from one on
+/// ([`Delete::from_key`], [`Delete::all_keys`]) and then put one of them with its present value or
+/// lease ([`Put::ignore_value`], [`Put::ignore_lease`]): all versions of etcd end with a panic then,
+/// and again at each start.
 ///
 /// ```
 /// use etcdex::{Compare, Get, Put, Txn};
@@ -150,12 +156,10 @@ impl Txn {
         let operations = |list: &[Operation]| -> Result<Vec<RequestOp>, Failure> {
             list.iter().map(|one| one.message(namespace)).collect()
         };
+        let compares = self.compares.iter();
+        let compares = compares.map(|compare| compare.message(namespace));
         Ok(TxnRequest {
-            compare: self
-                .compares
-                .iter()
-                .map(|compare| compare.message(namespace))
-                .collect::<Result<_, _>>()?,
+            compare: compares.collect::<Result<_, _>>()?,
             success: operations(&self.then)?,
             failure: operations(&self.otherwise)?,
         })
@@ -372,7 +376,9 @@ impl Request for Txn {
     }
 
     fn encode(&self, namespace: Option<&Namespace>, limit: usize) -> Result<Bytes, Failure> {
-        frame(&self.message(namespace)?, limit)
+        let message = self.message(namespace)?;
+        deletion::check(&message)?;
+        frame(&message, limit)
     }
 
     fn decode(&self, reply: Bytes, namespace: Option<&Namespace>) -> Result<TxnResponse, Error> {
