@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::Auth;
-use crate::call::{Call, Core, Scope, Timeout};
+use crate::call::{Call, Core, Scope, Timeout, calls};
 use crate::cluster::{AddMember, ListMembers, PromoteMember, RemoveMember, UpdateMember};
 use crate::config::{ClientBuilder, Config};
 use crate::debug::debug_fields;
@@ -237,52 +237,38 @@ impl Client {
         List::new(&self.scope, prefix.into())
     }
 
-    /// Lists the members of the cluster: see [`ListMembers`].
-    ///
-    /// # Retries
-    /// The request is sent again, at another endpoint if there is one, when a server is
-    /// unavailable.
-    pub fn list_members(&self) -> Call<ListMembers> {
-        self.run(ListMembers::new())
-    }
+    calls! {
+        /// Lists the members of the cluster: see [`ListMembers`].
+        ///
+        /// # Retries
+        /// The request is sent again, at another endpoint if there is one, when a server is
+        /// unavailable.
+        fn list_members() -> ListMembers::new;
 
-    /// Adds a member to the cluster, at these peer URLs (`http://host:port`): see [`AddMember`].
-    ///
-    /// # Retries
-    /// The request is sent again only when it provably was not applied.
-    pub fn add_member(
-        &self,
-        peer_urls: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Call<AddMember> {
-        self.run(AddMember::new(peer_urls))
-    }
+        /// Adds a member to the cluster, at these peer URLs (`http://host:port`): see [`AddMember`].
+        ///
+        /// # Retries
+        /// The request is sent again only when it provably was not applied.
+        fn add_member(peer_urls: impl IntoIterator<Item = impl Into<String>>) -> AddMember::new;
 
-    /// Removes the member with this ID from the cluster: see [`RemoveMember`].
-    ///
-    /// # Retries
-    /// The request is sent again only when it provably was not applied.
-    pub fn remove_member(&self, id: u64) -> Call<RemoveMember> {
-        self.run(RemoveMember::new(id))
-    }
+        /// Removes the member with this ID from the cluster: see [`RemoveMember`].
+        ///
+        /// # Retries
+        /// The request is sent again only when it provably was not applied.
+        fn remove_member(id: u64) -> RemoveMember::new;
 
-    /// Gives the member with this ID other peer URLs (`http://host:port`): see [`UpdateMember`].
-    ///
-    /// # Retries
-    /// The request is sent again only when it provably was not applied.
-    pub fn update_member(
-        &self,
-        id: u64,
-        peer_urls: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Call<UpdateMember> {
-        self.run(UpdateMember::new(id, peer_urls))
-    }
+        /// Gives the member with this ID other peer URLs (`http://host:port`): see [`UpdateMember`].
+        ///
+        /// # Retries
+        /// The request is sent again only when it provably was not applied.
+        fn update_member(id: u64, peer_urls: impl IntoIterator<Item = impl Into<String>>)
+            -> UpdateMember::new;
 
-    /// Gives the learner with this ID a vote: see [`PromoteMember`].
-    ///
-    /// # Retries
-    /// The request is sent again only when it provably was not applied.
-    pub fn promote_member(&self, id: u64) -> Call<PromoteMember> {
-        self.run(PromoteMember::new(id))
+        /// Gives the learner with this ID a vote: see [`PromoteMember`].
+        ///
+        /// # Retries
+        /// The request is sent again only when it provably was not applied.
+        fn promote_member(id: u64) -> PromoteMember::new;
     }
 
     /// Returns the calls for users, roles and permissions: see [`Auth`].

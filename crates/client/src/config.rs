@@ -58,6 +58,19 @@ pub struct ClientBuilder {
     options: Options,
 }
 
+/// Makes methods of [`ClientBuilder`] that set one option each: `fn name(argument) => option = value;`.
+macro_rules! settings {
+    ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty)?) => $option:ident = $value:expr;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(mut self $(, $argument: $type)?) -> Self {
+                self.options.$option = $value;
+                self
+            }
+        )*
+    };
+}
+
 impl ClientBuilder {
     /// Adds an endpoint. Default, when none is added: `http://127.0.0.1:2379`.
     ///
@@ -89,82 +102,51 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a call may take, from its first poll to its answer, including the time that it
-    /// waits for a connection. The client sends the time-out to the server (`grpc-timeout`).
-    /// Default: 5 s; at least 1 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.options.timeout = Some(timeout);
-        self
-    }
+    settings! {
+        /// Sets how long a call may take, from its first poll to its answer, including the time that it
+        /// waits for a connection. The client sends the time-out to the server (`grpc-timeout`).
+        /// Default: 5 s; at least 1 ms.
+        fn timeout(timeout: Duration) => timeout = Some(timeout);
 
-    /// Lets calls take any time.
-    pub fn no_timeout(mut self) -> Self {
-        self.options.timeout = None;
-        self
-    }
+        /// Lets calls take any time.
+        fn no_timeout() => timeout = None;
 
-    /// Sets how long one attempt to connect may take, including handshakes. Default: 3 s; at least
-    /// 1 ms.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.options.connect_timeout = timeout;
-        self
-    }
+        /// Sets how long one attempt to connect may take, including handshakes. Default: 3 s; at least
+        /// 1 ms.
+        fn connect_timeout(timeout: Duration) => connect_timeout = timeout;
 
-    /// Sets how long a connection with calls in progress may be silent before the client sends a
-    /// ping. Default: 10 s. Less than 5 s is refused, as etcd closes connections that ping faster.
-    /// The client leaves at least 6 s between two pings, as some networks bring them closer
-    /// together.
-    pub fn keep_alive_interval(mut self, interval: Duration) -> Self {
-        self.options.keep_alive_interval = Some(interval);
-        self
-    }
+        /// Sets how long a connection with calls in progress may be silent before the client sends a
+        /// ping. Default: 10 s. Less than 5 s is refused, as etcd closes connections that ping faster.
+        /// The client leaves at least 6 s between two pings, as some networks bring them closer
+        /// together.
+        fn keep_alive_interval(interval: Duration) => keep_alive_interval = Some(interval);
 
-    /// Sends no pings on silent connections.
-    pub fn no_keep_alive_interval(mut self) -> Self {
-        self.options.keep_alive_interval = None;
-        self
-    }
+        /// Sends no pings on silent connections.
+        fn no_keep_alive_interval() => keep_alive_interval = None;
 
-    /// Sets how long a ping may stay unanswered before the client closes the connection as dead.
-    /// Default: 3 s; at least 10 ms.
-    pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
-        self.options.keep_alive_timeout = Some(timeout);
-        self
-    }
+        /// Sets how long a ping may stay unanswered before the client closes the connection as dead.
+        /// Default: 3 s; at least 10 ms.
+        fn keep_alive_timeout(timeout: Duration) => keep_alive_timeout = Some(timeout);
 
-    /// Never closes a connection because a ping stays unanswered.
-    pub fn no_keep_alive_timeout(mut self) -> Self {
-        self.options.keep_alive_timeout = None;
-        self
-    }
+        /// Never closes a connection because a ping stays unanswered.
+        fn no_keep_alive_timeout() => keep_alive_timeout = None;
 
-    /// Sets how often a repeatable call is sent again after a failure. Default: 10.
-    ///
-    /// Independent of this number, a request that provably reached no server (because the
-    /// connection was closed gracefully, for example) goes to the next connection.
-    pub fn retries(mut self, retries: u32) -> Self {
-        self.options.retries = retries;
-        self
-    }
+        /// Sets how often a repeatable call is sent again after a failure. Default: 10.
+        ///
+        /// Independent of this number, a request that provably reached no server (because the
+        /// connection was closed gracefully, for example) goes to the next connection.
+        fn retries(retries: u32) => retries = retries;
 
-    /// Sets the longest pause between two attempts to connect. Default: 1 s; at least 10 ms.
-    ///
-    /// Pauses start at 10 ms, double, and are jittered. A good reply resets them to 10 ms.
-    pub fn retry_timeout(mut self, pause: Duration) -> Self {
-        self.options.retry_timeout = pause;
-        self
-    }
+        /// Sets the longest pause between two attempts to connect. Default: 1 s; at least 10 ms.
+        ///
+        /// Pauses start at 10 ms, double, and are jittered. A good reply resets them to 10 ms.
+        fn retry_timeout(pause: Duration) => retry_timeout = pause;
 
-    /// Sets the local address to connect from. Default: the system chooses.
-    pub fn bind_address(mut self, address: IpAddr) -> Self {
-        self.options.bind_address = Some(address);
-        self
-    }
+        /// Sets the local address to connect from. Default: the system chooses.
+        fn bind_address(address: IpAddr) => bind_address = Some(address);
 
-    /// Sets whether small writes are sent at once (`TCP_NODELAY`). Default: true.
-    pub fn nodelay(mut self, nodelay: bool) -> Self {
-        self.options.nodelay = nodelay;
-        self
+        /// Sets whether small writes are sent at once (`TCP_NODELAY`). Default: true.
+        fn nodelay(nodelay: bool) => nodelay = nodelay;
     }
 
     /// Sets how many bytes of one reply the server may send ahead of the reader. Default: 8 MiB;
@@ -184,66 +166,50 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the size of the largest reply that the client accepts, in bytes. Default: 256 MiB.
-    ///
-    /// Read larger ranges in pages, with [`Client::list`](crate::Client::list). For watches, this
-    /// is the limit of one message. A larger revision comes in several messages, and has its own
-    /// limit, [`WatchLimits::revision_bytes`](crate::WatchLimits::revision_bytes).
-    pub fn max_receive_size(mut self, bytes: usize) -> Self {
-        self.options.max_receive_size = bytes;
-        self
-    }
+    settings! {
+        /// Sets the size of the largest reply that the client accepts, in bytes. Default: 256 MiB.
+        ///
+        /// Read larger ranges in pages, with [`Client::list`](crate::Client::list). For watches, this
+        /// is the limit of one message. A larger revision comes in several messages, and has its own
+        /// limit, [`WatchLimits::revision_bytes`](crate::WatchLimits::revision_bytes).
+        fn max_receive_size(bytes: usize) => max_receive_size = bytes;
 
-    /// Sets the size of the largest request that the client sends, in bytes. Default: 2 MiB (a
-    /// server accepts 1.5 MiB unless it was started with another `--max-request-bytes`).
-    pub fn max_send_size(mut self, bytes: usize) -> Self {
-        self.options.max_send_size = bytes;
-        self
-    }
+        /// Sets the size of the largest request that the client sends, in bytes. Default: 2 MiB (a
+        /// server accepts 1.5 MiB unless it was started with another `--max-request-bytes`).
+        fn max_send_size(bytes: usize) => max_send_size = bytes;
 
-    /// Sets how calls are distributed over several endpoints. Default: [`Mode::PickFirst`].
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.options.mode = mode;
-        self
-    }
+        /// Sets how calls are distributed over several endpoints. Default: [`Mode::PickFirst`].
+        fn mode(mode: Mode) => mode = mode;
 
-    /// Sets the age at which the client replaces a connection for calls. Default: 30 minutes; at
-    /// least 1 s.
-    ///
-    /// The new connection may lead to another endpoint. Calls in progress end on the old
-    /// connection. The client takes up to a fifth off the age at random.
-    ///
-    /// Without an age, all clients stay on the members that they reached during a rolling restart.
-    pub fn max_connection_age(mut self, age: Duration) -> Self {
-        self.options.max_connection_age = Some(age);
-        self
-    }
+        /// Sets the age at which the client replaces a connection for calls. Default: 30 minutes; at
+        /// least 1 s.
+        ///
+        /// The new connection may lead to another endpoint. Calls in progress end on the old
+        /// connection. The client takes up to a fifth off the age at random.
+        ///
+        /// Without an age, all clients stay on the members that they reached during a rolling restart.
+        fn max_connection_age(age: Duration) => max_connection_age = Some(age);
 
-    /// Keeps connections for as long as they work.
-    pub fn no_max_connection_age(mut self) -> Self {
-        self.options.max_connection_age = None;
-        self
-    }
+        /// Keeps connections for as long as they work.
+        fn no_max_connection_age() => max_connection_age = None;
 
-    /// Sets how often the client asks the cluster for its members, to use their advertised client
-    /// URLs as endpoints. Default: never; at least 10 ms. The client adds or takes off a tenth at
-    /// random.
-    ///
-    /// The client asks for the first time when the first connection is up. It uses the URLs that
-    /// members with a vote advertise, once a member of the same cluster has answered there. It then
-    /// gives up the endpoints that no member advertises any more, including endpoints that it was
-    /// given. When no advertised URL answers (because the addresses are known only inside of the
-    /// cluster's own network, for example), nothing changes. When no endpoint in use can be
-    /// reached, the client returns at once to the endpoints that it was given. A client with an
-    /// https endpoint learns only https URLs, and others only http ones. Endpoints that
-    /// [`add_endpoint`](crate::Client::add_endpoint) has added stay. For a sync on demand, see
-    /// [`sync_endpoints`](crate::Client::sync_endpoints).
-    ///
-    /// An endpoint at which another cluster answers is not used, and gets no secret. Attempts to
-    /// connect to it fail with [`ErrorKind::ClusterMismatch`](crate::ErrorKind).
-    pub fn auto_sync_interval(mut self, interval: Duration) -> Self {
-        self.options.auto_sync_interval = Some(interval);
-        self
+        /// Sets how often the client asks the cluster for its members, to use their advertised client
+        /// URLs as endpoints. Default: never; at least 10 ms. The client adds or takes off a tenth at
+        /// random.
+        ///
+        /// The client asks for the first time when the first connection is up. It uses the URLs that
+        /// members with a vote advertise, once a member of the same cluster has answered there. It then
+        /// gives up the endpoints that no member advertises any more, including endpoints that it was
+        /// given. When no advertised URL answers (because the addresses are known only inside of the
+        /// cluster's own network, for example), nothing changes. When no endpoint in use can be
+        /// reached, the client returns at once to the endpoints that it was given. A client with an
+        /// https endpoint learns only https URLs, and others only http ones. Endpoints that
+        /// [`add_endpoint`](crate::Client::add_endpoint) has added stay. For a sync on demand, see
+        /// [`sync_endpoints`](crate::Client::sync_endpoints).
+        ///
+        /// An endpoint at which another cluster answers is not used, and gets no secret. Attempts to
+        /// connect to it fail with [`ErrorKind::ClusterMismatch`](crate::ErrorKind).
+        fn auto_sync_interval(interval: Duration) => auto_sync_interval = Some(interval);
     }
 
     /// Finds endpoints by DNS SRV records when the client is [connected](Self::connect), and again

@@ -5,63 +5,35 @@ use etcdex_proto::etcdserverpb as pb;
 use super::AuthResponse;
 use crate::kv::{ResponseHeader, header, plain_request};
 
-/// Enables authentication in the whole cluster.
-///
-/// etcd requires a user `root` with the role `root`, and refuses with
-/// [`AuthRefused`](crate::ErrorKind::AuthRefused) without one. Once authentication is enabled,
-/// calls without a user fail with [`TokenMissing`](crate::ErrorKind::TokenMissing).
-///
-/// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#enabling-authentication>.
-#[derive(Clone, Debug, Default)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct EnableAuth {
-    wire: pb::AuthEnableRequest,
-}
-
-impl EnableAuth {
-    /// Returns the request.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
 plain_request! {
-    EnableAuth: AuthEnable, repeatable: false,
+    /// Enables authentication in the whole cluster.
+    ///
+    /// etcd requires a user `root` with the role `root`, and refuses with
+    /// [`AuthRefused`](crate::ErrorKind::AuthRefused) without one. Once authentication is enabled,
+    /// calls without a user fail with [`TokenMissing`](crate::ErrorKind::TokenMissing).
+    ///
+    /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#enabling-authentication>.
+    pub struct EnableAuth(pb::AuthEnableRequest, empty): AuthEnable, repeatable: false,
     |answer: pb::AuthEnableResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
-/// Disables authentication. Users and roles are kept.
-#[derive(Clone, Debug, Default)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct DisableAuth {
-    wire: pb::AuthDisableRequest,
-}
-
-impl DisableAuth {
-    /// Returns the request.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
 plain_request! {
-    DisableAuth: AuthDisable, repeatable: false,
+    /// Disables authentication. Users and roles are kept.
+    pub struct DisableAuth(pb::AuthDisableRequest, empty): AuthDisable, repeatable: false,
     |answer: pb::AuthDisableResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
-/// Asks whether authentication is enabled.
-///
-/// Servers before 3.5 answer [`Unimplemented`](crate::ErrorKind::Unimplemented).
-#[derive(Clone, Debug, Default)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct AuthStatus {
-    wire: pb::AuthStatusRequest,
-}
-
-impl AuthStatus {
-    /// Returns the request.
-    pub fn new() -> Self {
-        Self::default()
+plain_request! {
+    /// Asks whether authentication is enabled.
+    ///
+    /// Servers before 3.5 answer [`Unimplemented`](crate::ErrorKind::Unimplemented).
+    pub struct AuthStatus(pb::AuthStatusRequest, empty): AuthStatus, repeatable: true,
+    |answer: pb::AuthStatusResponse| -> AuthStatusResponse {
+        AuthStatusResponse {
+            header: header(answer.header),
+            enabled: answer.enabled,
+            auth_revision: answer.auth_revision,
+        }
     }
 }
 
@@ -76,15 +48,4 @@ pub struct AuthStatusResponse {
     /// Number of changes of users and roles. Tokens that are older than a change are no longer
     /// accepted.
     pub auth_revision: u64,
-}
-
-plain_request! {
-    AuthStatus: AuthStatus, repeatable: true,
-    |answer: pb::AuthStatusResponse| -> AuthStatusResponse {
-        AuthStatusResponse {
-            header: header(answer.header),
-            enabled: answer.enabled,
-            auth_revision: answer.auth_revision,
-        }
-    }
 }

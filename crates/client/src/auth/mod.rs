@@ -35,7 +35,7 @@ pub use self::user::{
     AddUser, ChangePassword, DeleteUser, GetUser, GetUserResponse, GrantRole, ListUsers,
     ListUsersResponse, RevokeRole,
 };
-use crate::call::{Call, Scope};
+use crate::call::{Scope, calls};
 use crate::debug::debug_fields;
 use crate::key::Key;
 use crate::kv::{ResponseHeader, header, refuse};
@@ -57,105 +57,57 @@ impl Auth {
         Self { scope }
     }
 
-    /// Enables authentication in the whole cluster: see [`EnableAuth`].
-    pub fn enable(&self) -> Call<EnableAuth> {
-        self.call(EnableAuth::new())
-    }
+    calls! {
+        /// Enables authentication in the whole cluster: see [`EnableAuth`].
+        fn enable() -> EnableAuth::new;
 
-    /// Disables authentication: see [`DisableAuth`].
-    pub fn disable(&self) -> Call<DisableAuth> {
-        self.call(DisableAuth::new())
-    }
+        /// Disables authentication: see [`DisableAuth`].
+        fn disable() -> DisableAuth::new;
 
-    /// Returns whether authentication is enabled: see [`AuthStatus`].
-    pub fn status(&self) -> Call<AuthStatus> {
-        self.call(AuthStatus::new())
-    }
+        /// Returns whether authentication is enabled: see [`AuthStatus`].
+        fn status() -> AuthStatus::new;
 
-    /// Adds a user: see [`AddUser`].
-    pub fn add_user(&self, name: impl Into<String>, password: impl Into<String>) -> Call<AddUser> {
-        self.call(AddUser::new(name, password))
-    }
+        /// Adds a user: see [`AddUser`].
+        fn add_user(name: impl Into<String>, password: impl Into<String>) -> AddUser::new;
 
-    /// Deletes a user: see [`DeleteUser`].
-    pub fn delete_user(&self, name: impl Into<String>) -> Call<DeleteUser> {
-        self.call(DeleteUser::new(name))
-    }
+        /// Deletes a user: see [`DeleteUser`].
+        fn delete_user(name: impl Into<String>) -> DeleteUser::new;
 
-    /// Returns the roles of a user: see [`GetUser`].
-    pub fn get_user(&self, name: impl Into<String>) -> Call<GetUser> {
-        self.call(GetUser::new(name))
-    }
+        /// Returns the roles of a user: see [`GetUser`].
+        fn get_user(name: impl Into<String>) -> GetUser::new;
 
-    /// Lists all users: see [`ListUsers`].
-    pub fn list_users(&self) -> Call<ListUsers> {
-        self.call(ListUsers::new())
-    }
+        /// Lists all users: see [`ListUsers`].
+        fn list_users() -> ListUsers::new;
 
-    /// Changes the password of a user: see [`ChangePassword`].
-    pub fn change_password(
-        &self,
-        name: impl Into<String>,
-        password: impl Into<String>,
-    ) -> Call<ChangePassword> {
-        self.call(ChangePassword::new(name, password))
-    }
+        /// Changes the password of a user: see [`ChangePassword`].
+        fn change_password(name: impl Into<String>, password: impl Into<String>)
+            -> ChangePassword::new;
 
-    /// Grants a role to a user: see [`GrantRole`].
-    pub fn grant_role(&self, user: impl Into<String>, role: impl Into<String>) -> Call<GrantRole> {
-        self.call(GrantRole::new(user, role))
-    }
+        /// Grants a role to a user: see [`GrantRole`].
+        fn grant_role(user: impl Into<String>, role: impl Into<String>) -> GrantRole::new;
 
-    /// Revokes a role from a user: see [`RevokeRole`].
-    pub fn revoke_role(
-        &self,
-        user: impl Into<String>,
-        role: impl Into<String>,
-    ) -> Call<RevokeRole> {
-        self.call(RevokeRole::new(user, role))
-    }
+        /// Revokes a role from a user: see [`RevokeRole`].
+        fn revoke_role(user: impl Into<String>, role: impl Into<String>) -> RevokeRole::new;
 
-    /// Adds a role without permissions: see [`AddRole`].
-    pub fn add_role(&self, name: impl Into<String>) -> Call<AddRole> {
-        self.call(AddRole::new(name))
-    }
+        /// Adds a role without permissions: see [`AddRole`].
+        fn add_role(name: impl Into<String>) -> AddRole::new;
 
-    /// Deletes a role: see [`DeleteRole`].
-    pub fn delete_role(&self, name: impl Into<String>) -> Call<DeleteRole> {
-        self.call(DeleteRole::new(name))
-    }
+        /// Deletes a role: see [`DeleteRole`].
+        fn delete_role(name: impl Into<String>) -> DeleteRole::new;
 
-    /// Returns the permissions of a role: see [`GetRole`].
-    pub fn get_role(&self, name: impl Into<String>) -> Call<GetRole> {
-        self.call(GetRole::new(name))
-    }
+        /// Returns the permissions of a role: see [`GetRole`].
+        fn get_role(name: impl Into<String>) -> GetRole::new;
 
-    /// Lists all roles: see [`ListRoles`].
-    pub fn list_roles(&self) -> Call<ListRoles> {
-        self.call(ListRoles::new())
-    }
+        /// Lists all roles: see [`ListRoles`].
+        fn list_roles() -> ListRoles::new;
 
-    /// Grants a permission to a role: see [`GrantPermission`].
-    pub fn grant_permission(
-        &self,
-        role: impl Into<String>,
-        permission: Permission,
-    ) -> Call<GrantPermission> {
-        self.call(GrantPermission::new(role, permission))
-    }
+        /// Grants a permission to a role: see [`GrantPermission`].
+        fn grant_permission(role: impl Into<String>, permission: Permission)
+            -> GrantPermission::new;
 
-    /// Revokes the permission for a key, or with options for a range, from a role: see
-    /// [`RevokePermission`].
-    pub fn revoke_permission(
-        &self,
-        role: impl Into<String>,
-        key: impl Into<Key>,
-    ) -> Call<RevokePermission> {
-        self.call(RevokePermission::new(role, key))
-    }
-
-    fn call<R: crate::Request>(&self, request: R) -> Call<R> {
-        Call::new(&self.scope, request)
+        /// Revokes the permission for a key, or with options for a range, from a role: see
+        /// [`RevokePermission`].
+        fn revoke_permission(role: impl Into<String>, key: impl Into<Key>) -> RevokePermission::new;
     }
 }
 

@@ -4,15 +4,14 @@ use etcdex_proto::etcdserverpb as pb;
 
 use super::{AuthResponse, Permission, check_role, permission};
 use crate::kv::{ResponseHeader, header, plain_request};
-use crate::transport::Failure;
 
-/// Adds a role without permissions.
-///
-/// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-roles>.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct AddRole {
-    wire: pb::AuthRoleAddRequest,
+plain_request! {
+    /// Adds a role without permissions.
+    ///
+    /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-roles>.
+    pub struct AddRole(pb::AuthRoleAddRequest): RoleAdd, repeatable: false,
+    check: |wire| check_role(&wire.name),
+    |answer: pb::AuthRoleAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 impl AddRole {
@@ -22,22 +21,13 @@ impl AddRole {
             wire: pb::AuthRoleAddRequest { name: name.into() },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_role(&self.wire.name)
-    }
 }
 
 plain_request! {
-    AddRole: RoleAdd, repeatable: false, check: Self::check,
-    |answer: pb::AuthRoleAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
-}
-
-/// Deletes a role, and revokes it from all users.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct DeleteRole {
-    wire: pb::AuthRoleDeleteRequest,
+    /// Deletes a role, and revokes it from all users.
+    pub struct DeleteRole(pb::AuthRoleDeleteRequest): RoleDelete, repeatable: false,
+    check: |wire| check_role(&wire.role),
+    |answer: pb::AuthRoleDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 impl DeleteRole {
@@ -47,22 +37,18 @@ impl DeleteRole {
             wire: pb::AuthRoleDeleteRequest { role: name.into() },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_role(&self.wire.role)
-    }
 }
 
 plain_request! {
-    DeleteRole: RoleDelete, repeatable: false, check: Self::check,
-    |answer: pb::AuthRoleDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
-}
-
-/// Asks for the permissions of a role.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct GetRole {
-    wire: pb::AuthRoleGetRequest,
+    /// Asks for the permissions of a role.
+    pub struct GetRole(pb::AuthRoleGetRequest): RoleGet, repeatable: true,
+    check: |wire| check_role(&wire.role),
+    |answer: pb::AuthRoleGetResponse| -> GetRoleResponse {
+        GetRoleResponse {
+            header: header(answer.header),
+            permissions: answer.perm.into_iter().map(permission::permission).collect(),
+        }
+    }
 }
 
 impl GetRole {
@@ -71,10 +57,6 @@ impl GetRole {
         Self {
             wire: pb::AuthRoleGetRequest { role: name.into() },
         }
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_role(&self.wire.role)
     }
 }
 
@@ -89,26 +71,10 @@ pub struct GetRoleResponse {
 }
 
 plain_request! {
-    GetRole: RoleGet, repeatable: true, check: Self::check,
-    |answer: pb::AuthRoleGetResponse| -> GetRoleResponse {
-        GetRoleResponse {
-            header: header(answer.header),
-            permissions: answer.perm.into_iter().map(permission::permission).collect(),
-        }
-    }
-}
-
-/// Lists all roles.
-#[derive(Clone, Debug, Default)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct ListRoles {
-    wire: pb::AuthRoleListRequest,
-}
-
-impl ListRoles {
-    /// Returns the request.
-    pub fn new() -> Self {
-        Self::default()
+    /// Lists all roles.
+    pub struct ListRoles(pb::AuthRoleListRequest, empty): RoleList, repeatable: true,
+    |answer: pb::AuthRoleListResponse| -> ListRolesResponse {
+        ListRolesResponse { header: header(answer.header), roles: answer.roles }
     }
 }
 
@@ -120,11 +86,4 @@ pub struct ListRolesResponse {
     pub header: ResponseHeader,
     /// Names of all roles.
     pub roles: Vec<String>,
-}
-
-plain_request! {
-    ListRoles: RoleList, repeatable: true,
-    |answer: pb::AuthRoleListResponse| -> ListRolesResponse {
-        ListRolesResponse { header: header(answer.header), roles: answer.roles }
-    }
 }

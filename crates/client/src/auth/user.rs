@@ -6,15 +6,24 @@ use etcdex_proto::etcdserverpb as pb;
 use super::{AuthResponse, check_role, check_user};
 use crate::call::options;
 use crate::kv::{ResponseHeader, header, plain_request, refuse};
-use crate::transport::Failure;
 
-/// Adds a user without roles. `Debug` does not show the password.
-///
-/// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-users>.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct AddUser {
-    wire: pb::AuthUserAddRequest,
+plain_request! {
+    /// Adds a user without roles. `Debug` does not show the password.
+    ///
+    /// Source: <https://etcd.io/docs/v3.6/op-guide/authentication/rbac/#working-with-users>.
+    pub struct AddUser(pb::AuthUserAddRequest): UserAdd, repeatable: false,
+    check: |wire| {
+        check_user(&wire.name)?;
+        let without = wire.options.is_some_and(|options| options.no_password);
+        if without && !wire.password.is_empty() {
+            return Err(refuse(
+                "no_password is for a user without a password, and a password is given: give an \
+                 empty one",
+            ));
+        }
+        Ok(())
+    },
+    |answer: pb::AuthUserAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 impl AddUser {
@@ -29,18 +38,6 @@ impl AddUser {
             },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_user(&self.wire.name)?;
-        let without = self.wire.options.is_some_and(|options| options.no_password);
-        if without && !self.wire.password.is_empty() {
-            return Err(refuse(
-                "no_password is for a user without a password, and a password is given: give an \
-                 empty one",
-            ));
-        }
-        Ok(())
-    }
 }
 
 options! { AddUser {
@@ -52,15 +49,10 @@ options! { AddUser {
 } }
 
 plain_request! {
-    AddUser: UserAdd, repeatable: false, check: Self::check,
-    |answer: pb::AuthUserAddResponse| -> AuthResponse { AuthResponse::of(answer.header) }
-}
-
-/// Deletes a user.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct DeleteUser {
-    wire: pb::AuthUserDeleteRequest,
+    /// Deletes a user.
+    pub struct DeleteUser(pb::AuthUserDeleteRequest): UserDelete, repeatable: false,
+    check: |wire| check_user(&wire.name),
+    |answer: pb::AuthUserDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 impl DeleteUser {
@@ -70,22 +62,15 @@ impl DeleteUser {
             wire: pb::AuthUserDeleteRequest { name: name.into() },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_user(&self.wire.name)
-    }
 }
 
 plain_request! {
-    DeleteUser: UserDelete, repeatable: false, check: Self::check,
-    |answer: pb::AuthUserDeleteResponse| -> AuthResponse { AuthResponse::of(answer.header) }
-}
-
-/// Asks for the roles of a user.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct GetUser {
-    wire: pb::AuthUserGetRequest,
+    /// Asks for the roles of a user.
+    pub struct GetUser(pb::AuthUserGetRequest): UserGet, repeatable: true,
+    check: |wire| check_user(&wire.name),
+    |answer: pb::AuthUserGetResponse| -> GetUserResponse {
+        GetUserResponse { header: header(answer.header), roles: answer.roles }
+    }
 }
 
 impl GetUser {
@@ -94,10 +79,6 @@ impl GetUser {
         Self {
             wire: pb::AuthUserGetRequest { name: name.into() },
         }
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_user(&self.wire.name)
     }
 }
 
@@ -112,23 +93,10 @@ pub struct GetUserResponse {
 }
 
 plain_request! {
-    GetUser: UserGet, repeatable: true, check: Self::check,
-    |answer: pb::AuthUserGetResponse| -> GetUserResponse {
-        GetUserResponse { header: header(answer.header), roles: answer.roles }
-    }
-}
-
-/// Lists all users.
-#[derive(Clone, Debug, Default)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct ListUsers {
-    wire: pb::AuthUserListRequest,
-}
-
-impl ListUsers {
-    /// Returns the request.
-    pub fn new() -> Self {
-        Self::default()
+    /// Lists all users.
+    pub struct ListUsers(pb::AuthUserListRequest, empty): UserList, repeatable: true,
+    |answer: pb::AuthUserListResponse| -> ListUsersResponse {
+        ListUsersResponse { header: header(answer.header), users: answer.users }
     }
 }
 
@@ -143,19 +111,15 @@ pub struct ListUsersResponse {
 }
 
 plain_request! {
-    ListUsers: UserList, repeatable: true,
-    |answer: pb::AuthUserListResponse| -> ListUsersResponse {
-        ListUsersResponse { header: header(answer.header), users: answer.users }
+    /// Changes the password of a user. `Debug` does not show the password.
+    ///
+    /// The server no longer accepts tokens that the user got with the old password.
+    pub struct ChangePassword(pb::AuthUserChangePasswordRequest): UserChangePassword,
+    repeatable: false,
+    check: |wire| check_user(&wire.name),
+    |answer: pb::AuthUserChangePasswordResponse| -> AuthResponse {
+        AuthResponse::of(answer.header)
     }
-}
-
-/// Changes the password of a user. `Debug` does not show the password.
-///
-/// The server no longer accepts tokens that the user got with the old password.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct ChangePassword {
-    wire: pb::AuthUserChangePasswordRequest,
 }
 
 impl ChangePassword {
@@ -190,24 +154,16 @@ impl ChangePassword {
             },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_user(&self.wire.name)
-    }
 }
 
 plain_request! {
-    ChangePassword: UserChangePassword, repeatable: false, check: Self::check,
-    |answer: pb::AuthUserChangePasswordResponse| -> AuthResponse {
-        AuthResponse::of(answer.header)
-    }
-}
-
-/// Grants a role to a user. Granting a role that the user has is not an error.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct GrantRole {
-    wire: pb::AuthUserGrantRoleRequest,
+    /// Grants a role to a user. Granting a role that the user has is not an error.
+    pub struct GrantRole(pb::AuthUserGrantRoleRequest): UserGrantRole, repeatable: false,
+    check: |wire| {
+        check_user(&wire.user)?;
+        check_role(&wire.role)
+    },
+    |answer: pb::AuthUserGrantRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 impl GrantRole {
@@ -220,23 +176,16 @@ impl GrantRole {
             },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_user(&self.wire.user)?;
-        check_role(&self.wire.role)
-    }
 }
 
 plain_request! {
-    GrantRole: UserGrantRole, repeatable: false, check: Self::check,
-    |answer: pb::AuthUserGrantRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
-}
-
-/// Revokes a role from a user.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct RevokeRole {
-    wire: pb::AuthUserRevokeRoleRequest,
+    /// Revokes a role from a user.
+    pub struct RevokeRole(pb::AuthUserRevokeRoleRequest): UserRevokeRole, repeatable: false,
+    check: |wire| {
+        check_user(&wire.name)?;
+        check_role(&wire.role)
+    },
+    |answer: pb::AuthUserRevokeRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }
 
 impl RevokeRole {
@@ -249,14 +198,4 @@ impl RevokeRole {
             },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_user(&self.wire.name)?;
-        check_role(&self.wire.role)
-    }
-}
-
-plain_request! {
-    RevokeRole: UserRevokeRole, repeatable: false, check: Self::check,
-    |answer: pb::AuthUserRevokeRoleResponse| -> AuthResponse { AuthResponse::of(answer.header) }
 }

@@ -179,3 +179,16 @@ macro_rules! options {
     };
 }
 pub(crate) use options;
+
+/// Makes methods of a handle with a field `scope` that make the call of one request each.
+macro_rules! calls {
+    ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) -> $request:ident::$new:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(&self $(, $argument: $type)*) -> crate::call::Call<$request> {
+                crate::call::Call::new(&self.scope, $request::$new($($argument),*))
+            }
+        )*
+    };
+}
+pub(crate) use calls;

@@ -74,11 +74,12 @@ pub struct AddMemberResponse {
     pub members: Vec<Member>,
 }
 
-/// Lists the members of the cluster.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct ListMembers {
-    wire: pb::MemberListRequest,
+plain_request! {
+    /// Lists the members of the cluster.
+    pub struct ListMembers(pb::MemberListRequest): MemberList, repeatable: true,
+    |answer: pb::MemberListResponse| -> MembersResponse {
+        MembersResponse::of(answer.header, answer.members)
+    }
 }
 
 impl ListMembers {
@@ -105,20 +106,19 @@ options! { ListMembers {
 } }
 
 plain_request! {
-    ListMembers: MemberList, repeatable: true,
-    |answer: pb::MemberListResponse| -> MembersResponse {
-        MembersResponse::of(answer.header, answer.members)
+    /// Adds a member. Start its server afterwards with `--initial-cluster-state=existing`.
+    ///
+    /// The new member counts for the majority at once, before its server runs. A
+    /// [learner](Self::learner) does not count.
+    pub struct AddMember(pb::MemberAddRequest): MemberAdd, repeatable: false,
+    check: |wire| check_peer_urls(&wire.peer_ur_ls),
+    |answer: pb::MemberAddResponse| -> AddMemberResponse {
+        AddMemberResponse {
+            header: header(answer.header),
+            member: member(answer.member.unwrap_or_default()),
+            members: answer.members.into_iter().map(member).collect(),
+        }
     }
-}
-
-/// Adds a member. Start its server afterwards with `--initial-cluster-state=existing`.
-///
-/// The new member counts for the majority at once, before its server runs. A
-/// [learner](Self::learner) does not count.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct AddMember {
-    wire: pb::MemberAddRequest,
 }
 
 impl AddMember {
@@ -131,10 +131,6 @@ impl AddMember {
                 is_learner: false,
             },
         }
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_peer_urls(&self.wire.peer_ur_ls)
     }
 }
 
@@ -149,21 +145,12 @@ options! { AddMember {
 } }
 
 plain_request! {
-    AddMember: MemberAdd, repeatable: false, check: Self::check,
-    |answer: pb::MemberAddResponse| -> AddMemberResponse {
-        AddMemberResponse {
-            header: header(answer.header),
-            member: member(answer.member.unwrap_or_default()),
-            members: answer.members.into_iter().map(member).collect(),
-        }
+    /// Removes a member. The member stops serving, and cannot rejoin with its old data.
+    pub struct RemoveMember(pb::MemberRemoveRequest): MemberRemove, repeatable: false,
+    check: |wire| check_id(wire.id),
+    |answer: pb::MemberRemoveResponse| -> MembersResponse {
+        MembersResponse::of(answer.header, answer.members)
     }
-}
-
-/// Removes a member. The member stops serving, and cannot rejoin with its old data.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct RemoveMember {
-    wire: pb::MemberRemoveRequest,
 }
 
 impl RemoveMember {
@@ -173,24 +160,18 @@ impl RemoveMember {
             wire: pb::MemberRemoveRequest { id },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_id(self.wire.id)
-    }
 }
 
 plain_request! {
-    RemoveMember: MemberRemove, repeatable: false, check: Self::check,
-    |answer: pb::MemberRemoveResponse| -> MembersResponse {
+    /// Changes the peer URLs of a member.
+    pub struct UpdateMember(pb::MemberUpdateRequest): MemberUpdate, repeatable: false,
+    check: |wire| {
+        check_id(wire.id)?;
+        check_peer_urls(&wire.peer_ur_ls)
+    },
+    |answer: pb::MemberUpdateResponse| -> MembersResponse {
         MembersResponse::of(answer.header, answer.members)
     }
-}
-
-/// Changes the peer URLs of a member.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct UpdateMember {
-    wire: pb::MemberUpdateRequest,
 }
 
 impl UpdateMember {
@@ -204,25 +185,15 @@ impl UpdateMember {
             },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_id(self.wire.id)?;
-        check_peer_urls(&self.wire.peer_ur_ls)
-    }
 }
 
 plain_request! {
-    UpdateMember: MemberUpdate, repeatable: false, check: Self::check,
-    |answer: pb::MemberUpdateResponse| -> MembersResponse {
+    /// Promotes a learner to a member with a vote.
+    pub struct PromoteMember(pb::MemberPromoteRequest): MemberPromote, repeatable: false,
+    check: |wire| check_id(wire.id),
+    |answer: pb::MemberPromoteResponse| -> MembersResponse {
         MembersResponse::of(answer.header, answer.members)
     }
-}
-
-/// Promotes a learner to a member with a vote.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct PromoteMember {
-    wire: pb::MemberPromoteRequest,
 }
 
 impl PromoteMember {
@@ -231,17 +202,6 @@ impl PromoteMember {
         Self {
             wire: pb::MemberPromoteRequest { id },
         }
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        check_id(self.wire.id)
-    }
-}
-
-plain_request! {
-    PromoteMember: MemberPromote, repeatable: false, check: Self::check,
-    |answer: pb::MemberPromoteResponse| -> MembersResponse {
-        MembersResponse::of(answer.header, answer.members)
     }
 }
 

@@ -1,16 +1,28 @@
 //! A macro for requests without keys: a namespace does not change their message.
 
-/// Makes a type with a field `wire` a request that a call can carry.
+/// Defines a request with its message as the field `wire`.
 ///
-/// `check` returns an error for a request that makes no sense, before it is sent. `long` says that
-/// the default time-out does not apply.
+/// - `empty` after the message: the request has no arguments, and the macro makes `new`.
+/// - `long`: whether the default time-out does not apply.
+/// - `check`: returns an error for a message that makes no sense, before it is sent.
 macro_rules! plain_request {
     (
-        $request:ty: $method:ident, repeatable: $repeatable:literal,
-        $(long: $long:literal,)?
-        $(check: $check:path,)?
-        |$answer:ident: $message:ty| -> $reply:ty $body:block
+        $(#[$doc:meta])*
+        pub struct $request:ident($wire:ty $(, $empty:ident)?): $method:ident,
+        repeatable: $repeatable:literal,
+        $(long: |$long_message:ident| $long:expr,)?
+        $(check: |$message:ident| $check:expr,)?
+        |$answer:ident: $response:ty| -> $reply:ty $body:block
     ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[must_use = "a request does nothing until it is sent"]
+        pub struct $request {
+            wire: $wire,
+        }
+
+        $(crate::kv::plain_request! { @ $empty $request $wire })?
+
         impl crate::call::Request for $request {
             type Reply = $reply;
 
@@ -24,6 +36,7 @@ macro_rules! plain_request {
 
             $(
                 fn is_long(&self) -> bool {
+                    let $long_message = &self.wire;
                     $long
                 }
             )?
@@ -33,7 +46,11 @@ macro_rules! plain_request {
                 _: Option<&crate::key::Namespace>,
                 limit: usize,
             ) -> Result<bytes::Bytes, crate::transport::Failure> {
-                $($check(self)?;)?
+                $(
+                    let $message = &self.wire;
+                    let checked: Result<(), crate::transport::Failure> = $check;
+                    checked?;
+                )?
                 crate::transport::frame(&self.wire, limit)
             }
 
@@ -42,8 +59,24 @@ macro_rules! plain_request {
                 reply: bytes::Bytes,
                 _: Option<&crate::key::Namespace>,
             ) -> Result<$reply, crate::error::Error> {
-                let $answer: $message = crate::kv::decode(reply)?;
+                let $answer: $response = crate::kv::decode(reply)?;
                 Ok($body)
+            }
+        }
+    };
+    (@ empty $request:ident $wire:ty) => {
+        impl Default for $request {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl $request {
+            /// Returns the request.
+            pub fn new() -> Self {
+                Self {
+                    wire: <$wire>::default(),
+                }
             }
         }
     };

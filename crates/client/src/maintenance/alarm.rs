@@ -81,11 +81,10 @@ impl AlarmResponse {
     }
 }
 
-/// Lists the raised alarms of all members.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct ListAlarms {
-    wire: pb::AlarmRequest,
+plain_request! {
+    /// Lists the raised alarms of all members.
+    pub struct ListAlarms(pb::AlarmRequest): Alarm, repeatable: true,
+    |answer: pb::AlarmResponse| -> AlarmResponse { AlarmResponse::of(answer) }
 }
 
 impl ListAlarms {
@@ -107,15 +106,9 @@ impl Default for ListAlarms {
 }
 
 plain_request! {
-    ListAlarms: Alarm, repeatable: true,
+    /// Raises an alarm, for tests, or to stop writes in an emergency.
+    pub struct ActivateAlarm(pb::AlarmRequest): Alarm, repeatable: false,
     |answer: pb::AlarmResponse| -> AlarmResponse { AlarmResponse::of(answer) }
-}
-
-/// Raises an alarm, for tests, or to stop writes in an emergency.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct ActivateAlarm {
-    wire: pb::AlarmRequest,
 }
 
 impl ActivateAlarm {
@@ -132,18 +125,13 @@ impl ActivateAlarm {
     }
 }
 
+// Not repeatable: the second request could disarm an alarm that was raised after the first one.
 plain_request! {
-    ActivateAlarm: Alarm, repeatable: false,
+    /// Disarms an alarm. Remove its cause first, or the member raises the alarm again.
+    ///
+    /// Disarming an alarm that is not raised is not an error. The reply then lists no alarm.
+    pub struct DisarmAlarm(pb::AlarmRequest): Alarm, repeatable: false,
     |answer: pb::AlarmResponse| -> AlarmResponse { AlarmResponse::of(answer) }
-}
-
-/// Disarms an alarm. Remove its cause first, or the member raises the alarm again.
-///
-/// Disarming an alarm that is not raised is not an error. The reply then lists no alarm.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct DisarmAlarm {
-    wire: pb::AlarmRequest,
 }
 
 impl DisarmAlarm {
@@ -157,12 +145,6 @@ impl DisarmAlarm {
             },
         }
     }
-}
-
-// Not repeatable: the second request could disarm an alarm that was raised after the first one.
-plain_request! {
-    DisarmAlarm: Alarm, repeatable: false,
-    |answer: pb::AlarmResponse| -> AlarmResponse { AlarmResponse::of(answer) }
 }
 
 #[cfg(test)]

@@ -4,24 +4,30 @@ use etcdex_proto::etcdserverpb as pb;
 use etcdex_proto::etcdserverpb::downgrade_request::DowngradeAction;
 
 use crate::kv::{ResponseHeader, header, plain_request, refuse};
-use crate::transport::Failure;
 
-/// Prepares the cluster for servers of the previous minor version.
-///
-/// A refused downgrade has the kind [`DowngradeRefused`](crate::ErrorKind::DowngradeRefused), or
-/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a version that is not the previous
-/// minor version.
-///
-/// Use the request with etcd 3.6 and later. Servers before 3.5 answer
-/// [`Unimplemented`](crate::ErrorKind::Unimplemented). Servers of 3.5 validate, but they answer
-/// `enable` and `cancel` with [`Timeout`](crate::ErrorKind::Timeout) after seven seconds, although
-/// they carry them out (seen on 3.5.1).
-///
-/// Source: <https://etcd.io/docs/v3.6/downgrades/downgrading-etcd/>.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct Downgrade {
-    wire: pb::DowngradeRequest,
+plain_request! {
+    /// Prepares the cluster for servers of the previous minor version.
+    ///
+    /// A refused downgrade has the kind [`DowngradeRefused`](crate::ErrorKind::DowngradeRefused), or
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a version that is not the previous
+    /// minor version.
+    ///
+    /// Use the request with etcd 3.6 and later. Servers before 3.5 answer
+    /// [`Unimplemented`](crate::ErrorKind::Unimplemented). Servers of 3.5 validate, but they answer
+    /// `enable` and `cancel` with [`Timeout`](crate::ErrorKind::Timeout) after seven seconds, although
+    /// they carry them out (seen on 3.5.1).
+    ///
+    /// Source: <https://etcd.io/docs/v3.6/downgrades/downgrading-etcd/>.
+    pub struct Downgrade(pb::DowngradeRequest): Downgrade, repeatable: false,
+    check: |wire| {
+        if wire.version.is_empty() && wire.action != DowngradeAction::Cancel as i32 {
+            return Err(refuse("the version to go back to is empty"));
+        }
+        Ok(())
+    },
+    |answer: pb::DowngradeResponse| -> DowngradeResponse {
+        DowngradeResponse { header: header(answer.header), version: answer.version }
+    }
 }
 
 impl Downgrade {
@@ -51,13 +57,6 @@ impl Downgrade {
             },
         }
     }
-
-    fn check(&self) -> Result<(), Failure> {
-        if self.wire.version.is_empty() && self.wire.action != DowngradeAction::Cancel as i32 {
-            return Err(refuse("the version to go back to is empty"));
-        }
-        Ok(())
-    }
 }
 
 /// The reply to a [`Downgrade`].
@@ -68,11 +67,4 @@ pub struct DowngradeResponse {
     pub header: ResponseHeader,
     /// Present version of the cluster (`3.6`).
     pub version: String,
-}
-
-plain_request! {
-    Downgrade: Downgrade, repeatable: false, check: Self::check,
-    |answer: pb::DowngradeResponse| -> DowngradeResponse {
-        DowngradeResponse { header: header(answer.header), version: answer.version }
-    }
 }

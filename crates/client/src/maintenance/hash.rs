@@ -3,22 +3,15 @@
 use etcdex_proto::etcdserverpb as pb;
 
 use crate::kv::{ResponseHeader, header, plain_request, refuse};
-use crate::transport::Failure;
 
-/// Hashes the whole database of a member, including data other than keys.
-///
-/// The request is meant for etcd's own tests: members of the same version have the same hash while
-/// they are idle. Use [`HashKv`] for a cluster that serves clients.
-#[derive(Clone, Debug, Default)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct Hash {
-    wire: pb::HashRequest,
-}
-
-impl Hash {
-    /// Returns the request.
-    pub fn new() -> Self {
-        Self::default()
+plain_request! {
+    /// Hashes the whole database of a member, including data other than keys.
+    ///
+    /// The request is meant for etcd's own tests: members of the same version have the same hash while
+    /// they are idle. Use [`HashKv`] for a cluster that serves clients.
+    pub struct Hash(pb::HashRequest, empty): Hash, repeatable: true,
+    |answer: pb::HashResponse| -> HashResponse {
+        HashResponse { header: header(answer.header), hash: answer.hash }
     }
 }
 
@@ -33,24 +26,29 @@ pub struct HashResponse {
 }
 
 plain_request! {
-    Hash: Hash, repeatable: true,
-    |answer: pb::HashResponse| -> HashResponse {
-        HashResponse { header: header(answer.header), hash: answer.hash }
+    /// Hashes the keys of a member, with their history up to a revision.
+    ///
+    /// Members with the same data return the same hash for the same revision and the same
+    /// `compact_revision`. A compacted revision fails with
+    /// [`Compacted`](crate::ErrorKind::Compacted), a future revision with
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision).
+    ///
+    /// Source: <https://etcd.io/docs/v3.6/op-guide/data_corruption/>.
+    pub struct HashKv(pb::HashKvRequest): HashKv, repeatable: true,
+    check: |wire| {
+        if wire.revision < 0 {
+            return Err(refuse("a revision is negative"));
+        }
+        Ok(())
+    },
+    |answer: pb::HashKvResponse| -> HashKvResponse {
+        HashKvResponse {
+            header: header(answer.header),
+            hash: answer.hash,
+            compact_revision: answer.compact_revision,
+            hash_revision: Some(answer.hash_revision).filter(|revision| *revision != 0),
+        }
     }
-}
-
-/// Hashes the keys of a member, with their history up to a revision.
-///
-/// Members with the same data return the same hash for the same revision and the same
-/// `compact_revision`. A compacted revision fails with
-/// [`Compacted`](crate::ErrorKind::Compacted), a future revision with
-/// [`FutureRevision`](crate::ErrorKind::FutureRevision).
-///
-/// Source: <https://etcd.io/docs/v3.6/op-guide/data_corruption/>.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct HashKv {
-    wire: pb::HashKvRequest,
 }
 
 impl HashKv {
@@ -59,13 +57,6 @@ impl HashKv {
         Self {
             wire: pb::HashKvRequest { revision },
         }
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        if self.wire.revision < 0 {
-            return Err(refuse("a revision is negative"));
-        }
-        Ok(())
     }
 }
 
@@ -81,16 +72,4 @@ pub struct HashKvResponse {
     pub compact_revision: i64,
     /// Revision up to which the keys were hashed; `None` before etcd 3.6.
     pub hash_revision: Option<i64>,
-}
-
-plain_request! {
-    HashKv: HashKv, repeatable: true, check: Self::check,
-    |answer: pb::HashKvResponse| -> HashKvResponse {
-        HashKvResponse {
-            header: header(answer.header),
-            hash: answer.hash,
-            compact_revision: answer.compact_revision,
-            hash_revision: Some(answer.hash_revision).filter(|revision| *revision != 0),
-        }
-    }
 }

@@ -41,7 +41,7 @@ pub use self::move_leader::MoveLeader;
 pub use self::save::{SavedSnapshot, SnapshotProgress, SnapshotTo};
 pub use self::snapshot::Snapshot;
 pub use self::status::{DowngradeInfo, Status, StatusResponse};
-use crate::call::{Call, Scope};
+use crate::call::{Scope, calls};
 use crate::debug::debug_fields;
 use crate::error::Error;
 use crate::kv::{ResponseHeader, header};
@@ -63,19 +63,15 @@ impl Maintenance {
         Self { scope }
     }
 
-    /// Lists the raised alarms of all members: see [`ListAlarms`].
-    pub fn list_alarms(&self) -> Call<ListAlarms> {
-        self.call(ListAlarms::new())
-    }
+    calls! {
+        /// Lists the raised alarms of all members: see [`ListAlarms`].
+        fn list_alarms() -> ListAlarms::new;
 
-    /// Raises an alarm: see [`ActivateAlarm`].
-    pub fn activate_alarm(&self, member_id: u64, alarm_type: AlarmType) -> Call<ActivateAlarm> {
-        self.call(ActivateAlarm::new(member_id, alarm_type))
-    }
+        /// Raises an alarm: see [`ActivateAlarm`].
+        fn activate_alarm(member_id: u64, alarm_type: AlarmType) -> ActivateAlarm::new;
 
-    /// Disarms an alarm: see [`DisarmAlarm`].
-    pub fn disarm_alarm(&self, member_id: u64, alarm_type: AlarmType) -> Call<DisarmAlarm> {
-        self.call(DisarmAlarm::new(member_id, alarm_type))
+        /// Disarms an alarm: see [`DisarmAlarm`].
+        fn disarm_alarm(member_id: u64, alarm_type: AlarmType) -> DisarmAlarm::new;
     }
 
     /// Disarms all raised alarms, one after another, and returns them.
@@ -91,44 +87,30 @@ impl Maintenance {
         Ok(alarms)
     }
 
-    /// Returns the status of a member: see [`Status`].
-    pub fn status(&self) -> Call<Status> {
-        self.call(Status::new())
-    }
+    calls! {
+        /// Returns the status of a member: see [`Status`].
+        fn status() -> Status::new;
 
-    /// Returns the free space in a member's database to the file system: see [`Defragment`].
-    pub fn defragment(&self) -> Call<Defragment> {
-        self.call(Defragment::new())
-    }
+        /// Returns the free space in a member's database to the file system: see [`Defragment`].
+        fn defragment() -> Defragment::new;
 
-    /// Returns a hash of the whole database of a member: see [`struct@Hash`].
-    pub fn hash(&self) -> Call<Hash> {
-        self.call(Hash::new())
-    }
+        /// Returns a hash of the whole database of a member: see [`struct@Hash`].
+        fn hash() -> Hash::new;
 
-    /// Returns a hash of the keys of a member up to a revision: see [`HashKv`].
-    pub fn hash_kv(&self, revision: i64) -> Call<HashKv> {
-        self.call(HashKv::new(revision))
-    }
+        /// Returns a hash of the keys of a member up to a revision: see [`HashKv`].
+        fn hash_kv(revision: i64) -> HashKv::new;
 
-    /// Moves the leadership to another member. Send it to the present leader: see [`MoveLeader`].
-    pub fn move_leader(&self, target_id: u64) -> Call<MoveLeader> {
-        self.call(MoveLeader::new(target_id))
-    }
+        /// Moves the leadership to another member. Send it to the present leader: see [`MoveLeader`].
+        fn move_leader(target_id: u64) -> MoveLeader::new;
 
-    /// Checks whether the cluster can go back to a version: see [`Downgrade::validate`].
-    pub fn validate_downgrade(&self, version: impl Into<String>) -> Call<Downgrade> {
-        self.call(Downgrade::validate(version))
-    }
+        /// Checks whether the cluster can go back to a version: see [`Downgrade::validate`].
+        fn validate_downgrade(version: impl Into<String>) -> Downgrade::validate;
 
-    /// Enables a downgrade to a version: see [`Downgrade::enable`].
-    pub fn enable_downgrade(&self, version: impl Into<String>) -> Call<Downgrade> {
-        self.call(Downgrade::enable(version))
-    }
+        /// Enables a downgrade to a version: see [`Downgrade::enable`].
+        fn enable_downgrade(version: impl Into<String>) -> Downgrade::enable;
 
-    /// Cancels an enabled downgrade: see [`Downgrade::cancel`].
-    pub fn cancel_downgrade(&self) -> Call<Downgrade> {
-        self.call(Downgrade::cancel())
+        /// Cancels an enabled downgrade: see [`Downgrade::cancel`].
+        fn cancel_downgrade() -> Downgrade::cancel;
     }
 
     /// Returns a copy of a member's database as a stream of chunks: see [`Snapshot`].
@@ -140,10 +122,6 @@ impl Maintenance {
     #[cfg(feature = "snapshot")]
     pub fn snapshot_to(&self, path: impl Into<std::path::PathBuf>) -> SnapshotTo {
         SnapshotTo::new(self.snapshot(), path.into())
-    }
-
-    fn call<R: crate::Request>(&self, request: R) -> Call<R> {
-        Call::new(&self.scope, request)
     }
 }
 

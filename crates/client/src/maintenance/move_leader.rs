@@ -4,16 +4,23 @@ use etcdex_proto::etcdserverpb as pb;
 
 use super::MaintenanceResponse;
 use crate::kv::{plain_request, refuse};
-use crate::transport::Failure;
 
-/// Moves the leadership to another member. The server answers when that member is the leader.
-///
-/// Only the present leader carries out the request; another member answers
-/// [`NotLeader`](crate::ErrorKind::NotLeader). [`Status`](super::Status) returns the leader's ID.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct MoveLeader {
-    wire: pb::MoveLeaderRequest,
+// Not repeatable: after a success, the second request would ask a former leader and fail.
+plain_request! {
+    /// Moves the leadership to another member. The server answers when that member is the leader.
+    ///
+    /// Only the present leader carries out the request; another member answers
+    /// [`NotLeader`](crate::ErrorKind::NotLeader). [`Status`](super::Status) returns the leader's ID.
+    pub struct MoveLeader(pb::MoveLeaderRequest): MoveLeader, repeatable: false,
+    check: |wire| {
+        if wire.target_id == 0 {
+            return Err(refuse("no member has the ID 0"));
+        }
+        Ok(())
+    },
+    |answer: pb::MoveLeaderResponse| -> MaintenanceResponse {
+        MaintenanceResponse::of(answer.header)
+    }
 }
 
 impl MoveLeader {
@@ -23,20 +30,5 @@ impl MoveLeader {
         Self {
             wire: pb::MoveLeaderRequest { target_id },
         }
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        if self.wire.target_id == 0 {
-            return Err(refuse("no member has the ID 0"));
-        }
-        Ok(())
-    }
-}
-
-// Not repeatable: after a success, the second request would ask a former leader and fail.
-plain_request! {
-    MoveLeader: MoveLeader, repeatable: false, check: Self::check,
-    |answer: pb::MoveLeaderResponse| -> MaintenanceResponse {
-        MaintenanceResponse::of(answer.header)
     }
 }

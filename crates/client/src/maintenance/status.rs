@@ -4,21 +4,13 @@ use etcdex_proto::etcdserverpb as pb;
 
 use crate::kv::{ResponseHeader, count, header, plain_request};
 
-/// Asks a member for its version, the sizes of its database and its state in raft.
-///
-/// A member answers even when it sees no leader.
-/// [`Client::with_endpoint`](crate::Client::with_endpoint) chooses the member.
-#[derive(Clone, Debug, Default)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct Status {
-    wire: pb::StatusRequest,
-}
-
-impl Status {
-    /// Returns the request.
-    pub fn new() -> Self {
-        Self::default()
-    }
+plain_request! {
+    /// Asks a member for its version, the sizes of its database and its state in raft.
+    ///
+    /// A member answers even when it sees no leader.
+    /// [`Client::with_endpoint`](crate::Client::with_endpoint) chooses the member.
+    pub struct Status(pb::StatusRequest, empty): Status, repeatable: true,
+    |answer: pb::StatusResponse| -> StatusResponse { StatusResponse::of(answer) }
 }
 
 /// The reply to a [`Status`].
@@ -89,9 +81,4 @@ impl StatusResponse {
             downgrade_info: answer.downgrade_info.map(downgrade_info),
         }
     }
-}
-
-plain_request! {
-    Status: Status, repeatable: true,
-    |answer: pb::StatusResponse| -> StatusResponse { StatusResponse::of(answer) }
 }
