@@ -39,13 +39,14 @@ fn deleted_from(
             Some(Request::RequestDeleteRange(delete)) if delete.range_end == NO_END => {
                 from = lower(from, Some(delete.key.clone()));
             }
-            Some(Request::RequestPut(put)) if put.ignore_value || put.ignore_lease => {
-                if from.as_ref().is_some_and(|from| put.key >= *from) {
-                    return Err(refuse(
-                        "the transaction deletes all keys from one on, and then puts one of them \
-                         with ignore_value or ignore_lease: etcd would end with a panic",
-                    ));
-                }
+            Some(Request::RequestPut(put))
+                if (put.ignore_value || put.ignore_lease)
+                    && from.as_ref().is_some_and(|from| put.key >= *from) =>
+            {
+                return Err(refuse(
+                    "the transaction deletes all keys from one on, and then puts one of them \
+                     with ignore_value or ignore_lease: etcd would end with a panic",
+                ));
             }
             Some(Request::RequestTxn(inner)) => {
                 let success = deleted_from(&inner.success, from.clone())?;
