@@ -162,30 +162,43 @@ pub fn check_turns(run: Turns<'_>) -> Vec<Fault> {
     faults
 }
 
-/// Returns when servers have first answered in each later term than before. Only an election makes
-/// one.
-fn elections(looks: &[Look], calm: u64) -> Vec<u64> {
+/// The bounds of a time in which members elected a leader: only an election makes a later term.
+#[derive(Clone, Copy, Debug)]
+struct Election {
+    /// The begin of the last read that was answered in an earlier term.
+    after: u64,
+    /// The end of the first read that was answered in the later term.
+    by: u64,
+}
+
+/// Returns the elections after all faults.
+fn elections(looks: &[Look], calm: u64) -> Vec<Election> {
     let (before, after) = looks.split_at(looks.partition_point(|look| look.ended <= calm));
     let mut term = before.iter().map(|look| look.term).max();
+    let mut earlier = calm;
     let mut elections = Vec::new();
     for look in after {
         if term.is_some_and(|term| look.term > term) {
-            elections.push(look.ended);
+            elections.push(Election {
+                after: earlier,
+                by: look.ended,
+            });
         }
         term = term.max(Some(look.term));
+        earlier = look.began.max(calm);
     }
     elections
 }
 
 /// Returns the end of the first [`TURN`] without an election, if the run had one.
-fn steady(run: Turns<'_>, elections: &[u64]) -> Option<u64> {
+fn steady(run: Turns<'_>, elections: &[Election]) -> Option<u64> {
     let ended = run.looks.last().map_or(u64::MAX, |look| look.ended);
     let mut start = run.calm;
-    for next in elections {
-        if *next > start + TURN {
+    for election in elections {
+        if election.after > start + TURN {
             break;
         }
-        start = *next;
+        start = election.by;
     }
     let end = start.saturating_add(TURN);
     (start == run.calm || end <= ended).then_some(end)

@@ -239,6 +239,9 @@ fn the_time_of_a_taker_begins_again_with_an_election() {
     ];
     assert_eq!(judge(&never, None), [true]);
     // An election after the time of the taker.
-    let late = [(CALM, 2), (CALM + TURN + 1, 3)];
+    let late = [(CALM, 2), (CALM + TURN + 1, 2), (CALM + TURN + 2, 3)];
     assert_eq!(judge(&late, None), [false]);
+    // No server has answered since the election may have begun.
+    let silent = [(CALM, 2), (CALM + TURN, 2), (CALM + 2 * TURN, 3)];
+    assert_eq!(judge(&silent, None), [true]);
 }
