@@ -31,12 +31,7 @@ async fn break_after(requests: usize, stream: tokio::io::DuplexStream) {
 async fn every_request_in_flight_is_answered_before_any_timer_fires() {
     const EACH: usize = 500;
     let peers = Peers::one(|_, stream| break_after(2 * EACH, stream));
-    let client = peers
-        .builder()
-        .retries(0)
-        .connect()
-        .await
-        .expect("the client connects");
+    let client = peers.client_with_retries(0).await;
     let start = Instant::now();
     let puts: Vec<_> = (0..EACH)
         .map(|_| tokio::spawn(client.put("k", "v")))

@@ -10,7 +10,7 @@ use prost::Message;
 use tokio::io::DuplexStream;
 use tokio::time::{Instant, sleep};
 
-use super::peer::{Asked, Peers, framed, handshake, head, header, headers, read};
+use super::peer::{Asked, Peers, framed, head, header, headers, serve_streams};
 use crate::client::EndpointState;
 use crate::credentials::Token;
 use crate::credentials::TokenFuture;
@@ -100,17 +100,9 @@ impl Script {
     }
 
     pub(super) async fn serve(self, stream: DuplexStream) {
-        let mut connection = handshake(stream).await;
-        while let Some(Ok((request, reply))) = connection.accept().await {
-            let script = self.clone();
-            tokio::spawn(async move {
-                if request.uri().path() == STREAM {
-                    script.stream(request, reply).await;
-                } else if let Some(asked) = read(request, reply).await {
-                    script.answer(asked);
-                }
-            });
-        }
+        let (this, other) = (self.clone(), self);
+        let streams = move |request, reply| this.clone().stream(request, reply);
+        serve_streams(stream, STREAM, streams, move |asked| other.answer(asked)).await;
     }
 
     fn answer(&self, asked: Asked) {

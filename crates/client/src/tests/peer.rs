@@ -69,6 +69,12 @@ impl Peers {
     pub(crate) async fn client(&self) -> Client {
         self.builder().connect().await.expect("the client connects")
     }
+
+    /// Returns a client that sends a repeatable call again this number of times.
+    pub(crate) async fn client_with_retries(&self, retries: u32) -> Client {
+        let connect = self.builder().retries(retries).connect();
+        connect.await.expect("the client connects")
+    }
 }
 
 impl Connector for Peers {
@@ -132,6 +138,29 @@ pub(crate) async fn read(
         message: message.split_off(5.min(message.len())),
         reply,
     })
+}
+
+/// A server that handles the streams of a method by `streams`, and answers each other request by
+/// `answer`, each in a task of its own.
+pub(crate) async fn serve_streams<F>(
+    stream: DuplexStream,
+    method: &'static str,
+    streams: impl Fn(Request<h2::RecvStream>, SendResponse<Bytes>) -> F + Clone + Send + 'static,
+    answer: impl Fn(Asked) + Clone + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connection = handshake(stream).await;
+    while let Some(Ok((request, reply))) = connection.accept().await {
+        let (streams, answer) = (streams.clone(), answer.clone());
+        tokio::spawn(async move {
+            if request.uri().path() == method {
+                streams(request, reply).await;
+            } else if let Some(asked) = read(request, reply).await {
+                answer(asked);
+            }
+        });
+    }
 }
 
 /// A server that answers each request by `answer`, in a task of its own.

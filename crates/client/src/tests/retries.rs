@@ -276,12 +276,7 @@ async fn a_stream_that_is_refused_everywhere_is_not_sent_without_end() {
 #[tokio::test(start_paused = true)]
 async fn the_number_of_retries_is_a_setting() {
     let (peers, count) = counting(usize::MAX, unavailable);
-    let client = peers
-        .builder()
-        .retries(2)
-        .connect()
-        .await
-        .expect("the client connects");
+    let client = peers.client_with_retries(2).await;
     let error = client.get("k").await.expect_err("the server says no");
     assert_eq!(error.kind(), ErrorKind::LeaderChanged);
     assert_eq!((error.attempts(), count.load(Ordering::Relaxed)), (3, 3));
@@ -390,12 +385,7 @@ async fn a_read_without_retries_waits_for_all_of_its_time() {
     let peers = Peers::default()
         .and("http://one:1", slow)
         .and("http://two:1", slow);
-    let client = peers
-        .builder()
-        .retries(0)
-        .connect()
-        .await
-        .expect("the client connects");
+    let client = peers.client_with_retries(0).await;
     client.get("k").await.expect("an answer after four seconds");
 }
 

@@ -16,12 +16,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let peers = Peers::one(move |_, stream| serve(stream, answer.clone()));
-    let client = peers
-        .builder()
-        .retries(0)
-        .connect()
-        .await
-        .expect("the client connects");
+    let client = peers.client_with_retries(0).await;
     both(&client).await
 }
 
@@ -245,12 +240,7 @@ async fn against_the_rules_of_http2() {
     ];
     for (answer, fails) in answers {
         let peers = Peers::one(move |_, stream| frames::answer_with(stream, answer));
-        let client = peers
-            .builder()
-            .retries(0)
-            .connect()
-            .await
-            .expect("the client connects");
+        let client = peers.client_with_retries(0).await;
         match client.get("k").await {
             Ok(_) => assert!(!fails),
             Err(error) => {

@@ -6,7 +6,7 @@ use etcdex::Client;
 use etcdex_testkit::{Cluster, Proxy};
 
 use crate::restart::Load;
-use crate::stage::{DEADLINE, ends};
+use crate::stage::{connect_cluster, ends};
 
 /// Members shut down gracefully, one after the other, while all are in use: no write is applied
 /// twice, no acknowledged write is lost, and no read fails.
@@ -14,12 +14,7 @@ use crate::stage::{DEADLINE, ends};
 async fn members_shut_down_one_after_the_other_under_load() {
     ends(|binary| async move {
         let cluster = Cluster::start(&binary, 3).await.unwrap();
-        let client = Client::builder()
-            .endpoints(cluster.endpoints())
-            .timeout(DEADLINE)
-            .connect()
-            .await
-            .unwrap();
+        let client = connect_cluster(&cluster).await;
         let load = Load::start(&client).await;
         load.goes_on(30).await;
         // The leader, the next leader, and a member that was restarted.

@@ -19,6 +19,12 @@ async fn queue(client: &Client, name: &str) -> u64 {
     range.await.unwrap().count
 }
 
+/// Waits until this number of keys is in the queue.
+async fn queue_has(client: &Client, count: u64) {
+    let holds = || async { queue(client, "hush-lock").await == count };
+    eventually("the queue has that length", holds).await;
+}
+
 async fn taken(lock: tokio::task::JoinHandle<Result<LockResponse, etcdex::Error>>) -> LockResponse {
     tokio::time::timeout(DEADLINE, lock)
         .await
@@ -101,20 +107,11 @@ async fn a_lock_that_was_dropped_leaves_the_queue() {
             .await
             .unwrap();
         let dropped = tokio::spawn(client.lock("hush-lock", lease(&client).await));
-        eventually("the lock waits", || async {
-            queue(&client, "hush-lock").await == 2
-        })
-        .await;
+        queue_has(&client, 2).await;
         let last = tokio::spawn(client.lock("hush-lock", lease(&client).await));
-        eventually("the lock waits", || async {
-            queue(&client, "hush-lock").await == 3
-        })
-        .await;
+        queue_has(&client, 3).await;
         dropped.abort();
-        eventually("the lock has left the queue", || async {
-            queue(&client, "hush-lock").await == 2
-        })
-        .await;
+        queue_has(&client, 2).await;
         assert!(!last.is_finished());
         client.unlock(held.key).await.unwrap();
         taken(last).await;
@@ -132,10 +129,7 @@ async fn a_waiting_lock_whose_lease_is_lost_is_not_granted() {
             .unwrap();
         let short = lease(&client).await;
         let waiting = tokio::spawn(client.lock("hush-lock", short));
-        eventually("the lock waits", || async {
-            queue(&client, "hush-lock").await == 2
-        })
-        .await;
+        queue_has(&client, 2).await;
         client.revoke(short).await.unwrap();
         client.unlock(held.key).await.unwrap();
         let reply = tokio::time::timeout(DEADLINE, waiting)
@@ -171,10 +165,7 @@ async fn a_lease_of_the_server_holds_a_lock_and_is_not_renewed() {
         assert_eq!(alive.granted_ttl, TTL);
         assert_eq!(alive.keys, std::slice::from_ref(&held.key));
         let next = tokio::spawn(client.run(Lock::with_server_lease("hush-lock")));
-        eventually("the lock waits", || async {
-            queue(&client, "hush-lock").await == 2
-        })
-        .await;
+        queue_has(&client, 2).await;
         eventually("the lease is not renewed", || async {
             let left = client.ttl(lease).await.unwrap().ttl;
             left.is_some_and(|left| left < TTL - Duration::from_secs(2))

@@ -7,7 +7,7 @@ use etcdex_testkit::{Binaries, Cluster, Etcd};
 use serde_json::{Value, json};
 
 use crate::ctl::{self, wait};
-use crate::stage::{DEADLINE, assert_refused, connect, each_alone};
+use crate::stage::{assert_refused, connect, connect_cluster, each_alone};
 
 /// Returns the output of `etcdctl endpoint status`, and the same fields of the client's reply.
 async fn statuses(etcd: &Etcd, client: &Client) -> (Value, Value) {
@@ -262,12 +262,7 @@ async fn each_member_can_be_queried_and_can_become_the_leader() {
     for binary in Binaries::for_tests().all() {
         println!("etcd {}", binary.version());
         let cluster = Cluster::start(binary, 3).await.unwrap();
-        let client = Client::builder()
-            .endpoints(cluster.endpoints())
-            .timeout(DEADLINE)
-            .connect()
-            .await
-            .unwrap();
+        let client = connect_cluster(&cluster).await;
         let revision = client.put("k", "v").await.unwrap().header.revision;
         let mut ids = Vec::new();
         let mut hashes = Vec::new();

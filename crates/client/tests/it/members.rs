@@ -9,7 +9,7 @@ use etcdex_testkit::{Binaries, Binary, Cluster, Etcd};
 use serde_json::Value;
 
 use crate::ctl::{json, texts, wait};
-use crate::stage::{DEADLINE, assert_refused};
+use crate::stage::{assert_refused, connect_cluster};
 
 /// Disables the check that all members have been connected for five seconds.
 const AT_ONCE: [&str; 1] = ["--strict-reconfig-check=false"];
@@ -17,12 +17,7 @@ const AT_ONCE: [&str; 1] = ["--strict-reconfig-check=false"];
 async fn start(binary: &Binary) -> (Cluster, Client) {
     let cluster = Etcd::builder().binary(binary).args(AT_ONCE);
     let cluster = cluster.start_cluster(3).await.unwrap();
-    let client = Client::builder()
-        .endpoints(cluster.endpoints())
-        .timeout(DEADLINE)
-        .connect()
-        .await
-        .unwrap();
+    let client = connect_cluster(&cluster).await;
     (cluster, client)
 }
 

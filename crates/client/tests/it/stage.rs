@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use etcdex::{Client, Error, ErrorKind, KeyValue, LeaseId, Outcome};
-use etcdex_testkit::{Binaries, Binary, Etcd, Version};
+use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Version};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
@@ -155,12 +155,17 @@ fn shared() -> &'static [(Binary, OnceCell<Etcd>)] {
 /// Connects a client with the default options and a time-out that is long enough for a loaded
 /// machine.
 pub(crate) async fn connect(etcd: &Etcd) -> Client {
-    Client::builder()
-        .endpoint(etcd.endpoint())
-        .timeout(DEADLINE)
-        .connect()
-        .await
-        .unwrap()
+    connect_to([etcd.endpoint()]).await
+}
+
+/// Does the same for all members of a cluster.
+pub(crate) async fn connect_cluster(cluster: &Cluster) -> Client {
+    connect_to(cluster.endpoints()).await
+}
+
+async fn connect_to(endpoints: impl IntoIterator<Item = String>) -> Client {
+    let builder = Client::builder().endpoints(endpoints);
+    builder.timeout(DEADLINE).connect().await.unwrap()
 }
 
 /// Grants a lease that outlives the test.

@@ -15,6 +15,23 @@ async fn with_frequent_progress(binary: &Binary) -> Etcd {
     builder.start().await.unwrap()
 }
 
+/// Returns a proxy, a client behind it, and one without it.
+async fn behind_proxy(etcd: &Etcd) -> (Proxy, Client, Client) {
+    let proxy = Proxy::start(etcd.client_address()).await.unwrap();
+    let client = Client::connect(proxy.endpoint()).await.unwrap();
+    let direct = Client::connect(etcd.endpoint()).await.unwrap();
+    (proxy, client, direct)
+}
+
+/// Puts a key that no test watches ten times, and returns the last revision.
+async fn put_elsewhere(client: &Client) -> i64 {
+    let mut last = 0;
+    for _ in 0..10 {
+        last = client.put("elsewhere", "v").await.unwrap().header.revision;
+    }
+    last
+}
+
 #[tokio::test]
 async fn progress_is_delivered_only_to_watches_with_progress_notify() {
     each_binary(|binary| async move {
@@ -48,17 +65,12 @@ async fn progress_is_delivered_only_to_watches_with_progress_notify() {
 async fn an_idle_watch_survives_a_compaction_and_a_reconnect() {
     each_binary(|binary| async move {
         let etcd = with_frequent_progress(&binary).await;
-        let proxy = Proxy::start(etcd.client_address()).await.unwrap();
-        let client = Client::connect(proxy.endpoint()).await.unwrap();
-        let direct = Client::connect(etcd.endpoint()).await.unwrap();
+        let (proxy, client, direct) = behind_proxy(&etcd).await;
         let mut watcher = client.watcher();
         // The resume point of this watch moves as well, without messages.
         let quiet = watcher.watch("quiet").await.unwrap();
         let told = watcher.watch("told").progress_notify().await.unwrap();
-        let mut last = 0;
-        for _ in 0..10 {
-            last = direct.put("elsewhere", "v").await.unwrap().header.revision;
-        }
+        let last = put_elsewhere(&direct).await;
         // A server sends progress to all its watches together.
         for _ in 0..2 {
             loop {
@@ -195,13 +207,8 @@ async fn a_watch_from_now_gets_progress_without_writes() {
 async fn watches_ahead_of_the_store_do_not_block_progress_of_others() {
     each_binary(|binary| async move {
         let etcd = Etcd::builder().binary(&binary).start().await.unwrap();
-        let proxy = Proxy::start(etcd.client_address()).await.unwrap();
-        let client = Client::connect(proxy.endpoint()).await.unwrap();
-        let direct = Client::connect(etcd.endpoint()).await.unwrap();
-        let mut now = 0;
-        for _ in 0..10 {
-            now = direct.put("elsewhere", "v").await.unwrap().header.revision;
-        }
+        let (proxy, client, direct) = behind_proxy(&etcd).await;
+        let now = put_elsewhere(&direct).await;
         let mut from_now = client.watch("k").await.unwrap();
         let future = client.watch("k").start_revision(now + 3);
         let mut future = future.await.unwrap();
@@ -250,13 +257,8 @@ fn is_exact(binary: &Binary) -> bool {
 async fn a_watch_of_the_past_survives_a_compaction_and_a_reconnect() {
     each_binary(|binary| async move {
         let etcd = with_frequent_progress(&binary).await;
-        let proxy = Proxy::start(etcd.client_address()).await.unwrap();
-        let client = Client::connect(proxy.endpoint()).await.unwrap();
-        let direct = Client::connect(etcd.endpoint()).await.unwrap();
-        let mut now = 0;
-        for _ in 0..10 {
-            now = direct.put("elsewhere", "v").await.unwrap().header.revision;
-        }
+        let (proxy, client, direct) = behind_proxy(&etcd).await;
+        let now = put_elsewhere(&direct).await;
         let past = client.watch("k").start_revision(2).progress_notify();
         let mut past = past.await.unwrap();
         let batch = next(&mut past).await;

@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
-use super::super::super::peer::{Asked, Peers, framed, handshake, head, headers, read};
+use super::super::super::peer::{Asked, Peers, framed, head, headers, serve_streams};
 use super::super::server::{WATCH, whole};
 use crate::KeyValue;
 
@@ -206,17 +206,9 @@ impl Store {
     }
 
     pub(super) async fn serve(self, stream: DuplexStream) {
-        let mut connection = handshake(stream).await;
-        while let Some(Ok((request, reply))) = connection.accept().await {
-            let this = self.clone();
-            tokio::spawn(async move {
-                if request.uri().path() == WATCH {
-                    this.stream(request, reply).await;
-                } else if let Some(asked) = read(request, reply).await {
-                    this.answer(asked);
-                }
-            });
-        }
+        let (this, other) = (self.clone(), self);
+        let streams = move |request, reply| this.clone().stream(request, reply);
+        serve_streams(stream, WATCH, streams, move |asked| other.answer(asked)).await;
     }
 
     fn answer(&self, asked: Asked) {
