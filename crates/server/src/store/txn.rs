@@ -217,37 +217,17 @@ impl Txn {
     }
 
     /// Checks the operations of the chosen branches against the state before the transaction, so that
-    /// none of them fails. `deleted`: the first key that the operations so far delete together with all
-    /// keys after it.
-    fn check(
-        &self,
-        path: &Path,
-        store: &Store,
-        deleted: &mut Option<Bytes>,
-    ) -> Result<(), StoreError> {
+    /// none of them fails.
+    fn check(&self, path: &Path, store: &Store) -> Result<(), StoreError> {
         let mut inner = path.inner.iter();
         for operation in self.branch(path.succeeded) {
             match operation {
                 Operation::Range(query) => store.check_range(query)?,
-                Operation::Put(put) => {
-                    store.check_put(put)?;
-                    // Such a delete may be in a transaction with a put of its keys. etcd
-                    // ends with a panic if that put keeps the value or the lease.
-                    let is_deleted = deleted.as_ref().is_some_and(|from| *from <= put.key);
-                    if is_deleted && put.keeps() {
-                        return Err(StoreError::KeyNotFound);
-                    }
-                }
-                Operation::Delete(delete) => {
-                    if delete.range.upper() == Bound::Unbounded {
-                        let from = delete.range.start();
-                        let first = deleted.as_ref().map_or(from, |first| first.min(from));
-                        *deleted = Some(first.clone());
-                    }
-                }
+                Operation::Put(put) => store.check_put(put)?,
+                Operation::Delete(_) => {}
                 Operation::Txn(txn) => {
                     if let Some(path) = inner.next() {
-                        txn.check(path, store, deleted)?;
+                        txn.check(path, store)?;
                     }
                 }
             }
@@ -300,7 +280,7 @@ impl Store {
             self.check_alarms(cost)?;
         }
         let path = txn.path(self);
-        txn.check(&path, self, &mut None)?;
+        txn.check(&path, self)?;
         let mut write = Write::new(self);
         let mut reply = txn.execute(&path, &mut write)?;
         reply.revision = write.revision();

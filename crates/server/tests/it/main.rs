@@ -2,6 +2,8 @@
 
 mod differential;
 mod history;
+mod requests;
+mod served;
 mod users;
 mod watches;
 

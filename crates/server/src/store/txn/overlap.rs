@@ -3,7 +3,6 @@
 //! Source: etcd, `server/etcdserver/api/v3rpc/key.go` (`checkIntervals`).
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -26,11 +25,9 @@ fn changed(operations: &[Operation]) -> Result<Changed, StoreError> {
     let mut all = Changed::default();
     for operation in operations {
         if let Operation::Delete(delete) = operation {
-            // etcd takes the end of a range without an end, a NUL byte, for a key, and so for the end
-            // of an empty range.
-            if delete.range.upper() != Bound::Unbounded {
-                all.deletes.insert(&delete.range);
-            }
+            // etcd takes the end of a range without an end, a NUL byte, for a key, and finds no
+            // overlap with such a range. It loses the pair at the next compaction then.
+            all.deletes.insert(&delete.range);
         }
     }
     for operation in operations {

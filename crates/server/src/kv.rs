@@ -1,0 +1,271 @@
+//! The service KV: conversions between etcd's messages and the store.
+//!
+//! Source: etcd, `server/etcdserver/api/v3rpc/key.go` for the checks of requests.
+
+use bytes::Bytes;
+use etcdex_proto::etcdserverpb as pb;
+use etcdex_proto::etcdserverpb::compare::{
+    CompareResult as WireResult, CompareTarget, TargetUnion,
+};
+use etcdex_proto::etcdserverpb::range_request::{SortOrder as WireOrder, SortTarget as WireTarget};
+use etcdex_proto::etcdserverpb::request_op::Request;
+use etcdex_proto::etcdserverpb::response_op::Response;
+use etcdex_proto::mvccpb;
+
+use crate::grpc::{Code, Status, decode, frame};
+use crate::node::Node;
+use crate::service::Work;
+use crate::store::{
+    self, KeyRange, KeyValue, RangeQuery, RangeScan, SortOrder, SortTarget, StoreError,
+};
+
+/// The largest request that changes the store, in bytes.
+///
+/// Source: etcd, `server/embed/config.go` (`DefaultMaxRequestBytes`).
+const LARGEST_CHANGE: usize = 3 << 19;
+
+pub(crate) fn range(node: &Node, message: Bytes) -> Result<Work, Status> {
+    let query = query(decode(message)?)?;
+    let scan = node.store().begin_range(query)?;
+    Ok(Work::Scan(Box::new(scan)))
+}
+
+/// Returns the reply of a range that was read.
+pub(crate) fn scanned(node: &Node, scan: RangeScan) -> Result<Bytes, Status> {
+    let reply = scan.finish();
+    let header = node.header(reply.revision);
+    frame(&range_reply(header, reply))
+}
+
+pub(crate) fn put(node: &Node, message: Bytes) -> Result<Bytes, Status> {
+    check_size(&message)?;
+    let request = change(decode(message)?);
+    let reply = node.store().put(&request)?;
+    frame(&put_reply(node.header(reply.revision), reply))
+}
+
+pub(crate) fn delete_range(node: &Node, message: Bytes) -> Result<Bytes, Status> {
+    check_size(&message)?;
+    let request = deletion(decode(message)?);
+    let reply = node.store().delete(&request)?;
+    frame(&delete_reply(node.header(reply.revision), reply))
+}
+
+pub(crate) fn txn(node: &Node, message: Bytes) -> Result<Bytes, Status> {
+    check_size(&message)?;
+    let request = transaction(decode(message)?)?;
+    let reply = node.store().txn(&request)?;
+    frame(&txn_reply(node.header(reply.revision), reply))
+}
+
+pub(crate) fn compact(node: &Node, message: Bytes) -> Result<Work, Status> {
+    let request: pb::CompactionRequest = decode(message)?;
+    let mut store = node.store();
+    store.compact(request.revision)?;
+    let header = node.header(store.revision());
+    drop(store);
+    let reply = frame(&pb::CompactionResponse { header })?;
+    if request.physical {
+        return Ok(Work::Sweep(reply));
+    }
+    node.compacted().notify_one();
+    Ok(Work::Done(reply))
+}
+
+fn check_size(message: &Bytes) -> Result<(), Status> {
+    if message.len() > LARGEST_CHANGE {
+        return Err(Status::new(
+            Code::InvalidArgument,
+            "etcdserver: request is too large",
+        ));
+    }
+    Ok(())
+}
+
+fn query(request: pb::RangeRequest) -> Result<RangeQuery, Status> {
+    if request.key.is_empty() {
+        return Err(StoreError::EmptyKey.into());
+    }
+    let unknown = |_| Status::new(Code::InvalidArgument, "etcdserver: invalid sort option");
+    let order = WireOrder::try_from(request.sort_order).map_err(unknown)?;
+    let target = WireTarget::try_from(request.sort_target).map_err(unknown)?;
+    Ok(RangeQuery {
+        range: KeyRange::new(request.key, request.range_end),
+        revision: request.revision,
+        limit: request.limit,
+        sort_target: match target {
+            WireTarget::Key => SortTarget::Key,
+            WireTarget::Version => SortTarget::Version,
+            WireTarget::Create => SortTarget::Create,
+            WireTarget::Mod => SortTarget::Mod,
+            WireTarget::Value => SortTarget::Value,
+        },
+        sort_order: match order {
+            WireOrder::None => SortOrder::None,
+            WireOrder::Ascend => SortOrder::Ascend,
+            WireOrder::Descend => SortOrder::Descend,
+        },
+        keys_only: request.keys_only,
+        count_only: request.count_only,
+        min_mod_revision: request.min_mod_revision,
+        max_mod_revision: request.max_mod_revision,
+        min_create_revision: request.min_create_revision,
+        max_create_revision: request.max_create_revision,
+    })
+}
+
+fn change(request: pb::PutRequest) -> store::Put {
+    store::Put {
+        key: request.key,
+        value: request.value,
+        lease: request.lease,
+        prev_kv: request.prev_kv,
+        ignore_value: request.ignore_value,
+        ignore_lease: request.ignore_lease,
+    }
+}
+
+fn deletion(request: pb::DeleteRangeRequest) -> store::Delete {
+    store::Delete {
+        range: KeyRange::new(request.key, request.range_end),
+        prev_kv: request.prev_kv,
+    }
+}
+
+fn transaction(request: pb::TxnRequest) -> Result<store::Txn, Status> {
+    let compares = request.compare.into_iter().map(condition);
+    let operations = |list: Vec<pb::RequestOp>| -> Result<Vec<_>, Status> {
+        list.into_iter().map(operation).collect()
+    };
+    Ok(store::Txn {
+        compares: compares.collect::<Result<_, _>>()?,
+        success: operations(request.success)?,
+        failure: operations(request.failure)?,
+    })
+}
+
+// prost decodes no message that is nested deeper than a hundred, so this does not go deeper either.
+fn operation(operation: pb::RequestOp) -> Result<store::Operation, Status> {
+    // etcd's answer to an operation that it does not know.
+    let request = operation.request.ok_or(StoreError::KeyNotFound)?;
+    Ok(match request {
+        Request::RequestRange(range) => store::Operation::Range(query(range)?),
+        Request::RequestPut(put) => store::Operation::Put(change(put)),
+        Request::RequestDeleteRange(delete) => store::Operation::Delete(deletion(delete)),
+        Request::RequestTxn(txn) => store::Operation::Txn(transaction(txn)?),
+    })
+}
+
+/// Converts a condition. As in etcd, a value of another property than the target counts as 0 or
+/// empty.
+fn condition(compare: pb::Compare) -> Result<store::Compare, Status> {
+    let unknown = |_| Status::new(Code::InvalidArgument, "etcdserver: invalid compare");
+    let result = WireResult::try_from(compare.result).map_err(unknown)?;
+    let target = CompareTarget::try_from(compare.target).map_err(unknown)?;
+    let value = compare.target_union;
+    let target = match (target, value) {
+        (CompareTarget::Version, Some(TargetUnion::Version(version))) => {
+            store::CompareTarget::Version(version)
+        }
+        (CompareTarget::Create, Some(TargetUnion::CreateRevision(revision))) => {
+            store::CompareTarget::Create(revision)
+        }
+        (CompareTarget::Mod, Some(TargetUnion::ModRevision(revision))) => {
+            store::CompareTarget::Mod(revision)
+        }
+        (CompareTarget::Value, Some(TargetUnion::Value(value))) => {
+            store::CompareTarget::Value(value)
+        }
+        (CompareTarget::Lease, Some(TargetUnion::Lease(lease))) => {
+            store::CompareTarget::Lease(lease)
+        }
+        (CompareTarget::Version, _) => store::CompareTarget::Version(0),
+        (CompareTarget::Create, _) => store::CompareTarget::Create(0),
+        (CompareTarget::Mod, _) => store::CompareTarget::Mod(0),
+        (CompareTarget::Value, _) => store::CompareTarget::Value(Bytes::new()),
+        (CompareTarget::Lease, _) => store::CompareTarget::Lease(0),
+    };
+    Ok(store::Compare {
+        range: KeyRange::new(compare.key, compare.range_end),
+        target,
+        result: match result {
+            WireResult::Equal => store::CompareResult::Equal,
+            WireResult::Greater => store::CompareResult::Greater,
+            WireResult::Less => store::CompareResult::Less,
+            WireResult::NotEqual => store::CompareResult::NotEqual,
+        },
+    })
+}
+
+pub(crate) fn pair(kv: &KeyValue) -> mvccpb::KeyValue {
+    mvccpb::KeyValue {
+        key: Bytes::copy_from_slice(kv.key()),
+        value: Bytes::copy_from_slice(kv.value()),
+        create_revision: kv.create_revision(),
+        mod_revision: kv.revision().main,
+        version: kv.version(),
+        lease: kv.lease(),
+    }
+}
+
+fn range_reply(header: Option<pb::ResponseHeader>, reply: store::RangeReply) -> pb::RangeResponse {
+    pb::RangeResponse {
+        header,
+        kvs: reply.kvs.iter().map(pair).collect(),
+        more: reply.more,
+        count: reply.count,
+    }
+}
+
+fn put_reply(header: Option<pb::ResponseHeader>, reply: store::PutReply) -> pb::PutResponse {
+    pb::PutResponse {
+        header,
+        prev_kv: reply.prev_kv.as_ref().map(pair),
+    }
+}
+
+fn delete_reply(
+    header: Option<pb::ResponseHeader>,
+    reply: store::DeleteReply,
+) -> pb::DeleteRangeResponse {
+    pb::DeleteRangeResponse {
+        header,
+        deleted: reply.deleted,
+        prev_kvs: reply.prev_kvs.iter().map(pair).collect(),
+    }
+}
+
+fn txn_reply(header: Option<pb::ResponseHeader>, reply: store::TxnReply) -> pb::TxnResponse {
+    pb::TxnResponse {
+        header,
+        succeeded: reply.succeeded,
+        responses: reply.replies.into_iter().map(operation_reply).collect(),
+    }
+}
+
+fn operation_reply(reply: store::OperationReply) -> pb::ResponseOp {
+    // Only the reply to the whole transaction names the member.
+    let header = |revision| {
+        Some(pb::ResponseHeader {
+            revision,
+            ..pb::ResponseHeader::default()
+        })
+    };
+    let response = match reply {
+        store::OperationReply::Range(reply) => {
+            Response::ResponseRange(range_reply(header(reply.revision), reply))
+        }
+        store::OperationReply::Put(reply) => {
+            Response::ResponsePut(put_reply(header(reply.revision), reply))
+        }
+        store::OperationReply::Delete(reply) => {
+            Response::ResponseDeleteRange(delete_reply(header(reply.revision), reply))
+        }
+        store::OperationReply::Txn(reply) => {
+            Response::ResponseTxn(txn_reply(header(reply.revision), reply))
+        }
+    };
+    pb::ResponseOp {
+        response: Some(response),
+    }
+}
