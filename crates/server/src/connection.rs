@@ -71,7 +71,7 @@ struct Call {
     step: Step,
 }
 
-/// What a call does next.
+/// The next step of a call.
 enum Step {
     /// It reads its request.
     Read { path: String, body: Body },

@@ -1,4 +1,4 @@
-//! PURE: gRPC over HTTP/2: the frame of a message, and the status of a call.
+//! gRPC over HTTP/2: the frame of a message, and the status of a call.
 //!
 //! It is written apart from the client's framing, so that no mistake is the same at both ends.
 //!

@@ -38,6 +38,7 @@ const LEAVES: &[&str] = &[
     "endpoint",
     "connector",
     "credentials",
+    "debug",
     "method",
     "mode",
     "mutex",

@@ -24,7 +24,7 @@ const NO_END: &[u8] = b"\0";
 
 /// The keys that operations may change, as far as they matter here.
 #[derive(Default)]
-struct Changes {
+struct KeyChanges {
     /// The first key of all that are deleted from a key on.
     deleted_from: Option<Bytes>,
     /// The last key that is put.
@@ -36,21 +36,21 @@ pub(super) fn check(txn: &TxnRequest) -> Result<(), Failure> {
     changes(txn).map(drop)
 }
 
-fn changes(txn: &TxnRequest) -> Result<Changes, Failure> {
+fn changes(txn: &TxnRequest) -> Result<KeyChanges, Failure> {
     // Only one of the branches is carried out, so one may put a key that the other one deletes.
     let (success, failure) = (branch(&txn.success)?, branch(&txn.failure)?);
     Ok(success.and(failure))
 }
 
-fn branch(operations: &[RequestOp]) -> Result<Changes, Failure> {
-    let mut all = Changes::default();
+fn branch(operations: &[RequestOp]) -> Result<KeyChanges, Failure> {
+    let mut all = KeyChanges::default();
     for operation in operations {
         let next = match &operation.request {
-            Some(Request::RequestDeleteRange(delete)) if delete.range_end == NO_END => Changes {
+            Some(Request::RequestDeleteRange(delete)) if delete.range_end == NO_END => KeyChanges {
                 deleted_from: Some(delete.key.clone()),
                 last_put: None,
             },
-            Some(Request::RequestPut(put)) => Changes {
+            Some(Request::RequestPut(put)) => KeyChanges {
                 deleted_from: None,
                 last_put: Some(put.key.clone()),
             },
@@ -68,7 +68,7 @@ fn branch(operations: &[RequestOp]) -> Result<Changes, Failure> {
     Ok(all)
 }
 
-impl Changes {
+impl KeyChanges {
     fn deletes_a_put_of(&self, other: &Self) -> bool {
         match (&self.deleted_from, &other.last_put) {
             (Some(from), Some(put)) => put >= from,
