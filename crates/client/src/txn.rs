@@ -89,7 +89,7 @@ const DEEPEST: u32 = 49;
 /// A transaction must not put a key that it deletes. Servers refuse that, but not for a deletion of all
 /// keys from one on ([`Delete::from_key`], [`Delete::all_keys`]): they can lose the pair at the next
 /// compaction, and end with a panic when it is read (seen on etcd 3.5.35, 3.6.16 and 3.7.3). The client
-/// refuses such a transaction itself.
+/// refuses such a transaction itself, with [`DuplicateKey`](crate::ErrorKind::DuplicateKey).
 ///
 /// ```
 /// use etcdex::{Compare, Get, Put, Txn};

@@ -16,7 +16,7 @@
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{RequestOp, TxnRequest, request_op::Request};
 
-use crate::kv::refuse;
+use crate::error::{ErrorKind, Retry};
 use crate::transport::Failure;
 
 /// The end of a range without an end.
@@ -58,9 +58,11 @@ fn branch(operations: &[RequestOp]) -> Result<KeyChanges, Failure> {
             _ => continue,
         };
         if all.deletes_a_put_of(&next) || next.deletes_a_put_of(&all) {
-            return Err(refuse(
+            return Err(Failure::not_sent(
+                ErrorKind::DuplicateKey,
                 "the transaction deletes all keys from one on, and puts one of them: etcd takes \
                  that, and can end with a panic",
+                Retry::Never,
             ));
         }
         all = all.and(next);
@@ -95,7 +97,8 @@ mod tests {
 
     fn is_refused(txn: &Txn) -> bool {
         let message = txn.message(None).expect("it makes sense");
-        check(&message).is_err()
+        let refusal = check(&message).err();
+        refusal.is_some_and(|failure| failure.error.kind() == ErrorKind::DuplicateKey)
     }
 
     #[test]
