@@ -2,6 +2,7 @@
 
 mod differential;
 mod history;
+mod real;
 mod requests;
 mod served;
 mod users;

@@ -4,10 +4,11 @@
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb as pb;
 use etcdex_server::Server;
-use etcdex_testkit::{Binaries, Etcd};
 use h2::client::SendRequest;
 use http::{Request, StatusCode};
 use prost::Message;
+
+use crate::real::Real;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 
@@ -63,13 +64,10 @@ async fn requests_that_make_no_sense_are_refused_alone() {
 /// The expected answers are those of real etcd.
 #[tokio::test]
 async fn real_etcd_refuses_them_in_the_same_way() {
-    let binaries = Binaries::for_tests();
-    let Some(binary) = binaries.newest() else {
-        println!("not run: there is no etcd; cargo xtask etcd gets it");
+    let Some(real) = Real::start(&[]).await else {
         return;
     };
-    let etcd = Etcd::builder().binary(binary).start().await.unwrap();
-    refuses_nonsense(&etcd.endpoint()).await;
+    refuses_nonsense(&real.etcd.endpoint()).await;
 }
 
 async fn refuses_nonsense(url: &str) {

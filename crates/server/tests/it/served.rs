@@ -4,11 +4,11 @@
 use etcdex::Client;
 use etcdex_server::Server;
 use etcdex_server::store::{Limits, Store};
-use etcdex_testkit::{Binaries, Etcd};
 use fastrand::Rng;
 
 use crate::history::Call;
 use crate::number;
+use crate::real::Real;
 
 /// Number of calls; `ETCDEX_STEPS` makes it another one.
 const CALLS: usize = 2_000;
@@ -16,15 +16,14 @@ const CALLS: usize = 2_000;
 /// `ETCDEX_SEED` plays the same history again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_answers_as_real_etcd_does() {
-    let binaries = Binaries::for_tests();
-    let Some(binary) = binaries.newest() else {
-        println!("not run: there is no etcd; cargo xtask etcd gets it");
+    let Some(Real {
+        etcd: _etcd,
+        client: real,
+        seed,
+    }) = Real::start(&[]).await
+    else {
         return;
     };
-    let seed = number("ETCDEX_SEED").unwrap_or_else(|| fastrand::u64(..1 << 48));
-    println!("etcd {}, ETCDEX_SEED={seed}", binary.version());
-    let etcd = Etcd::builder().binary(binary).start().await.unwrap();
-    let real = Client::connect(etcd.endpoint()).await.unwrap();
     let server = Server::start().unwrap();
     let embedded = Client::connect(server.client_url()).await.unwrap();
     let mut random = Rng::with_seed(seed);

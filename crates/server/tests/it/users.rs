@@ -7,11 +7,12 @@ use etcdex::{Client, Error};
 use etcdex_server::store::{
     Caller, Limits, PasswordHash, Permission, PermissionKind, Store, StoreError,
 };
-use etcdex_testkit::{Binaries, Etcd};
+use etcdex_testkit::Etcd;
 use fastrand::Rng;
 
 use crate::history::{Span, span};
 use crate::number;
+use crate::real::Real;
 
 const USERS: [&str; 4] = ["root", "ann", "bob", "eve"];
 const ROLES: [&str; 4] = ["root", "reader", "writer", "guest"];
@@ -249,16 +250,9 @@ async fn compare_permissions(random: &mut Rng, store: &mut Store, etcd: &Etcd, o
 /// `ETCDEX_SEED` plays the same history again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_and_permissions_are_those_of_real_etcd() {
-    let binaries = Binaries::for_tests();
-    let Some(binary) = binaries.newest() else {
-        println!("not run: there is no etcd; cargo xtask etcd gets it");
+    let Some(Real { etcd, client, seed }) = Real::start(&["--bcrypt-cost=4"]).await else {
         return;
     };
-    let seed = number("ETCDEX_SEED").unwrap_or_else(|| fastrand::u64(..1 << 48));
-    println!("etcd {}, ETCDEX_SEED={seed}", binary.version());
-    let builder = Etcd::builder().binary(binary).args(["--bcrypt-cost=4"]);
-    let etcd = builder.start().await.unwrap();
-    let client = Client::connect(etcd.endpoint()).await.unwrap();
     let mut random = Rng::with_seed(seed);
     let mut store = Store::new(Limits::default());
     let rounds = number("ETCDEX_STEPS").map_or(8, |steps| steps / 100);

@@ -1,0 +1,32 @@
+//! Real etcd of the newest version, and the seed of a random history on it.
+
+use etcdex::Client;
+use etcdex_testkit::{Binaries, Etcd};
+
+use crate::number;
+
+/// A running etcd, a client of it, and a seed.
+pub(crate) struct Real {
+    pub(crate) etcd: Etcd,
+    pub(crate) client: Client,
+    /// `ETCDEX_SEED`, or a random one. It is printed.
+    pub(crate) seed: u64,
+}
+
+impl Real {
+    /// Starts etcd with these arguments. `None` if there is no etcd, which is printed.
+    pub(crate) async fn start(arguments: &'static [&'static str]) -> Option<Self> {
+        let binaries = Binaries::for_tests();
+        // The embedded server answers as the newest version does.
+        let Some(binary) = binaries.newest() else {
+            println!("not run: there is no etcd; cargo xtask etcd gets it");
+            return None;
+        };
+        let seed = number("ETCDEX_SEED").unwrap_or_else(|| fastrand::u64(..1 << 48));
+        println!("etcd {}, ETCDEX_SEED={seed}", binary.version());
+        let builder = Etcd::builder().binary(binary).args(arguments);
+        let etcd = builder.start().await.unwrap();
+        let client = Client::connect(etcd.endpoint()).await.unwrap();
+        Some(Self { etcd, client, seed })
+    }
+}
