@@ -1,4 +1,7 @@
 //! `Debug` of structs that show only some of their fields, or lengths instead of bytes.
+//!
+//! Passwords and tokens: `credentials.rs`. Events and metrics: `telemetry.rs`. The messages of etcd's
+//! API: `debug.rs` of `etcdex-proto`.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! PURE: whether, when and where a failed request is sent again.
+//! PURE: whether, when and where a failed request is sent again. `flight/failure.rs` asks; it looks at the
+//! token before, and at the budget (`budget.rs`) after.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! PURE: one kept lease: its known state, and when its next renewal is due.
+//! PURE: one kept lease: its known state, and when its next renewal is due after an answer. `state.rs`
+//! decides when a renewal without an answer is sent again.
 
 use std::time::{Duration, Instant};
 

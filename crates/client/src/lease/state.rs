@@ -1,4 +1,5 @@
-//! PURE: the queue of renewals of all leases, and which status their keepers have.
+//! PURE: the queue of renewals of all leases: which one is sent next and when, and which status their
+//! keepers have.
 //!
 //! The driver reports events (an answer, a stream that opened or failed) and asks
 //! [`next`](Renewals::next) what to do. All rules are here and in the files that this one uses.

@@ -212,11 +212,12 @@ impl Entry {
     /// Returns the request to create the watch.
     pub(super) fn request(&self, watch_id: i64) -> WatchCreateRequest {
         let fragment = self.fragmentation.is_requested(self.spec.fragment);
-        self.spec.request(watch_id, self.first(), fragment)
+        self.spec
+            .request(watch_id, self.resume_revision(), fragment)
     }
 
-    /// Returns the first revision to request from the server.
-    pub(super) fn first(&self) -> i64 {
+    /// Returns the revision from which the watch resumes: the first one to request from the server.
+    pub(super) fn resume_revision(&self) -> i64 {
         match self.lowered {
             0 => self.assembler.next,
             lowered => lowered.min(self.assembler.next),

@@ -1,8 +1,9 @@
-//! PURE: the machine of all watches of one stream. It decides what to send to the server, what to
-//! deliver, and where each watch resumes after the stream was lost.
+//! PURE: the machine of all watches of one stream. It decides what to send to the server and what to
+//! deliver, and creates each watch again after the stream was lost.
 //!
-//! The driver reports each event and takes the [`next`](Watches::next) step; all rules are here. The
-//! words are etcd's: a watch is *created*, *canceled*, and makes *progress*.
+//! The driver reports each event and takes the [`next`](Watches::next) step. The rules are in the files
+//! of this folder; the revision from which a watch resumes is `Entry::resume_revision` in `entry.rs`.
+//! The words are etcd's: a watch is *created*, *canceled*, and makes *progress*.
 
 mod creations;
 mod events;
@@ -187,7 +188,7 @@ impl Watches {
             let creation = Creation {
                 watch,
                 watch_id,
-                from: entry.first(),
+                from: entry.resume_revision(),
                 sent: now,
                 progress_requests: self.progress.sent(),
             };
