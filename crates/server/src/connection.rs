@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -15,15 +15,15 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tokio::net::TcpStream;
 
 use crate::grpc::{self, Code, Status};
+use crate::kv::LARGEST_CHANGE;
 use crate::node::Node;
-use crate::service::{self, Work};
+use crate::service::{self, Progress, Work};
 
 /// The largest request that is read, in bytes: etcd's limit for a request, and its allowance for
 /// gRPC.
 ///
-/// Source: etcd, `server/embed/config.go` (`DefaultMaxRequestBytes`) and
-/// `server/etcdserver/api/v3rpc/grpc.go` (`grpcOverheadBytes`).
-const LARGEST_REQUEST: usize = (3 << 19) + (512 << 10);
+/// Source: etcd, `server/etcdserver/api/v3rpc/grpc.go` (`grpcOverheadBytes`).
+const LARGEST_REQUEST: usize = LARGEST_CHANGE + (512 << 10);
 
 /// How many bytes of requests a client may send ahead: of one request, and of all together.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -75,7 +75,7 @@ struct Call {
 enum Step {
     /// It reads its request.
     Read { path: String, body: Body },
-    /// It works. `None` only within a step.
+    /// It works. INVARIANT: `None` only within [`Call::poll`], or once it is answered.
     Work(Option<Work>),
 }
 
@@ -173,33 +173,26 @@ impl Call {
         if self.respond.poll_reset(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if let Step::Read { path, body } = &mut self.step {
-            let message = match body.poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
-                Poll::Ready(Some(Ok(message))) => message,
-            };
-            match service::begin(node, path, message) {
-                Ok(work) => self.step = Step::Work(Some(work)),
-                Err(status) => return Poll::Ready(Some(Err(status))),
-            }
-        }
-        let Step::Work(place) = &mut self.step else {
-            return Poll::Pending;
+        let progress = match &mut self.step {
+            Step::Read { path, body } => match ready!(body.poll(cx)) {
+                None => return Poll::Ready(None),
+                Some(message) => message.and_then(|message| service::begin(node, path, message)),
+            },
+            Step::Work(work) => match work.take() {
+                None => return Poll::Ready(None),
+                Some(work) => service::step(node, work),
+            },
         };
-        let Some(work) = place.take() else {
-            return Poll::Ready(None);
-        };
-        match service::step(node, work) {
-            Err(reply) => Poll::Ready(Some(reply)),
-            Ok(work) => {
-                *place = Some(work);
+        Poll::Ready(Some(match progress {
+            Ok(Progress::Working(work)) => {
+                self.step = Step::Work(Some(work));
                 // The next step comes after the other calls.
                 cx.waker().wake_by_ref();
-                Poll::Pending
+                return Poll::Pending;
             }
-        }
+            Ok(Progress::Answered(reply)) => Ok(reply),
+            Err(status) => Err(status),
+        }))
     }
 }
 

@@ -14,25 +14,30 @@ use etcdex_proto::mvccpb;
 
 use crate::grpc::{Code, Status, decode, frame};
 use crate::node::Node;
-use crate::service::Work;
-use crate::store::{
-    self, KeyRange, KeyValue, RangeQuery, RangeScan, SortOrder, SortTarget, StoreError,
-};
+use crate::service::{Progress, Work};
+use crate::store::{self, KeyRange, KeyValue, RangeQuery, SortOrder, SortTarget, StoreError};
 
 /// The largest request that changes the store, in bytes.
 ///
 /// Source: etcd, `server/embed/config.go` (`DefaultMaxRequestBytes`).
-const LARGEST_CHANGE: usize = 3 << 19;
+pub(crate) const LARGEST_CHANGE: usize = 3 << 19;
 
-pub(crate) fn range(node: &Node, message: Bytes) -> Result<Work, Status> {
-    let query = query(decode(message)?)?;
-    let scan = node.store().begin_range(query)?;
-    Ok(Work::Scan(Box::new(scan)))
+pub(crate) fn range(node: &Node, message: Bytes) -> Result<Progress, Status> {
+    let request: pb::RangeRequest = decode(message)?;
+    let is_single = request.range_end.is_empty();
+    let query = query(request)?;
+    let mut store = node.store();
+    if is_single {
+        let reply = store.range(query)?;
+        drop(store);
+        return Ok(Progress::Answered(range_read(node, reply)?));
+    }
+    let scan = store.begin_range(query)?;
+    Ok(Progress::Working(Work::Scan(Box::new(scan))))
 }
 
-/// Returns the reply of a range that was read.
-pub(crate) fn scanned(node: &Node, scan: RangeScan) -> Result<Bytes, Status> {
-    let reply = scan.finish();
+/// Returns the reply to a range that was read.
+pub(crate) fn range_read(node: &Node, reply: store::RangeReply) -> Result<Bytes, Status> {
     let header = node.header(reply.revision);
     frame(&range_reply(header, reply))
 }
@@ -58,7 +63,7 @@ pub(crate) fn txn(node: &Node, message: Bytes) -> Result<Bytes, Status> {
     frame(&txn_reply(node.header(reply.revision), reply))
 }
 
-pub(crate) fn compact(node: &Node, message: Bytes) -> Result<Work, Status> {
+pub(crate) fn compact(node: &Node, message: Bytes) -> Result<Progress, Status> {
     let request: pb::CompactionRequest = decode(message)?;
     let mut store = node.store();
     store.compact(request.revision)?;
@@ -66,10 +71,10 @@ pub(crate) fn compact(node: &Node, message: Bytes) -> Result<Work, Status> {
     drop(store);
     let reply = frame(&pb::CompactionResponse { header })?;
     if request.physical {
-        return Ok(Work::Sweep(reply));
+        return Ok(Progress::Working(Work::Sweep(reply)));
     }
     node.compacted().notify_one();
-    Ok(Work::Done(reply))
+    Ok(Progress::Answered(reply))
 }
 
 fn check_size(message: &Bytes) -> Result<(), Status> {

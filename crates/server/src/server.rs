@@ -1,11 +1,12 @@
 //! A server, and its life.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{self, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 
@@ -51,16 +52,20 @@ impl Server {
     /// # Errors
     /// The error of the system, if it gives the server no port or no thread.
     pub fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let listener = {
+            let _context = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name(format!("etcdex-server:{}", address.port()))
-            .spawn(move || run(&runtime, listener, stopped))?;
+            .spawn(move || run(&runtime, &listener, stopped))?;
         Ok(Self {
             address,
             stop: Some(stop),
@@ -86,7 +91,7 @@ impl Drop for Server {
 }
 
 /// Serves until the server is dropped. The end of the runtime ends all connections.
-fn run(runtime: &Runtime, listener: TcpListener, stopped: oneshot::Receiver<()>) {
+fn run(runtime: &Runtime, listener: &TcpListener, stopped: oneshot::Receiver<()>) {
     runtime.block_on(async {
         let node = Arc::new(Node::new());
         tokio::select! {
@@ -99,11 +104,7 @@ fn run(runtime: &Runtime, listener: TcpListener, stopped: oneshot::Receiver<()>)
     });
 }
 
-async fn accept(listener: TcpListener, node: &Arc<Node>) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-        // The runtime has no I/O driver, which `start` has enabled.
-        return;
-    };
+async fn accept(listener: &TcpListener, node: &Arc<Node>) {
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {

@@ -12,10 +12,16 @@ use crate::{kv, lease};
 /// removes: some 100 us of work.
 pub(crate) const STEP: usize = 500;
 
-/// The work of a call whose request was read.
+/// The state of a call after a step.
+pub(crate) enum Progress {
+    /// The call is answered.
+    Answered(Bytes),
+    /// There is more to do.
+    Working(Work),
+}
+
+/// The work that is left of a call.
 pub(crate) enum Work {
-    /// The reply is there.
-    Done(Bytes),
     /// A range is read.
     Scan(Box<RangeScan>),
     /// The reply, once a compaction is done.
@@ -23,8 +29,8 @@ pub(crate) enum Work {
 }
 
 /// Begins the work of a request.
-pub(crate) fn begin(node: &Node, path: &str, message: Bytes) -> Result<Work, Status> {
-    Ok(Work::Done(match path {
+pub(crate) fn begin(node: &Node, path: &str, message: Bytes) -> Result<Progress, Status> {
+    Ok(Progress::Answered(match path {
         kv_method::RANGE => return kv::range(node, message),
         kv_method::COMPACT => return kv::compact(node, message),
         kv_method::PUT => kv::put(node, message)?,
@@ -38,26 +44,19 @@ pub(crate) fn begin(node: &Node, path: &str, message: Bytes) -> Result<Work, Sta
     }))
 }
 
-/// Does a step of the work. Returns what is left of it, or the reply.
-pub(crate) fn step(node: &Node, work: Work) -> Result<Work, Result<Bytes, Status>> {
-    match work {
-        Work::Done(reply) => Err(Ok(reply)),
+/// Does a step of the work.
+pub(crate) fn step(node: &Node, work: Work) -> Result<Progress, Status> {
+    Ok(match work {
         Work::Scan(mut scan) => {
-            let is_done = node.store().continue_range(&mut scan, STEP);
-            if is_done {
-                return Err(kv::scanned(node, *scan));
-            }
-            Ok(Work::Scan(scan))
-        }
-        Work::Sweep(reply) => {
-            let has_more = node.store().sweep(STEP);
-            if has_more {
-                Ok(Work::Sweep(reply))
+            if node.store().continue_range(&mut scan, STEP) {
+                Progress::Answered(kv::range_read(node, scan.finish())?)
             } else {
-                Err(Ok(reply))
+                Progress::Working(Work::Scan(scan))
             }
         }
-    }
+        Work::Sweep(reply) if node.store().sweep(STEP) => Progress::Working(Work::Sweep(reply)),
+        Work::Sweep(reply) => Progress::Answered(reply),
+    })
 }
 
 /// Returns the answer of grpc-go to a method that there is not.
