@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::debug::debug_fields;
 use crate::endpoint::Endpoint;
 
 mod code;
@@ -341,22 +342,12 @@ impl fmt::Display for Error {
     }
 }
 
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = &*self.inner;
-        f.debug_struct("Error")
-            .field("kind", &inner.kind)
-            .field("outcome", &inner.outcome)
-            .field("code", &inner.code)
-            .field("message", &inner.message)
-            .field("operation", &inner.operation)
-            .field("endpoint", &inner.endpoint)
-            .field("client", &inner.client)
-            .field("attempts", &inner.attempts)
-            .field("source", &inner.source)
-            .finish()
-    }
-}
+debug_fields! { Error |error| {
+    kind: error.inner.kind, outcome: error.inner.outcome, code: error.inner.code,
+    message: error.inner.message, operation: error.inner.operation,
+    endpoint: error.inner.endpoint, client: error.inner.client, attempts: error.inner.attempts,
+    source: error.inner.source,
+} }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {

@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// The smallest key. As the end of a range, it means "no end".
 ///
 /// Source: <https://etcd.io/docs/v3.6/learning/api/#key-value-api> (Key ranges).
-const ZERO: Bytes = Bytes::from_static(b"\0");
+pub(crate) const ZERO: Bytes = Bytes::from_static(b"\0");
 
 macro_rules! bytes_newtype {
     ($(#[$doc:meta])* $name:ident) => {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::debug::debug_fields;
+
 /// The options of TLS with `https` endpoints; the argument of
 /// [`ClientBuilder::tls`](crate::ClientBuilder::tls).
 ///
@@ -141,20 +143,11 @@ impl TlsConfig {
     }
 }
 
-impl fmt::Debug for TlsConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsConfig")
-            .field("authorities", &self.authorities)
-            .field(
-                "client_certificate",
-                &self.identity.as_ref().map(|i| &i.chain),
-            )
-            .field("server_name", &self.server_name)
-            .field("accepts_invalid", &self.accepts_invalid)
-            .field("rustls", &self.rustls.is_some())
-            .finish()
-    }
-}
+debug_fields! { TlsConfig |tls| {
+    authorities: tls.authorities, client_certificate: tls.identity.as_ref().map(|one| &one.chain),
+    server_name: tls.server_name, accepts_invalid: tls.accepts_invalid,
+    rustls: tls.rustls.is_some(),
+} }
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

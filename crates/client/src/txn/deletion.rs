@@ -17,18 +17,16 @@ use bytes::Bytes;
 use etcdex_proto::etcdserverpb::{RequestOp, TxnRequest, request_op::Request};
 
 use crate::error::{ErrorKind, Retry};
+use crate::key::ZERO;
 use crate::transport::Failure;
-
-/// The end of a range without an end.
-const NO_END: &[u8] = b"\0";
 
 /// The keys that operations may change, as far as they matter here.
 #[derive(Default)]
-struct KeyChanges {
+struct KeyChanges<'a> {
     /// The first key of all that are deleted from a key on.
-    deleted_from: Option<Bytes>,
+    deleted_from: Option<&'a Bytes>,
     /// The last key that is put.
-    last_put: Option<Bytes>,
+    last_put: Option<&'a Bytes>,
 }
 
 /// Returns an error if the transaction may delete all keys from one on, and put one of them.
@@ -36,23 +34,23 @@ pub(super) fn check(txn: &TxnRequest) -> Result<(), Failure> {
     changes(txn).map(drop)
 }
 
-fn changes(txn: &TxnRequest) -> Result<KeyChanges, Failure> {
+fn changes(txn: &TxnRequest) -> Result<KeyChanges<'_>, Failure> {
     // Only one of the branches is carried out, so one may put a key that the other one deletes.
     let (success, failure) = (branch(&txn.success)?, branch(&txn.failure)?);
     Ok(success.and(failure))
 }
 
-fn branch(operations: &[RequestOp]) -> Result<KeyChanges, Failure> {
+fn branch(operations: &[RequestOp]) -> Result<KeyChanges<'_>, Failure> {
     let mut all = KeyChanges::default();
     for operation in operations {
         let next = match &operation.request {
-            Some(Request::RequestDeleteRange(delete)) if delete.range_end == NO_END => KeyChanges {
-                deleted_from: Some(delete.key.clone()),
+            Some(Request::RequestDeleteRange(delete)) if delete.range_end == ZERO => KeyChanges {
+                deleted_from: Some(&delete.key),
                 last_put: None,
             },
             Some(Request::RequestPut(put)) => KeyChanges {
                 deleted_from: None,
-                last_put: Some(put.key.clone()),
+                last_put: Some(&put.key),
             },
             Some(Request::RequestTxn(inner)) => changes(inner)?,
             _ => continue,
@@ -70,9 +68,9 @@ fn branch(operations: &[RequestOp]) -> Result<KeyChanges, Failure> {
     Ok(all)
 }
 
-impl KeyChanges {
+impl KeyChanges<'_> {
     fn deletes_a_put_of(&self, other: &Self) -> bool {
-        match (&self.deleted_from, &other.last_put) {
+        match (self.deleted_from, other.last_put) {
             (Some(from), Some(put)) => put >= from,
             _ => false,
         }
