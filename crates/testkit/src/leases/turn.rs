@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Fault, Look, Promise};
 
-/// How long it may take after the last fault, or after a later election, until each taker has got its lock once more: a lease
-/// without a keeper expires first (5 s, and as much again after an election), and then each taker
-/// has its turn.
+/// How long it may take after the last fault, or after a later election, until each taker has got
+/// its lock once more: a lease without a keeper expires first (5 s, and as much again after an
+/// election), and then each taker has its turn.
 pub const TURN: u64 = 45_000_000;
 
 /// One wait of a taker for its lock. Times are microseconds since the start of the run.

@@ -16,7 +16,7 @@ use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{sleep, timeout};
 
-use super::super::peer::{Peers, handshake, head, headers, read};
+use super::super::peer::{Peers, head, headers, serve_streams};
 use super::mutations::{mutate_bytes, mutated_replies};
 use super::server::{Server, WATCH, whole};
 use super::{MOMENT, nothing_left};
@@ -60,21 +60,18 @@ impl Hostile {
         if self.is_hostile.load(Relaxed) && self.rng().u32(..8) == 0 {
             return self.send_random_bytes(stream).await;
         }
-        let mut connection = handshake(stream).await;
-        while let Some(Ok((request, reply))) = connection.accept().await {
+        let server = self.server.clone();
+        let streams = move |request, reply| {
             let this = self.clone();
-            tokio::spawn(async move {
-                if request.uri().path() != WATCH {
-                    if let Some(asked) = read(request, reply).await {
-                        this.server.answer(asked);
-                    }
-                } else if this.is_hostile.load(Relaxed) {
+            async move {
+                if this.is_hostile.load(Relaxed) {
                     this.stream(request, reply).await;
                 } else {
                     this.server.stream(request, reply).await;
                 }
-            });
-        }
+            }
+        };
+        serve_streams(stream, WATCH, streams, move |asked| server.answer(asked)).await;
     }
 
     /// Sends bytes that are no HTTP/2, or begin as HTTP/2.
