@@ -214,8 +214,9 @@ async fn without_users_a_lock_that_is_passed_over_ends() {
     sleep(Duration::from_secs(5)).await;
     members.is_open.store(true, Relaxed);
     members.is_first.store(true, Relaxed);
-    // Three times two readings, of which the first comes after some 1 s to 3 s.
-    sleep(Duration::from_secs(6)).await;
+    // Three times two readings, 1 s apart, with pauses of a quarter of the wait, give or take a fifth: all
+    // of it takes from 5.8 s to 10 s.
+    sleep(Duration::from_secs(5)).await;
     assert!(!lock.is_finished());
     let ended = timeout(Duration::from_secs(6), lock).await;
     let error = ended.expect("soon").expect("no panic").unwrap_err();
