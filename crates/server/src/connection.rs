@@ -1,29 +1,30 @@
 //! One connection: its requests, and their replies.
 //!
-//! One task reads all requests of a connection and answers them. A task for each request would cost
-//! more than most requests. A large range and a compaction that is waited for are done in steps, and
-//! other requests of the connection are answered in between.
+//! The task of a connection answers short calls itself, as a task for each of them would cost more
+//! than the call. Other calls get a task of their own: streams, requests that have not come as a
+//! whole, large ranges, and compactions that are waited for.
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::RecvStream;
-use h2::server::{Connection, SendResponse};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use h2::server::SendResponse;
+use http::{Response, StatusCode, header};
 use tokio::net::TcpStream;
 
-use crate::grpc::{self, Code, Status};
-use crate::kv::LARGEST_CHANGE;
+use crate::context::Context;
 use crate::node::Node;
-use crate::service::{self, Progress, Work};
+use crate::reply::Reply;
+use crate::request::{Ended, Request};
+use crate::service::{self, Method, Progress, Unary, Work};
+use crate::{lease, watch};
 
-/// The largest request that is read, in bytes: etcd's limit for a request, and its allowance for
-/// gRPC.
+/// The bytes by which a message may be longer than the largest request.
 ///
 /// Source: etcd, `server/etcdserver/api/v3rpc/grpc.go` (`grpcOverheadBytes`).
-const LARGEST_REQUEST: usize = LARGEST_CHANGE + (512 << 10);
+const GRPC_OVERHEAD: usize = 512 << 10;
 
 /// How many bytes of requests a client may send ahead: of one request, and of all together.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -40,199 +41,78 @@ pub(crate) async fn serve(socket: TcpStream, node: Arc<Node>) -> Result<(), h2::
         .max_concurrent_streams(u32::MAX)
         .handshake(socket)
         .await?;
-    let mut calls = Calls {
-        node,
-        open: Vec::new(),
-        head: head(),
-        good: grpc::trailers(&Status::new(Code::Ok, "")),
+    while let Some(accepted) = connection.accept().await {
+        let (request, respond) = accepted?;
+        accept(&node, request, respond).await;
+    }
+    Ok(())
+}
+
+/// Answers a call, or starts a task that does. This does not wait.
+async fn accept(
+    node: &Arc<Node>,
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if !is_grpc {
+        let mut refusal = Response::new(());
+        *refusal.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        // The client may have given the stream up.
+        let _ = respond.send_response(refusal, true);
+        return;
+    }
+    let mut reply = Reply::new(respond);
+    let method = match Method::of(request.uri().path()) {
+        Ok(method) => method,
+        Err(status) => return reply.end(Err(status.into())),
     };
-    poll_fn(|cx| calls.poll(&mut connection, cx)).await
-}
-
-fn head() -> Response<()> {
-    let mut head = Response::new(());
-    let grpc = HeaderValue::from_static("application/grpc");
-    head.headers_mut().insert(header::CONTENT_TYPE, grpc);
-    head
-}
-
-/// The calls of a connection that are not answered yet.
-struct Calls {
-    node: Arc<Node>,
-    open: Vec<Call>,
-    /// The head of each reply.
-    head: Response<()>,
-    /// The trailers of each reply to a call that went well.
-    good: HeaderMap,
-}
-
-struct Call {
-    respond: SendResponse<Bytes>,
-    step: Step,
-}
-
-/// The next step of a call.
-enum Step {
-    /// It reads its request.
-    Read { path: String, body: Body },
-    /// It works. INVARIANT: `None` only within [`Call::poll`], or once it is answered.
-    Work(Option<Work>),
-}
-
-/// The request of a call.
-struct Body {
-    stream: RecvStream,
-    /// The bytes so far. Most requests come in one frame, which is not copied.
-    bytes: Bytes,
-}
-
-impl Calls {
-    fn poll(
-        &mut self,
-        connection: &mut Connection<TcpStream, Bytes>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), h2::Error>> {
-        loop {
-            let has_answered = self.advance(cx);
-            match connection.poll_accept(cx) {
-                Poll::Ready(Some(accepted)) => {
-                    let (request, respond) = accepted?;
-                    self.accept(request, respond);
-                }
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                // The next poll of the connection sends the new replies.
-                Poll::Pending if has_answered => {}
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
-    fn accept(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        if !is_grpc {
-            let mut refusal = Response::new(());
-            *refusal.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            // The client may have given the stream up.
-            let _ = respond.send_response(refusal, true);
-            return;
-        }
-        let (parts, stream) = request.into_parts();
-        let path = parts.uri.path().to_owned();
-        let bytes = Bytes::new();
-        let body = Body { stream, bytes };
-        let step = Step::Read { path, body };
-        self.open.push(Call { respond, step });
-    }
-
-    /// Goes on with each call. Returns whether one was answered.
-    fn advance(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut has_answered = false;
-        let mut index = 0;
-        while index < self.open.len() {
-            let reply = match self.open[index].poll(&self.node, cx) {
-                Poll::Pending => {
-                    index += 1;
-                    continue;
-                }
-                Poll::Ready(reply) => reply,
-            };
-            let call = self.open.swap_remove(index);
-            if let Some(reply) = reply {
-                // An error means that the client has given the stream up.
-                let _ = self.answer(call.respond, reply);
-                has_answered = true;
-            }
-        }
-        has_answered
-    }
-
-    fn answer(
-        &self,
-        mut respond: SendResponse<Bytes>,
-        reply: Result<Bytes, Status>,
-    ) -> Result<(), h2::Error> {
-        let mut head = self.head.clone();
-        match reply {
-            Ok(message) => {
-                let mut stream = respond.send_response(head, false)?;
-                stream.send_data(message, false)?;
-                stream.send_trailers(self.good.clone())
-            }
-            Err(status) => {
-                head.headers_mut().extend(grpc::trailers(&status));
-                respond.send_response(head, true).map(drop)
-            }
-        }
+    let limit = node
+        .options()
+        .max_request_bytes
+        .saturating_add(GRPC_OVERHEAD);
+    let context = Context::new(Arc::clone(node), request.headers());
+    let mut request = Request::new(request.into_body(), limit);
+    match method {
+        Method::Unary(begin) => match poll_fn(|cx| Poll::Ready(request.poll_next(cx))).await {
+            Poll::Ready(message) => answer(context, begin, message, reply),
+            Poll::Pending => drop(tokio::spawn(async move {
+                let message = request.next().await;
+                answer(context, begin, message, reply);
+            })),
+        },
+        Method::Watch => drop(tokio::spawn(async move {
+            let end = watch::serve(&context, request, &mut reply).await;
+            reply.end(end);
+        })),
+        Method::LeaseKeepAlive => drop(tokio::spawn(async move {
+            let end = lease::keep_alive(&context, request, &mut reply).await;
+            reply.end(end);
+        })),
     }
 }
 
-impl Call {
-    /// Returns the reply, and `None` if the client has given the call up.
-    fn poll(&mut self, node: &Node, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        if self.respond.poll_reset(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        let progress = match &mut self.step {
-            Step::Read { path, body } => match ready!(body.poll(cx)) {
-                None => return Poll::Ready(None),
-                Some(message) => message.and_then(|message| service::begin(node, path, message)),
-            },
-            Step::Work(work) => match work.take() {
-                None => return Poll::Ready(None),
-                Some(work) => service::step(node, work),
-            },
-        };
-        Poll::Ready(Some(match progress {
-            Ok(Progress::Working(work)) => {
-                self.step = Step::Work(Some(work));
-                // The next step comes after the other calls.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Ok(Progress::Answered(reply)) => Ok(reply),
-            Err(status) => Err(status),
-        }))
+/// Answers a call that has got its message, or starts a task that does.
+fn answer(context: Context, begin: Unary, message: Result<Option<Bytes>, Ended>, reply: Reply) {
+    match message.and_then(|message| Ok(service::begin(&context, begin, message)?)) {
+        Ok(Progress::Answered(frame)) => reply.answer(frame),
+        Ok(Progress::Working(work)) => drop(tokio::spawn(finish(context, work, reply))),
+        Err(end) => reply.end(Err(end)),
     }
 }
 
-impl Body {
-    /// Returns the message of the request, and `None` if the stream has ended with an error.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        loop {
-            match self.stream.poll_data(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(frame))) => {
-                    if self
-                        .stream
-                        .flow_control()
-                        .release_capacity(frame.len())
-                        .is_err()
-                    {
-                        return Poll::Ready(None);
-                    }
-                    self.push(frame);
-                    // A request that is too large is refused before all of it has come.
-                    if let Err(status) = grpc::message_length(&self.bytes, LARGEST_REQUEST) {
-                        return Poll::Ready(Some(Err(status)));
-                    }
-                }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(None),
-                Poll::Ready(None) => {
-                    let bytes = std::mem::take(&mut self.bytes);
-                    return Poll::Ready(Some(grpc::request_message(bytes, LARGEST_REQUEST)));
-                }
+/// Goes on with a call in steps. Other calls come in between.
+async fn finish(context: Context, mut work: Work, mut reply: Reply) {
+    while !reply.is_given_up().await {
+        match service::step(context.node(), work) {
+            Ok(Progress::Working(rest)) => work = rest,
+            Ok(Progress::Answered(frame)) => {
+                let end = reply.send_frame(frame).await;
+                return reply.end(end);
             }
+            Err(status) => return reply.end(Err(status.into())),
         }
-    }
-
-    fn push(&mut self, frame: Bytes) {
-        if self.bytes.is_empty() {
-            self.bytes = frame;
-            return;
-        }
-        let mut bytes = BytesMut::from(std::mem::take(&mut self.bytes));
-        bytes.extend_from_slice(&frame);
-        self.bytes = bytes.freeze();
+        tokio::task::yield_now().await;
     }
 }

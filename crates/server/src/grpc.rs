@@ -15,7 +15,7 @@ use prost::Message;
 use crate::store;
 
 /// Length of the prefix of a message: whether it is compressed, and its length.
-pub(crate) const PREFIX: usize = 5;
+const PREFIX: usize = 5;
 
 /// A status code of gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub(crate) enum Code {
     Unimplemented = 12,
     Internal = 13,
     DataLoss = 15,
+    Unauthenticated = 16,
 }
 
 /// The end of a call that has failed.
@@ -44,6 +45,32 @@ impl Status {
     pub(crate) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
         Self { code, message }
+    }
+
+    /// Returns the status as grpc-go writes it into a text.
+    pub(crate) fn in_words(&self) -> String {
+        let name = self.code.name();
+        format!("rpc error: code = {name} desc = {}", self.message)
+    }
+}
+
+impl Code {
+    /// Returns grpc-go's name of the code.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Unknown => "Unknown",
+            Self::InvalidArgument => "InvalidArgument",
+            Self::NotFound => "NotFound",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::ResourceExhausted => "ResourceExhausted",
+            Self::FailedPrecondition => "FailedPrecondition",
+            Self::OutOfRange => "OutOfRange",
+            Self::Unimplemented => "Unimplemented",
+            Self::Internal => "Internal",
+            Self::DataLoss => "DataLoss",
+            Self::Unauthenticated => "Unauthenticated",
+        }
     }
 }
 
@@ -64,7 +91,7 @@ impl From<store::StoreError> for Status {
 
 /// Checks the prefix at the front of the bytes, as soon as it is complete. Returns the length of the
 /// message after it.
-pub(crate) fn message_length(bytes: &[u8], limit: usize) -> Result<Option<usize>, Status> {
+fn message_length(bytes: &[u8], limit: usize) -> Result<Option<usize>, Status> {
     let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
         return Ok(None);
     };
@@ -81,16 +108,62 @@ pub(crate) fn message_length(bytes: &[u8], limit: usize) -> Result<Option<usize>
     Ok(Some(length))
 }
 
-/// Returns the message of a request that has ended.
-pub(crate) fn request_message(mut bytes: Bytes, limit: usize) -> Result<Bytes, Status> {
-    match message_length(&bytes, limit)? {
-        // As grpc-go does, the server takes no notice of what follows.
-        Some(length) if bytes.len() >= PREFIX + length => {
-            bytes.truncate(PREFIX + length);
-            Ok(bytes.split_off(PREFIX))
+/// The messages in the bytes of a request, in order.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    /// The length of the largest message, in bytes.
+    limit: usize,
+    /// The bytes that came last, without what was taken of them.
+    bytes: Bytes,
+    /// The start of a message that comes in several parts. It grows with the bytes that come, not to
+    /// the length that the client says.
+    partial: BytesMut,
+}
+
+impl Messages {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            bytes: Bytes::new(),
+            partial: BytesMut::new(),
         }
-        None if bytes.is_empty() => Err(Status::new(Code::Unknown, "EOF")),
-        _ => Err(Status::new(Code::Unknown, "unexpected EOF")),
+    }
+
+    /// Adds bytes. INVARIANT: `next` has returned `None` before.
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        debug_assert!(self.bytes.is_empty());
+        self.bytes = bytes;
+    }
+
+    /// Takes the next message, if all of it has come.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        if self.partial.is_empty() {
+            // Most messages come in one part, which is not copied.
+            match message_length(&self.bytes, self.limit)? {
+                Some(length) if self.bytes.len() >= PREFIX + length => {
+                    let mut message = self.bytes.split_to(PREFIX + length);
+                    return Ok(Some(message.split_off(PREFIX)));
+                }
+                _ => {}
+            }
+        }
+        while !self.bytes.is_empty() {
+            let length = message_length(&self.partial, self.limit)?.unwrap_or(0);
+            let missing = PREFIX + length - self.partial.len();
+            let part = self.bytes.split_to(missing.min(self.bytes.len()));
+            self.partial.extend_from_slice(&part);
+            let length = message_length(&self.partial, self.limit)?;
+            if length.is_some_and(|length| self.partial.len() == PREFIX + length) {
+                let message = std::mem::take(&mut self.partial).freeze();
+                return Ok(Some(message.slice(PREFIX..)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a part of a message has come.
+    pub(crate) fn has_part(&self) -> bool {
+        !self.partial.is_empty()
     }
 }
 
@@ -159,21 +232,37 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_a_whole_message_within_the_limit() {
-        let code = |bytes: &'static [u8]| request_message(Bytes::from_static(bytes), 3);
-        assert_eq!(code(b"\0\0\0\0\x03abc"), Ok(Bytes::from_static(b"abc")));
-        assert_eq!(code(b"\0\0\0\0\0"), Ok(Bytes::new()));
-        assert_eq!(code(b"\0\0\0\0\x01ab"), Ok(Bytes::from_static(b"a")));
-        let cases: [(&[u8], Code); 5] = [
-            (b"", Code::Unknown),
-            (b"\0\0\0\0", Code::Unknown),
-            (b"\0\0\0\0\x03ab", Code::Unknown),
-            (b"\x01\0\0\0\x01a", Code::Internal),
-            (b"\0\0\0\0\x04abcd", Code::ResourceExhausted),
+    fn messages_are_the_same_however_they_are_cut() {
+        let bytes = b"\0\0\0\0\x03abc\0\0\0\0\0\0\0\0\0\x01d\0\0\0\0\x02e";
+        for size in 1..=bytes.len() {
+            let mut messages = Messages::new(3);
+            let mut found = Vec::new();
+            for part in bytes.chunks(size) {
+                messages.push(Bytes::from_static(part));
+                while let Some(message) = messages.next().expect("all are short") {
+                    found.push(message);
+                }
+            }
+            assert_eq!(found, [&b"abc"[..], b"", b"d"], "in parts of {size} bytes");
+            assert!(messages.has_part());
+        }
+    }
+
+    #[test]
+    fn a_message_is_refused_by_its_prefix() {
+        let cases: [(&[u8], Code); 2] = [
+            (b"\x01\0\0\0\x01", Code::Internal),
+            (b"\0\0\0\0\x04", Code::ResourceExhausted),
         ];
         for (bytes, expected) in cases {
-            let error = code(bytes).expect_err("no message");
-            assert_eq!(error.code, expected, "{bytes:?}");
+            for size in 1..=bytes.len() {
+                let mut messages = Messages::new(3);
+                let error = bytes.chunks(size).find_map(|part| {
+                    messages.push(Bytes::from_static(part));
+                    messages.next().err()
+                });
+                assert_eq!(error.expect("it is refused").code, expected, "{bytes:?}");
+            }
         }
     }
 }

@@ -12,64 +12,81 @@ use etcdex_proto::etcdserverpb::request_op::Request;
 use etcdex_proto::etcdserverpb::response_op::Response;
 use etcdex_proto::mvccpb;
 
-use crate::grpc::{Code, Status, decode, frame};
+use crate::context::Context;
+use crate::grpc::{self, Code, Status, decode};
 use crate::node::Node;
 use crate::service::{Progress, Work};
 use crate::store::{self, KeyRange, KeyValue, RangeQuery, SortOrder, SortTarget, StoreError};
 
-/// The largest request that changes the store, in bytes.
-///
-/// Source: etcd, `server/embed/config.go` (`DefaultMaxRequestBytes`).
-pub(crate) const LARGEST_CHANGE: usize = 3 << 19;
-
-pub(crate) fn range(node: &Node, message: Bytes) -> Result<Progress, Status> {
+pub(crate) fn range(context: &Context, message: Bytes) -> Result<Progress, Status> {
+    let node = context.node();
     let request: pb::RangeRequest = decode(message)?;
     let is_single = request.range_end.is_empty();
     let query = query(request)?;
     let mut store = node.store();
+    let caller = context.caller(&store)?;
+    store.authorize_read(caller.as_ref(), &query.range)?;
     if is_single {
         let reply = store.range(query)?;
         drop(store);
-        return Ok(Progress::Answered(range_read(node, reply)?));
+        return answer_range(node, reply);
     }
     let scan = store.begin_range(query)?;
-    Ok(Progress::Working(Work::Scan(Box::new(scan))))
+    Ok(Progress::Working(Work::Scan(Box::new(scan), answer_range)))
 }
 
-/// Returns the reply to a range that was read.
-pub(crate) fn range_read(node: &Node, reply: store::RangeReply) -> Result<Bytes, Status> {
+/// Answers with a range that was read.
+fn answer_range(node: &Node, reply: store::RangeReply) -> Result<Progress, Status> {
     let header = node.header(reply.revision);
-    frame(&range_reply(header, reply))
+    Progress::answer(&range_reply(header, reply))
 }
 
-pub(crate) fn put(node: &Node, message: Bytes) -> Result<Bytes, Status> {
-    check_size(&message)?;
+pub(crate) fn put(context: &Context, message: Bytes) -> Result<Progress, Status> {
+    let node = context.node();
+    check_size(node, &message)?;
     let request = change(decode(message)?);
-    let reply = node.store().put(&request)?;
-    frame(&put_reply(node.header(reply.revision), reply))
+    let mut store = node.store();
+    let caller = context.caller(&store)?;
+    store.authorize_put(caller.as_ref(), &request)?;
+    let reply = store.put(&request)?;
+    drop(store);
+    Progress::answer(&put_reply(node.header(reply.revision), reply))
 }
 
-pub(crate) fn delete_range(node: &Node, message: Bytes) -> Result<Bytes, Status> {
-    check_size(&message)?;
+pub(crate) fn delete_range(context: &Context, message: Bytes) -> Result<Progress, Status> {
+    let node = context.node();
+    check_size(node, &message)?;
     let request = deletion(decode(message)?);
-    let reply = node.store().delete(&request)?;
-    frame(&delete_reply(node.header(reply.revision), reply))
+    let mut store = node.store();
+    let caller = context.caller(&store)?;
+    store.authorize_delete(caller.as_ref(), &request)?;
+    let reply = store.delete(&request)?;
+    drop(store);
+    Progress::answer(&delete_reply(node.header(reply.revision), reply))
 }
 
-pub(crate) fn txn(node: &Node, message: Bytes) -> Result<Bytes, Status> {
-    check_size(&message)?;
+pub(crate) fn txn(context: &Context, message: Bytes) -> Result<Progress, Status> {
+    let node = context.node();
+    check_size(node, &message)?;
     let request = transaction(decode(message)?)?;
-    let reply = node.store().txn(&request)?;
-    frame(&txn_reply(node.header(reply.revision), reply))
+    let mut store = node.store();
+    let caller = context.caller(&store)?;
+    store.authorize_txn(caller.as_ref(), &request)?;
+    let reply = store.txn(&request)?;
+    drop(store);
+    Progress::answer(&txn_reply(node.header(reply.revision), reply))
 }
 
-pub(crate) fn compact(node: &Node, message: Bytes) -> Result<Progress, Status> {
+pub(crate) fn compact(context: &Context, message: Bytes) -> Result<Progress, Status> {
+    let node = context.node();
     let request: pb::CompactionRequest = decode(message)?;
     let mut store = node.store();
+    // As in etcd, everybody whose token is valid may compact, also without one.
+    context.caller(&store)?;
     store.compact(request.revision)?;
     let header = node.header(store.revision());
     drop(store);
-    let reply = frame(&pb::CompactionResponse { header })?;
+    let reply = grpc::frame(&pb::CompactionResponse { header })?;
     if request.physical {
         return Ok(Progress::Working(Work::Sweep(reply)));
     }
@@ -77,8 +94,9 @@ pub(crate) fn compact(node: &Node, message: Bytes) -> Result<Progress, Status> {
     Ok(Progress::Answered(reply))
 }
 
-fn check_size(message: &Bytes) -> Result<(), Status> {
-    if message.len() > LARGEST_CHANGE {
+/// Refuses a request that changes the store and is too large.
+fn check_size(node: &Node, message: &Bytes) -> Result<(), Status> {
+    if message.len() > node.options().max_request_bytes {
         return Err(Status::new(
             Code::InvalidArgument,
             "etcdserver: request is too large",

@@ -1,16 +1,26 @@
 //! An etcd-compatible server for tests and laptops: one node, in memory.
 //!
-//! *It is not complete.* There is the [`store`], and a [`Server`] with the service KV and the unary
-//! calls of the service Lease. Watches, renewals, the other services, the clock and the faults are not
-//! there yet.
+//! *It is not complete.* There is the [`store`], and a [`Server`] with the services KV, Lease, Watch,
+//! Auth, Cluster and Maintenance, and a [`Clock`]. The other services and the faults are not there yet.
 
+mod auth;
+mod clock;
+mod cluster;
 mod connection;
+mod context;
 mod grpc;
 mod kv;
 mod lease;
+mod maintenance;
 mod node;
+mod options;
+mod reply;
+mod request;
 mod server;
 mod service;
 pub mod store;
+mod tokens;
+mod watch;
 
-pub use self::server::Server;
+pub use self::clock::Clock;
+pub use self::server::{Server, ServerBuilder};

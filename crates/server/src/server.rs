@@ -1,7 +1,7 @@
 //! A server, and its life.
 
 use std::io;
-use std::net::{self, Ipv4Addr, SocketAddr};
+use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,8 +10,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
 use crate::connection;
 use crate::node::Node;
+use crate::options::Options;
 use crate::service::STEP;
 
 /// The pause after the system has refused to accept a connection: there are too many open files, for
@@ -25,13 +27,13 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// An etcd-compatible server in this process: one node, in memory.
 ///
-/// A server has a thread of its own, and shares nothing with other servers. It listens on a port of
-/// the loopback that the system chooses. It stops when it is dropped, with all its connections.
+/// A server has a thread of its own, and shares nothing with other servers. It stops when it is
+/// dropped, with all its connections.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let server = etcdex_server::Server::start()?;
+/// let server = etcdex_server::Server::builder().start().await?;
 /// let client = etcdex::Client::connect(server.client_url()).await?;
 /// client.put("greeting", "hello").await?;
 /// assert_eq!(client.get("greeting").string().await?.as_deref(), Some("hello"));
@@ -41,18 +43,116 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    node: Arc<Node>,
     /// Ends the thread when it is dropped.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// The options of a server that is not started: [`Server::builder`].
+///
+/// The defaults are etcd's, but for the address: a port of the loopback that the system chooses.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until `start` is called"]
+pub struct ServerBuilder {
+    options: Options,
+}
+
 impl Server {
-    /// Starts a server. It serves when this returns, and needs no runtime of the caller.
+    /// Returns the options of a server, which [`start`](ServerBuilder::start) starts.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// Returns the URL for clients: `http://`, the address and the port.
+    #[must_use]
+    pub fn client_url(&self) -> String {
+        url(self.address)
+    }
+
+    /// Returns the clock of the server.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        Clock::new(Arc::clone(&self.node))
+    }
+}
+
+impl ServerBuilder {
+    /// Sets the address that the server listens on. Port 0 has the system choose one. The
+    /// default is port 0 of 127.0.0.1.
+    ///
+    /// The server knows no TLS yet: on another address than the loopback, everybody who reaches it can
+    /// read and write all keys.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.options.listen = address;
+        self
+    }
+
+    /// Sets the name of the member. The default is "default".
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = name.into();
+        self
+    }
+
+    /// Sets the most compares, and the most operations of each branch, of a transaction. The default is
+    /// 128.
+    pub fn max_txn_ops(mut self, most: usize) -> Self {
+        self.options.max_txn_ops = most;
+        self
+    }
+
+    /// Sets the length of the largest request that changes something, in bytes. The default is 1.5 MiB.
+    /// Requests that are longer by more than 512 KiB are not read to their end.
+    pub fn max_request_bytes(mut self, most: usize) -> Self {
+        self.options.max_request_bytes = most;
+        self
+    }
+
+    /// Sets the size from which on the server takes no more data, in bytes. The default is 2 GiB.
+    pub fn quota_backend_bytes(mut self, quota: usize) -> Self {
+        self.options.quota_backend_bytes = quota;
+        self
+    }
+
+    /// Sets the shortest time-to-live of a lease, in whole seconds: a shorter one is raised to this. The
+    /// default is 2 s, which is etcd's with its default election timeout.
+    pub fn min_lease_ttl(mut self, shortest: Duration) -> Self {
+        self.options.min_lease_ttl = shortest;
+        self
+    }
+
+    /// Sets how long the token of a user is valid after its last use. The default is 5 minutes.
+    pub fn auth_token_ttl(mut self, ttl: Duration) -> Self {
+        self.options.auth_token_ttl = ttl;
+        self
+    }
+
+    /// Sets the interval at which an idle watch is told of the progress of the store, if its client
+    /// wants that. The default is 10 minutes.
+    pub fn watch_progress_notify_interval(mut self, interval: Duration) -> Self {
+        self.options.watch_progress_notify_interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Starts the server. It serves when this returns. It needs no runtime of the caller, and goes on
+    /// when that ends.
     ///
     /// # Errors
-    /// The error of the system, if it gives the server no port or no thread.
-    pub fn start() -> io::Result<Self> {
-        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// The error of the system, if it gives the server no address or no thread.
+    ///
+    /// # Cancel safety
+    /// The server is started at the first poll, and that does not wait.
+    // It has nothing to wait for today, and will when it reads certificates.
+    pub async fn start(self) -> io::Result<Server> {
+        self.start_blocking()
+    }
+
+    /// Starts the server, from code that is not asynchronous: [`start`](Self::start).
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    pub fn start_blocking(self) -> io::Result<Server> {
+        let listener = net::TcpListener::bind(self.options.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = runtime::Builder::new_current_thread()
@@ -62,21 +162,18 @@ impl Server {
             let _context = runtime.enter();
             TcpListener::from_std(listener)?
         };
+        let node = Arc::new(Node::new(self.options, url(address)));
+        let served = Arc::clone(&node);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name(format!("etcdex-server:{}", address.port()))
-            .spawn(move || run(&runtime, &listener, stopped))?;
-        Ok(Self {
+            .spawn(move || run(&runtime, &listener, &served, stopped))?;
+        Ok(Server {
             address,
+            node,
             stop: Some(stop),
             thread: Some(thread),
         })
-    }
-
-    /// Returns the URL for clients: `http://127.0.0.1:` and the port.
-    #[must_use]
-    pub fn client_url(&self) -> String {
-        format!("http://{}", self.address)
     }
 }
 
@@ -90,16 +187,24 @@ impl Drop for Server {
     }
 }
 
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
 /// Serves until the server is dropped. The end of the runtime ends all connections.
-fn run(runtime: &Runtime, listener: &TcpListener, stopped: oneshot::Receiver<()>) {
+fn run(
+    runtime: &Runtime,
+    listener: &TcpListener,
+    node: &Arc<Node>,
+    stopped: oneshot::Receiver<()>,
+) {
     runtime.block_on(async {
-        let node = Arc::new(Node::new());
         tokio::select! {
             biased;
             _ = stopped => {}
-            () = accept(listener, &node) => {}
-            () = expire_leases(&node) => {}
-            () = sweep(&node) => {}
+            () = accept(listener, node) => {}
+            () = expire_leases(node) => {}
+            () = sweep(node) => {}
         }
     });
 }

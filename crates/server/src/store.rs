@@ -14,7 +14,8 @@
 //! users.rs        users, their roles, and the permissions of roles
 //! ```
 //!
-//! `range.rs`, `write.rs` and `txn.rs` are the operations on them; `error.rs` has etcd's texts.
+//! `range.rs`, `write.rs` and `txn.rs` are the operations on them, and `permissions.rs` says what a user
+//! needs for them; `error.rs` has etcd's texts.
 //!
 //! # Long work
 //! No call takes long, so that the caller can hold the store under one lock. A range is read by
@@ -31,6 +32,7 @@ mod key_range;
 mod key_set;
 mod key_value;
 mod leases;
+mod permissions;
 mod range;
 #[cfg(test)]
 mod tests;

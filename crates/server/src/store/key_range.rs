@@ -62,7 +62,8 @@ impl KeyRange {
     }
 
     /// Whether no key can be in the range.
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         matches!(&self.end, End::Below(end) if *end <= self.start)
     }
 

@@ -76,6 +76,8 @@ pub struct RangeQuery {
 pub struct RangeReply {
     /// The revision of the store.
     pub revision: i64,
+    /// The revision that was read.
+    pub at: i64,
     /// The pairs.
     pub kvs: Vec<KeyValue>,
     /// Whether there are more pairs than the limit.
@@ -192,6 +194,7 @@ impl RangeScan {
         }
         let reply = RangeReply {
             revision: current,
+            at,
             ..RangeReply::default()
         };
         Ok(Self {

@@ -177,7 +177,7 @@ impl Txn {
     /// Refuses what no store would accept. `most`: number of operations that are left.
     ///
     /// Source: etcd, `server/etcdserver/api/v3rpc/key.go` (`checkTxnRequest`).
-    fn validate(&self, most: usize) -> Result<(), StoreError> {
+    pub(super) fn validate(&self, most: usize) -> Result<(), StoreError> {
         let counts = [&self.success, &self.failure].map(Vec::len);
         let count = counts.into_iter().fold(self.compares.len(), usize::max);
         let left = most
@@ -191,10 +191,8 @@ impl Txn {
                 Operation::Range(query) if query.range.start().is_empty() => {
                     return Err(StoreError::EmptyKey);
                 }
-                Operation::Delete(delete) if delete.range.start().is_empty() => {
-                    return Err(StoreError::EmptyKey);
-                }
-                Operation::Range(_) | Operation::Delete(_) => {}
+                Operation::Delete(delete) => delete.validate()?,
+                Operation::Range(_) => {}
                 Operation::Put(put) => put.validate()?,
                 Operation::Txn(inner) => inner.validate(left)?,
             }

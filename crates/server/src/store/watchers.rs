@@ -80,7 +80,8 @@ struct Watcher {
     /// The first revision that the watcher was not told of.
     next: i64,
     position: Position,
-    /// Whether the watcher is in the list of those that have something to take.
+    /// Whether the watcher was put in the list of those that have something to take, and has not taken
+    /// it.
     is_ready: bool,
 }
 
@@ -197,8 +198,7 @@ impl Watchers {
 
     fn next_ready(&mut self) -> Option<WatcherId> {
         while let Some(id) = self.ready.pop_front() {
-            if let Some(watcher) = self.watchers.get_mut(&id) {
-                watcher.is_ready = false;
+            if self.watchers.contains_key(&id) {
                 return Some(id);
             }
         }
@@ -217,8 +217,8 @@ impl Store {
         self.watchers.remove(id).is_some()
     }
 
-    /// Returns a watcher that has changes to take, or may have some, and was not returned since it has
-    /// got them.
+    /// Returns a watcher that has changes to take, or may have some. It is not returned again until its
+    /// changes were taken.
     pub fn next_ready_watch(&mut self) -> Option<WatcherId> {
         self.watchers.next_ready()
     }
@@ -235,6 +235,7 @@ impl Store {
                 revision: compacted,
             });
         }
+        watcher.is_ready = false;
         let (changes, more) = watcher.take(most, &self.history, self.revision);
         let wants_prev_kv = watcher.query.prev_kv;
         let events = changes.into_iter().map(|change| WatchEvent {
@@ -250,7 +251,7 @@ impl Store {
 
     /// Returns the revision of the store if all these watchers were told of everything up to it.
     #[must_use]
-    pub fn watch_progress(&self, ids: &[WatcherId]) -> Option<i64> {
+    pub fn watch_progress<'a>(&self, ids: impl IntoIterator<Item = &'a WatcherId>) -> Option<i64> {
         let is_told = |id: &WatcherId| {
             let watcher = self.watchers.watchers.get(id)?;
             match &watcher.position {
@@ -260,7 +261,7 @@ impl Store {
                 Position::Behind => None,
             }
         };
-        let all = ids.iter().all(|id| is_told(id) == Some(true));
+        let all = ids.into_iter().all(|id| is_told(id) == Some(true));
         all.then_some(self.revision)
     }
 

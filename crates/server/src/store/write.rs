@@ -62,6 +62,16 @@ impl Put {
     }
 }
 
+impl Delete {
+    /// Refuses what no store would accept.
+    pub(super) fn validate(&self) -> Result<(), StoreError> {
+        match self.range.start().is_empty() {
+            true => Err(StoreError::EmptyKey),
+            false => Ok(()),
+        }
+    }
+}
+
 /// The reply to a [`Put`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PutReply {
@@ -213,9 +223,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::EmptyKey`], [`StoreError::Corrupt`].
     pub fn delete(&mut self, delete: &Delete) -> Result<DeleteReply, StoreError> {
-        if delete.range.start().is_empty() {
-            return Err(StoreError::EmptyKey);
-        }
+        delete.validate()?;
         self.check_alarms(0)?;
         Ok(Write::new(self).delete(delete))
     }

@@ -489,6 +489,7 @@ fn written(reply: &OperationReply) -> String {
             kvs,
             more,
             count,
+            at: _,
         }) => format!("get at {revision}: {count} {more} {:?}", all(kvs)),
         OperationReply::Put(PutReply { revision, prev_kv }) => {
             format!("put at {revision}: {:?}", prev_kv.as_ref().map(store_pair))

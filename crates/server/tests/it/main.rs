@@ -1,10 +1,13 @@
-//! Tests that compare the store with real etcd.
+//! Tests that compare the server and its store with real etcd.
 
+mod clock;
 mod differential;
 mod history;
+mod raw;
 mod real;
 mod requests;
 mod served;
+mod streams;
 mod users;
 mod watches;
 

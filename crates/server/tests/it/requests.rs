@@ -1,63 +1,18 @@
 //! Requests that no good client sends. Each is refused, and other calls of the connection are
 //! answered.
 
-use bytes::Bytes;
 use etcdex_proto::etcdserverpb as pb;
 use etcdex_server::Server;
-use h2::client::SendRequest;
-use http::{Request, StatusCode};
-use prost::Message;
+use http::StatusCode;
 
+use crate::raw::{answer, connect, framed};
 use crate::real::Real;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 
-/// A connection without a client's rules.
-async fn connect(url: &str) -> SendRequest<Bytes> {
-    let address = url.strip_prefix("http://").unwrap();
-    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (sender, connection) = h2::client::handshake(socket).await.unwrap();
-    tokio::spawn(async { connection.await.unwrap() });
-    sender
-}
-
-fn framed(message: &impl Message) -> Vec<u8> {
-    let message = message.encode_to_vec();
-    let length = u32::try_from(message.len()).unwrap();
-    [&[0][..], &length.to_be_bytes(), &message].concat()
-}
-
-/// Returns the HTTP status, the gRPC status and the message of the answer to these bytes.
-async fn answer(
-    sender: &SendRequest<Bytes>,
-    path: &str,
-    content_type: &str,
-    body: Vec<u8>,
-) -> (StatusCode, String, String) {
-    let request = Request::post(format!("http://server{path}"))
-        .header("content-type", content_type)
-        .body(())
-        .unwrap();
-    let mut sender = sender.clone().ready().await.unwrap();
-    let (response, mut stream) = sender.send_request(request, false).unwrap();
-    // A server that refuses the first bytes may not take the others.
-    let _ = stream.send_data(body.into(), true);
-    let (head, mut body) = response.await.unwrap().into_parts();
-    while let Some(data) = body.data().await {
-        let length = data.unwrap().len();
-        body.flow_control().release_capacity(length).unwrap();
-    }
-    let trailers = body.trailers().await.unwrap().unwrap_or_default();
-    let text = |name| {
-        let value = trailers.get(name).or_else(|| head.headers.get(name));
-        value.map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
-    };
-    (head.status, text("grpc-status"), text("grpc-message"))
-}
-
 #[tokio::test]
 async fn requests_that_make_no_sense_are_refused_alone() {
-    let server = Server::start().unwrap();
+    let server = Server::builder().start().await.unwrap();
     refuses_nonsense(&server.client_url()).await;
 }
 
@@ -141,7 +96,10 @@ async fn refuses_nonsense(url: &str) {
 
 #[tokio::test]
 async fn a_server_ends_with_its_connections_and_servers_share_nothing() {
-    let (one, other) = (Server::start().unwrap(), Server::start().unwrap());
+    let (one, other) = (
+        Server::builder().start().await.unwrap(),
+        Server::builder().start().await.unwrap(),
+    );
     let client = etcdex::Client::connect(one.client_url()).await.unwrap();
     client.put("k", "v").await.unwrap();
     let elsewhere = etcdex::Client::connect(other.client_url()).await.unwrap();

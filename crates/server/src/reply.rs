@@ -1,0 +1,104 @@
+//! The messages and the status of the reply to a call.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::server::SendResponse;
+use http::{HeaderValue, Response, header};
+use prost::Message;
+
+use crate::grpc::{self, Code, Status};
+use crate::request::Ended;
+
+/// The reply to a call. As in grpc-go, its head is sent with the first message.
+pub(crate) struct Reply {
+    respond: SendResponse<Bytes>,
+    stream: Option<SendStream<Bytes>>,
+}
+
+impl Reply {
+    pub(crate) fn new(respond: SendResponse<Bytes>) -> Self {
+        Self {
+            respond,
+            stream: None,
+        }
+    }
+
+    /// Sends a message.
+    pub(crate) async fn send(&mut self, message: &impl Message) -> Result<(), Ended> {
+        self.send_frame(grpc::frame(message)?).await
+    }
+
+    /// Sends a message that has its prefix. Waits until the client has room for it, so that a client
+    /// that does not read costs the server no more than one message for each stream.
+    pub(crate) async fn send_frame(&mut self, mut frame: Bytes) -> Result<(), Ended> {
+        let stream = self.open()?;
+        while !frame.is_empty() {
+            stream.reserve_capacity(frame.len());
+            let mut room = stream.capacity();
+            while room == 0 {
+                room = match poll_fn(|cx| stream.poll_capacity(cx)).await {
+                    Some(Ok(room)) => room,
+                    Some(Err(_)) | None => return Err(Ended::ByClient),
+                };
+            }
+            let part = frame.split_to(room.min(frame.len()));
+            stream.send_data(part, false).map_err(gone)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<&mut SendStream<Bytes>, Ended> {
+        if self.stream.is_none() {
+            let stream = self.respond.send_response(head(), false).map_err(gone)?;
+            self.stream = Some(stream);
+        }
+        self.stream.as_mut().ok_or(Ended::ByClient)
+    }
+
+    /// Answers a call with one message that has its prefix, and does not wait: h2 keeps what the
+    /// client has no room for.
+    pub(crate) fn answer(mut self, frame: Bytes) {
+        let sent = self
+            .open()
+            .and_then(|stream| stream.send_data(frame, false).map_err(gone));
+        self.end(sent);
+    }
+
+    /// Whether the client has given the call up. This does not wait.
+    pub(crate) async fn is_given_up(&mut self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.respond.poll_reset(cx).is_ready())).await
+    }
+
+    /// Ends the reply.
+    pub(crate) fn end(mut self, end: Result<(), Ended>) {
+        let status = match end {
+            Ok(()) => Status::new(Code::Ok, ""),
+            Err(Ended::With(status)) => status,
+            Err(Ended::ByClient) => return,
+        };
+        let trailers = grpc::trailers(&status);
+        // An error means that the client has given the call up.
+        let _ = match self.stream {
+            Some(mut stream) => stream.send_trailers(trailers),
+            None => {
+                let mut head = head();
+                head.headers_mut().extend(trailers);
+                self.respond.send_response(head, true).map(drop)
+            }
+        };
+    }
+}
+
+fn gone(_: h2::Error) -> Ended {
+    Ended::ByClient
+}
+
+fn head() -> Response<()> {
+    let mut head = Response::new(());
+    let grpc = HeaderValue::from_static("application/grpc");
+    head.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    head
+}

@@ -1,0 +1,71 @@
+//! The messages of a call's request.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+
+use crate::grpc::{Code, Messages, Status};
+
+/// Why a call ends without having gone well.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The client has given the call up, or its connection has ended. Nobody waits for an answer.
+    ByClient,
+    /// The server refuses it.
+    With(Status),
+}
+
+impl<S: Into<Status>> From<S> for Ended {
+    fn from(status: S) -> Self {
+        Self::With(status.into())
+    }
+}
+
+/// The messages of a request, in order.
+pub(crate) struct Request {
+    stream: RecvStream,
+    messages: Messages,
+}
+
+impl Request {
+    /// `limit` is the length of the largest message, in bytes.
+    pub(crate) fn new(stream: RecvStream, limit: usize) -> Self {
+        Self {
+            stream,
+            messages: Messages::new(limit),
+        }
+    }
+
+    /// Returns the next message; `None` after the last one.
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Ended> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Ended>> {
+        loop {
+            if let Some(message) = self.messages.next()? {
+                return Poll::Ready(Ok(Some(message)));
+            }
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(bytes)) => {
+                    let window = self.stream.flow_control();
+                    if window.release_capacity(bytes.len()).is_err() {
+                        return Poll::Ready(Err(Ended::ByClient));
+                    }
+                    self.messages.push(bytes);
+                }
+                Some(Err(_)) => return Poll::Ready(Err(Ended::ByClient)),
+                None if self.messages.has_part() => {
+                    let status = Status::new(Code::Unknown, "unexpected EOF");
+                    return Poll::Ready(Err(status.into()));
+                }
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! gRPC without a client's rules: any bytes, on any path.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::{Request, StatusCode};
+use prost::Message;
+
+/// Connects to a server.
+pub(crate) async fn connect(url: &str) -> SendRequest<Bytes> {
+    let address = url.strip_prefix("http://").unwrap();
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = h2::client::handshake(socket).await.unwrap();
+    // A test may end the server first.
+    tokio::spawn(async { drop(connection.await) });
+    sender
+}
+
+/// Returns a message with its prefix.
+pub(crate) fn framed(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap();
+    [&[0][..], &length.to_be_bytes(), &message].concat()
+}
+
+async fn open(
+    sender: &SendRequest<Bytes>,
+    path: &str,
+    content_type: &str,
+) -> (ResponseFuture, SendStream<Bytes>) {
+    let request = Request::post(format!("http://server{path}"))
+        .header("content-type", content_type)
+        .body(())
+        .unwrap();
+    let mut sender = sender.clone().ready().await.unwrap();
+    sender.send_request(request, false).unwrap()
+}
+
+/// Returns the HTTP status, the gRPC status and the message of the answer to these bytes.
+pub(crate) async fn answer(
+    sender: &SendRequest<Bytes>,
+    path: &str,
+    content_type: &str,
+    body: Vec<u8>,
+) -> (StatusCode, String, String) {
+    let (response, mut stream) = open(sender, path, content_type).await;
+    // A server that refuses the first bytes may not take the others.
+    let _ = stream.send_data(body.into(), true);
+    let (head, mut body) = response.await.unwrap().into_parts();
+    while let Some(data) = body.data().await {
+        let length = data.unwrap().len();
+        body.flow_control().release_capacity(length).unwrap();
+    }
+    let trailers = body.trailers().await.unwrap().unwrap_or_default();
+    let text = |name| {
+        let value = trailers.get(name).or_else(|| head.headers.get(name));
+        value.map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
+    };
+    (head.status, text("grpc-status"), text("grpc-message"))
+}
+
+/// A call with many messages in both directions.
+pub(crate) struct Stream {
+    requests: SendStream<Bytes>,
+    response: Option<ResponseFuture>,
+    body: Option<RecvStream>,
+    bytes: BytesMut,
+    messages: VecDeque<Bytes>,
+}
+
+impl Stream {
+    pub(crate) async fn open(sender: &SendRequest<Bytes>, path: &str) -> Self {
+        let (response, requests) = open(sender, path, "application/grpc").await;
+        Self {
+            requests,
+            response: Some(response),
+            body: None,
+            bytes: BytesMut::new(),
+            messages: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn send(&mut self, message: &impl Message) {
+        self.requests
+            .send_data(framed(message).into(), false)
+            .unwrap();
+    }
+
+    /// Ends the requests.
+    pub(crate) fn end(&mut self) {
+        self.requests.send_data(Bytes::new(), true).unwrap();
+    }
+
+    /// Returns the next message; `None` after the last one.
+    pub(crate) async fn next<M: Message + Default>(&mut self) -> Option<M> {
+        // INVARIANT: a message is taken only when all of it is there, so a dropped future loses none.
+        if self.body.is_none() {
+            let response = self.response.as_mut().unwrap().await.unwrap();
+            self.body = Some(response.into_body());
+        }
+        let body = self.body.as_mut().unwrap();
+        while self.messages.is_empty() {
+            let data = body.data().await?.unwrap();
+            body.flow_control().release_capacity(data.len()).unwrap();
+            self.bytes.extend_from_slice(&data);
+            while let Some(prefix) = self.bytes.first_chunk::<5>() {
+                let [_, length @ ..] = *prefix;
+                let length = u32::from_be_bytes(length) as usize;
+                if self.bytes.len() < 5 + length {
+                    break;
+                }
+                self.bytes.advance(5);
+                self.messages
+                    .push_back(self.bytes.split_to(length).freeze());
+            }
+        }
+        let message = self.messages.pop_front()?;
+        Some(M::decode(message).unwrap())
+    }
+
+    /// Returns the gRPC status after the last message.
+    pub(crate) async fn status(&mut self) -> String {
+        let trailers = self.body.as_mut().unwrap().trailers().await.unwrap();
+        let trailers = trailers.unwrap();
+        trailers["grpc-status"].to_str().unwrap().to_owned()
+    }
+}
