@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use h2::server::SendResponse;
+use h2::server::{Connection, SendResponse};
 use http::{Response, StatusCode, header};
 use tokio::net::TcpStream;
 
@@ -30,6 +30,20 @@ const GRPC_OVERHEAD: usize = 512 << 10;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
+/// Number of calls that a client may cancel before the server has got to them. At h2's default (20), a
+/// client that gives up many calls at once loses its connection, and all its other calls.
+const CANCELED_CALLS: usize = 1 << 14;
+
+/// Budget for small DATA frames that no call has read yet, in h2's measure (256 minus the size of each):
+/// some 280,000 frames. A stream of watches reads no requests while its client reads no responses.
+const UNREAD_FRAME_BUDGET: usize = 1 << 26;
+
+/// The most calls that are taken before the first of them is answered.
+const MOST_AT_ONCE: usize = 1_024;
+
+/// A call that has come.
+type Arrived = (http::Request<RecvStream>, SendResponse<Bytes>);
+
 /// Answers all requests of a connection, until either side ends it.
 pub(crate) async fn serve(socket: TcpStream, node: Arc<Node>) -> Result<(), h2::Error> {
     // A connection that does not take the option is only slower.
@@ -39,13 +53,41 @@ pub(crate) async fn serve(socket: TcpStream, node: Arc<Node>) -> Result<(), h2::
         .initial_connection_window_size(CONNECTION_WINDOW)
         // As in etcd: no limit.
         .max_concurrent_streams(u32::MAX)
+        .max_pending_accept_reset_streams(CANCELED_CALLS)
+        // h2 counts over the whole life of a connection, so any number is too small for one that lasts.
+        .max_local_error_reset_streams(None)
+        .data_frame_budget(UNREAD_FRAME_BUDGET)
         .handshake(socket)
         .await?;
-    while let Some(accepted) = connection.accept().await {
-        let (request, respond) = accepted?;
-        accept(&node, request, respond).await;
+    let mut calls = Vec::new();
+    let mut is_open = true;
+    while is_open {
+        is_open = poll_fn(|cx| poll_calls(&mut connection, &mut calls, cx)).await?;
+        for (request, respond) in calls.drain(..) {
+            accept(&node, request, respond).await;
+        }
     }
     Ok(())
+}
+
+/// Takes the calls that have come. Returns whether the connection is open.
+///
+/// h2 writes what there is to write at each poll. So all calls that have come are taken before the first
+/// one is answered, and their replies are written together.
+fn poll_calls(
+    connection: &mut Connection<TcpStream, Bytes>,
+    calls: &mut Vec<Arrived>,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<Result<bool, h2::Error>> {
+    while calls.len() < MOST_AT_ONCE {
+        match connection.poll_accept(cx) {
+            Poll::Ready(Some(call)) => calls.push(call?),
+            Poll::Ready(None) => return Poll::Ready(Ok(false)),
+            Poll::Pending if calls.is_empty() => return Poll::Pending,
+            Poll::Pending => break,
+        }
+    }
+    Poll::Ready(Ok(true))
 }
 
 /// Answers a call, or starts a task that does. This does not wait.

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use etcdex_server::Server;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -39,6 +40,8 @@ pub struct Etcd {
     https: bool,
     process: SharedProcess,
     folder: TempDir,
+    /// The server, if it is one of this process.
+    embedded: Option<Server>,
 }
 
 /// The process of a server, if there is one, shared with the proxies.
@@ -89,7 +92,31 @@ impl Etcd {
             https,
             process: SharedProcess::default(),
             folder,
+            embedded: None,
         })
+    }
+
+    /// Starts an embedded server instead, which has the etcdctl of this binary. It has no process: it can
+    /// be neither killed nor paused, and has no log.
+    pub async fn embedded(binary: &Binary) -> io::Result<Self> {
+        let server = Server::builder().start().await?;
+        let url = server.client_url();
+        let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let client = port.ok_or_else(|| io::Error::other(format!("{url} has no port")))?;
+        let ports = Ports {
+            client,
+            peer: 0,
+            metrics: client,
+            peer_proxy: None,
+        };
+        let mut etcd = Self::new(binary.clone(), "embedded".into(), ports, Vec::new(), false)?;
+        etcd.embedded = Some(server);
+        Ok(etcd)
+    }
+
+    /// Returns the embedded server, if it is one.
+    pub fn server(&self) -> Option<&Server> {
+        self.embedded.as_ref()
     }
 
     /// Returns the URL for clients, as in `http://127.0.0.1:23790`.

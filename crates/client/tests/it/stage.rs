@@ -6,9 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use etcdex::{Client, Error, ErrorKind, KeyValue, LeaseId, Outcome};
-use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Version};
+use etcdex_testkit::{Binaries, Binary, Cluster, Etcd};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
+
+/// The name of the embedded server.
+const EMBEDDED: &str = "embedded";
+
+/// A server that tests share: its name, the binary with its etcdctl, and the server once it is started.
+type SharedServer = (String, Binary, OnceCell<Etcd>);
 
 /// Longer than any single wait takes, also on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,19 +47,23 @@ impl Stage {
     }
 }
 
-/// Runs a test on each version at once, on servers that all tests share.
+/// Runs a test on each version at once, and on the embedded server, on servers that all tests share.
 pub(crate) async fn each<T>(test: fn(Stage) -> T)
 where
     T: Future<Output = ()> + Send + 'static,
 {
-    run(shared().iter().map(move |(binary, server)| {
-        let version = binary.version();
+    run(shared().iter().map(move |(name, binary, server)| {
         let body = async move {
-            let start = || async { Etcd::start(binary).await };
+            let start = || async {
+                match name.as_str() {
+                    EMBEDDED => Etcd::embedded(binary).await,
+                    _ => Etcd::start(binary).await,
+                }
+            };
             let etcd = server.get_or_try_init(start).await.unwrap();
             test(Stage::new(etcd).await).await;
         };
-        (version, body)
+        (name.clone(), body)
     }))
     .await;
 }
@@ -66,7 +76,7 @@ where
     run(binaries().all().iter().map(move |binary| {
         let builder = Etcd::builder().binary(binary).args(arguments);
         let body = async move { test(builder.start().await.unwrap()).await };
-        (binary.version(), body)
+        (binary.version().to_string(), body)
     }))
     .await;
 }
@@ -81,7 +91,7 @@ where
     chosen.dedup();
     run(chosen
         .into_iter()
-        .map(move |binary| (binary.version(), test(binary.clone()))))
+        .map(move |binary| (binary.version().to_string(), test(binary.clone()))))
     .await;
 }
 
@@ -96,7 +106,7 @@ where
     T: Future<Output = ()> + Send + 'static,
 {
     let all = binaries().all().iter();
-    run(all.map(move |binary| (binary.version(), test(binary.clone())))).await;
+    run(all.map(move |binary| (binary.version().to_string(), test(binary.clone())))).await;
 }
 
 /// The newest version, if there is one at all.
@@ -104,14 +114,14 @@ pub(crate) fn newest() -> Option<&'static Binary> {
     binaries().newest()
 }
 
-async fn run<T>(tests: impl Iterator<Item = (Version, T)>)
+async fn run<T>(tests: impl Iterator<Item = (String, T)>)
 where
     T: Future<Output = ()> + Send + 'static,
 {
     let mut set = JoinSet::new();
-    for (version, test) in tests {
+    for (server, test) in tests {
         set.spawn(async move {
-            let _told = PrintVersion(version);
+            let _told = PrintServer(server);
             test.await;
         });
     }
@@ -122,10 +132,10 @@ where
     }
 }
 
-/// Prints the version on which a test failed.
-struct PrintVersion(Version);
+/// Prints the server on which a test failed.
+struct PrintServer(String);
 
-impl Drop for PrintVersion {
+impl Drop for PrintServer {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the failure was on etcd {}", self.0);
@@ -143,11 +153,14 @@ fn binaries() -> &'static Binaries {
 
 /// Returns the shared servers. They are never dropped: the testkit's watchdog kills them when this
 /// process ends.
-fn shared() -> &'static [(Binary, OnceCell<Etcd>)] {
-    static SERVERS: OnceLock<Vec<(Binary, OnceCell<Etcd>)>> = OnceLock::new();
+fn shared() -> &'static [SharedServer] {
+    static SERVERS: OnceLock<Vec<SharedServer>> = OnceLock::new();
     SERVERS.get_or_init(|| {
         let all = binaries().all().iter();
-        all.map(|binary| (binary.clone(), OnceCell::new()))
+        let real = all.map(|binary| (binary.version().to_string(), binary));
+        let embedded = newest().map(|binary| (EMBEDDED.to_owned(), binary));
+        real.chain(embedded)
+            .map(|(name, binary)| (name, binary.clone(), OnceCell::new()))
             .collect()
     })
 }
