@@ -19,7 +19,6 @@ use crate::node::Node;
 use crate::reply::Reply;
 use crate::request::{Ended, Request};
 use crate::service::{self, Method, Progress, Unary, Work};
-use crate::{lease, watch};
 
 /// The bytes by which a message may be longer than the largest request.
 ///
@@ -105,7 +104,7 @@ async fn accept(
         let _ = respond.send_response(refusal, true);
         return;
     }
-    let mut reply = Reply::new(respond);
+    let reply = Reply::new(respond);
     let method = match Method::of(request.uri().path()) {
         Ok(method) => method,
         Err(status) => return reply.end(Err(status.into())),
@@ -124,14 +123,7 @@ async fn accept(
                 answer(context, begin, message, reply);
             })),
         },
-        Method::Watch => drop(tokio::spawn(async move {
-            let end = watch::serve(&context, request, &mut reply).await;
-            reply.end(end);
-        })),
-        Method::LeaseKeepAlive => drop(tokio::spawn(async move {
-            let end = lease::keep_alive(&context, request, &mut reply).await;
-            reply.end(end);
-        })),
+        Method::Task(task) => drop(tokio::spawn(task(context, request, reply))),
     }
 }
 

@@ -47,6 +47,11 @@ impl Status {
         Self { code, message }
     }
 
+    /// Returns the status as a service answers that is a client of etcd itself: the code is lost.
+    pub(crate) fn of_a_client(self) -> Self {
+        Self::new(Code::Unknown, self.message)
+    }
+
     /// Returns the status as grpc-go writes it into a text.
     pub(crate) fn in_words(&self) -> String {
         let name = self.code.name();

@@ -8,15 +8,21 @@ use etcdex_proto::etcdserverpb::compare::{
     CompareResult as WireResult, CompareTarget, TargetUnion,
 };
 use etcdex_proto::etcdserverpb::range_request::{SortOrder as WireOrder, SortTarget as WireTarget};
-use etcdex_proto::etcdserverpb::request_op::Request;
+use etcdex_proto::etcdserverpb::request_op::Request as Operation;
 use etcdex_proto::etcdserverpb::response_op::Response;
 use etcdex_proto::mvccpb;
+use prost::Message;
 
 use crate::context::Context;
 use crate::grpc::{self, Code, Status, decode};
 use crate::node::Node;
-use crate::service::{Progress, Work};
+use crate::reply::Reply;
+use crate::request::{Ended, Request};
+use crate::service::{Progress, STEP, Work};
 use crate::store::{self, KeyRange, KeyValue, RangeQuery, SortOrder, SortTarget, StoreError};
+
+/// The length of a message of a streamed range, in bytes, without its last pair.
+const STREAMED: usize = 1 << 20;
 
 pub(crate) fn range(context: &Context, message: Bytes) -> Result<Progress, Status> {
     let node = context.node();
@@ -39,6 +45,76 @@ pub(crate) fn range(context: &Context, message: Bytes) -> Result<Progress, Statu
 fn answer_range(node: &Node, reply: store::RangeReply) -> Result<Progress, Status> {
     let header = node.header(reply.revision);
     Progress::answer(&range_reply(header, reply))
+}
+
+/// Reads a range, and sends the pairs in several messages, all at one revision. The last one has the
+/// header and the count.
+pub(crate) async fn range_stream(
+    context: &Context,
+    mut request: Request,
+    reply: &mut Reply,
+) -> Result<(), Ended> {
+    let request: pb::RangeRequest = decode(request.only().await?)?;
+    let is_streamed = check_streamed(&request);
+    let query = query(request)?;
+    is_streamed?;
+    let node = context.node();
+    let mut scan = {
+        let mut store = node.store();
+        let caller = context.caller(&store)?;
+        store.authorize_read(caller.as_ref(), &query.range)?;
+        store.begin_range(query)?
+    };
+    while !node.store().continue_range(&mut scan, STEP) {
+        tokio::task::yield_now().await;
+    }
+    let mut pairs = scan.finish();
+    let kvs = std::mem::take(&mut pairs.kvs);
+    let mut kvs = kvs.iter().map(pair).peekable();
+    loop {
+        let mut chunk = pb::RangeResponse::default();
+        let mut length = 0;
+        while length < STREAMED && kvs.peek().is_some() {
+            if let Some(kv) = kvs.next() {
+                length += kv.encoded_len();
+                chunk.kvs.push(kv);
+            }
+        }
+        let is_last = kvs.peek().is_none();
+        if is_last {
+            chunk.header = node.header(pairs.revision);
+            chunk.more = pairs.more;
+            chunk.count = pairs.count;
+        }
+        let range_response = Some(chunk);
+        reply
+            .send(&pb::RangeStreamResponse { range_response })
+            .await?;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Refuses what etcd does not stream.
+fn check_streamed(request: &pb::RangeRequest) -> Result<(), Status> {
+    let is_in_key_order = match request.sort_order() {
+        WireOrder::None => true,
+        WireOrder::Ascend => request.sort_target() == WireTarget::Key,
+        WireOrder::Descend => false,
+    };
+    let filters = [
+        request.min_mod_revision,
+        request.max_mod_revision,
+        request.min_create_revision,
+        request.max_create_revision,
+    ];
+    let text = match filters {
+        _ if !is_in_key_order => "RangeStream does not support custom sort orders",
+        [0, 0, 0, 0] => return Ok(()),
+        _ => "RangeStream does not support revision filters",
+    };
+    Err(Status::new(Code::Unimplemented, text))
 }
 
 pub(crate) fn put(context: &Context, message: Bytes) -> Result<Progress, Status> {
@@ -172,10 +248,10 @@ fn operation(operation: pb::RequestOp) -> Result<store::Operation, Status> {
     // etcd's answer to an operation that it does not know.
     let request = operation.request.ok_or(StoreError::KeyNotFound)?;
     Ok(match request {
-        Request::RequestRange(range) => store::Operation::Range(query(range)?),
-        Request::RequestPut(put) => store::Operation::Put(change(put)),
-        Request::RequestDeleteRange(delete) => store::Operation::Delete(deletion(delete)),
-        Request::RequestTxn(txn) => store::Operation::Txn(transaction(txn)?),
+        Operation::RequestRange(range) => store::Operation::Range(query(range)?),
+        Operation::RequestPut(put) => store::Operation::Put(change(put)),
+        Operation::RequestDeleteRange(delete) => store::Operation::Delete(deletion(delete)),
+        Operation::RequestTxn(txn) => store::Operation::Txn(transaction(txn)?),
     })
 }
 

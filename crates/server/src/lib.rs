@@ -1,19 +1,24 @@
 //! An etcd-compatible server for tests and laptops: one node, in memory.
 //!
 //! *It is not complete.* There is the [`store`], and a [`Server`] with the services KV, Lease, Watch,
-//! Auth, Cluster and Maintenance, and a [`Clock`]. The other services and the faults are not there yet.
+//! Auth, Cluster, Maintenance, Lock, Election and Health, and a [`Clock`]. Snapshots, TLS and the faults
+//! are not there yet.
 
 mod auth;
 mod clock;
 mod cluster;
 mod connection;
 mod context;
+mod election;
 mod grpc;
+mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod node;
 mod options;
+mod queue;
 mod reply;
 mod request;
 mod server;

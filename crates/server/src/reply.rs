@@ -1,7 +1,7 @@
 //! The messages and the status of the reply to a call.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -69,7 +69,20 @@ impl Reply {
 
     /// Whether the client has given the call up. This does not wait.
     pub(crate) async fn is_given_up(&mut self) -> bool {
-        poll_fn(|cx| Poll::Ready(self.respond.poll_reset(cx).is_ready())).await
+        poll_fn(|cx| Poll::Ready(self.poll_given_up(cx).is_ready())).await
+    }
+
+    /// Waits until the client gives the call up.
+    pub(crate) async fn given_up(&mut self) {
+        poll_fn(|cx| self.poll_given_up(cx)).await;
+    }
+
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.stream {
+            Some(stream) => stream.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(drop)
     }
 
     /// Ends the reply.

@@ -46,6 +46,12 @@ impl Request {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// Returns the message of a request that has one.
+    pub(crate) async fn only(&mut self) -> Result<Bytes, Ended> {
+        let message = self.next().await?;
+        message.ok_or_else(|| Status::new(Code::Unknown, "EOF").into())
+    }
+
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Ended>> {
         loop {
             if let Some(message) = self.messages.next()? {

@@ -1,8 +1,11 @@
 //! The methods of the server, by their paths.
 
+use std::pin::Pin;
+
 use bytes::Bytes;
 use etcdex_proto::method::{
-    auth as auth_method, cluster as cluster_method, kv as kv_method, lease as lease_method,
+    auth as auth_method, cluster as cluster_method, election as election_method,
+    health as health_method, kv as kv_method, lease as lease_method, lock as lock_method,
     maintenance as maintenance_method, watch as watch_method,
 };
 use prost::Message;
@@ -10,8 +13,10 @@ use prost::Message;
 use crate::context::Context;
 use crate::grpc::{self, Code, Status};
 use crate::node::Node;
+use crate::reply::Reply;
+use crate::request::Request;
 use crate::store::{RangeReply, RangeScan};
-use crate::{auth, cluster, kv, lease, maintenance};
+use crate::{auth, cluster, election, health, kv, lease, lock, maintenance, watch};
 
 /// Number of keys that one step of a range visits, of versions that one step of a compaction removes,
 /// and of changes that one step of a watcher visits: some 100 us of work.
@@ -28,8 +33,22 @@ pub(crate) type AnswerRange = fn(&Node, RangeReply) -> Result<Progress, Status>;
 pub(crate) enum Method {
     /// It has one message in each direction.
     Unary(Unary),
-    Watch,
-    LeaseKeepAlive,
+    /// It waits, or has many messages: it gets a task.
+    Task(Task),
+}
+
+/// The task of a call.
+pub(crate) type Task = fn(Context, Request, Reply) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+macro_rules! task {
+    ($serve:path) => {
+        Self::Task(|context, request, mut reply| {
+            Box::pin(async move {
+                let end = $serve(&context, request, &mut reply).await;
+                reply.end(end);
+            })
+        })
+    };
 }
 
 /// The state of a call after a step.
@@ -97,8 +116,18 @@ impl Method {
             maintenance_method::HASH_KV => maintenance::hash_kv,
             maintenance_method::MOVE_LEADER => maintenance::move_leader,
             maintenance_method::DOWNGRADE => maintenance::downgrade,
-            lease_method::LEASE_KEEP_ALIVE => return Ok(Self::LeaseKeepAlive),
-            watch_method::WATCH => return Ok(Self::Watch),
+            lock_method::UNLOCK => lock::unlock,
+            election_method::PROCLAIM => election::proclaim,
+            election_method::LEADER => election::leader,
+            election_method::RESIGN => election::resign,
+            health_method::CHECK => health::check,
+            kv_method::RANGE_STREAM => return Ok(task!(kv::range_stream)),
+            lease_method::LEASE_KEEP_ALIVE => return Ok(task!(lease::keep_alive)),
+            watch_method::WATCH => return Ok(task!(watch::serve)),
+            lock_method::LOCK => return Ok(task!(lock::lock)),
+            election_method::CAMPAIGN => return Ok(task!(election::campaign)),
+            election_method::OBSERVE => return Ok(task!(election::observe)),
+            health_method::WATCH => return Ok(task!(health::watch)),
             _ => return Err(unknown(path)),
         };
         Ok(Self::Unary(unary))
@@ -143,8 +172,14 @@ fn unknown(path: &str) -> Status {
     Status::new(Code::Unimplemented, text)
 }
 
-const SERVICES: [&str; 3] = [
+const SERVICES: [&str; 9] = [
+    "etcdserverpb.Auth",
+    "etcdserverpb.Cluster",
     "etcdserverpb.KV",
     "etcdserverpb.Lease",
+    "etcdserverpb.Maintenance",
     "etcdserverpb.Watch",
+    "grpc.health.v1.Health",
+    "v3electionpb.Election",
+    "v3lockpb.Lock",
 ];

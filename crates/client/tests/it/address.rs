@@ -46,6 +46,10 @@ async fn an_address_without_a_listener() {
 #[tokio::test]
 async fn the_port_of_the_peers() {
     each(|stage| async move {
+        if stage.etcd.server().is_some() {
+            // It has no peers.
+            return;
+        }
         let address = stage.etcd.peer_url();
         let begun = Instant::now();
         let client = Client::connect(&address).await;
