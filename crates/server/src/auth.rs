@@ -163,7 +163,11 @@ pub(crate) fn authenticate(context: &Context, message: Bytes) -> Result<Progress
     let request: pb::AuthenticateRequest = decode(message)?;
     let node = context.node();
     let store = node.store();
-    if !is_password(store.password(&request.name)?, &request.password) {
+    let Some(password) = store.password(&request.name)? else {
+        let text = "auth: authentication failed, password was given for no password user";
+        return Err(Status::new(Code::Unknown, text));
+    };
+    if !is_password(password, &request.password) {
         return Err(StoreError::AuthFailed.into());
     }
     let token = node.tokens().assign(request.name, node.now());

@@ -103,11 +103,14 @@ pub(crate) async fn observe(
     let prefix = queue::prefix(&request.name);
     loop {
         let (revision, leader) = read_leader(context, &prefix)?;
-        let leader = match leader {
-            Some(leader) => leader,
-            None => first_put(context, &prefix, revision, reply).await?,
+        let (at, leader) = match leader {
+            Some(leader) => (revision, leader),
+            None => {
+                let put = first_put(context, &prefix, revision, reply).await?;
+                (put.revision().main, put)
+            }
         };
-        tell(context, &leader, reply).await?;
+        tell(context, at, &leader, reply).await?;
         let key = KeyRange::single(Bytes::copy_from_slice(leader.key()));
         let mut changes = Changes::new(context.node(), key, leader.revision().main + 1);
         let mut leads = true;
@@ -117,7 +120,7 @@ pub(crate) async fn observe(
                     leads = false;
                     break;
                 }
-                tell(context, &event, reply).await?;
+                tell(context, event.revision().main, &event, reply).await?;
             }
         }
     }
@@ -146,9 +149,14 @@ async fn wait(changes: &mut Changes, reply: &mut Reply) -> Result<Vec<KeyValue>,
     }
 }
 
-async fn tell(context: &Context, leader: &KeyValue, reply: &mut Reply) -> Result<(), Ended> {
+async fn tell(
+    context: &Context,
+    revision: i64,
+    leader: &KeyValue,
+    reply: &mut Reply,
+) -> Result<(), Ended> {
     let response = pb::LeaderResponse {
-        header: context.node().header(leader.revision().main),
+        header: context.node().header(revision),
         kv: Some(pair(leader)),
     };
     reply.send(&response).await

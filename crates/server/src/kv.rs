@@ -157,8 +157,7 @@ pub(crate) fn compact(context: &Context, message: Bytes) -> Result<Progress, Sta
     let node = context.node();
     let request: pb::CompactionRequest = decode(message)?;
     let mut store = node.store();
-    // As in etcd, everybody whose token is valid may compact, also without one.
-    context.caller(&store)?;
+    context.require_admin(&store)?;
     store.compact(request.revision)?;
     let header = node.header(store.revision());
     drop(store);

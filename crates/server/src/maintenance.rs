@@ -14,7 +14,10 @@ use crate::store::{Alarm, AlarmKind, KeyRange, RangeQuery, RangeReply};
 /// The version of etcd whose answers the server gives.
 pub(crate) const VERSION: &str = "3.7.3";
 
-/// The versions as a cluster and its storage have them: without the patch.
+/// The version of the cluster: without the patch.
+const CLUSTER_VERSION: &str = "3.7";
+
+/// The version of the storage.
 const STORAGE_VERSION: &str = "3.7.0";
 
 /// The version before it.
@@ -180,7 +183,7 @@ pub(crate) fn downgrade(context: &Context, message: Bytes) -> Result<Progress, S
     }
     Progress::answer(&pb::DowngradeResponse {
         header: node.header(store.revision()),
-        version: STORAGE_VERSION.to_owned(),
+        version: CLUSTER_VERSION.to_owned(),
     })
 }
 

@@ -11,7 +11,7 @@ use crate::grpc::{Code, Messages, Status};
 /// Why a call ends without having gone well.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// The client has given the call up, or its connection has ended. Nobody waits for an answer.
+    /// The client has given the call up, or its connection has ended: there is no one to answer.
     ByClient,
     /// The server refuses it.
     With(Status),

@@ -150,7 +150,7 @@ impl ServerBuilder {
     /// Starts the server, from code that is not asynchronous: [`start`](Self::start).
     ///
     /// # Errors
-    /// Those of [`start`](Self::start).
+    /// The errors of [`start`](Self::start).
     pub fn start_blocking(self) -> io::Result<Server> {
         let listener = net::TcpListener::bind(self.options.listen)?;
         listener.set_nonblocking(true)?;

@@ -6,7 +6,7 @@ use super::{Sources, Violation};
 const CRATES: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("client", &["etcdex-proto"]),
-    ("testkit", &["etcdex", "etcdex-proto"]),
+    ("testkit", &["etcdex", "etcdex-proto", "etcdex-server"]),
     ("cli", &["etcdex"]),
     ("server", &["etcdex-proto"]),
     ("bench", &["etcdex", "etcdex-proto", "etcdex-testkit"]),

@@ -25,7 +25,7 @@ impl Store {
     /// Checks whether a caller may read keys.
     ///
     /// # Errors
-    /// Those of [`check_permission`](Self::check_permission).
+    /// The errors of [`check_permission`](Self::check_permission).
     pub fn authorize_read(
         &self,
         caller: Option<&Caller>,
@@ -37,7 +37,7 @@ impl Store {
     /// Checks whether a caller may do a put. A user may attach a key only to a lease of which the user may write all keys.
     ///
     /// # Errors
-    /// Those of [`check_permission`](Self::check_permission), and those of a put that makes no sense.
+    /// The errors of [`check_permission`](Self::check_permission), and the errors of a put that makes no sense.
     pub fn authorize_put(&self, caller: Option<&Caller>, put: &Put) -> Result<(), StoreError> {
         if !self.is_auth_enabled() {
             return Ok(());
@@ -56,7 +56,7 @@ impl Store {
     /// Checks whether a caller may do a deletion.
     ///
     /// # Errors
-    /// Those of [`check_permission`](Self::check_permission), [`StoreError::EmptyKey`].
+    /// The errors of [`check_permission`](Self::check_permission), [`StoreError::EmptyKey`].
     pub fn authorize_delete(
         &self,
         caller: Option<&Caller>,
@@ -73,8 +73,8 @@ impl Store {
     /// Checks whether a caller may do all that a transaction names, also what will not be carried out.
     ///
     /// # Errors
-    /// Those of [`check_permission`](Self::check_permission), and those of a transaction that makes no
-    /// sense.
+    /// The errors of [`check_permission`](Self::check_permission), and the errors of a transaction that
+    /// makes no sense.
     pub fn authorize_txn(&self, caller: Option<&Caller>, txn: &Txn) -> Result<(), StoreError> {
         if !self.is_auth_enabled() {
             return Ok(());
@@ -101,7 +101,7 @@ impl Store {
     /// Checks whether a caller may use all keys of a lease. A lease that there is not has none.
     ///
     /// # Errors
-    /// Those of [`check_permission`](Self::check_permission).
+    /// The errors of [`check_permission`](Self::check_permission).
     pub fn authorize_lease(
         &self,
         caller: Option<&Caller>,

@@ -224,18 +224,16 @@ impl Store {
         self.users.users.keys().map(String::as_str)
     }
 
-    /// Returns the hash of a user's password, for a login.
+    /// Returns the hash of a user's password, for a login; `None` for a user without one.
     ///
     /// # Errors
-    /// [`StoreError::AuthNotEnabled`], and [`StoreError::AuthFailed`] if there is no such user, or one
-    /// without a password.
-    pub fn password(&self, name: &str) -> Result<&PasswordHash, StoreError> {
+    /// [`StoreError::AuthNotEnabled`], and [`StoreError::AuthFailed`] if there is no such user.
+    pub fn password(&self, name: &str) -> Result<Option<&PasswordHash>, StoreError> {
         if !self.users.is_enabled {
             return Err(StoreError::AuthNotEnabled);
         }
-        let user = self.users.users.get(name);
-        let password = user.and_then(|user| user.password.as_ref());
-        password.ok_or(StoreError::AuthFailed)
+        let user = self.users.users.get(name).ok_or(StoreError::AuthFailed)?;
+        Ok(user.password.as_ref())
     }
 
     /// Replaces a user's password. A user without one stays without.

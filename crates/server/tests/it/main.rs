@@ -2,6 +2,8 @@
 
 mod clock;
 mod differential;
+mod elections;
+mod etcdctl;
 mod history;
 mod raw;
 mod real;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use prost::Message;
 
 /// Connects to a server.
@@ -65,6 +65,7 @@ pub(crate) async fn answer(
 pub(crate) struct Stream {
     requests: SendStream<Bytes>,
     response: Option<ResponseFuture>,
+    head: HeaderMap,
     body: Option<RecvStream>,
     bytes: BytesMut,
     messages: VecDeque<Bytes>,
@@ -76,6 +77,7 @@ impl Stream {
         Self {
             requests,
             response: Some(response),
+            head: HeaderMap::new(),
             body: None,
             bytes: BytesMut::new(),
             messages: VecDeque::new(),
@@ -98,7 +100,9 @@ impl Stream {
         // INVARIANT: a message is taken only when all of it is there, so a dropped future loses none.
         if self.body.is_none() {
             let response = self.response.as_mut().unwrap().await.unwrap();
-            self.body = Some(response.into_body());
+            let (head, body) = response.into_parts();
+            self.head = head.headers;
+            self.body = Some(body);
         }
         let body = self.body.as_mut().unwrap();
         while self.messages.is_empty() {
@@ -120,10 +124,29 @@ impl Stream {
         Some(M::decode(message).unwrap())
     }
 
-    /// Returns the gRPC status after the last message.
-    pub(crate) async fn status(&mut self) -> String {
+    /// Returns the gRPC status after the last message, and its text.
+    pub(crate) async fn status(&mut self) -> (String, String) {
         let trailers = self.body.as_mut().unwrap().trailers().await.unwrap();
-        let trailers = trailers.unwrap();
-        trailers["grpc-status"].to_str().unwrap().to_owned()
+        // Without a message, the status is in the head.
+        let trailers = trailers.unwrap_or_else(|| self.head.clone());
+        let text = |name| {
+            let value = trailers.get(name);
+            value.map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
+        };
+        (text("grpc-status"), text("grpc-message"))
+    }
+}
+
+/// Sends one message, and returns the one of the reply, or the status and its text.
+pub(crate) async fn call<M: Message + Default>(
+    sender: &SendRequest<Bytes>,
+    path: &str,
+    request: &impl Message,
+) -> Result<M, (String, String)> {
+    let mut stream = Stream::open(sender, path).await;
+    stream.send(request);
+    match stream.next().await {
+        Some(reply) => Ok(reply),
+        None => Err(stream.status().await),
     }
 }

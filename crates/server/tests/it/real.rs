@@ -30,3 +30,11 @@ impl Real {
         Some(Self { etcd, client, seed })
     }
 }
+
+/// Asserts that two transcripts are the same, and shows the first line that is not.
+pub(crate) fn assert_same(found: &[String], expected: &[String]) {
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(found.len(), expected.len());
+}
