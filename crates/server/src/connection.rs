@@ -5,6 +5,7 @@
 //! whole, large ranges, and compactions that are waited for.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -15,10 +16,12 @@ use http::{Response, StatusCode, header};
 use tokio::net::TcpStream;
 
 use crate::context::Context;
+use crate::faults::CallName;
 use crate::node::Node;
 use crate::reply::Reply;
 use crate::request::{Ended, Request};
 use crate::service::{self, Method, Progress, Unary, Work};
+use crate::socket::{Socket, SocketFaults};
 
 /// The bytes by which a message may be longer than the largest request.
 ///
@@ -44,9 +47,13 @@ const MOST_AT_ONCE: usize = 1_024;
 type Arrived = (http::Request<RecvStream>, SendResponse<Bytes>);
 
 /// Answers all requests of a connection, until either side ends it.
-pub(crate) async fn serve(socket: TcpStream, node: Arc<Node>) -> Result<(), h2::Error> {
+pub(crate) async fn serve(
+    stream: TcpStream,
+    node: &Arc<Node>,
+    faults: &Arc<SocketFaults>,
+) -> Result<(), h2::Error> {
     // A connection that does not take the option is only slower.
-    let _ = socket.set_nodelay(true);
+    let _ = stream.set_nodelay(true);
     let mut connection = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -56,14 +63,20 @@ pub(crate) async fn serve(socket: TcpStream, node: Arc<Node>) -> Result<(), h2::
         // h2 counts over the whole life of a connection, so any number is too small for one that lasts.
         .max_local_error_reset_streams(None)
         .data_frame_budget(UNREAD_FRAME_BUDGET)
-        .handshake(socket)
+        .handshake(Socket::new(stream, Arc::clone(faults)))
         .await?;
     let mut calls = Vec::new();
     let mut is_open = true;
     while is_open {
-        is_open = poll_fn(|cx| poll_calls(&mut connection, &mut calls, cx)).await?;
+        is_open = poll_fn(|cx| {
+            if faults.take_go_away() {
+                connection.graceful_shutdown();
+            }
+            poll_calls(&mut connection, &mut calls, cx)
+        })
+        .await?;
         for (request, respond) in calls.drain(..) {
-            accept(&node, request, respond).await;
+            accept(node, faults.peer(), request, respond).await;
         }
     }
     Ok(())
@@ -74,7 +87,7 @@ pub(crate) async fn serve(socket: TcpStream, node: Arc<Node>) -> Result<(), h2::
 /// h2 writes what there is to write at each poll. So all calls that have come are taken before the first
 /// one is answered, and their replies are written together.
 fn poll_calls(
-    connection: &mut Connection<TcpStream, Bytes>,
+    connection: &mut Connection<Socket, Bytes>,
     calls: &mut Vec<Arrived>,
     cx: &mut std::task::Context<'_>,
 ) -> Poll<Result<bool, h2::Error>> {
@@ -92,6 +105,7 @@ fn poll_calls(
 /// Answers a call, or starts a task that does. This does not wait.
 async fn accept(
     node: &Arc<Node>,
+    peer: SocketAddr,
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
@@ -104,26 +118,69 @@ async fn accept(
         let _ = respond.send_response(refusal, true);
         return;
     }
-    let reply = Reply::new(respond);
+    let mut reply = Reply::new(respond);
     let method = match Method::of(request.uri().path()) {
         Ok(method) => method,
         Err(status) => return reply.end(Err(status.into())),
     };
-    let limit = node
-        .options()
-        .max_request_bytes
-        .saturating_add(GRPC_OVERHEAD);
+    let limit = node.options().max_request_bytes;
+    let limit = limit.saturating_add(GRPC_OVERHEAD);
     let context = Context::new(Arc::clone(node), request.headers());
+    let name = || CallName {
+        peer,
+        path: request.uri().path().to_owned(),
+        requires_leader: context.requires_leader(),
+    };
+    let is_faulty = node.faults().is_active();
+    let name = (is_faulty || matches!(method, Method::Task(_))).then(name);
     let mut request = Request::new(request.into_body(), limit);
+    match (method, name) {
+        (method, Some(name)) => {
+            reply.hold_back(Arc::clone(node), name.clone());
+            drop(tokio::spawn(run(context, method, name, request, reply)));
+        }
+        (Method::Unary(begin), None) => {
+            match poll_fn(|cx| Poll::Ready(request.poll_next(cx))).await {
+                Poll::Ready(message) => answer(context, begin, message, reply),
+                Poll::Pending => drop(tokio::spawn(async move {
+                    let message = request.next().await;
+                    answer(context, begin, message, reply);
+                })),
+            }
+        }
+        // It has a name.
+        (Method::Task(_), None) => {}
+    }
+}
+
+/// Carries out a call in a task, as the faults allow.
+async fn run(
+    context: Context,
+    method: Method,
+    name: CallName,
+    mut request: Request,
+    mut reply: Reply,
+) {
+    let faults = context.node().faults();
+    let passed = tokio::select! {
+        passed = faults.pass(&name) => passed,
+        () = reply.given_up() => return,
+    };
+    if let Err(status) = passed {
+        return reply.end(Err(status.into()));
+    }
     match method {
-        Method::Unary(begin) => match poll_fn(|cx| Poll::Ready(request.poll_next(cx))).await {
-            Poll::Ready(message) => answer(context, begin, message, reply),
-            Poll::Pending => drop(tokio::spawn(async move {
-                let message = request.next().await;
-                answer(context, begin, message, reply);
-            })),
-        },
-        Method::Task(task) => drop(tokio::spawn(task(context, request, reply))),
+        Method::Unary(begin) => {
+            let message = request.next().await;
+            answer(context, begin, message, reply);
+        }
+        Method::Task(task) => {
+            let end = tokio::select! {
+                end = task(&context, request, &mut reply) => end,
+                status = faults.leader_lost(&name) => Err(status.into()),
+            };
+            reply.end(end);
+        }
     }
 }
 

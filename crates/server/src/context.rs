@@ -13,6 +13,7 @@ use crate::store::{Caller, Store};
 pub(crate) struct Context {
     node: Arc<Node>,
     token: Option<HeaderValue>,
+    requires_leader: bool,
 }
 
 impl Context {
@@ -21,10 +22,19 @@ impl Context {
         let token = headers
             .get("token")
             .or_else(|| headers.get("authorization"));
+        let requires_leader = headers
+            .get("hasleader")
+            .is_some_and(|value| value == "true");
         Self {
             node,
             token: token.cloned(),
+            requires_leader,
         }
+    }
+
+    /// Whether the client wants an error where there is no leader.
+    pub(crate) fn requires_leader(&self) -> bool {
+        self.requires_leader
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {

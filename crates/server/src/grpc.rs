@@ -18,19 +18,43 @@ use crate::store;
 const PREFIX: usize = 5;
 
 /// A status code of gRPC.
+///
+/// Source: <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
+    /// The call went well.
     Ok = 0,
+    /// The caller has canceled the call.
+    Canceled = 1,
+    /// Another error.
     Unknown = 2,
+    /// The request makes no sense.
     InvalidArgument = 3,
+    /// The time of the call was over.
+    DeadlineExceeded = 4,
+    /// There is no such thing.
     NotFound = 5,
+    /// There is such a thing already.
+    AlreadyExists = 6,
+    /// The user may not do this.
     PermissionDenied = 7,
+    /// There is no room left.
     ResourceExhausted = 8,
+    /// The state does not allow this.
     FailedPrecondition = 9,
+    /// Another call was in the way.
+    Aborted = 10,
+    /// A number is too small or too large.
     OutOfRange = 11,
+    /// There is no such method.
     Unimplemented = 12,
+    /// The server is at fault.
     Internal = 13,
+    /// The server cannot answer now.
+    Unavailable = 14,
+    /// Data is lost.
     DataLoss = 15,
+    /// The token is not valid.
     Unauthenticated = 16,
 }
 
@@ -61,20 +85,10 @@ impl Status {
 
 impl Code {
     /// Returns grpc-go's name of the code.
-    fn name(self) -> &'static str {
+    fn name(self) -> String {
         match self {
-            Self::Ok => "OK",
-            Self::Unknown => "Unknown",
-            Self::InvalidArgument => "InvalidArgument",
-            Self::NotFound => "NotFound",
-            Self::PermissionDenied => "PermissionDenied",
-            Self::ResourceExhausted => "ResourceExhausted",
-            Self::FailedPrecondition => "FailedPrecondition",
-            Self::OutOfRange => "OutOfRange",
-            Self::Unimplemented => "Unimplemented",
-            Self::Internal => "Internal",
-            Self::DataLoss => "DataLoss",
-            Self::Unauthenticated => "Unauthenticated",
+            Self::Ok => "OK".to_owned(),
+            code => format!("{code:?}"),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! An etcd-compatible server for tests and laptops: one node, in memory.
 //!
 //! *It is not complete.* There is the [`store`], and a [`Server`] with the services KV, Lease, Watch,
-//! Auth, Cluster, Maintenance, Lock, Election and Health, and a [`Clock`]. Snapshots, TLS and the faults
-//! are not there yet.
+//! Auth, Cluster, Maintenance, Lock, Election and Health, a [`Clock`] that a test turns forward, and
+//! [`Faults`] that it causes. Snapshots and TLS are not there yet.
 
 mod auth;
 mod clock;
@@ -10,6 +10,7 @@ mod cluster;
 mod connection;
 mod context;
 mod election;
+mod faults;
 mod grpc;
 mod health;
 mod kv;
@@ -23,9 +24,12 @@ mod reply;
 mod request;
 mod server;
 mod service;
+mod socket;
 pub mod store;
 mod tokens;
 mod watch;
 
 pub use self::clock::Clock;
+pub use self::faults::Faults;
+pub use self::grpc::Code;
 pub use self::server::{Server, ServerBuilder};

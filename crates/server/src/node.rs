@@ -9,6 +9,7 @@ use etcdex_proto::etcdserverpb::{Member, ResponseHeader};
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Time;
+use crate::faults::FaultState;
 use crate::options::Options;
 use crate::store::{Limits, Store, WatchQuery, WatcherId};
 use crate::tokens::Tokens;
@@ -27,6 +28,7 @@ pub(crate) struct Node {
     peer_urls: Mutex<Vec<String>>,
     time: Time,
     tokens: Tokens,
+    faults: FaultState,
     /// Told of each compaction whose work is to be done in the background.
     compacted: Notify,
 }
@@ -67,6 +69,7 @@ impl Node {
             peer_urls: Mutex::default(),
             time: Time::default(),
             tokens: Tokens::new(options.auth_token_ttl),
+            faults: FaultState::default(),
             compacted: Notify::new(),
             options,
         }
@@ -87,6 +90,10 @@ impl Node {
 
     pub(crate) fn time(&self) -> &Time {
         &self.time
+    }
+
+    pub(crate) fn faults(&self) -> &FaultState {
+        &self.faults
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {

@@ -1,6 +1,7 @@
 //! The messages and the status of the reply to a call.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,13 +10,17 @@ use h2::server::SendResponse;
 use http::{HeaderValue, Response, header};
 use prost::Message;
 
+use crate::faults::CallName;
 use crate::grpc::{self, Code, Status};
+use crate::node::Node;
 use crate::request::Ended;
 
 /// The reply to a call. As in grpc-go, its head is sent with the first message.
 pub(crate) struct Reply {
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
+    /// The faults that may hold its messages back.
+    faults: Option<(Arc<Node>, CallName)>,
 }
 
 impl Reply {
@@ -23,7 +28,13 @@ impl Reply {
         Self {
             respond,
             stream: None,
+            faults: None,
         }
+    }
+
+    /// Has the faults of the server hold messages back.
+    pub(crate) fn hold_back(&mut self, node: Arc<Node>, name: CallName) {
+        self.faults = Some((node, name));
     }
 
     /// Sends a message.
@@ -34,6 +45,11 @@ impl Reply {
     /// Sends a message that has its prefix. Waits until the client has room for it, so that a client
     /// that does not read costs the server no more than one message for each stream.
     pub(crate) async fn send_frame(&mut self, mut frame: Bytes) -> Result<(), Ended> {
+        if let Some((node, name)) = &self.faults {
+            if node.faults().is_active() {
+                node.faults().release(name).await;
+            }
+        }
         let stream = self.open()?;
         while !frame.is_empty() {
             stream.reserve_capacity(frame.len());

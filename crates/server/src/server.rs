@@ -12,9 +12,11 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::connection;
+use crate::faults::Faults;
 use crate::node::Node;
 use crate::options::Options;
 use crate::service::STEP;
+use crate::socket::SocketFaults;
 
 /// The pause after the system has refused to accept a connection: there are too many open files, for
 /// example.
@@ -68,6 +70,17 @@ impl Server {
     #[must_use]
     pub fn client_url(&self) -> String {
         url(self.address)
+    }
+
+    /// Returns the addresses of the clients that are connected, in the order of their connections.
+    #[must_use]
+    pub fn connections(&self) -> Vec<SocketAddr> {
+        self.node.faults().peers()
+    }
+
+    /// Returns the faults that a test can cause.
+    pub fn faults(&self) -> Faults {
+        Faults::new(Arc::clone(&self.node))
     }
 
     /// Returns the clock of the server.
@@ -212,11 +225,14 @@ fn run(
 async fn accept(listener: &TcpListener, node: &Arc<Node>) {
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => {
+            Ok((socket, peer)) => {
                 let node = Arc::clone(node);
                 tokio::spawn(async move {
+                    let faults = Arc::new(SocketFaults::new(peer));
+                    node.faults().add_connection(Arc::clone(&faults));
                     // An error is the client's: it has gone, or does not speak HTTP/2.
-                    let _ = connection::serve(socket, node).await;
+                    let _ = connection::serve(socket, &node, &faults).await;
+                    node.faults().remove_connection(&faults);
                 });
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,

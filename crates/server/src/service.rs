@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::grpc::{self, Code, Status};
 use crate::node::Node;
 use crate::reply::Reply;
-use crate::request::Request;
+use crate::request::{Ended, Request};
 use crate::store::{RangeReply, RangeScan};
 use crate::{auth, cluster, election, health, kv, lease, lock, maintenance, watch};
 
@@ -38,16 +38,14 @@ pub(crate) enum Method {
 }
 
 /// The task of a call.
-pub(crate) type Task = fn(Context, Request, Reply) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Task = for<'a> fn(&'a Context, Request, &'a mut Reply) -> Served<'a>;
+
+/// The end of a call that is served.
+pub(crate) type Served<'a> = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send + 'a>>;
 
 macro_rules! task {
     ($serve:path) => {
-        Self::Task(|context, request, mut reply| {
-            Box::pin(async move {
-                let end = $serve(&context, request, &mut reply).await;
-                reply.end(end);
-            })
-        })
+        Self::Task(|context, request, reply| Box::pin($serve(context, request, reply)))
     };
 }
 

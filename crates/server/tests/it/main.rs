@@ -4,6 +4,7 @@ mod clock;
 mod differential;
 mod elections;
 mod etcdctl;
+mod faults;
 mod history;
 mod raw;
 mod real;
