@@ -6,6 +6,8 @@ mod global;
 mod kv;
 mod number;
 mod security;
+#[cfg(feature = "server")]
+mod serve;
 mod tour;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +18,8 @@ pub(crate) use self::command_line::parse;
 pub(crate) use self::endpoint::{Endpoint, EndpointVerb};
 pub(crate) use self::global::Global;
 pub(crate) use self::kv::{Consistency, Del, Get, Order, Put, Range, Target};
+#[cfg(feature = "server")]
+pub(crate) use self::serve::Serve;
 pub(crate) use self::tour::Tour;
 use crate::failure::EXIT_CODES;
 
@@ -42,6 +46,8 @@ pub(crate) enum Verb {
     Del(Del),
     Endpoint(Endpoint),
     Tour(Tour),
+    #[cfg(feature = "server")]
+    Serve(Box<Serve>),
     /// Prints the version of this command and of the etcd API
     Version,
 }

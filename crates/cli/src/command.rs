@@ -5,6 +5,8 @@ mod endpoint;
 mod get;
 mod put;
 mod range;
+#[cfg(feature = "server")]
+mod serve;
 mod tour;
 mod version;
 
@@ -21,6 +23,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Del(del) => del::run(global, del).await,
         Verb::Endpoint(endpoint) => endpoint::run(global, endpoint).await,
         Verb::Tour(_) => tour::run(global).await,
+        #[cfg(feature = "server")]
+        Verb::Serve(serve) => serve::run(global, *serve).await,
         Verb::Version => version::run(),
     }
 }

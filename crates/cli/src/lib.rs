@@ -14,6 +14,7 @@ mod args;
 mod command;
 mod duration;
 mod failure;
+mod interrupt;
 mod output;
 mod tour;
 

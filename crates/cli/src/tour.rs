@@ -1,4 +1,4 @@
-//! A tour for newcomers: shows on a real etcd what the client does.
+//! A tour for newcomers: shows what the client does.
 //!
 //! The tour is a program of its own. The command calls [`run`], and the tour uses nothing of the
 //! command but [`Failure`]. The steps are in the order of [`steps`], one file for a subject.
@@ -20,6 +20,7 @@ use self::connector::CuttableConnector;
 use self::printer::{Printer, milliseconds};
 use self::server::Server;
 use crate::failure::{Failure, say};
+use crate::interrupt;
 
 /// Time limit of a request that deletes the tour's keys.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -27,19 +28,20 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(3);
 /// be applied.
 const DELETE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs the tour on the endpoints; on an etcd of its own if there are none.
+/// Runs the tour on the endpoints; on a server of its own if there are none.
 ///
 /// `builder` returns a builder for a client of the given endpoints. However the tour ends, it
-/// deletes its keys, stops its etcd and removes the etcd's folder.
+/// deletes its keys and stops its server.
 pub(crate) async fn run(
     endpoints: Vec<String>,
     builder: impl Fn(&[String]) -> ClientBuilder,
 ) -> Result<(), Failure> {
     let mut cleanup = Cleanup::default();
     let mut printer = Printer::default();
+    let interrupted = interrupt::listen().map_err(Failure::System)?;
     let outcome = tokio::select! {
         outcome = steps(endpoints, builder, &mut cleanup, &mut printer) => outcome,
-        () = interrupted() => Err(Failure::Interrupted),
+        () = interrupted => Err(Failure::Interrupted),
     };
     let cleaned = cleanup.run(&mut printer).await;
     // A second error of the output would repeat the first; keys that are left are news.
@@ -55,7 +57,7 @@ async fn steps(
     cleanup: &mut Cleanup,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    printer.line("etcdex is a client for etcd. This tour shows what it does on a real server.")?;
+    printer.line("etcdex is a client for etcd. This tour shows what it does.")?;
     let server = match endpoints.is_empty() {
         true => Server::start(printer).await?,
         false => Server::given(endpoints),
@@ -104,7 +106,7 @@ impl Cleanup {
         let own = self.server.as_ref().is_some_and(Server::is_own);
         let deleted = match delete_all(&client).await {
             Ok(deleted) => deleted,
-            // The keys go with the tour's etcd.
+            // The keys go with the tour's server.
             Err(_) if own => 0,
             Err(error) => {
                 let text = format!("keys may be left below {}: {error}", self.prefix);
@@ -119,7 +121,7 @@ impl Cleanup {
             printer::thousands(deleted)
         ))?;
         if own {
-            printer.line("stopped the tour's etcd and removed its folder")?;
+            printer.line("stopped the tour's server")?;
         }
         Ok(())
     }
@@ -137,20 +139,4 @@ async fn delete_all(client: &Client) -> Result<u64, etcdex::Error> {
         }
         tokio::time::sleep(DELETE_PAUSE).await;
     }
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }

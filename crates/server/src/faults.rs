@@ -347,7 +347,7 @@ impl Faults {
         self.node.tokens().clear();
     }
 
-    /// Ends all faults of all connections and methods. What was cut, refused, compacted and expired stays
+    /// Ends all faults of all connections and methods. Whatever was cut, refused, compacted and expired stays
     /// so.
     pub fn heal(&self) {
         self.node.faults().change(|state| {

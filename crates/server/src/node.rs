@@ -65,7 +65,7 @@ impl Node {
             }),
             cluster_id: fastrand::u64(1..),
             member_id,
-            client_url,
+            client_url: options.advertise.clone().unwrap_or(client_url),
             peer_urls: Mutex::default(),
             time: Time::default(),
             tokens: Tokens::new(options.auth_token_ttl),

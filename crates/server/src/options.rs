@@ -10,6 +10,7 @@ use crate::store::Limits;
 pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     pub(crate) name: String,
+    pub(crate) advertise: Option<String>,
     pub(crate) max_txn_ops: usize,
     pub(crate) max_request_bytes: usize,
     pub(crate) quota_backend_bytes: usize,
@@ -24,6 +25,7 @@ impl Default for Options {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             name: "default".to_owned(),
+            advertise: None,
             max_txn_ops: limits.txn_operations,
             // Source: etcd, `server/embed/config.go` (`DefaultMaxRequestBytes`).
             max_request_bytes: 3 << 19,

@@ -107,6 +107,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the URL that clients are told of, when they ask for the members. The default is the one that
+    /// the server listens on.
+    pub fn advertise_client_url(mut self, url: impl Into<String>) -> Self {
+        self.options.advertise = Some(url.into());
+        self
+    }
+
     /// Sets the most compares, and the most operations of each branch, of a transaction. The default is
     /// 128.
     pub fn max_txn_ops(mut self, most: usize) -> Self {

@@ -7,7 +7,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("client", &["etcdex-proto"]),
     ("testkit", &["etcdex", "etcdex-proto", "etcdex-server"]),
-    ("cli", &["etcdex"]),
+    ("cli", &["etcdex", "etcdex-server"]),
     ("server", &["etcdex-proto"]),
     ("bench", &["etcdex", "etcdex-proto", "etcdex-testkit"]),
 ];

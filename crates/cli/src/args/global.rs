@@ -72,7 +72,7 @@ pub(crate) struct Global {
     /// Largest request, in bytes; 0 is 2 MiB
     #[arg(long, global = true, env = "ETCDCTL_MAX_REQUEST_BYTES",
         value_name = "BYTES", default_value = "0", value_parser = number::size)]
-    max_request_bytes: usize,
+    pub(crate) max_request_bytes: usize,
 
     /// Largest reply, in bytes; 0 is 2 GiB
     #[arg(long, global = true, env = "ETCDCTL_MAX_RECV_BYTES",

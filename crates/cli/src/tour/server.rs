@@ -1,9 +1,9 @@
-//! The server of the tour: one that the user names, or an etcd that the tour starts.
+//! The server of the tour: one that the user names, or one that the tour starts.
 
-mod binary;
 mod process;
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,7 +22,14 @@ const MAX_ANSWER: u64 = 64 << 10;
 /// The server of the tour.
 pub(super) struct Server {
     endpoints: Vec<String>,
-    own: Option<Etcd>,
+    own: Option<Own>,
+}
+
+/// A server that the tour has started. It ends when this is dropped.
+enum Own {
+    Etcd(#[expect(dead_code, reason = "it is kept")] Etcd),
+    #[cfg(feature = "server")]
+    Embedded(#[expect(dead_code, reason = "it is kept")] etcdex_server::Server),
 }
 
 impl Server {
@@ -34,23 +41,52 @@ impl Server {
         }
     }
 
-    /// Starts an etcd, which ends when the returned value is dropped.
+    /// Starts a server: the etcd that `ETCDEX_ETCD` names, or else the embedded one.
     pub(super) async fn start(printer: &mut Printer) -> Result<Self, Failure> {
-        let binary = binary::find_or_fetch(printer).await?;
+        match std::env::var_os("ETCDEX_ETCD").filter(|path| !path.is_empty()) {
+            Some(binary) => Self::start_etcd(Path::new(&binary), printer).await,
+            None => Self::start_embedded(printer).await,
+        }
+    }
+
+    async fn start_etcd(binary: &Path, printer: &mut Printer) -> Result<Self, Failure> {
+        if !binary.is_file() {
+            let text = format!("ETCDEX_ETCD is {}, which is no file", binary.display());
+            return Err(Failure::Other(text));
+        }
         printer.line(&format!(
             "Starting {} on 127.0.0.1, in a temporary folder.",
             binary.display()
         ))?;
         let began = Instant::now();
-        let etcd = Etcd::start(&binary).await?;
+        let etcd = Etcd::start(binary).await?;
         printer.line(&format!(
             "etcd answered after {}.",
             milliseconds(began.elapsed())
         ))?;
         Ok(Self {
             endpoints: vec![etcd.endpoint()],
-            own: Some(etcd),
+            own: Some(Own::Etcd(etcd)),
         })
+    }
+
+    #[cfg(feature = "server")]
+    async fn start_embedded(printer: &mut Printer) -> Result<Self, Failure> {
+        printer.line("Starting the embedded server, which answers as etcd does, on 127.0.0.1.")?;
+        let server = etcdex_server::Server::builder().start().await;
+        let server = server.map_err(Failure::System)?;
+        let url = server.client_url();
+        Ok(Self {
+            endpoints: vec![url.trim_start_matches("http://").to_owned()],
+            own: Some(Own::Embedded(server)),
+        })
+    }
+
+    #[cfg(not(feature = "server"))]
+    async fn start_embedded(_printer: &mut Printer) -> Result<Self, Failure> {
+        let text = "this etcdex was built without the embedded server; \
+            give the --endpoints of a running etcd, or set ETCDEX_ETCD to the path of one";
+        Err(Failure::Other(text.to_owned()))
     }
 
     pub(super) fn endpoints(&self) -> &[String] {
@@ -64,6 +100,10 @@ impl Server {
 
     /// Returns the version of the first endpoint, if that answers over plain HTTP.
     pub(super) async fn version(&self) -> Option<String> {
+        #[cfg(feature = "server")]
+        if matches!(self.own, Some(Own::Embedded(_))) {
+            return Some("the embedded server".to_owned());
+        }
         let address = self.endpoints.first()?.trim_start_matches("http://");
         let answer = timeout(VERSION_TIMEOUT, http_get(address, "/version"));
         let text = answer.await.ok()?.ok()?;

@@ -5,5 +5,6 @@ mod failure;
 mod golden;
 mod login;
 mod process;
+mod serve;
 mod tls;
 mod tour;
