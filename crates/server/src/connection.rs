@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::context::Context;
 use crate::faults::CallName;
+use crate::http1;
 use crate::node::Node;
 use crate::reply::Reply;
 use crate::request::{Ended, Request};
@@ -54,6 +55,14 @@ pub(crate) async fn serve(
 ) -> Result<(), h2::Error> {
     // A connection that does not take the option is only slower.
     let _ = stream.set_nodelay(true);
+    let mut first = [0];
+    let count = stream.peek(&mut first).await.unwrap_or(0);
+    let stream = Socket::new(stream, Arc::clone(faults));
+    if count > 0 && http1::begins_with(first[0]) {
+        // An error is the client's: it has gone, or its request makes no sense.
+        let _ = http1::serve(stream, node).await;
+        return Ok(());
+    }
     let mut connection = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -63,7 +72,7 @@ pub(crate) async fn serve(
         // h2 counts over the whole life of a connection, so any number is too small for one that lasts.
         .max_local_error_reset_streams(None)
         .data_frame_budget(UNREAD_FRAME_BUDGET)
-        .handshake(Socket::new(stream, Arc::clone(faults)))
+        .handshake(stream)
         .await?;
     let mut calls = Vec::new();
     let mut is_open = true;

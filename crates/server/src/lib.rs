@@ -13,6 +13,7 @@ mod election;
 mod faults;
 mod grpc;
 mod health;
+mod http1;
 mod kv;
 mod lease;
 mod lock;

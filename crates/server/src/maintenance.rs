@@ -18,7 +18,7 @@ pub(crate) const VERSION: &str = "3.7.3";
 const CLUSTER_VERSION: &str = "3.7";
 
 /// The version of the storage.
-const STORAGE_VERSION: &str = "3.7.0";
+pub(crate) const STORAGE_VERSION: &str = "3.7.0";
 
 /// The version before it.
 const PREVIOUS_VERSION: &str = "3.6";

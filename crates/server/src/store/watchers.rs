@@ -212,6 +212,12 @@ impl Store {
         self.watchers.add(query, self.revision)
     }
 
+    /// Returns the number of watchers.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.watchers.watchers.len()
+    }
+
     /// Removes a watcher. Returns whether it was there.
     pub fn cancel_watch(&mut self, id: WatcherId) -> bool {
         self.watchers.remove(id).is_some()

@@ -4,6 +4,7 @@
 use etcdex_proto::etcdserverpb as pb;
 use etcdex_server::Server;
 use http::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::raw::{answer, connect, framed};
 use crate::real::Real;
@@ -110,4 +111,56 @@ async fn a_server_ends_with_its_connections_and_servers_share_nothing() {
     client.get("k").timeout(timeout).await.unwrap_err();
     let address = address.strip_prefix("http://").unwrap();
     tokio::net::TcpStream::connect(address).await.unwrap_err();
+}
+
+/// Returns the head and the body of the response to these bytes, over a connection of its own.
+async fn plain_http(url: &str, request: &str) -> (String, String) {
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    // A server that refuses the request may close the connection before all of it is read.
+    let _ = stream.read_to_string(&mut response).await;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
+    (head.to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn pages_of_plain_http_are_those_of_real_etcd() {
+    let server = Server::builder().start().await.unwrap();
+    let url = server.client_url();
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    if let Some(real) = Real::start(&[]).await {
+        for path in ["/health", "/version", "/health?serializable=true", "/none"] {
+            let expected = plain_http(&real.etcd.endpoint(), &get(path)).await;
+            let found = plain_http(&url, &get(path)).await;
+            assert_eq!(found.1, expected.1, "{path}");
+            assert_eq!(found.0.lines().next(), expected.0.lines().next(), "{path}");
+        }
+    }
+    let (head, body) = plain_http(&url, &get("/metrics")).await;
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert!(
+        body.contains("\netcd_debugging_mvcc_watcher_total 0\n"),
+        "{body}"
+    );
+    let (head, _) = plain_http(&url, "HEAD /version HTTP/1.1\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+    // A head without an end, and bytes that are no HTTP.
+    let long = format!("GET /{}", "x".repeat(100_000));
+    for request in [&long, "Hello\r\n\r\n", "G", "\0\0\0"] {
+        let ended = tokio::time::timeout(
+            std::time::Duration::from_millis(200),
+            plain_http(&url, request),
+        );
+        if let Ok((head, _)) = ended.await {
+            assert!(!head.contains("200"), "{head}");
+        }
+    }
+    let sender = connect(&url).await;
+    let put = framed(&pb::PutRequest {
+        key: "k".into(),
+        ..pb::PutRequest::default()
+    });
+    assert_eq!(answer(&sender, PUT, "application/grpc", put).await.1, "0");
 }
