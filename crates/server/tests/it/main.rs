@@ -6,6 +6,7 @@ mod elections;
 mod etcdctl;
 mod faults;
 mod history;
+mod hostile;
 mod raw;
 mod real;
 mod requests;
