@@ -1,5 +1,6 @@
-//! The context of a call: the server, and the token that came with the call.
+//! The context of a call: the server, the client, and the token that came with the call.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
@@ -8,16 +9,26 @@ use crate::grpc::{Code, Status};
 use crate::node::Node;
 use crate::store::{Caller, Store};
 
+/// The client of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// The user that its certificate names, if certificates name users.
+    pub(crate) user: Option<Arc<str>>,
+}
+
 /// The context of a call.
 #[derive(Clone)]
 pub(crate) struct Context {
     node: Arc<Node>,
+    /// The user that the client's certificate names.
+    certificate_user: Option<Arc<str>>,
     token: Option<HeaderValue>,
     requires_leader: bool,
 }
 
 impl Context {
-    pub(crate) fn new(node: Arc<Node>, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(node: Arc<Node>, peer: &Peer, headers: &HeaderMap) -> Self {
         // Source: etcd, `api/v3rpc/rpctypes/metadatafields.go`.
         let token = headers
             .get("token")
@@ -27,6 +38,7 @@ impl Context {
             .is_some_and(|value| value == "true");
         Self {
             node,
+            certificate_user: peer.user.clone(),
             token: token.cloned(),
             requires_leader,
         }
@@ -41,27 +53,34 @@ impl Context {
         &self.node
     }
 
-    /// Returns the user of the call. `None` if there is no token, or the store asks for no users.
+    /// Returns the user of the call: that of the token, or of the client's certificate. `None` if there
+    /// is neither, or the store asks for no users.
     ///
     /// # Errors
     /// The token is not valid.
     pub(crate) fn caller(&self, store: &Store) -> Result<Option<Caller>, Status> {
-        let token = match &self.token {
-            Some(token) if store.is_auth_enabled() => token,
-            _ => return Ok(None),
+        if !store.is_auth_enabled() {
+            return Ok(None);
+        }
+        let caller = |user| Caller {
+            user,
+            revision: store.auth_revision(),
+        };
+        let Some(token) = &self.token else {
+            let user = self.certificate_user.as_deref();
+            return Ok(user.map(|user| caller(user.into())));
         };
         let user = token.to_str().ok().and_then(|token| {
             let token = token.strip_prefix("Bearer ").unwrap_or(token);
             self.node.tokens().user(token, self.node.now())
         });
-        let Some(user) = user else {
-            let text = "etcdserver: invalid auth token";
-            return Err(Status::new(Code::Unauthenticated, text));
-        };
-        Ok(Some(Caller {
-            user,
-            revision: store.auth_revision(),
-        }))
+        match user {
+            Some(user) => Ok(Some(caller(user))),
+            None => {
+                let text = "etcdserver: invalid auth token";
+                Err(Status::new(Code::Unauthenticated, text))
+            }
+        }
     }
 
     /// Refuses a call without a user, if the store asks for users.

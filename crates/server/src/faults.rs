@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::grpc::{Code, Status};
 use crate::node::Node;
-use crate::socket::SocketFaults;
+use crate::socket::SocketState;
 
 /// How long a request waits for a leader, as in etcd: 5 s, and two election timeouts.
 ///
@@ -28,7 +28,7 @@ pub(crate) struct FaultState {
 
 #[derive(Debug, Default)]
 struct State {
-    connections: Vec<Arc<SocketFaults>>,
+    connections: Vec<Arc<SocketState>>,
     rules: Vec<Rule>,
     has_no_leader: bool,
 }
@@ -48,6 +48,28 @@ enum CallFault {
     Delay(Duration),
     /// Calls are not answered.
     Hang,
+    /// One call is carried out, and this comes on its connection before the reply.
+    Connection(ConnectionFault),
+}
+
+/// A fault of a connection.
+#[derive(Clone, Copy, Debug)]
+enum ConnectionFault {
+    Cut,
+    GoAway,
+    Stall,
+    Fragment(usize),
+}
+
+impl ConnectionFault {
+    fn cause(self, connection: &SocketState) {
+        match self {
+            Self::Cut => connection.cut(),
+            Self::GoAway => connection.go_away(),
+            Self::Stall => connection.stall(true),
+            Self::Fragment(bytes) => connection.fragment(bytes),
+        }
+    }
 }
 
 /// The connections and calls that a fault is for.
@@ -87,10 +109,14 @@ impl FaultState {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         change(&mut state);
-        let is_active = !state.rules.is_empty() || state.has_no_leader;
-        self.is_active.store(is_active, Relaxed);
+        self.note_activity(&state);
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    fn note_activity(&self, state: &State) {
+        let is_active = !state.rules.is_empty() || state.has_no_leader;
+        self.is_active.store(is_active, Relaxed);
     }
 
     /// Whether calls have to [`pass`](Self::pass).
@@ -98,11 +124,11 @@ impl FaultState {
         self.is_active.load(Relaxed)
     }
 
-    pub(crate) fn add_connection(&self, connection: Arc<SocketFaults>) {
+    pub(crate) fn add_connection(&self, connection: Arc<SocketState>) {
         self.state().connections.push(connection);
     }
 
-    pub(crate) fn remove_connection(&self, connection: &Arc<SocketFaults>) {
+    pub(crate) fn remove_connection(&self, connection: &Arc<SocketState>) {
         let mut state = self.state();
         state
             .connections
@@ -148,24 +174,46 @@ impl FaultState {
             return Err(no_leader());
         }
         let waits = state.has_no_leader && needs_leader(&call.path);
-        let mut rules = state.rules.iter_mut();
-        let Some(index) = rules.position(|rule| rule.scope.has(call)) else {
-            return Ok(if waits { Next::Leader } else { Next::Pass });
-        };
-        match &mut state.rules[index].fault {
-            CallFault::Delay(delay) => Ok(Next::After(*delay)),
-            CallFault::Hang => Ok(Next::Changed),
-            CallFault::Refuse(left, status) => {
-                let status = status.clone();
-                *left -= 1;
-                if *left == 0 {
-                    state.rules.remove(index);
-                    // Calls need not ask any more.
-                    let is_active = !state.rules.is_empty() || state.has_no_leader;
-                    self.is_active.store(is_active, Relaxed);
-                }
-                Err(status)
+        let pass = if waits { Next::Leader } else { Next::Pass };
+        for (index, rule) in state.rules.iter_mut().enumerate() {
+            if !rule.scope.has(call) {
+                continue;
             }
+            match &mut rule.fault {
+                CallFault::Delay(delay) => return Ok(Next::After(*delay)),
+                CallFault::Hang => return Ok(Next::Changed),
+                CallFault::Refuse(left, status) => {
+                    let status = status.clone();
+                    *left -= 1;
+                    if *left == 0 {
+                        state.rules.remove(index);
+                        // Calls need not ask any more.
+                        self.note_activity(&state);
+                    }
+                    return Err(status);
+                }
+                // It comes before the reply.
+                CallFault::Connection(_) => {}
+            }
+        }
+        Ok(pass)
+    }
+
+    /// Causes a fault of the connection that was to come before the reply to this call.
+    pub(crate) fn begin_reply(&self, call: &CallName) {
+        let mut state = self.state();
+        let mut due = None;
+        state.rules.retain(|rule| match rule.fault {
+            CallFault::Connection(fault) if due.is_none() && rule.scope.has(call) => {
+                due = Some(fault);
+                false
+            }
+            _ => true,
+        });
+        self.note_activity(&state);
+        let connection = state.connections.iter().find(|one| one.peer() == call.peer);
+        if let (Some(fault), Some(connection)) = (due, connection) {
+            fault.cause(connection);
         }
     }
 
@@ -229,6 +277,27 @@ fn needs_leader(path: &str) -> bool {
 /// [`method`](Self::method) narrow it. It lasts until [`heal`](Self::heal). Faults are caused in this
 /// process only, never over the network.
 ///
+/// [`cut`](Self::cut), [`go_away`](Self::go_away), [`stall`](Self::stall) and
+/// [`fragment`](Self::fragment) are faults of connections. Without a method, they come at once, on the
+/// connections that there are. With a method, they come once, on the connection of its next call: the
+/// server carries out the call, and causes the fault before the reply. So a test can show what its
+/// program does when it does not know whether a write was applied:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use etcdex_server::Server;
+///
+/// let server = Server::builder().start().await?;
+/// let client = etcdex::Client::connect(server.client_url()).await?;
+/// server.faults().method("/etcdserverpb.KV/Put").cut();
+/// let error = client.put("k", "v").await.expect_err("the reply is lost");
+/// assert_eq!(error.outcome(), etcdex::Outcome::Unknown);
+/// assert_eq!(client.get("k").await?.count, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -275,35 +344,35 @@ impl Faults {
         self.node.faults().change(add);
     }
 
-    fn connections(&self, act: impl Fn(&SocketFaults)) {
+    fn on_connections(&self, fault: ConnectionFault) {
+        if self.scope.method.is_some() {
+            return self.add(CallFault::Connection(fault));
+        }
         let state = self.node.faults().state();
         let connections = state.connections.iter();
         connections
             .filter(|one| self.scope.has_connection(one.peer()))
-            .for_each(|one| act(one));
+            .for_each(|one| fault.cause(one));
     }
 
-    /// Closes the connections that there are. A method does not narrow this.
+    /// Closes connections.
     pub fn cut(&self) {
-        self.connections(SocketFaults::cut);
+        self.on_connections(ConnectionFault::Cut);
     }
 
-    /// Sends GOAWAY on the connections that there are: calls in flight are still answered. A method does
-    /// not narrow this.
+    /// Sends GOAWAY: calls in flight are still answered.
     pub fn go_away(&self) {
-        self.connections(SocketFaults::go_away);
+        self.on_connections(ConnectionFault::GoAway);
     }
 
-    /// Reads and writes nothing on the connections that there are, pings included. A method does not
-    /// narrow this.
+    /// Reads and writes nothing on connections, pings included.
     pub fn stall(&self) {
-        self.connections(|one| one.stall(true));
+        self.on_connections(ConnectionFault::Stall);
     }
 
-    /// Writes at most this many bytes at once on the connections that there are; 0 for no limit. A method
-    /// does not narrow this.
+    /// Writes at most this many bytes at once on connections; 0 for no limit.
     pub fn fragment(&self, bytes: usize) {
-        self.connections(|one| one.fragment(bytes));
+        self.on_connections(ConnectionFault::Fragment(bytes));
     }
 
     /// Carries out no call, and sends nothing on open streams, but answers pings.

@@ -2,11 +2,12 @@
 //!
 //! *It is not complete.* There is the [`store`], and a [`Server`] with the services KV, Lease, Watch,
 //! Auth, Cluster, Maintenance, Lock, Election and Health, a [`Clock`] that a test turns forward, and
-//! [`Faults`] that it causes. Snapshots and TLS are not there yet.
+//! [`Faults`] that it causes. Snapshots are not there yet.
 
 mod auth;
 mod clock;
 mod cluster;
+mod compactor;
 mod connection;
 mod context;
 mod election;
@@ -14,6 +15,8 @@ mod faults;
 mod grpc;
 mod health;
 mod http1;
+mod http2;
+mod kept;
 mod kv;
 mod lease;
 mod lock;
@@ -27,10 +30,15 @@ mod server;
 mod service;
 mod socket;
 pub mod store;
+#[cfg(feature = "_tls")]
+mod tls;
 mod tokens;
 mod watch;
 
 pub use self::clock::Clock;
+pub use self::compactor::AutoCompaction;
 pub use self::faults::Faults;
 pub use self::grpc::Code;
 pub use self::server::{Server, ServerBuilder};
+#[cfg(feature = "_tls")]
+pub use self::tls::TlsConfig;

@@ -1,6 +1,7 @@
 //! The state of one server: its store, its identity, its time.
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use crate::clock::Time;
 use crate::faults::FaultState;
 use crate::options::Options;
 use crate::store::{Limits, Store, WatchQuery, WatcherId};
+#[cfg(feature = "_tls")]
+use crate::tls::{Acceptor, TlsConfig};
 use crate::tokens::Tokens;
 
 /// The raft term of a member that has led since its first election.
@@ -29,6 +32,9 @@ pub(crate) struct Node {
     time: Time,
     tokens: Tokens,
     faults: FaultState,
+    /// For connections with TLS.
+    #[cfg(feature = "_tls")]
+    tls: Option<Acceptor>,
     /// Told of each compaction whose work is to be done in the background.
     compacted: Notify,
 }
@@ -50,7 +56,11 @@ struct State {
 pub(crate) struct StoreGuard<'a>(MutexGuard<'a, State>);
 
 impl Node {
-    pub(crate) fn new(options: Options, client_url: String) -> Self {
+    /// `client_url` is the URL that the server listens on.
+    ///
+    /// # Errors
+    /// The certificates of the options cannot be used.
+    pub(crate) fn new(options: Options, client_url: String) -> io::Result<Self> {
         let member_id = fastrand::u64(1..);
         let store = Store::new(Limits {
             member_id,
@@ -58,7 +68,7 @@ impl Node {
             min_lease_ttl: options.min_lease_ttl,
             quota_bytes: options.quota_backend_bytes,
         });
-        Self {
+        Ok(Self {
             state: Mutex::new(State {
                 store,
                 streams: HashMap::new(),
@@ -71,8 +81,16 @@ impl Node {
             tokens: Tokens::new(options.auth_token_ttl),
             faults: FaultState::default(),
             compacted: Notify::new(),
+            #[cfg(feature = "_tls")]
+            tls: options.tls.as_ref().map(TlsConfig::acceptor).transpose()?,
             options,
-        }
+        })
+    }
+
+    /// Returns what accepts the handshakes of clients, if the server has a certificate.
+    #[cfg(feature = "_tls")]
+    pub(crate) fn tls(&self) -> Option<&Acceptor> {
+        self.tls.as_ref()
     }
 
     pub(crate) fn options(&self) -> &Options {

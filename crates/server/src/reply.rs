@@ -14,26 +14,32 @@ use crate::faults::CallName;
 use crate::grpc::{self, Code, Status};
 use crate::node::Node;
 use crate::request::Ended;
+use crate::socket::SocketState;
+
+/// The longest message that h2 keeps for a client without room for it, in bytes.
+const SHORT: usize = 4 << 10;
 
 /// The reply to a call. As in grpc-go, its head is sent with the first message.
 pub(crate) struct Reply {
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
-    /// The faults that may hold its messages back.
+    socket: Arc<SocketState>,
+    /// The faults that may come before it, and hold its messages back.
     faults: Option<(Arc<Node>, CallName)>,
 }
 
 impl Reply {
-    pub(crate) fn new(respond: SendResponse<Bytes>) -> Self {
+    pub(crate) fn new(respond: SendResponse<Bytes>, socket: Arc<SocketState>) -> Self {
         Self {
             respond,
             stream: None,
+            socket,
             faults: None,
         }
     }
 
-    /// Has the faults of the server hold messages back.
-    pub(crate) fn hold_back(&mut self, node: Arc<Node>, name: CallName) {
+    /// Has the faults of the server come before the reply, and hold its messages back.
+    pub(crate) fn obey_faults(&mut self, node: Arc<Node>, name: CallName) {
         self.faults = Some((node, name));
     }
 
@@ -66,21 +72,46 @@ impl Reply {
         Ok(())
     }
 
+    /// Causes the faults that are to come before the first bytes of the reply.
+    fn begin(&self) {
+        if let Some((node, name)) = &self.faults {
+            if node.faults().is_active() {
+                node.faults().begin_reply(name);
+            }
+        }
+    }
+
     fn open(&mut self) -> Result<&mut SendStream<Bytes>, Ended> {
         if self.stream.is_none() {
+            self.begin();
             let stream = self.respond.send_response(head(), false).map_err(gone)?;
             self.stream = Some(stream);
         }
         self.stream.as_mut().ok_or(Ended::ByClient)
     }
 
-    /// Answers a call with one message that has its prefix, and does not wait: h2 keeps what the
-    /// client has no room for.
+    /// Answers a call with one message that has its prefix, and does not wait. If the client has no room
+    /// for a long one, a task sends it.
     pub(crate) fn answer(mut self, frame: Bytes) {
-        let sent = self
-            .open()
-            .and_then(|stream| stream.send_data(frame, false).map_err(gone));
-        self.end(sent);
+        let has_room = match self.open() {
+            Ok(stream) if frame.len() > SHORT => {
+                stream.reserve_capacity(frame.len());
+                stream.capacity() >= frame.len()
+            }
+            _ => true,
+        };
+        if has_room {
+            let sent = self
+                .open()
+                .and_then(|stream| stream.send_data(frame, false).map_err(gone));
+            return self.end(sent);
+        }
+        let unsent = SocketState::unsent(&self.socket, frame.len());
+        drop(tokio::spawn(async move {
+            let sent = self.send_frame(frame).await;
+            self.end(sent);
+            drop(unsent);
+        }));
     }
 
     /// Whether the client has given the call up. This does not wait.
@@ -109,6 +140,9 @@ impl Reply {
             Err(Ended::ByClient) => return,
         };
         let trailers = grpc::trailers(&status);
+        if self.stream.is_none() {
+            self.begin();
+        }
         // An error means that the client has given the call up.
         let _ = match self.stream {
             Some(mut stream) => stream.send_trailers(trailers),

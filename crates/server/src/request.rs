@@ -7,6 +7,10 @@ use bytes::Bytes;
 use h2::RecvStream;
 
 use crate::grpc::{Code, Messages, Status};
+use crate::kept::Share;
+
+/// The most bytes of messages that have come in part, of all calls of a connection.
+const MOST_UNFINISHED: usize = 64 << 20;
 
 /// Why a call ends without having gone well.
 #[derive(Debug)]
@@ -27,14 +31,17 @@ impl<S: Into<Status>> From<S> for Ended {
 pub(crate) struct Request {
     stream: RecvStream,
     messages: Messages,
+    /// The bytes of the message that has come in part.
+    unfinished: Share,
 }
 
 impl Request {
     /// `limit` is the length of the largest message, in bytes.
-    pub(crate) fn new(stream: RecvStream, limit: usize) -> Self {
+    pub(crate) fn new(stream: RecvStream, limit: usize, unfinished: Share) -> Self {
         Self {
             stream,
             messages: Messages::new(limit),
+            unfinished,
         }
     }
 
@@ -55,7 +62,13 @@ impl Request {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Ended>> {
         loop {
             if let Some(message) = self.messages.next()? {
+                self.unfinished.set(0);
                 return Poll::Ready(Ok(Some(message)));
+            }
+            if self.unfinished.set(self.messages.part()) > MOST_UNFINISHED {
+                let text = "etcdex-server: too many requests that have come in part";
+                let status = Status::new(Code::ResourceExhausted, text);
+                return Poll::Ready(Err(status.into()));
             }
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(bytes)) => {
@@ -66,7 +79,7 @@ impl Request {
                     self.messages.push(bytes);
                 }
                 Some(Err(_)) => return Poll::Ready(Err(Ended::ByClient)),
-                None if self.messages.has_part() => {
+                None if self.messages.part() > 0 => {
                     let status = Status::new(Code::Unknown, "unexpected EOF");
                     return Poll::Ready(Err(status.into()));
                 }

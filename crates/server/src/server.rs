@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{self, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,12 +11,15 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::compactor::AutoCompaction;
 use crate::connection;
 use crate::faults::Faults;
 use crate::node::Node;
 use crate::options::Options;
 use crate::service::STEP;
-use crate::socket::SocketFaults;
+use crate::socket::SocketState;
+#[cfg(feature = "_tls")]
+use crate::tls::TlsConfig;
 
 /// The pause after the system has refused to accept a connection: there are too many open files, for
 /// example.
@@ -66,10 +69,10 @@ impl Server {
         ServerBuilder::default()
     }
 
-    /// Returns the URL for clients: `http://`, the address and the port.
+    /// Returns the URL for clients: `http://` or, with TLS, `https://`, the address and the port.
     #[must_use]
     pub fn client_url(&self) -> String {
-        url(self.address)
+        self.node.options().url(self.address)
     }
 
     /// Returns the addresses of the clients that are connected, in the order of their connections.
@@ -94,8 +97,8 @@ impl ServerBuilder {
     /// Sets the address that the server listens on. Port 0 has the system choose one. The
     /// default is port 0 of 127.0.0.1.
     ///
-    /// The server knows no TLS yet: on another address than the loopback, everybody who reaches it can
-    /// read and write all keys.
+    /// Without [`tls`](Self::tls) nothing is encrypted, and without users everybody who reaches the
+    /// address can read and write all keys.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.options.listen = address;
         self
@@ -128,6 +131,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the most open calls and streams of a connection; a client waits with further ones. The default
+    /// is 16,384. Etcd has no limit by default.
+    pub fn max_concurrent_streams(mut self, most: u32) -> Self {
+        self.options.max_concurrent_streams = most;
+        self
+    }
+
     /// Sets the size from which on the server takes no more data, in bytes. The default is 2 GiB.
     pub fn quota_backend_bytes(mut self, quota: usize) -> Self {
         self.options.quota_backend_bytes = quota;
@@ -154,15 +164,35 @@ impl ServerBuilder {
         self
     }
 
+    /// Has the server compact its history by itself. By default it does not. A time or a number of 0
+    /// stands for the default.
+    pub fn auto_compaction(mut self, kept: AutoCompaction) -> Self {
+        let is_none = matches!(
+            kept,
+            AutoCompaction::Periodic(Duration::ZERO) | AutoCompaction::Revision(..=0)
+        );
+        self.options.auto_compaction = (!is_none).then_some(kept);
+        self
+    }
+
+    /// Speaks TLS, and only that, with this certificate. By default nothing is encrypted.
+    ///
+    /// Needs the feature `tls` or `tls-aws-lc`.
+    #[cfg(feature = "_tls")]
+    pub fn tls(mut self, config: TlsConfig) -> Self {
+        self.options.tls = Some(config);
+        self
+    }
+
     /// Starts the server. It serves when this returns. It needs no runtime of the caller, and goes on
     /// when that ends.
     ///
     /// # Errors
-    /// The error of the system, if it gives the server no address or no thread.
+    /// - The error of the system, if it gives the server no address or no thread.
+    /// - `InvalidInput`, if a certificate or a key cannot be used.
     ///
     /// # Cancel safety
     /// The server is started at the first poll, and that does not wait.
-    // It has nothing to wait for today, and will when it reads certificates.
     pub async fn start(self) -> io::Result<Server> {
         self.start_blocking()
     }
@@ -175,19 +205,25 @@ impl ServerBuilder {
         let listener = net::TcpListener::bind(self.options.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let listener = {
-            let _context = runtime.enter();
-            TcpListener::from_std(listener)?
-        };
-        let node = Arc::new(Node::new(self.options, url(address)));
+        let url = self.options.url(address);
+        let node = Arc::new(Node::new(self.options, url)?);
         let served = Arc::clone(&node);
         let (stop, stopped) = oneshot::channel();
+        let (starts, started) = mpsc::channel();
         let thread = thread::Builder::new()
             .name(format!("etcdex-server:{}", address.port()))
-            .spawn(move || run(&runtime, &listener, &served, stopped))?;
+            // The caller may be in a runtime, where another one may be neither entered nor dropped.
+            .spawn(move || match listen(listener) {
+                Ok((runtime, listener)) => {
+                    let _ = starts.send(Ok(()));
+                    run(&runtime, &listener, &served, stopped);
+                }
+                Err(error) => drop(starts.send(Err(error))),
+            })?;
+        // The thread has ended without a word: it has no memory, for example.
+        started
+            .recv()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
         Ok(Server {
             address,
             node,
@@ -195,6 +231,18 @@ impl ServerBuilder {
             thread: Some(thread),
         })
     }
+}
+
+/// Returns the runtime of a server, and its listener in it.
+fn listen(listener: net::TcpListener) -> io::Result<(Runtime, TcpListener)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listener = {
+        let _context = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    Ok((runtime, listener))
 }
 
 impl Drop for Server {
@@ -205,10 +253,6 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
-}
-
-fn url(address: SocketAddr) -> String {
-    format!("http://{address}")
 }
 
 /// Serves until the server is dropped. The end of the runtime ends all connections.
@@ -225,6 +269,7 @@ fn run(
             () = accept(listener, node) => {}
             () = expire_leases(node) => {}
             () = sweep(node) => {}
+            () = compact(node) => {}
         }
     });
 }
@@ -235,7 +280,7 @@ async fn accept(listener: &TcpListener, node: &Arc<Node>) {
             Ok((socket, peer)) => {
                 let node = Arc::clone(node);
                 tokio::spawn(async move {
-                    let faults = Arc::new(SocketFaults::new(peer));
+                    let faults = Arc::new(SocketState::new(peer));
                     node.faults().add_connection(Arc::clone(&faults));
                     // An error is the client's: it has gone, or does not speak HTTP/2.
                     let _ = connection::serve(socket, &node, &faults).await;
@@ -254,6 +299,14 @@ async fn sweep(node: &Node) {
         while node.store().sweep(STEP) {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Makes the compactions that the options ask for.
+async fn compact(node: &Node) {
+    match node.options().auto_compaction {
+        Some(kept) => kept.run(node).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`Binaries`] finds the etcd versions that `cargo xtask etcd` has installed;
 //! * [`Etcd`] is one running server, [`Cluster`] a cluster of servers;
+//! * [`Authority`] signs certificates that are made on the spot;
 //! * [`GrpcProxy`] is etcd's own proxy, `etcd grpc-proxy`, in front of a server;
 //! * [`Proxy`] forwards between a client and a server, with faults of the network on command;
 //! * [`history`] has histories of a store and recordings of watches, and [`check`] compares them;
@@ -29,6 +30,7 @@
 
 mod binaries;
 pub mod calls;
+mod certificate;
 pub mod check;
 mod cluster;
 mod etcd;
@@ -47,6 +49,7 @@ mod wait;
 mod watchdog;
 
 pub use binaries::{Binaries, Binary};
+pub use certificate::{Authority, Pair};
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use grpc_proxy::GrpcProxy;

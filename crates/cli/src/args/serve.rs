@@ -1,9 +1,11 @@
 //! `serve`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use etcdex_server::AutoCompaction;
 
 use super::number;
 use crate::duration;
@@ -17,9 +19,10 @@ use crate::duration;
 /// etcd's names; --max-request-bytes is one of the global options.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// URL to listen on: http://, an IP address and a port; port 0 has the system choose one
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:2379", value_parser = address)]
-    pub(crate) listen_client_urls: SocketAddr,
+    /// URL to listen on: http:// or https://, an IP address and a port; port 0 has the system
+    /// choose one
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:2379", value_parser = listen_url)]
+    pub(crate) listen_client_urls: ListenUrl,
 
     /// URL that clients are told of [default: the one that the server listens on]
     #[arg(long, value_name = "URL")]
@@ -50,14 +53,95 @@ pub(crate) struct Serve {
         value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
     pub(crate) watch_progress_notify_interval: Duration,
 
+    /// Most open calls and streams of a connection
+    #[arg(long, value_name = "NUMBER", default_value = "16384")]
+    pub(crate) max_concurrent_streams: u32,
+
+    /// Unit of --auto-compaction-retention
+    #[arg(long, value_name = "MODE", default_value = "periodic")]
+    pub(crate) auto_compaction_mode: CompactionMode,
+
+    /// History that is kept: a time (a number without a unit is hours) or a number of revisions;
+    /// 0 keeps all
+    #[arg(long, value_name = "RETENTION", default_value = "0")]
+    auto_compaction_retention: String,
+
+    #[command(flatten)]
+    pub(crate) tls: Tls,
+
     #[command(flatten)]
     refused: Refused,
 }
 
+/// The URL that the server listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListenUrl {
+    pub(crate) is_secure: bool,
+    pub(crate) address: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CompactionMode {
+    Periodic,
+    Revision,
+}
+
+/// The certificates of the server.
+#[derive(Args, Debug)]
+pub(crate) struct Tls {
+    /// Certificate that the server shows, in PEM; needs an https:// URL
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub(crate) cert_file: Option<PathBuf>,
+
+    /// Key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Authorities, in PEM: clients need a certificate that one of them has signed
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub(crate) trusted_ca_file: Option<PathBuf>,
+
+    /// Take the common name of a client's certificate as its user
+    #[arg(long, requires = "trusted_ca_file", num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", value_parser = number::truth,
+        action = clap::ArgAction::Set)]
+    pub(crate) client_cert_auth: bool,
+}
+
 impl Serve {
-    /// Returns why the command refuses a flag of etcd that was given.
+    /// Returns why the command refuses the flags that were given.
     pub(crate) fn refusal(&self) -> Option<String> {
-        self.refused.refusal()
+        if let Some(refusal) = self.refused.refusal() {
+            return Some(refusal);
+        }
+        let text = match (
+            self.listen_client_urls.is_secure,
+            self.tls.cert_file.is_some(),
+        ) {
+            (true, false) => "--listen-client-urls: https:// needs --cert-file and --key-file",
+            (false, true) => "--cert-file: --listen-client-urls has to begin with https://",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// Returns the history that the server keeps.
+    ///
+    /// # Errors
+    /// It has another unit.
+    pub(crate) fn auto_compaction(&self) -> Result<AutoCompaction, String> {
+        let text = self.auto_compaction_retention.as_str();
+        let number = text.parse::<u32>().ok();
+        let kept = match (self.auto_compaction_mode, number) {
+            (CompactionMode::Revision, Some(number)) => Ok(AutoCompaction::Revision(number.into())),
+            (CompactionMode::Revision, None) => Err("expected a number of revisions".to_owned()),
+            (CompactionMode::Periodic, Some(hours)) => {
+                let period = Duration::from_secs(u64::from(hours) * 3_600);
+                Ok(AutoCompaction::Periodic(period))
+            }
+            (CompactionMode::Periodic, None) => duration::parse(text).map(AutoCompaction::Periodic),
+        };
+        kept.map_err(|reason| format!("--auto-compaction-retention '{text}': {reason}"))
     }
 }
 
@@ -92,30 +176,29 @@ refused! {
         initial_cluster_token "initial-cluster-token", discovery "discovery",
         peer_cert_file "peer-cert-file", peer_key_file "peer-key-file",
         peer_trusted_ca_file "peer-trusted-ca-file";
-    "the server has no TLS yet; run etcd, or listen on the loopback":
-        cert_file "cert-file", key_file "key-file", trusted_ca_file "trusted-ca-file",
-        client_cert_auth "client-cert-auth", auto_tls "auto-tls";
-    "the server does not compact by itself yet; use the call Compact":
-        auto_compaction_mode "auto-compaction-mode",
-        auto_compaction_retention "auto-compaction-retention";
+    "the server makes no certificates; give it one by --cert-file and --key-file":
+        auto_tls "auto-tls";
 }
 
-/// Parses the URL of a server without TLS.
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// Parses the URL of a server.
+fn listen_url(text: &str) -> Result<ListenUrl, String> {
+    let refusal = || "expected http:// or https://, an IP address and a port".to_owned();
     if text.contains(',') {
         return Err("the server listens on one address".to_owned());
     }
-    let Some(address) = text.strip_prefix("http://") else {
-        return Err("expected http://, an IP address and a port".to_owned());
+    let (scheme, address) = text.split_once("://").ok_or_else(refusal)?;
+    let is_secure = match scheme {
+        "http" => false,
+        "https" => true,
+        _ => return Err(refusal()),
     };
     let address = address.trim_end_matches('/');
     let address = match address.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => address.to_owned(),
     };
-    address
-        .parse()
-        .map_err(|_| "expected http://, an IP address and a port".to_owned())
+    let address = address.parse().map_err(|_| refusal())?;
+    Ok(ListenUrl { is_secure, address })
 }
 
 #[cfg(test)]
@@ -123,21 +206,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_that_of_one_url_without_tls() {
-        let loopback = ([127, 0, 0, 1], 2379).into();
-        for text in ["http://127.0.0.1:2379", "http://localhost:2379/"] {
-            assert_eq!(address(text), Ok(loopback), "{text}");
+    fn a_url_has_a_scheme_an_address_and_a_port() {
+        for (text, is_secure) in [
+            ("http://127.0.0.1:2379", false),
+            ("http://localhost:2379/", false),
+            ("https://localhost:2379", true),
+        ] {
+            let address = ([127, 0, 0, 1], 2379).into();
+            let expected = ListenUrl { is_secure, address };
+            assert_eq!(listen_url(text), Ok(expected), "{text}");
         }
-        assert!(address("http://[::1]:0").is_ok());
+        assert!(listen_url("http://[::1]:0").is_ok());
         for text in [
             "",
             "127.0.0.1:1",
-            "https://127.0.0.1:1",
+            "ftp://127.0.0.1:1",
             "http://host:1",
             "http://127.0.0.1",
         ] {
-            assert!(address(text).is_err(), "{text}");
+            assert!(listen_url(text).is_err(), "{text}");
         }
-        assert!(address("http://127.0.0.1:1,http://127.0.0.1:2").is_err());
+        assert!(listen_url("http://127.0.0.1:1,http://127.0.0.1:2").is_err());
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! The tests check only the characteristic parts of the texts of errors.
 
-mod authority;
 mod environment;
 mod files;
 mod lanes;
@@ -15,11 +14,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use etcdex::{Client, ClientBuilder, Error, TlsConfig};
-use etcdex_testkit::{Binaries, Binary, Etcd};
+use etcdex_testkit::{Authority, Binaries, Binary, Etcd, Pair};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-
-use self::authority::{Authority, Pair};
 
 /// Longer than any single wait takes, also on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use etcdex::{Batch, Client, LeaseState, WatchStream};
-use etcdex_server::Server;
+use etcdex::{Batch, Client, ErrorKind, LeaseState, WatchStream};
+use etcdex_server::{AutoCompaction, Server};
 use tokio::time::timeout;
 
 /// Longer than any wait takes. Nothing here waits for as long as the clock is turned.
@@ -79,4 +79,77 @@ async fn idle_watches_are_told_of_progress_when_the_clock_is_turned() {
 async fn next(stream: &mut WatchStream) -> Batch {
     let batch = timeout(DEADLINE, stream.try_next()).await;
     batch.expect("soon").unwrap().expect("it goes on")
+}
+
+/// Returns whether the store is compacted at a later revision than this.
+async fn compacted(client: &Client, revision: i64) -> bool {
+    match client.get("k").revision(revision).await {
+        Ok(_) => false,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Compacted, "{error}");
+            true
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_history_of_a_time_is_kept() {
+    let kept = AutoCompaction::Periodic(HOUR);
+    let (server, client) = start(Server::builder().auto_compaction(kept)).await;
+    let old = client.put("k", "1").await.unwrap().header.revision;
+    for _ in 0..5 {
+        turn(&server, HOUR / 10).await;
+    }
+    let new = client.put("k", "2").await.unwrap().header.revision;
+    for _ in 0..7 {
+        turn(&server, HOUR / 10).await;
+    }
+    // The first compaction is at the revision of the start, and the second one an hour later.
+    assert!(!compacted(&client, old).await);
+    for _ in 0..9 {
+        turn(&server, HOUR / 10).await;
+    }
+    until("the old revision is gone", || compacted(&client, old)).await;
+    for _ in 0..11 {
+        turn(&server, HOUR / 10).await;
+    }
+    // The last one is never gone.
+    assert!(!compacted(&client, new).await);
+}
+
+/// Turns the clock, and waits until the server has had a turn.
+async fn turn(server: &Server, by: Duration) {
+    server.clock().advance(by);
+    // The server's thread looks at the clock before it takes a new connection.
+    let address = server.client_url();
+    Client::connect(address)
+        .await
+        .unwrap()
+        .get("k")
+        .await
+        .unwrap();
+}
+
+async fn until<T: Future<Output = bool>>(expected: &str, condition: impl Fn() -> T) {
+    timeout(DEADLINE, async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect(expected);
+}
+
+#[tokio::test]
+async fn a_number_of_revisions_is_kept() {
+    let kept = AutoCompaction::Revision(3);
+    let (server, client) = start(Server::builder().auto_compaction(kept)).await;
+    for number in 0..10 {
+        client.put("k", number.to_string()).await.unwrap();
+    }
+    let last = client.get("k").await.unwrap().header.revision;
+    assert!(!compacted(&client, 2).await);
+    server.clock().advance(Duration::from_secs(300));
+    until("it is compacted", || compacted(&client, last - 4)).await;
+    assert!(!compacted(&client, last - 3).await);
 }

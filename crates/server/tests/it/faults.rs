@@ -196,3 +196,57 @@ async fn a_stream_of_watches_is_refused_and_opened_again() {
     client.put("k", "v").await.unwrap();
     assert_eq!(next_value(&mut stream).await, "v");
 }
+
+/// The write is applied, and its reply is lost: the client says that it does not know.
+#[tokio::test]
+async fn the_connection_of_a_method_is_cut_before_its_reply() {
+    let (server, client) = start().await;
+    client.get("k").await.unwrap();
+    server.faults().method(kv::PUT).cut();
+    client.get("k").await.unwrap();
+    let error = client.put("k", "v").await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    assert_eq!(
+        client.get("k").string().await.unwrap().as_deref(),
+        Some("v")
+    );
+    client.put("k", "w").await.expect("it comes once");
+    // A connection without such a call stays.
+    let other = Client::connect(server.client_url()).await.unwrap();
+    other.get("k").await.unwrap();
+    let before = server.connections();
+    server.faults().method(kv::DELETE_RANGE).cut();
+    client.delete("k").await.unwrap_err();
+    other.get("k").await.unwrap();
+    assert!(server.connections().contains(before.last().unwrap()));
+}
+
+#[tokio::test]
+async fn the_connection_of_a_method_stalls_until_it_is_healed() {
+    let (server, client) = start().await;
+    let only = server.connections()[0];
+    let elsewhere = "127.0.0.1:1".parse().unwrap();
+    server.faults().connection(elsewhere).method(kv::PUT).cut();
+    server.faults().connection(only).method(kv::PUT).stall();
+    client.get("k").await.unwrap();
+    let put = tokio::spawn(client.put("k", "v").timeout(DEADLINE).into_future());
+    // Once the put has come, nothing is answered.
+    let stalled = async { while client.get("k").timeout(SOON).await.is_ok() {} };
+    timeout(DEADLINE, stalled).await.expect("it stalls");
+    assert!(!put.is_finished());
+    server.faults().heal();
+    put.await.unwrap().unwrap();
+}
+
+/// A watch is one call, and its reply begins with the response that says that it is there.
+#[tokio::test]
+async fn a_stream_is_cut_before_its_first_response() {
+    let (server, client) = start().await;
+    server.faults().method(watch::WATCH).cut();
+    let mut stream = client.watch("k").await.unwrap();
+    client.put("k", "v").await.unwrap();
+    assert_eq!(next_value(&mut stream).await, "v");
+    server.faults().method(kv::PUT).go_away();
+    client.put("k", "w").await.unwrap();
+    assert_eq!(next_value(&mut stream).await, "w");
+}

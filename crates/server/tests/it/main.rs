@@ -1,5 +1,6 @@
 //! Tests that compare the server and its store with real etcd.
 
+mod bounds;
 mod clock;
 mod differential;
 mod elections;
@@ -12,6 +13,8 @@ mod real;
 mod requests;
 mod served;
 mod streams;
+#[cfg(feature = "_tls")]
+mod tls;
 mod users;
 mod watches;
 

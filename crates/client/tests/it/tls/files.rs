@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use etcdex::{Client, ClientBuilder, ErrorKind, TlsConfig};
+use etcdex_testkit::Pair;
 
-use super::authority::Pair;
 use super::{builder, each, fixtures, works};
 
 const URL: &str = "https://127.0.0.1:1";

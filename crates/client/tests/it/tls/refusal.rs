@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use etcdex::{Client, Error, ErrorKind, TlsConfig};
-use etcdex_testkit::{Binary, Etcd};
+use etcdex_testkit::{Binary, Etcd, Pair};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::authority::Pair;
 use super::{DEADLINE, builder, connect, each, fixtures, works};
 
 /// Asserts that connecting fails with these texts, before any time-out.

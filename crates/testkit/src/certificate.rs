@@ -1,27 +1,43 @@
-//! Generated certificates.
+//! Certificates that are made on the spot.
+
+use std::fmt;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 
 /// An authority that signs certificates.
-pub(crate) struct Authority {
+#[derive(Debug)]
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(crate) pem: String,
-    pub(crate) der: Vec<u8>,
+    /// Its own certificate, in PEM.
+    pub pem: String,
+    /// Its own certificate, in DER.
+    pub der: Vec<u8>,
 }
 
 /// A certificate and its key.
-pub(crate) struct Pair {
-    pub(crate) certificate: String,
-    pub(crate) certificate_der: Vec<u8>,
-    pub(crate) key: String,
-    pub(crate) key_der: Vec<u8>,
+///
+/// `Debug` shows neither.
+pub struct Pair {
+    /// The certificate, in PEM.
+    pub certificate: String,
+    /// The certificate, in DER.
+    pub certificate_der: Vec<u8>,
+    /// The key, in PEM.
+    pub key: String,
+    /// The key, in DER.
+    pub key_der: Vec<u8>,
 }
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
+    /// Returns a new authority of this name.
+    ///
+    /// # Panics
+    /// The name cannot be in a certificate.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
         let key = new_key();
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name.push(DnType::CommonName, name);
@@ -35,26 +51,41 @@ impl Authority {
         }
     }
 
-    /// A certificate for these names and addresses.
-    pub(crate) fn pair(&self, names: &[&str]) -> Pair {
+    /// Returns a certificate for these names and addresses.
+    #[must_use]
+    pub fn pair(&self, names: &[&str]) -> Pair {
         self.pair_with(names, |_| {})
     }
 
-    /// A certificate of an authority, used as a server's certificate.
-    pub(crate) fn authority_as_pair(&self, names: &[&str]) -> Pair {
+    /// Returns a certificate of a client, with this common name.
+    #[must_use]
+    pub fn user_pair(&self, name: &str) -> Pair {
+        self.pair_with(&[], |params| {
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, name);
+        })
+    }
+
+    /// Returns a certificate of an authority, used as a server's certificate.
+    #[must_use]
+    pub fn authority_as_pair(&self, names: &[&str]) -> Pair {
         self.pair_with(names, |params| {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         })
     }
 
-    pub(crate) fn expired_pair(&self, names: &[&str]) -> Pair {
+    /// Returns a certificate that is valid no more.
+    #[must_use]
+    pub fn expired_pair(&self, names: &[&str]) -> Pair {
         self.pair_with(names, |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
         })
     }
 
-    pub(crate) fn pair_of_the_future(&self, names: &[&str]) -> Pair {
+    /// Returns a certificate that is not valid yet.
+    #[must_use]
+    pub fn pair_of_the_future(&self, names: &[&str]) -> Pair {
         self.pair_with(names, |params| {
             params.not_before = rcgen::date_time_ymd(2999, 1, 1);
             params.not_after = rcgen::date_time_ymd(3000, 1, 1);
@@ -85,4 +116,10 @@ impl Authority {
 
 fn new_key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key")
+}
+
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pair").finish_non_exhaustive()
+    }
 }
