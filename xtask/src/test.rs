@@ -32,6 +32,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     cargo
         .args(["test", "--workspace", "--features", FEATURES])
         .args(arguments);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        // Most tests wait for a server more than they compute.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        cargo.env("RUST_TEST_THREADS", (cores + 1).to_string());
+    }
     if std::env::var("CI").is_ok_and(|ci| ci == "true") {
         cargo.env("ETCDEX_REQUIRE_ETCD", "1");
     }

@@ -15,8 +15,6 @@ mod leases;
 mod load;
 mod lock_queue;
 mod locks;
-#[cfg(feature = "metrics")]
-mod metrics;
 mod peer;
 mod retries;
 mod runtimes;

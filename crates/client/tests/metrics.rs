@@ -1,15 +1,20 @@
 //! The names and labels of metrics, which dashboards and alerts are built on.
 //!
-//! INVARIANT: the list is that of the crate's documentation (`lib.rs`, Telemetry), which says that
+//! INVARIANT: the list is that of the crate's documentation (`manual::telemetry`), which says that
 //! it is stable. A line that changes here is a breaking change.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use etcdex::connector::ConnectFuture;
+use etcdex::{Client, Connector, Endpoint};
+use etcdex_proto::method::kv;
+use etcdex_testkit::etcdex_server::{Code, Server};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-use super::peer::{Peers, serve, serve_some};
+/// Longer than any wait takes.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Records each metric with its labels.
 #[derive(Default)]
@@ -48,60 +53,65 @@ impl Recorder for Names {
     }
 }
 
-/// Refuses a get, and breaks its first connection under the third request.
-async fn peer(number: usize, stream: tokio::io::DuplexStream) {
-    let answer = |asked: super::peer::Asked| match asked.path.ends_with("/Range") {
-        // This text is no report about the endpoint, so the client sends no probe that would be
-        // counted.
-        true => asked.fail(
-            "11",
-            "etcdserver: mvcc: required revision has been compacted",
-        ),
-        false => asked.answer_well(),
-    };
-    if number > 0 {
-        return serve(stream, move |asked| async move { answer(asked) }).await;
-    }
-    serve_some(stream, 2, answer).await;
-}
-
-async fn scenario() {
-    let builder = Peers::one(peer).builder().name("orders");
+async fn scenario(server: &Server) {
+    let url = server.client_url();
+    let builder = Client::builder().endpoint(url).name("orders");
     let client = builder.connect().await.expect("the client connects");
     client.put("k", "v").await.expect("an answer");
+    let gets = server.faults().method(kv::RANGE);
+    // This text is no report about the endpoint, so the client sends no probe that would be counted.
+    let text = "etcdserver: mvcc: required revision has been compacted";
+    gets.refuse(1, Code::OutOfRange, text);
     client.get("k").await.expect_err("the get is refused");
+    server.faults().method(kv::PUT).cut();
     client
         .put("k", "v")
         .await
         .expect_err("the connection breaks");
     client.put("k", "v").await.expect("a second connection");
-    // The connection reaches its age: a planned disconnect.
-    tokio::time::sleep(Duration::from_secs(3600)).await;
+    // It leaves gracefully: a planned disconnect.
+    let old = server.connections();
+    server.faults().go_away();
+    while server.connections().iter().any(|one| old.contains(one)) {
+        tokio::task::yield_now().await;
+    }
+    client.put("k", "v").await.expect("a third connection");
     client.close(Duration::from_secs(1)).await;
     client
         .put("k", "v")
         .await
         .expect_err("the client is closed");
 
-    let absent = crate::Client::builder()
+    let absent = Client::builder()
         .endpoint("http://absent:1")
-        .connector(Peers::default());
+        .connector(Absent);
     absent.connect().await.expect_err("no server listens");
+}
+
+/// No server is there.
+struct Absent;
+
+impl Connector for Absent {
+    fn connect(&self, _endpoint: &Endpoint) -> ConnectFuture {
+        Box::pin(async { Err(std::io::ErrorKind::ConnectionRefused.into()) })
+    }
 }
 
 /// One thread, so that the recorder of this thread sees the connection's task too.
 #[test]
 fn names_and_labels_are_those_of_the_documentation() {
+    let server = Server::builder().start_blocking().expect("a server");
     let names = Names::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .start_paused(true)
         .build()
         .expect("a runtime");
-    metrics::with_local_recorder(&names, || runtime.block_on(scenario()));
+    let limited = async { tokio::time::timeout(DEADLINE, scenario(&server)).await };
+    let end = metrics::with_local_recorder(&names, || runtime.block_on(limited));
+    end.expect("it ends");
     let noted = names.0.into_inner().expect("no panic");
     let noted: Vec<&str> = noted.iter().map(String::as_str).collect();
-    let one = "client=orders endpoint=http://one:1";
+    let one = format!("client=orders endpoint={}", server.client_url());
     let expected = [
         format!("counter etcdex_connects_total {one} outcome=ok"),
         "counter etcdex_connects_total client= endpoint=http://absent:1 outcome=failed".to_owned(),
