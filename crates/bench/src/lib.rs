@@ -9,7 +9,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 pub mod cores;
 pub mod null_server;
 pub mod peer;
+pub mod ratio;
 pub mod reading;
+pub mod server;
 pub mod unary;
 pub mod watch;
 

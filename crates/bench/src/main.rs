@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
-use etcdex_bench::{null_server, unary, watch};
+use etcdex_bench::{null_server, server, unary, watch};
 
 /// Measures etcdex beside other clients, in one run.
 #[derive(Debug, Parser)]
@@ -17,6 +17,9 @@ struct Arguments {
 enum Workload {
     /// Puts and gets against a server that does nothing; the clients take turns
     Unary(unary::Options),
+    /// The embedded server beside real etcd, which does not wait for its disk: calls, a large range,
+    /// watches; memory with --memory
+    Server(server::Options),
     /// Watches on a real etcd: resuming, memory, slow consumers
     Watch(watch::Options),
     /// Runs the server of the other workloads, which ends when its standard input ends
@@ -27,6 +30,7 @@ enum Workload {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().workload {
         Workload::Unary(options) => unary::run(&options),
+        Workload::Server(options) => server::run(&options),
         Workload::Watch(options) => watch::run(&options),
         Workload::NullServer(options) => null_server::run(&options),
     };

@@ -13,7 +13,7 @@ use crate::peer::{Connected, Name};
 mod report;
 mod round;
 
-pub use report::{Cell, Ratio, Report, Row};
+pub use report::{Cell, Report, Row};
 pub use round::{Load, Op, round};
 
 /// The key of every call: 16 bytes.

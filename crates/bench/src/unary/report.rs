@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Load, Op};
 use crate::peer::Name;
+use crate::ratio::{Ratio, median};
 use crate::reading::Reading;
 
 /// The client that the others are compared with.
@@ -52,17 +53,6 @@ pub struct Row {
     pub cpu_ratio: Option<Ratio>,
 }
 
-/// The ratio of the processor times of two clients, round by round.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Ratio {
-    /// Median of the rounds.
-    pub median: f64,
-    /// Smallest ratio of a round.
-    pub min: f64,
-    /// Largest ratio of a round.
-    pub max: f64,
-}
-
 impl Cell {
     /// Summarizes the rounds of all clients. Each client has the same number of rounds, at least one.
     #[must_use]
@@ -71,7 +61,7 @@ impl Cell {
         let rows = peers.iter().map(|(name, readings)| {
             let other = baseline.filter(|_| *name != BASELINE);
             Row {
-                cpu_ratio: other.map(|(_, other)| Ratio::of(readings, other)),
+                cpu_ratio: other.map(|(_, other)| cpu_ratio(readings, other)),
                 ..Row::new(*name, load, readings)
             }
         });
@@ -101,30 +91,10 @@ impl Row {
     }
 }
 
-impl Ratio {
-    fn of(readings: &[Reading], other: &[Reading]) -> Self {
-        let pairs = readings.iter().zip(other);
-        let mut ratios: Vec<f64> = pairs
-            .map(|(one, other)| one.cpu.as_secs_f64() / other.cpu.as_secs_f64())
-            .collect();
-        ratios.sort_by(f64::total_cmp);
-        Self {
-            min: ratios[0],
-            max: ratios[ratios.len() - 1],
-            median: median(ratios),
-        }
-    }
-}
-
-/// Returns the middle number, or the mean of the two in the middle.
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let half = numbers.len() / 2;
-    if numbers.len() % 2 == 1 {
-        numbers[half]
-    } else {
-        f64::midpoint(numbers[half - 1], numbers[half])
-    }
+/// Returns the ratio of the processor times of two clients.
+fn cpu_ratio(readings: &[Reading], other: &[Reading]) -> Ratio {
+    let rounds = readings.iter().zip(other);
+    Ratio::of(rounds.map(|(one, other)| one.cpu.as_secs_f64() / other.cpu.as_secs_f64()))
 }
 
 impl fmt::Display for Report {
@@ -161,7 +131,7 @@ impl fmt::Display for Row {
             self.calls_per_s,
         )?;
         match self.cpu_ratio {
-            Some(Ratio { median, min, max }) => writeln!(f, "  {median:.3} ({min:.3}..{max:.3})"),
+            Some(ratio) => writeln!(f, "  {ratio}"),
             None => writeln!(f),
         }
     }
@@ -184,14 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_an_even_number_is_a_mean() {
-        assert_eq!(median(vec![4.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-    }
-
-    #[test]
     fn a_ratio_compares_round_by_round() {
-        let ratio = Ratio::of(&readings(&[30, 10, 80]), &readings(&[20, 10, 20]));
+        let ratio = cpu_ratio(&readings(&[30, 10, 80]), &readings(&[20, 10, 20]));
         let expected = Ratio {
             median: 1.5,
             min: 1.0,
