@@ -38,6 +38,14 @@ impl Binary {
         Ok(Self { version, etcd })
     }
 
+    /// Returns what stands for the binary where there is none.
+    pub(crate) fn absent(version: Version) -> Self {
+        Self {
+            version,
+            etcd: PathBuf::new(),
+        }
+    }
+
     /// Returns the version.
     pub fn version(&self) -> Version {
         self.version
@@ -164,6 +172,14 @@ impl Binaries {
             let _ = writeln!(io::stderr(), "{}{hint}", self.summary());
         });
     }
+}
+
+/// Says on standard error that the test of this thread is left out, and why.
+pub fn left_out(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    // As above.
+    let _ = writeln!(io::stderr(), "left out: {test}: {reason}");
 }
 
 fn listed(versions: &[Version]) -> String {

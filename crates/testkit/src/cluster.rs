@@ -2,6 +2,7 @@
 
 use std::io;
 
+use etcdex_server::ServerBuilder;
 use tokio::time::{Instant, sleep};
 
 use crate::etcd::{DEADLINE, INTERVAL};
@@ -21,6 +22,12 @@ impl Cluster {
     /// With arguments of your own: [`Builder::start_cluster`](crate::Builder::start_cluster).
     pub async fn start(binary: &Binary, size: usize) -> io::Result<Self> {
         Etcd::builder().binary(binary).start_cluster(size).await
+    }
+
+    /// Starts an embedded server, which is a cluster of one.
+    pub async fn embedded(server: ServerBuilder) -> io::Result<Self> {
+        let member = Etcd::embedded_with(server, None).await?;
+        Ok(Self::of(vec![member], None))
     }
 
     pub(crate) fn of(members: Vec<Etcd>, peers: Option<PeerProxies>) -> Self {

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcdex_server::Server;
+use etcdex_server::{Server, ServerBuilder};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -59,6 +59,13 @@ impl SharedProcess {
     }
 }
 
+/// The version whose answers the embedded server gives.
+const EMBEDDED_VERSION: Version = Version {
+    major: 3,
+    minor: 7,
+    patch: 3,
+};
+
 impl Etcd {
     /// Returns a builder with more options than [`start`](Self::start) has.
     pub fn builder() -> Builder {
@@ -96,10 +103,15 @@ impl Etcd {
         })
     }
 
-    /// Starts an embedded server instead, which has the etcdctl of this binary. It has no process: it can
-    /// be neither killed nor paused, and has no log.
-    pub async fn embedded(binary: &Binary) -> io::Result<Self> {
-        let server = Server::builder().start().await?;
+    /// Starts an embedded server instead, which has the etcdctl of this binary, or none. It has no process:
+    /// it can be neither killed nor paused, and has no log.
+    pub async fn embedded(binary: Option<&Binary>) -> io::Result<Self> {
+        Self::embedded_with(Server::builder(), binary).await
+    }
+
+    /// Starts an embedded server with options: [`embedded`](Self::embedded).
+    pub async fn embedded_with(server: ServerBuilder, binary: Option<&Binary>) -> io::Result<Self> {
+        let server = server.start().await?;
         let url = server.client_url();
         let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let client = port.ok_or_else(|| io::Error::other(format!("{url} has no port")))?;
@@ -109,9 +121,16 @@ impl Etcd {
             metrics: client,
             peer_proxy: None,
         };
-        let mut etcd = Self::new(binary.clone(), "embedded".into(), ports, Vec::new(), false)?;
+        let binary = binary.cloned();
+        let binary = binary.unwrap_or_else(|| Binary::absent(EMBEDDED_VERSION));
+        let mut etcd = Self::new(binary, "embedded".into(), ports, Vec::new(), false)?;
         etcd.embedded = Some(server);
         Ok(etcd)
+    }
+
+    /// Returns whether there is an etcdctl of the server's version.
+    pub fn has_etcdctl(&self) -> bool {
+        self.binary.etcdctl().is_some()
     }
 
     /// Returns the embedded server, if it is one.
@@ -282,6 +301,8 @@ impl Etcd {
     }
 
     /// Runs the etcdctl of the same version and returns its output.
+    ///
+    /// The error has the kind `NotFound` if there is no etcdctl: [`has_etcdctl`](Self::has_etcdctl).
     ///
     /// etcdctl connects to this server, unless the arguments have `--endpoints=`. For a server with
     /// TLS the arguments must name the certificates.

@@ -48,7 +48,9 @@ mod version;
 mod wait;
 mod watchdog;
 
-pub use binaries::{Binaries, Binary};
+pub use binaries::{Binaries, Binary, left_out};
+pub use etcdex_server;
+
 pub use certificate::{Authority, Pair};
 pub use cluster::Cluster;
 pub use etcd::Etcd;

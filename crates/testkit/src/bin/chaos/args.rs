@@ -59,6 +59,10 @@ pub(crate) struct Run {
 pub(crate) struct Watch {
     #[command(flatten)]
     pub(crate) run: Run,
+    /// Watches the embedded server instead of etcd. It cannot be killed: it stalls, hangs, and cuts
+    /// connections.
+    #[arg(long, conflicts_with_all = ["etcd", "nodes"])]
+    pub(crate) embedded: bool,
     /// The kinds of faults.
     #[arg(long, value_enum, default_value_t = Profile::All)]
     pub(crate) profile: Profile,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use etcdex::auth::Permission;
 use etcdex::{Client, Mode};
+use etcdex_testkit::etcdex_server::Server;
 use etcdex_testkit::{Binaries, Binary, Cluster, Etcd, Proxy, Tap, Version};
 
 use crate::args::Run;
@@ -22,6 +23,10 @@ pub(crate) const CLIENTS: [(&str, Mode); 3] = [
 
 /// Time-out of the requests of `chaos` itself.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Interval of the progress notifications, and life of tokens.
+const PROGRESS: Duration = Duration::from_millis(100);
+const TOKEN_TTL: Duration = Duration::from_secs(3);
 
 /// The servers of a run.
 pub(crate) struct Setup {
@@ -57,9 +62,28 @@ impl Setup {
             .peer_proxies()
             .start_cluster(arguments.nodes)
             .await?;
+        Self::of(cluster, Some(binary.version()), has_users).await
+    }
+
+    /// Starts the embedded server.
+    pub(crate) async fn embedded(has_users: bool) -> io::Result<Self> {
+        let mut server = Server::builder()
+            .watch_progress_notify_interval(PROGRESS)
+            .quota_backend_bytes(8 << 30)
+            .max_txn_ops(20_000);
+        if has_users {
+            server = server.auth_token_ttl(TOKEN_TTL);
+        }
+        let cluster = Cluster::embedded(server).await?;
+        let version = cluster.members().first().map(Etcd::version);
+        Self::of(cluster, version, has_users).await
+    }
+
+    async fn of(cluster: Cluster, version: Option<Version>, has_users: bool) -> io::Result<Self> {
+        let version = version.ok_or_else(|| io::Error::other("there is no member"))?;
         let setup = Self {
             cluster,
-            version: binary.version(),
+            version,
             has_users,
         };
         if has_users {

@@ -122,7 +122,11 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let clock = Clock::start();
     logs::collect(LevelFilter::INFO, clock);
     let has_users = arguments.profile == Profile::All;
-    let setup = Arc::new(Setup::start(&arguments.run, has_users).await?);
+    let setup = match arguments.embedded {
+        true => Setup::embedded(has_users).await?,
+        false => Setup::start(&arguments.run, has_users).await?,
+    };
+    let setup = Arc::new(setup);
     let client = setup.direct().map_err(io::Error::other)?;
     let (reference, acks) = Reference::begin(clock);
     let mut builder = ReferenceBuilder::new(&reference, acks, client.clone());
@@ -139,7 +143,12 @@ async fn play(arguments: &Watch, seed: u64) -> io::Result<bool> {
     let running = open(&setup, clock, &end, seed).await?;
     build_until(&mut builder, in_force(&running)).await??;
     println!(
-        "etcd {}, {} node(s), profile {}: {} clients watch; faults begin",
+        "{} {}, {} node(s), profile {}: {} clients watch; faults begin",
+        if arguments.embedded {
+            "the embedded server, as etcd"
+        } else {
+            "etcd"
+        },
         setup.version(),
         arguments.run.nodes,
         arguments.profile,

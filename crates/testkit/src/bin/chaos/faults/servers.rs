@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use etcdex::Client;
 use etcdex_testkit::Etcd;
+use etcdex_testkit::etcdex_server::Faults;
 
 use super::{FaultState, between};
 use crate::args::Profile;
@@ -38,6 +39,10 @@ impl Servers {
             if self.state.calm.load(Relaxed) {
                 continue;
             }
+            if let Some(server) = member.server() {
+                self.disturb_embedded(&server.faults(), choice, hold).await;
+                continue;
+            }
             let is_slow = matches!(self.profile, Profile::Slow | Profile::All);
             match (self.profile, choice) {
                 _ if is_slow && hangs && members.len() > 1 => self.isolate(number, hold).await?,
@@ -51,6 +56,27 @@ impl Servers {
                 _ => self.kill(member, hold).await?,
             }
         }
+    }
+
+    /// Faults of a server that cannot be killed.
+    async fn disturb_embedded(&self, faults: &Faults, choice: u8, hold: Duration) {
+        let what = format!("for {hold:?}");
+        match choice {
+            0 => {
+                self.state.note("stalled server", what);
+                faults.stall();
+            }
+            1 => {
+                self.state.note("hung server", what);
+                faults.hang();
+            }
+            _ => {
+                self.state.note("cut connections", String::new());
+                return faults.cut();
+            }
+        }
+        self.state.hold(hold, true).await;
+        faults.heal();
     }
 
     /// SIGSTOP, then SIGCONT.
