@@ -1,7 +1,7 @@
 //! Real etcd of the newest version, and the seed of a random history on it.
 
 use etcdex::Client;
-use etcdex_testkit::{Binaries, Etcd};
+use etcdex_testkit::{Binaries, Etcd, left_out};
 
 use crate::number;
 
@@ -19,7 +19,7 @@ impl Real {
         let binaries = Binaries::for_tests();
         // The embedded server answers as the newest version does.
         let Some(binary) = binaries.newest() else {
-            println!("not run: there is no etcd; cargo xtask etcd gets it");
+            left_out("it needs real etcd");
             return None;
         };
         let seed = number("ETCDEX_SEED").unwrap_or_else(|| fastrand::u64(..1 << 48));
