@@ -19,7 +19,7 @@ pub(crate) use self::endpoint::{Endpoint, EndpointVerb};
 pub(crate) use self::global::Global;
 pub(crate) use self::kv::{Consistency, Del, Get, Order, Put, Range, Target};
 #[cfg(feature = "server")]
-pub(crate) use self::serve::{Serve, Tls as ServeTls};
+pub(crate) use self::serve::{LogLevel, Serve, Tls as ServeTls};
 pub(crate) use self::tour::Tour;
 use crate::failure::EXIT_CODES;
 

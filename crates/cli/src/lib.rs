@@ -15,6 +15,8 @@ mod command;
 mod duration;
 mod failure;
 mod interrupt;
+#[cfg(feature = "server")]
+mod log;
 mod output;
 mod tour;
 

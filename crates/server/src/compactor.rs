@@ -56,10 +56,16 @@ impl AutoCompaction {
                 continue;
             };
             match store.compact(revision) {
-                Ok(()) => node.compacted().notify_one(),
+                Ok(()) => {
+                    tracing::info!(target: "etcdex_server", revision, "compacted by itself");
+                    node.compacted().notify_one();
+                }
                 Err(StoreError::Compacted) => {}
                 // The next attempt follows after the pause.
-                Err(_) => continue,
+                Err(cause) => {
+                    tracing::warn!(target: "etcdex_server", revision, %cause, "cannot compact");
+                    continue;
+                }
             }
             plan.done(revision, now);
         }

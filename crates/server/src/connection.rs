@@ -39,7 +39,11 @@ pub(crate) async fn serve(
     };
     #[cfg(feature = "_tls")]
     if let Some(tls) = node.tls() {
-        let accepted = tls.accept(Socket::new(stream, Arc::clone(state))).await?;
+        let accepted = tls.accept(Socket::new(stream, Arc::clone(state))).await;
+        let accepted = accepted.inspect_err(|cause| {
+            let peer = state.peer();
+            tracing::warn!(target: "etcdex_server", %peer, %cause, "a handshake has failed");
+        })?;
         match accepted.is_http2 {
             true => http2::serve(accepted.stream, node, state, peer(accepted.user)).await?,
             false => http1::serve(accepted.stream, node).await?,

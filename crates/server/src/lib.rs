@@ -1,8 +1,14 @@
 //! An etcd-compatible server for tests and laptops: one node, in memory.
 //!
-//! *It is not complete.* There is the [`store`], and a [`Server`] with the services KV, Lease, Watch,
-//! Auth, Cluster, Maintenance, Lock, Election and Health, a [`Clock`] that a test turns forward, and
-//! [`Faults`] that it causes. Snapshots are not there yet.
+//! A [`Server`] has the services KV, Lease, Watch, Auth, Cluster, Maintenance, Lock, Election and Health, a
+//! [`Clock`] that a test turns forward, and [`Faults`] that it causes. [`manual::testing`] shows how to test a
+//! program with it, [`manual::limits`] says what it is not. Below the server is the [`store`], which needs no
+//! runtime.
+//!
+//! # Features
+//! None is on by default.
+//! - `tls`: TLS and client certificates, by rustls with ring.
+//! - `tls-aws-lc`: the same with aws-lc-rs.
 
 mod auth;
 mod clock;
@@ -21,6 +27,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+pub mod manual;
 mod node;
 mod options;
 mod queue;

@@ -282,12 +282,21 @@ async fn accept(listener: &TcpListener, node: &Arc<Node>) {
                 tokio::spawn(async move {
                     let faults = Arc::new(SocketState::new(peer));
                     node.faults().add_connection(Arc::clone(&faults));
-                    // An error is the client's: it has gone, or does not speak HTTP/2.
-                    let _ = connection::serve(socket, &node, &faults).await;
+                    tracing::debug!(target: "etcdex_server", %peer, "connected");
+                    match connection::serve(socket, &node, &faults).await {
+                        Ok(()) => tracing::debug!(target: "etcdex_server", %peer, "disconnected"),
+                        // The error is the client's: it has gone, or does not speak HTTP/2.
+                        Err(cause) => {
+                            tracing::debug!(target: "etcdex_server", %peer, %cause, "disconnected");
+                        }
+                    }
                     node.faults().remove_connection(&faults);
                 });
             }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            Err(cause) => {
+                tracing::warn!(target: "etcdex_server", %cause, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }

@@ -66,6 +66,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "RETENTION", default_value = "0")]
     auto_compaction_retention: String,
 
+    /// Events that are told on standard error
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+
     #[command(flatten)]
     pub(crate) tls: Tls,
 
@@ -84,6 +88,17 @@ pub(crate) struct ListenUrl {
 pub(crate) enum CompactionMode {
     Periodic,
     Revision,
+}
+
+/// The levels of etcd. The server has no events above `error`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Panic,
+    Fatal,
 }
 
 /// The certificates of the server.

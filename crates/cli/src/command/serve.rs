@@ -4,9 +4,11 @@ use std::path::Path;
 
 use etcdex_server::{Server, TlsConfig};
 
-use crate::args::{Global, Serve, ServeTls};
+use tracing::level_filters::LevelFilter;
+
+use crate::args::{Global, LogLevel, Serve, ServeTls};
 use crate::failure::{Failure, say};
-use crate::{interrupt, output};
+use crate::{interrupt, log, output};
 
 pub(crate) async fn run(global: &Global, serve: Serve) -> Result<(), Failure> {
     if let Some(refusal) = serve.refusal() {
@@ -28,6 +30,12 @@ pub(crate) async fn run(global: &Global, serve: Serve) -> Result<(), Failure> {
             say("Warning", &text);
         }
     }
+    log::print(match serve.log_level {
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error | LogLevel::Panic | LogLevel::Fatal => LevelFilter::ERROR,
+    });
     // ORDER: signals are caught before the line is printed that says that the server serves.
     let interrupted = interrupt::listen().map_err(Failure::System)?;
     let server = start(global, serve, tls).await?;
