@@ -196,18 +196,25 @@ pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> 
 
 /// Returns a message with its prefix.
 pub(crate) fn frame(message: &impl Message) -> Result<Bytes, Status> {
+    let mut frame = BytesMut::new();
+    append_frame(&mut frame, message)?;
+    Ok(frame.freeze())
+}
+
+/// Appends a message with its prefix.
+pub(crate) fn append_frame(frames: &mut BytesMut, message: &impl Message) -> Result<(), Status> {
     let length = message.encoded_len();
     let too_large = |_| {
         let text = format!("grpc: message too large ({length} bytes)");
         Status::new(Code::ResourceExhausted, text)
     };
     let prefix = u32::try_from(length).map_err(too_large)?;
-    let mut frame = BytesMut::with_capacity(PREFIX + length);
-    frame.put_u8(0);
-    frame.put_u32(prefix);
+    frames.reserve(PREFIX + length);
+    frames.put_u8(0);
+    frames.put_u32(prefix);
     // INVARIANT: the buffer has room for `encoded_len` bytes, which is the only cause of an error.
-    let _ = message.encode(&mut frame);
-    Ok(frame.freeze())
+    let _ = message.encode(frames);
+    Ok(())
 }
 
 /// Returns the trailers of a call.

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::SendStream;
 use h2::server::SendResponse;
 use http::{HeaderValue, Response, header};
@@ -19,10 +19,15 @@ use crate::socket::SocketState;
 /// The longest message that h2 keeps for a client without room for it, in bytes.
 const SHORT: usize = 4 << 10;
 
+/// The bytes of messages from which on they do not wait for others.
+const MOST_WAITING: usize = 16 << 10;
+
 /// The reply to a call. As in grpc-go, its head is sent with the first message.
 pub(crate) struct Reply {
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
+    /// Messages that wait for a flush.
+    waiting: BytesMut,
     socket: Arc<SocketState>,
     /// The faults that may come before it, and hold its messages back.
     faults: Option<(Arc<Node>, CallName)>,
@@ -33,6 +38,7 @@ impl Reply {
         Self {
             respond,
             stream: None,
+            waiting: BytesMut::new(),
             socket,
             faults: None,
         }
@@ -43,9 +49,31 @@ impl Reply {
         self.faults = Some((node, name));
     }
 
-    /// Sends a message.
+    /// Sends a message, and those that wait for a [`flush`](Self::flush) before it.
     pub(crate) async fn send(&mut self, message: &impl Message) -> Result<(), Ended> {
-        self.send_frame(grpc::frame(message)?).await
+        self.feed(message).await?;
+        self.flush().await
+    }
+
+    /// Has a message wait for a flush, so that several messages are sent in one frame. If many bytes wait,
+    /// this sends them.
+    pub(crate) async fn feed(&mut self, message: &impl Message) -> Result<(), Ended> {
+        grpc::append_frame(&mut self.waiting, message)?;
+        match self.waiting.len() >= MOST_WAITING {
+            true => self.flush().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Sends the messages that wait.
+    pub(crate) async fn flush(&mut self) -> Result<(), Ended> {
+        match self.waiting.is_empty() {
+            true => Ok(()),
+            false => {
+                let frames = self.waiting.split().freeze();
+                self.send_frame(frames).await
+            }
+        }
     }
 
     /// Sends a message that has its prefix. Waits until the client has room for it, so that a client

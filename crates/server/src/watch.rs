@@ -22,6 +22,9 @@ use crate::request::{Ended, Request};
 use crate::service::STEP;
 use crate::store::{KeyRange, StoreError, WatchOutput, WatchQuery, WatcherId};
 
+/// The most watchers that are told of changes before other tasks have their turn.
+const MOST_AT_ONCE: usize = 64;
+
 /// The ID in a response that is about no watch, or about all of the stream.
 const NO_WATCH: i64 = -1;
 
@@ -39,6 +42,7 @@ pub(crate) async fn serve(
         next_notification: None,
         reply,
     };
+    let mut told = Vec::new();
     loop {
         let notification = stream.next_notification;
         tokio::select! {
@@ -47,7 +51,14 @@ pub(crate) async fn serve(
                 Some(message) => stream.carry_out(decode(message)?).await?,
                 None => return Ok(()),
             },
-            Some(watcher) = ready.recv() => stream.tell(watcher).await?,
+            _ = ready.recv_many(&mut told, MOST_AT_ONCE) => {
+                for watcher in told.drain(..) {
+                    stream.tell(watcher).await?;
+                }
+                stream.reply.flush().await?;
+                // Meanwhile there may be more changes, which the next watchers are told of at once.
+                tokio::task::yield_now().await;
+            }
             () = node.time().sleep_until(notification.unwrap_or_default()), if notification.is_some() => {
                 stream.notify_of_progress().await?;
             }
@@ -173,7 +184,7 @@ impl Stream<'_> {
                     ..pb::WatchResponse::default()
                 };
                 for response in Responses::new(template, events, fragment) {
-                    self.reply.send(&response).await?;
+                    self.reply.feed(&response).await?;
                 }
                 if more {
                     self.watches.ask_again(watcher);
