@@ -10,6 +10,7 @@ use crate::service::Progress;
 pub(crate) fn member_list(context: &Context, message: Bytes) -> Result<Progress, Status> {
     let _: pb::MemberListRequest = decode(message)?;
     let node = context.node();
+    context.require_user(&node.store())?;
     Progress::answer(&pb::MemberListResponse {
         header: node.member_header(),
         members: vec![node.member()],

@@ -43,7 +43,7 @@ pub(crate) fn revoke(context: &Context, message: Bytes) -> Result<Progress, Stat
     let node = context.node();
     let mut store = node.store();
     let caller = context.caller(&store)?;
-    store.authorize_lease(caller.as_ref(), request.id, true)?;
+    store.authorize_revoke(caller.as_ref(), request.id)?;
     store.revoke(request.id)?;
     Progress::answer(&pb::LeaseRevokeResponse {
         header: node.header(store.revision()),

@@ -117,4 +117,14 @@ impl Store {
         }
         Ok(())
     }
+
+    /// Checks whether a caller may revoke a lease: write all keys of it.
+    ///
+    /// # Errors
+    /// The errors of [`check_permission`](Self::check_permission), and those of alarms.
+    pub fn authorize_revoke(&self, caller: Option<&Caller>, lease: i64) -> Result<(), StoreError> {
+        self.check_user(caller)?;
+        self.check_alarms(0)?;
+        self.authorize_lease(caller, lease, true)
+    }
 }
