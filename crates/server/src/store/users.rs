@@ -38,6 +38,8 @@ pub enum PermissionKind {
     Write,
     /// Both.
     ReadWrite,
+    /// A kind that etcd does not know, by its number. It is kept, and allows nothing.
+    Unknown(i32),
 }
 
 /// A permission of a role.
@@ -122,11 +124,12 @@ impl Users {
             (user.read, user.write) = (KeySet::default(), KeySet::default());
             let roles = user.roles.iter().filter_map(|role| self.roles.get(role));
             for permission in roles.flatten() {
+                use PermissionKind::{Read, ReadWrite, Write};
                 let range = permission.range();
-                if permission.kind != PermissionKind::Write {
+                if matches!(permission.kind, Read | ReadWrite) {
                     user.read.insert(&range);
                 }
-                if permission.kind != PermissionKind::Read {
+                if matches!(permission.kind, Write | ReadWrite) {
                     user.write.insert(&range);
                 }
             }
@@ -234,6 +237,14 @@ impl Store {
         }
         let user = self.users.users.get(name).ok_or(StoreError::AuthFailed)?;
         Ok(user.password.as_ref())
+    }
+
+    /// Whether a user has a password.
+    ///
+    /// # Errors
+    /// [`StoreError::UserNotFound`].
+    pub fn has_password(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.users.user(name)?.password.is_some())
     }
 
     /// Replaces a user's password. A user without one stays without.

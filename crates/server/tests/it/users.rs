@@ -66,6 +66,7 @@ fn etcd_permission(span: &Span, kind: PermissionKind) -> EtcdPermission {
         PermissionKind::Read => PermissionType::Read,
         PermissionKind::Write => PermissionType::Write,
         PermissionKind::ReadWrite => PermissionType::ReadWrite,
+        PermissionKind::Unknown(_) => unreachable!("no history has it"),
     };
     let permission = EtcdPermission::new(kind, span.first());
     match span {
