@@ -2,13 +2,11 @@
 //!
 //! Source: etcd, `server/etcdserver/api/v3rpc/key.go` for the checks of requests.
 
+mod txn;
+
 use bytes::Bytes;
 use etcdex_proto::etcdserverpb as pb;
-use etcdex_proto::etcdserverpb::compare::{
-    CompareResult as WireResult, CompareTarget, TargetUnion,
-};
 use etcdex_proto::etcdserverpb::range_request::{SortOrder as WireOrder, SortTarget as WireTarget};
-use etcdex_proto::etcdserverpb::request_op::Request as Operation;
 use etcdex_proto::etcdserverpb::response_op::Response;
 use etcdex_proto::mvccpb;
 use prost::Message;
@@ -119,10 +117,12 @@ fn check_streamed(request: &pb::RangeRequest) -> Result<(), Status> {
 
 pub(crate) fn put(context: &Context, message: Bytes) -> Result<Progress, Status> {
     let node = context.node();
-    check_size(node, &message)?;
+    let length = message.len();
     let request = change(decode(message)?);
+    request.validate()?;
     let mut store = node.store();
     let caller = context.caller(&store)?;
+    check_size(node, length)?;
     store.authorize_put(caller.as_ref(), &request)?;
     let reply = store.put(&request)?;
     drop(store);
@@ -131,10 +131,12 @@ pub(crate) fn put(context: &Context, message: Bytes) -> Result<Progress, Status>
 
 pub(crate) fn delete_range(context: &Context, message: Bytes) -> Result<Progress, Status> {
     let node = context.node();
-    check_size(node, &message)?;
+    let length = message.len();
     let request = deletion(decode(message)?);
+    request.validate()?;
     let mut store = node.store();
     let caller = context.caller(&store)?;
+    check_size(node, length)?;
     store.authorize_delete(caller.as_ref(), &request)?;
     let reply = store.delete(&request)?;
     drop(store);
@@ -143,10 +145,18 @@ pub(crate) fn delete_range(context: &Context, message: Bytes) -> Result<Progress
 
 pub(crate) fn txn(context: &Context, message: Bytes) -> Result<Progress, Status> {
     let node = context.node();
-    check_size(node, &message)?;
-    let request = transaction(decode(message)?)?;
+    let length = message.len();
+    let request = txn::transaction(decode(message)?, node.options().max_txn_ops)?;
     let mut store = node.store();
+    let is_sized = !request.is_read_only();
+    if store.is_auth_enabled() || (is_sized && check_size(node, length).is_err()) {
+        // The store would refuse it, too, but etcd does so before it looks at the caller and the size.
+        store.validate_txn(&request)?;
+    }
     let caller = context.caller(&store)?;
+    if is_sized {
+        check_size(node, length)?;
+    }
     store.authorize_txn(caller.as_ref(), &request)?;
     let reply = store.txn(&request)?;
     drop(store);
@@ -169,9 +179,10 @@ pub(crate) fn compact(context: &Context, message: Bytes) -> Result<Progress, Sta
     Ok(Progress::Answered(reply))
 }
 
-/// Refuses a request that changes the store and is too large.
-fn check_size(node: &Node, message: &Bytes) -> Result<(), Status> {
-    if message.len() > node.options().max_request_bytes {
+/// Refuses a request that changes the store and is too large. As in etcd, this comes after the checks of the
+/// request and of the token.
+fn check_size(node: &Node, length: usize) -> Result<(), Status> {
+    if length > node.options().max_request_bytes {
         return Err(Status::new(
             Code::InvalidArgument,
             "etcdserver: request is too large",
@@ -228,71 +239,6 @@ fn deletion(request: pb::DeleteRangeRequest) -> store::Delete {
         range: KeyRange::new(request.key, request.range_end),
         prev_kv: request.prev_kv,
     }
-}
-
-fn transaction(request: pb::TxnRequest) -> Result<store::Txn, Status> {
-    let compares = request.compare.into_iter().map(condition);
-    let operations = |list: Vec<pb::RequestOp>| -> Result<Vec<_>, Status> {
-        list.into_iter().map(operation).collect()
-    };
-    Ok(store::Txn {
-        compares: compares.collect::<Result<_, _>>()?,
-        success: operations(request.success)?,
-        failure: operations(request.failure)?,
-    })
-}
-
-// prost decodes no message that is nested deeper than a hundred, so this does not go deeper either.
-fn operation(operation: pb::RequestOp) -> Result<store::Operation, Status> {
-    // etcd's answer to an operation that it does not know.
-    let request = operation.request.ok_or(StoreError::KeyNotFound)?;
-    Ok(match request {
-        Operation::RequestRange(range) => store::Operation::Range(query(range)?),
-        Operation::RequestPut(put) => store::Operation::Put(change(put)),
-        Operation::RequestDeleteRange(delete) => store::Operation::Delete(deletion(delete)),
-        Operation::RequestTxn(txn) => store::Operation::Txn(transaction(txn)?),
-    })
-}
-
-/// Converts a condition. As in etcd, a value of another property than the target counts as 0 or
-/// empty.
-fn condition(compare: pb::Compare) -> Result<store::Compare, Status> {
-    let unknown = |_| Status::new(Code::InvalidArgument, "etcdserver: invalid compare");
-    let result = WireResult::try_from(compare.result).map_err(unknown)?;
-    let target = CompareTarget::try_from(compare.target).map_err(unknown)?;
-    let value = compare.target_union;
-    let target = match (target, value) {
-        (CompareTarget::Version, Some(TargetUnion::Version(version))) => {
-            store::CompareTarget::Version(version)
-        }
-        (CompareTarget::Create, Some(TargetUnion::CreateRevision(revision))) => {
-            store::CompareTarget::Create(revision)
-        }
-        (CompareTarget::Mod, Some(TargetUnion::ModRevision(revision))) => {
-            store::CompareTarget::Mod(revision)
-        }
-        (CompareTarget::Value, Some(TargetUnion::Value(value))) => {
-            store::CompareTarget::Value(value)
-        }
-        (CompareTarget::Lease, Some(TargetUnion::Lease(lease))) => {
-            store::CompareTarget::Lease(lease)
-        }
-        (CompareTarget::Version, _) => store::CompareTarget::Version(0),
-        (CompareTarget::Create, _) => store::CompareTarget::Create(0),
-        (CompareTarget::Mod, _) => store::CompareTarget::Mod(0),
-        (CompareTarget::Value, _) => store::CompareTarget::Value(Bytes::new()),
-        (CompareTarget::Lease, _) => store::CompareTarget::Lease(0),
-    };
-    Ok(store::Compare {
-        range: KeyRange::new(compare.key, compare.range_end),
-        target,
-        result: match result {
-            WireResult::Equal => store::CompareResult::Equal,
-            WireResult::Greater => store::CompareResult::Greater,
-            WireResult::Less => store::CompareResult::Less,
-            WireResult::NotEqual => store::CompareResult::NotEqual,
-        },
-    })
 }
 
 pub(crate) fn pair(kv: &KeyValue) -> mvccpb::KeyValue {

@@ -4,6 +4,7 @@
 //! `server/etcdserver/v3_server.go`.
 
 use super::Store;
+use super::alarms;
 use super::error::StoreError;
 use super::key_range::KeyRange;
 use super::txn::{Operation, Txn};
@@ -37,13 +38,13 @@ impl Store {
     /// Checks whether a caller may do a put. A user may attach a key only to a lease of which the user may write all keys.
     ///
     /// # Errors
-    /// The errors of [`check_permission`](Self::check_permission), and the errors of a put that makes no sense.
+    /// The errors of [`check_permission`](Self::check_permission), and those of alarms.
     pub fn authorize_put(&self, caller: Option<&Caller>, put: &Put) -> Result<(), StoreError> {
         if !self.is_auth_enabled() {
             return Ok(());
         }
-        // As in etcd, a request that makes no sense is refused before its user is.
-        put.validate()?;
+        // As in etcd, an alarm counts before the permission does.
+        self.check_alarms(alarms::cost_of_put(put))?;
         let range = KeyRange::single(put.key.clone());
         self.check_permission(caller, &range, true)?;
         self.authorize_lease(caller, put.lease, true)?;
@@ -56,13 +57,16 @@ impl Store {
     /// Checks whether a caller may do a deletion.
     ///
     /// # Errors
-    /// The errors of [`check_permission`](Self::check_permission), [`StoreError::EmptyKey`].
+    /// The errors of [`check_permission`](Self::check_permission), and those of alarms.
     pub fn authorize_delete(
         &self,
         caller: Option<&Caller>,
         delete: &Delete,
     ) -> Result<(), StoreError> {
-        delete.validate()?;
+        if !self.is_auth_enabled() {
+            return Ok(());
+        }
+        self.check_alarms(0)?;
         self.check_permission(caller, &delete.range, true)?;
         match delete.prev_kv {
             true => self.authorize_read(caller, &delete.range),
@@ -73,13 +77,14 @@ impl Store {
     /// Checks whether a caller may do all that a transaction names, also what will not be carried out.
     ///
     /// # Errors
-    /// The errors of [`check_permission`](Self::check_permission), and the errors of a transaction that
-    /// makes no sense.
+    /// The errors of [`check_permission`](Self::check_permission), and those of alarms.
     pub fn authorize_txn(&self, caller: Option<&Caller>, txn: &Txn) -> Result<(), StoreError> {
         if !self.is_auth_enabled() {
             return Ok(());
         }
-        txn.validate(self.limits.txn_operations)?;
+        if !txn.is_read_only() {
+            self.check_alarms(alarms::cost_of_txn(txn))?;
+        }
         self.authorize_branches(caller, txn)
     }
 

@@ -78,6 +78,9 @@ pub enum CompareResult {
     Less,
     /// It is not equal.
     NotEqual,
+    /// The condition holds in any case: etcd's reading of a result that it does not know. Still, it does
+    /// not hold for the value of a key that does not exist.
+    Any,
 }
 
 /// The reply to a [`Txn`].
@@ -143,6 +146,7 @@ impl Compare {
             CompareResult::Greater => ordering == Ordering::Greater,
             CompareResult::Less => ordering == Ordering::Less,
             CompareResult::NotEqual => ordering != Ordering::Equal,
+            CompareResult::Any => true,
         }
     }
 }
@@ -169,7 +173,7 @@ impl Txn {
     }
 
     /// Whether both branches have only reads. etcd takes a transaction inside for a write.
-    fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         let mut operations = self.success.iter().chain(&self.failure);
         operations.all(|operation| matches!(operation, Operation::Range(_)))
     }
@@ -177,7 +181,7 @@ impl Txn {
     /// Refuses what no store would accept. `most`: number of operations that are left.
     ///
     /// Source: etcd, `server/etcdserver/api/v3rpc/key.go` (`checkTxnRequest`).
-    pub(super) fn validate(&self, most: usize) -> Result<(), StoreError> {
+    fn validate(&self, most: usize) -> Result<(), StoreError> {
         let counts = [&self.success, &self.failure].map(Vec::len);
         let count = counts.into_iter().fold(self.compares.len(), usize::max);
         let left = most
@@ -271,9 +275,7 @@ impl Store {
     pub fn txn(&mut self, txn: &Txn) -> Result<TxnReply, StoreError> {
         let cost = alarms::cost_of_txn(txn);
         self.check_quota(cost)?;
-        txn.validate(self.limits.txn_operations)?;
-        overlap::check(&txn.success)?;
-        overlap::check(&txn.failure)?;
+        self.validate_txn(txn)?;
         if !txn.is_read_only() {
             self.check_alarms(cost)?;
         }
@@ -283,6 +285,13 @@ impl Store {
         let mut reply = txn.execute(&path, &mut write)?;
         reply.revision = write.revision();
         Ok(reply)
+    }
+
+    /// Refuses a transaction that no store would accept.
+    pub(crate) fn validate_txn(&self, txn: &Txn) -> Result<(), StoreError> {
+        txn.validate(self.limits.txn_operations)?;
+        overlap::check(&txn.success)?;
+        overlap::check(&txn.failure)
     }
 
     /// Checks the revision of a read inside a transaction. Unlike a read of its own, it may not have

@@ -48,7 +48,7 @@ impl Put {
     }
 
     /// Refuses what no store would accept.
-    pub(super) fn validate(&self) -> Result<(), StoreError> {
+    pub(crate) fn validate(&self) -> Result<(), StoreError> {
         if self.key.is_empty() {
             return Err(StoreError::EmptyKey);
         }
@@ -64,7 +64,7 @@ impl Put {
 
 impl Delete {
     /// Refuses what no store would accept.
-    pub(super) fn validate(&self) -> Result<(), StoreError> {
+    pub(crate) fn validate(&self) -> Result<(), StoreError> {
         match self.range.start().is_empty() {
             true => Err(StoreError::EmptyKey),
             false => Ok(()),

@@ -340,6 +340,7 @@ fn to_compare((span, target, result): &(Span, CompareTarget, CompareResult)) -> 
                 CompareResult::Greater => $target.greater($given),
                 CompareResult::Less => $target.less($given),
                 CompareResult::NotEqual => $target.not_equal($given),
+                CompareResult::Any => unreachable!("no history has it"),
             }
         };
     }
