@@ -215,11 +215,14 @@ fn alarm_member(alarm: Alarm) -> pb::AlarmMember {
     }
 }
 
-/// Writes an alarm as Go writes etcd's message.
+/// Writes an alarm as Go writes etcd's message: a member 0 is left out.
 fn in_words(alarm: Alarm) -> String {
     let member = alarm_member(alarm);
     let kind = member.alarm().as_str_name();
-    format!("memberID:{} alarm:{kind} ", member.member_id)
+    match member.member_id {
+        0 => format!("alarm:{kind}"),
+        id => format!("memberID:{id} alarm:{kind}"),
+    }
 }
 
 fn signed(size: usize) -> i64 {
