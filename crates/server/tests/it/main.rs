@@ -6,6 +6,7 @@ mod differential;
 mod elections;
 mod etcdctl;
 mod faults;
+mod fuzz;
 mod history;
 mod hostile;
 mod raw;

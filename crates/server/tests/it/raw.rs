@@ -8,11 +8,24 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
 use prost::Message;
 
+/// The most bytes of a reply that a server may send ahead: of one call, and of all together.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// A header of a request.
+pub(crate) type Header = (&'static str, String);
+
 /// Connects to a server.
 pub(crate) async fn connect(url: &str) -> SendRequest<Bytes> {
     let address = url.strip_prefix("http://").unwrap();
     let socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (sender, connection) = h2::client::handshake(socket).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    let (sender, connection) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .handshake(socket)
+        .await
+        .unwrap();
     // A test may end the server first.
     tokio::spawn(async { drop(connection.await) });
     sender
@@ -29,13 +42,56 @@ async fn open(
     sender: &SendRequest<Bytes>,
     path: &str,
     content_type: &str,
-) -> (ResponseFuture, SendStream<Bytes>) {
-    let request = Request::post(format!("http://server{path}"))
-        .header("content-type", content_type)
-        .body(())
-        .unwrap();
-    let mut sender = sender.clone().ready().await.unwrap();
-    sender.send_request(request, false).unwrap()
+    header: Option<Header>,
+) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+    let mut request =
+        Request::post(format!("http://server{path}")).header("content-type", content_type);
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    let mut sender = sender.clone().ready().await?;
+    sender.send_request(request.body(()).unwrap(), false)
+}
+
+/// The answer to a whole request.
+pub(crate) struct Answer {
+    pub(crate) http: StatusCode,
+    /// The gRPC status.
+    pub(crate) code: String,
+    pub(crate) text: String,
+    /// The messages of the reply, each with its prefix.
+    pub(crate) body: Vec<u8>,
+}
+
+/// Sends these bytes as the whole request, and returns the answer.
+pub(crate) async fn exchange(
+    sender: &SendRequest<Bytes>,
+    path: &str,
+    content_type: &str,
+    header: Option<Header>,
+    body: Vec<u8>,
+) -> Result<Answer, h2::Error> {
+    let (response, mut stream) = open(sender, path, content_type, header).await?;
+    // A server that refuses the first bytes may not take the others.
+    let _ = stream.send_data(body.into(), true);
+    let (head, mut stream) = response.await?.into_parts();
+    let mut body = Vec::new();
+    while let Some(data) = stream.data().await {
+        let data = data?;
+        stream.flow_control().release_capacity(data.len())?;
+        body.extend_from_slice(&data);
+    }
+    let trailers = stream.trailers().await?.unwrap_or_default();
+    let text = |name| {
+        let value = trailers.get(name).or_else(|| head.headers.get(name));
+        value.map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
+    };
+    Ok(Answer {
+        http: head.status,
+        code: text("grpc-status"),
+        text: text("grpc-message"),
+        body,
+    })
 }
 
 /// Returns the HTTP status, the gRPC status and the message of the answer to these bytes.
@@ -45,20 +101,9 @@ pub(crate) async fn answer(
     content_type: &str,
     body: Vec<u8>,
 ) -> (StatusCode, String, String) {
-    let (response, mut stream) = open(sender, path, content_type).await;
-    // A server that refuses the first bytes may not take the others.
-    let _ = stream.send_data(body.into(), true);
-    let (head, mut body) = response.await.unwrap().into_parts();
-    while let Some(data) = body.data().await {
-        let length = data.unwrap().len();
-        body.flow_control().release_capacity(length).unwrap();
-    }
-    let trailers = body.trailers().await.unwrap().unwrap_or_default();
-    let text = |name| {
-        let value = trailers.get(name).or_else(|| head.headers.get(name));
-        value.map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
-    };
-    (head.status, text("grpc-status"), text("grpc-message"))
+    let answer = exchange(sender, path, content_type, None, body);
+    let answer = answer.await.unwrap();
+    (answer.http, answer.code, answer.text)
 }
 
 /// A call with many messages in both directions.
@@ -73,7 +118,17 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) async fn open(sender: &SendRequest<Bytes>, path: &str) -> Self {
-        let (response, requests) = open(sender, path, "application/grpc").await;
+        Self::open_with(sender, path, None).await
+    }
+
+    /// Opens a stream with a header.
+    pub(crate) async fn open_with(
+        sender: &SendRequest<Bytes>,
+        path: &str,
+        header: Option<Header>,
+    ) -> Self {
+        let opened = open(sender, path, "application/grpc", header).await;
+        let (response, requests) = opened.unwrap();
         Self {
             requests,
             response: Some(response),
