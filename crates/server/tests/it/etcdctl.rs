@@ -184,6 +184,8 @@ fn masked(text: &str, endpoint: &str) -> String {
         let (word, after) = rest.split_at(length);
         masked.push_str(match word {
             _ if is_id(word) => "ID",
+            // A second or two may pass between the commands.
+            _ if masked.ends_with("remaining(") && word.ends_with('s') => "TIME",
             _ if word.trim_end_matches('.').ends_with("ms")
                 && word.starts_with(|c: char| c.is_ascii_digit()) =>
             {
