@@ -24,8 +24,8 @@ use self::pair::{DEADLINE, Pair};
 use self::shrink::Case;
 use crate::number;
 
-/// Number of calls; `ETCDEX_STEPS` makes it another one.
-const STEPS: usize = 30_000;
+/// Number of calls, which take a minute in an unoptimized build; `ETCDEX_STEPS` makes it another one.
+const STEPS: usize = 40_000;
 
 /// Number of calls of a history, which begins on new servers.
 const HISTORY: usize = 5_000;

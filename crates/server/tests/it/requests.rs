@@ -131,6 +131,18 @@ async fn pages_of_plain_http_are_those_of_real_etcd() {
     let url = server.client_url();
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     if let Some(real) = Real::start(&[]).await {
+        // A new cluster decides on its versions some time after its start.
+        let decided = async {
+            let undecided = ["not_decided", "unknown"];
+            loop {
+                let (_, body) = plain_http(&real.etcd.endpoint(), &get("/version")).await;
+                if !undecided.iter().any(|word| body.contains(word)) {
+                    break;
+                }
+            }
+        };
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, decided).await.unwrap();
         for path in ["/health", "/version", "/health?serializable=true", "/none"] {
             let expected = plain_http(&real.etcd.endpoint(), &get(path)).await;
             let found = plain_http(&url, &get(path)).await;
