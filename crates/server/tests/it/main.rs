@@ -2,6 +2,7 @@
 
 mod bounds;
 mod clock;
+mod conformance;
 mod differential;
 mod elections;
 mod etcdctl;
