@@ -14,6 +14,8 @@ use prost::Message;
 
 use crate::store;
 
+use crate::wire::Encode;
+
 /// Length of the prefix of a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
@@ -195,15 +197,15 @@ pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> 
 }
 
 /// Returns a message with its prefix.
-pub(crate) fn frame(message: &impl Message) -> Result<Bytes, Status> {
+pub(crate) fn frame(message: &impl Encode) -> Result<Bytes, Status> {
     let mut frame = BytesMut::new();
     append_frame(&mut frame, message)?;
     Ok(frame.freeze())
 }
 
 /// Appends a message with its prefix.
-pub(crate) fn append_frame(frames: &mut BytesMut, message: &impl Message) -> Result<(), Status> {
-    let length = message.encoded_len();
+pub(crate) fn append_frame(frames: &mut BytesMut, message: &impl Encode) -> Result<(), Status> {
+    let length = message.encoded_length();
     let too_large = |_| {
         let text = format!("grpc: message too large ({length} bytes)");
         Status::new(Code::ResourceExhausted, text)
@@ -212,8 +214,7 @@ pub(crate) fn append_frame(frames: &mut BytesMut, message: &impl Message) -> Res
     frames.reserve(PREFIX + length);
     frames.put_u8(0);
     frames.put_u32(prefix);
-    // INVARIANT: the buffer has room for `encoded_len` bytes, which is the only cause of an error.
-    let _ = message.encode(frames);
+    message.append_to(frames);
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use crate::reply::Reply;
 use crate::request::{Ended, Request};
 use crate::service::{Progress, STEP, Work};
 use crate::store::{self, KeyRange, KeyValue, RangeQuery, SortOrder, SortTarget, StoreError};
+use crate::wire;
 
 /// The length of a message of a streamed range, in bytes, without its last pair.
 const STREAMED: usize = 1 << 20;
@@ -41,8 +42,15 @@ pub(crate) fn range(context: &Context, message: Bytes) -> Result<Progress, Statu
 
 /// Answers with a range that was read.
 fn answer_range(node: &Node, reply: store::RangeReply) -> Result<Progress, Status> {
-    let header = node.header(reply.revision);
-    Progress::answer(&range_reply(header, reply))
+    Progress::answer(&wire::RangeResponse {
+        rest: pb::RangeResponse {
+            header: node.header(reply.revision),
+            more: reply.more,
+            count: reply.count,
+            ..pb::RangeResponse::default()
+        },
+        kvs: reply.kvs,
+    })
 }
 
 /// Reads a range, and sends the pairs in several messages, all at one revision. The last one has the

@@ -41,6 +41,7 @@ pub mod store;
 mod tls;
 mod tokens;
 mod watch;
+mod wire;
 
 pub use self::clock::Clock;
 pub use self::compactor::AutoCompaction;

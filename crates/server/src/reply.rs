@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 use h2::SendStream;
 use h2::server::SendResponse;
 use http::{HeaderValue, Response, header};
-use prost::Message;
 
 use crate::faults::CallName;
 use crate::grpc::{self, Code, Status};
 use crate::node::Node;
 use crate::request::Ended;
 use crate::socket::SocketState;
+use crate::wire::Encode;
 
 /// The longest message that h2 keeps for a client without room for it, in bytes.
 const SHORT: usize = 4 << 10;
@@ -50,14 +50,14 @@ impl Reply {
     }
 
     /// Sends a message, and those that wait for a [`flush`](Self::flush) before it.
-    pub(crate) async fn send(&mut self, message: &impl Message) -> Result<(), Ended> {
+    pub(crate) async fn send(&mut self, message: &impl Encode) -> Result<(), Ended> {
         self.feed(message).await?;
         self.flush().await
     }
 
     /// Has a message wait for a flush, so that several messages are sent in one frame. If many bytes wait,
     /// this sends them.
-    pub(crate) async fn feed(&mut self, message: &impl Message) -> Result<(), Ended> {
+    pub(crate) async fn feed(&mut self, message: &impl Encode) -> Result<(), Ended> {
         grpc::append_frame(&mut self.waiting, message)?;
         match self.waiting.len() >= MOST_WAITING {
             true => self.flush().await,

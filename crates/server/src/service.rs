@@ -8,7 +8,6 @@ use etcdex_proto::method::{
     health as health_method, kv as kv_method, lease as lease_method, lock as lock_method,
     maintenance as maintenance_method, watch as watch_method,
 };
-use prost::Message;
 
 use crate::context::Context;
 use crate::grpc::{self, Code, Status};
@@ -16,6 +15,7 @@ use crate::node::Node;
 use crate::reply::Reply;
 use crate::request::{Ended, Request};
 use crate::store::{RangeReply, RangeScan};
+use crate::wire::Encode;
 use crate::{auth, cluster, election, health, kv, lease, lock, maintenance, watch};
 
 /// Number of keys that one step of a range visits, of versions that one step of a compaction removes,
@@ -67,7 +67,7 @@ pub(crate) enum Work {
 
 impl Progress {
     /// Answers a call with this message.
-    pub(crate) fn answer(message: &impl Message) -> Result<Self, Status> {
+    pub(crate) fn answer(message: &impl Encode) -> Result<Self, Status> {
         grpc::frame(message).map(Self::Answered)
     }
 }

@@ -1,13 +1,10 @@
 //! PURE: the responses that tell a watch of changes.
 
-use etcdex_proto::{etcdserverpb as pb, mvccpb};
-use prost::{Message, length_delimiter_len};
+use etcdex_proto::etcdserverpb as pb;
+use prost::Message as _;
 
-use crate::kv::pair;
 use crate::store::WatchEvent;
-
-/// Length of the tag of the field `events`, in bytes.
-const FIELD_TAG: usize = 1;
+use crate::wire::{WatchResponse, event_field_length};
 
 /// The length from which on a response is split, in bytes.
 ///
@@ -42,45 +39,30 @@ impl Responses {
 }
 
 impl Iterator for Responses {
-    type Item = pb::WatchResponse;
+    type Item = WatchResponse;
 
-    fn next(&mut self) -> Option<pb::WatchResponse> {
+    fn next(&mut self) -> Option<WatchResponse> {
         self.events.peek()?;
-        let mut response = self.template.clone();
+        let mut rest = self.template.clone();
         let mut length = pb::WatchResponse {
             fragment: true,
             ..self.template.clone()
         }
         .encoded_len();
-        let mut last = None;
+        let (mut events, mut last) = (Vec::new(), None);
         while let Some(next) = self.events.peek() {
             let main = next.change.revision().main;
-            let event = event(next);
-            let event_length = event.encoded_len();
-            length += FIELD_TAG + length_delimiter_len(event_length) + event_length;
+            length += event_field_length(next);
             if let Some(last) = last {
                 let is_within = last == main;
                 if length >= SPLIT && (!is_within || self.fragment) {
-                    response.fragment = is_within;
+                    rest.fragment = is_within;
                     break;
                 }
             }
             last = Some(main);
-            response.events.push(event);
-            self.events.next();
+            events.extend(self.events.next());
         }
-        Some(response)
-    }
-}
-
-fn event(event: &WatchEvent) -> mvccpb::Event {
-    let kind = match event.change.is_tombstone() {
-        true => mvccpb::event::EventType::Delete,
-        false => mvccpb::event::EventType::Put,
-    };
-    mvccpb::Event {
-        r#type: kind.into(),
-        kv: Some(pair(&event.change)),
-        prev_kv: event.prev_kv.as_ref().map(pair),
+        Some(WatchResponse { rest, events })
     }
 }
