@@ -27,6 +27,9 @@ pub struct Options {
     /// Pairs of the large range, and changes that watchers are told of, as parts of 100
     #[arg(long, default_value = "100")]
     percent: usize,
+    /// Only the loads with this text in their names
+    #[arg(long, default_value = "")]
+    only: String,
     /// Measure the memory of this number of keys with values of 100 bytes instead
     #[arg(long)]
     memory: Option<usize>,
@@ -71,7 +74,13 @@ async fn start(options: &Options) -> anyhow::Result<[Subject; 2]> {
 /// Each load on both servers, in turn.
 async fn compare(options: &Options) -> anyhow::Result<()> {
     ensure!(options.rounds > 0, "--rounds has to be more than 0");
-    let loads = Load::all(options.percent);
+    let mut loads = Load::all(options.percent);
+    loads.retain(|load| load.to_string().contains(&options.only));
+    ensure!(
+        !loads.is_empty(),
+        "no load is named like '{}'",
+        options.only
+    );
     let mut ratios: Vec<Vec<(f64, f64)>> = vec![Vec::new(); loads.len()];
     for round in 0..options.rounds {
         let subjects = start(options).await?;

@@ -23,7 +23,7 @@ use crate::service::STEP;
 use crate::store::{KeyRange, StoreError, WatchOutput, WatchQuery, WatcherId};
 
 /// The most watchers that are told of changes before other tasks have their turn.
-const MOST_AT_ONCE: usize = 64;
+const MOST_AT_ONCE: usize = 16;
 
 /// The ID in a response that is about no watch, or about all of the stream.
 const NO_WATCH: i64 = -1;
