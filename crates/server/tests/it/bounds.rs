@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const MEGABYTE: usize = 1 << 20;
 
 /// Returns the memory of this process in bytes, where the system tells.
-fn memory() -> Option<usize> {
+pub(crate) fn memory() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     let kilobytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;

@@ -14,6 +14,7 @@ mod raw;
 mod real;
 mod requests;
 mod served;
+mod soak;
 mod streams;
 #[cfg(feature = "_tls")]
 mod tls;
