@@ -231,10 +231,7 @@ async fn finish(context: Context, mut work: Work, mut reply: Reply) {
     while !reply.is_given_up().await {
         match service::step(context.node(), work) {
             Ok(Progress::Working(rest)) => work = rest,
-            Ok(Progress::Answered(frame)) => {
-                let end = reply.send_frame(frame).await;
-                return reply.end(end);
-            }
+            Ok(Progress::Answered(frame)) => return reply.send_answer(frame).await,
             Err(status) => return reply.end(Err(status.into())),
         }
         tokio::task::yield_now().await;

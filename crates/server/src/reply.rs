@@ -134,12 +134,18 @@ impl Reply {
                 .and_then(|stream| stream.send_data(frame, false).map_err(gone));
             return self.end(sent);
         }
+        drop(tokio::spawn(self.send_answer(frame)));
+    }
+
+    /// Answers a call with one message that has its prefix, and waits until the client has room for it. From
+    /// now on its bytes are counted: the server takes no more calls of a connection with too many of them.
+    pub(crate) fn send_answer(mut self, frame: Bytes) -> impl Future<Output = ()> {
         let unsent = SocketState::unsent(&self.socket, frame.len());
-        drop(tokio::spawn(async move {
+        async move {
             let sent = self.send_frame(frame).await;
             self.end(sent);
             drop(unsent);
-        }));
+        }
     }
 
     /// Whether the client has given the call up. This does not wait.

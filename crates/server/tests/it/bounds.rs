@@ -39,13 +39,21 @@ fn request(path: &str) -> Request<()> {
         .unwrap()
 }
 
+/// One key is read at once, and a range in steps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_that_nobody_reads_are_bounded_and_come_when_they_are_read() {
+    for range_end in ["", "l"] {
+        replies_are_bounded(range_end).await;
+    }
+}
+
+async fn replies_are_bounded(range_end: &'static str) {
     const GETS: usize = 600;
     let (_server, client, hostile) = start().await;
     client.put("k", vec![7; MEGABYTE]).await.unwrap();
     let range = Bytes::from(framed(&pb::RangeRequest {
         key: "k".into(),
+        range_end: range_end.into(),
         ..pb::RangeRequest::default()
     }));
     let before = memory();
