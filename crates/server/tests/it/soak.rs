@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Puts, reads, deletes and leases of one client, which alone writes its key. Returns the number of its
 /// changes.
 async fn write(client: Client, key: String, is_over: Arc<AtomicBool>) -> usize {
-    let lease = client.grant(Duration::from_secs(600)).await.unwrap().id;
+    let lease = client.grant(Duration::from_secs(86_400)).await.unwrap().id;
     let mut changes = 0;
     while !is_over.load(Relaxed) {
         let value = changes.to_string();
