@@ -6,6 +6,7 @@ use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
+mod binary;
 pub mod cores;
 pub mod null_server;
 pub mod peer;

@@ -5,12 +5,12 @@ mod subject;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
-use etcdex_testkit::Binaries;
+use anyhow::ensure;
 
 use self::load::Load;
 use self::subject::Subject;
-use crate::ratio::Ratio;
+use crate::binary;
+use crate::ratio::{Ratio, median};
 
 /// Options of the workload.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub struct Options {
     /// The etcdex command; by default the one beside this command
     #[arg(long)]
     serve: Option<PathBuf>,
-    /// Pairs of the large range, and changes that watchers are told of, as parts of 100
+    /// Calls, pairs of the large range, and changes that watchers are told of, as parts of 100
     #[arg(long, default_value = "100")]
     percent: usize,
     /// Only the loads with this text in their names
@@ -50,12 +50,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Starts real etcd, without waiting for its disk, and the embedded server.
 async fn start(options: &Options) -> anyhow::Result<[Subject; 2]> {
-    let binaries = Binaries::find()?;
-    let binary = match &options.etcd {
-        Some(version) => binaries.of(version.parse()?),
-        None => binaries.newest(),
-    };
-    let binary = binary.context("no such etcd; cargo xtask etcd gets one")?;
+    let binary = binary::find(options.etcd.as_deref())?;
     let serve = match &options.serve {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("etcdex"),
@@ -66,7 +61,7 @@ async fn start(options: &Options) -> anyhow::Result<[Subject; 2]> {
         serve.display()
     );
     Ok([
-        Subject::etcd(binary).await?,
+        Subject::etcd(&binary).await?,
         Subject::embedded(&serve).await?,
     ])
 }
@@ -81,25 +76,24 @@ async fn compare(options: &Options) -> anyhow::Result<()> {
         "no load is named like '{}'",
         options.only
     );
-    let mut ratios: Vec<Vec<(f64, f64)>> = vec![Vec::new(); loads.len()];
+    let mut rates_of_all: Vec<Vec<(f64, f64)>> = vec![Vec::new(); loads.len()];
     for round in 0..options.rounds {
         let subjects = start(options).await?;
-        for (load, ratios) in loads.iter().zip(&mut ratios) {
+        for (load, of_load) in loads.iter().zip(&mut rates_of_all) {
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             let mut rates = [0.0; 2];
             for subject in order {
                 rates[subject] = load.run(&subjects[subject].url()).await?;
             }
-            ratios.push((rates[0], rates[1]));
+            of_load.push((rates[0], rates[1]));
         }
         eprintln!("round {} of {}", round + 1, options.rounds);
     }
     println!("a second, medians of {} rounds", options.rounds);
     println!("{:34} {:>10} {:>10}  ratio", "", "etcd", "embedded");
-    for (load, rates) in loads.iter().zip(ratios) {
-        let median =
-            |side: fn(&(f64, f64)) -> f64| crate::ratio::median(rates.iter().map(side).collect());
-        let (etcd, embedded) = (median(|pair| pair.0), median(|pair| pair.1));
+    for (load, rates) in loads.iter().zip(rates_of_all) {
+        let etcd = median(rates.iter().map(|pair| pair.0).collect());
+        let embedded = median(rates.iter().map(|pair| pair.1).collect());
         let ratio = Ratio::of(rates.iter().map(|(etcd, embedded)| embedded / etcd));
         println!(
             "{:34} {etcd:>10.0} {embedded:>10.0}  {ratio}",
@@ -115,7 +109,7 @@ async fn memory(options: &Options, keys: usize) -> anyhow::Result<()> {
     println!("MiB of memory {:>12} {:>12}", "idle", "with keys");
     for subject in &subjects {
         let idle = subject.memory()?;
-        load::fill(&subject.url(), keys, 100).await?;
+        load::fill(&subject.url(), keys).await?;
         let filled = subject.memory()?;
         println!("{:13} {idle:>12.1} {filled:>12.1}", subject.name());
     }

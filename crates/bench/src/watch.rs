@@ -8,10 +8,11 @@ mod slow;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use anyhow::Context;
 use etcdex::Watcher;
-use etcdex_testkit::{Binaries, Etcd};
+use etcdex_testkit::Etcd;
 use tokio::task::JoinSet;
+
+use crate::binary;
 
 /// Options of the workloads.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,7 +43,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .enable_all()
         .build()?
         .block_on(async {
-            let etcd = start(options.etcd.as_deref()).await?;
+            let etcd = Etcd::start(&binary::find(options.etcd.as_deref())?).await?;
             println!("etcd {}", etcd.version());
             match &options.workload {
                 Workload::Resume(options) => resume::run(&etcd, options).await,
@@ -50,21 +51,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
                 Workload::Slow(options) => slow::run(&etcd, options).await,
             }
         })
-}
-
-async fn start(version: Option<&str>) -> anyhow::Result<Etcd> {
-    let binaries = Binaries::find()?;
-    let binary = match version {
-        Some(version) => binaries.of(version.parse()?),
-        None => binaries.newest(),
-    };
-    let binary = binary.with_context(|| {
-        format!(
-            "no such etcd on this machine ({}); cargo xtask etcd gets one",
-            binaries.summary()
-        )
-    })?;
-    Ok(Etcd::start(binary).await?)
 }
 
 fn milliseconds(time: Duration) -> f64 {

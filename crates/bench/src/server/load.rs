@@ -108,9 +108,9 @@ where
 }
 
 /// Puts pairs in transactions of a hundred.
-pub(super) async fn fill(url: &str, pairs: usize, value: usize) -> anyhow::Result<()> {
+pub(super) async fn fill(url: &str, pairs: usize) -> anyhow::Result<()> {
     let client = connect(url).await?;
-    let value = vec![7_u8; value];
+    let value = vec![7_u8; VALUE];
     many(16, pairs.div_ceil(100), move |part| {
         let numbers = part * 100..((part + 1) * 100).min(pairs);
         let puts = numbers.map(|number| Put::new(format!("/range/{number:08}"), value.clone()));
@@ -122,7 +122,7 @@ pub(super) async fn fill(url: &str, pairs: usize, value: usize) -> anyhow::Resul
 }
 
 async fn ranges(client: &Client, url: &str, pairs: usize, times: usize) -> anyhow::Result<f64> {
-    fill(url, pairs, VALUE).await?;
+    fill(url, pairs).await?;
     let begun = Instant::now();
     for _ in 0..times {
         let range = client.get("/range/").prefix().await?;

@@ -204,13 +204,13 @@ fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
     // The default of ten minutes would send no progress to an idle watch in a run. Each time, a
     // stream gets as many notifications as its buffer in the server holds, 128, and the others are
     // dropped: a thousand idle watches need many intervals.
-    let progress = if binary.version().is_at_least(3, 6) {
-        "--watch-progress-notify-interval=100ms"
+    let flag = if binary.version().is_at_least(3, 6) {
+        "watch-progress-notify-interval"
     } else {
-        "--experimental-watch-progress-notify-interval=100ms"
+        "experimental-watch-progress-notify-interval"
     };
     let mut arguments = vec![
-        progress.to_owned(),
+        format!("--{flag}={}ms", PROGRESS.as_millis()),
         "--quota-backend-bytes=8589934592".to_owned(),
         "--max-txn-ops=20000".to_owned(),
         // Members that were down get a snapshot instead of the log sometimes.
@@ -219,7 +219,7 @@ fn server_arguments(binary: &Binary, has_users: bool) -> Vec<String> {
         "--log-level=info".to_owned(),
     ];
     if has_users {
-        arguments.push("--auth-token-ttl=3".to_owned());
+        arguments.push(format!("--auth-token-ttl={}", TOKEN_TTL.as_secs()));
         arguments.push("--bcrypt-cost=4".to_owned());
     }
     arguments
